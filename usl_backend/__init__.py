@@ -1,0 +1,44 @@
+"""Decide which tasks people should label first. Nothing is loaded here until it is asked for.
+
+The public names below are imported on first use, so that `import usl_backend` costs milliseconds and needs
+neither torch, faiss nor flask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .exports import export_split
+    from .instances import Instance, Pool
+    from .selection import USL, Selection, Selector
+
+__version__ = VERSION
+__all__ = ["USL", "Instance", "Pool", "Selection", "Selector", "__version__", "export_split"]
+
+_HOMES = {
+    "Instance": "instances",
+    "Pool": "instances",
+    "Selection": "selection",
+    "Selector": "selection",
+    "USL": "selection",
+    "export_split": "exports",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the room it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return sorted(__all__)

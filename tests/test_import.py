@@ -1,0 +1,48 @@
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import usl_backend
+
+HEAVY = ["torch", "torchvision", "flask", "faiss", "label_studio_sdk", "waitress", "rich", "PIL", "requests"]
+
+
+def in_fresh_interpreter(code: str) -> Any:
+    """What the last line that `code` prints holds, as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import__loads_nothing_heavy() -> None:
+    code = f"import json, sys, usl_backend\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    assert in_fresh_interpreter(code) == []
+
+
+@pytest.mark.parametrize("heavy", ["torch", "flask", "faiss", "label_studio_sdk"])
+def test_import__command_line_is_described_without(heavy: str) -> None:
+    code = (
+        "import json, sys\nfrom usl_backend.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print(json.dumps({heavy!r} in sys.modules))"
+    )
+    assert in_fresh_interpreter(code) is False
+
+
+@pytest.mark.parametrize("name", usl_backend.__all__)
+def test_public_name__resolves_and_is_listed(name: str) -> None:
+    assert getattr(usl_backend, name) is not None
+    assert name in dir(usl_backend)
+
+
+def test_public_name__unknown_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="UDL"):
+        usl_backend.UDL  # noqa: B018
+
+
+def test_version__is_the_installed_one() -> None:
+    from importlib.metadata import version
+
+    assert usl_backend.__version__ == version("usl-backend")
