@@ -1,0 +1,20 @@
+"""Guarded bytes of one picture from a path or a URL; nothing here knows Label Studio, encoders or runs.
+
+The only reader of the outside. What it guards against: schemes other than http(s) and data; private,
+loopback, link-local and reserved addresses (server-side request forgery), also behind redirects, DNS
+rebinding, numeric and IPv6-wrapped spellings; credentials that follow a redirect to another origin; files
+outside their root; answers without end in bytes or time; pictures that explode when decoded.
+"""
+
+from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
+from usl_backend.media.pictures import decode_image
+from usl_backend.media.reader import MediaReader
+
+__all__ = [
+    "Location",
+    "MediaLimits",
+    "MediaReader",
+    "UnauthorizedError",
+    "UnavailableError",
+    "decode_image",
+]

@@ -1,0 +1,195 @@
+"""Which URL leads to which address, and whether that address may be fetched; opens no connection."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from usl_backend.errors import MediaError
+from usl_backend.media.limits import UnavailableError, short_reason
+
+Resolver = Callable[..., Sequence[tuple[Any, ...]]]
+"""Shaped like `socket.getaddrinfo`."""
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One hop: a checked URL taken apart.
+
+    Attributes
+    ----------
+    scheme
+        http or https.
+    host
+        Lower case, ASCII, without brackets.
+    port
+        Explicit or the scheme's own.
+    request
+        Path and query as they are sent.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    request: str
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: who may see the credentials."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One checked address.
+
+    Attributes
+    ----------
+    family
+        `socket.AF_INET` or `socket.AF_INET6`.
+    sockaddr
+        What `socket.connect` takes.
+    """
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+
+def parse(url: str) -> Target:
+    """Take a URL apart, refusing what different parsers read differently.
+
+    Parameters
+    ----------
+    url
+        http or https URL; spaces and non-ASCII characters are encoded.
+
+    Returns
+    -------
+    Target
+        The hop.
+
+    Raises
+    ------
+    MediaError
+        Another scheme, no host, credentials inside the URL, or control characters.
+    """
+    url = url.strip(" ").replace(" ", "%20")
+    if re.search(r"[\x00-\x1f\x7f\\]", url):
+        raise MediaError("the URL contains a backslash or a control character")
+    try:
+        parts = urlsplit(url)
+        scheme, host = parts.scheme.lower(), parts.hostname
+        port = parts.port or DEFAULT_PORTS.get(scheme, 0)
+    except ValueError as error:
+        raise MediaError(f"the URL is malformed: {short_reason(error)}") from error
+    if scheme not in DEFAULT_PORTS:
+        raise MediaError(f"the scheme '{scheme}' is not allowed; http, https and data are")
+    if not host:
+        raise MediaError("the URL has no host")
+    if "@" in parts.netloc or "%" in parts.netloc:
+        raise MediaError("the URL contains a user name or an encoded host, which is not allowed")
+    try:
+        host = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise MediaError(f"the host name is malformed: {short_reason(error)}") from error
+    request = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+    if parts.query:
+        request += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    return Target(scheme, host.lower().rstrip("."), port, request)
+
+
+def resolve(target: Target, resolver: Resolver, *, private: bool) -> list[Address]:
+    """Resolve a host once; every address must be public unless this hop may be private.
+
+    Parameters
+    ----------
+    target
+        The hop.
+    resolver
+        Asked once, and not at all for a host that is itself an address.
+    private
+        Whether private and reserved addresses are allowed here.
+
+    Returns
+    -------
+    list of Address
+        At least one; connect to these and to nothing else.
+
+    Raises
+    ------
+    UnavailableError
+        The name has no address at present.
+    MediaError
+        One of the addresses is private or reserved.
+    """
+    literal = _literal(target.host)
+    if literal is not None:
+        family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
+        found = [Address(family, (str(literal), target.port))]
+    else:
+        try:
+            answers = resolver(target.host, target.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = short_reason(error)
+            raise UnavailableError(f"the name {target.host} cannot be resolved: {reason}") from error
+        found = [Address(answer[0], tuple(answer[4])) for answer in answers]
+    if not found:
+        raise UnavailableError(f"the name {target.host} has no address")
+    for address in found:
+        if not private and not is_public(address.sockaddr[0]):
+            raise MediaError(
+                f"{target.host} has the private or reserved address {address.sockaddr[0]}, which is not "
+                "fetched unless the host is allowed"
+            )
+    return found
+
+
+def is_public(text: str) -> bool:
+    """Tell whether an address is reachable for everybody, looking inside IPv6 wrappers of IPv4.
+
+    Parameters
+    ----------
+    text
+        IPv4 or IPv6 address, perhaps with a zone.
+
+    Returns
+    -------
+    bool
+        False too for what is no address.
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        wrapped = address.ipv4_mapped or address.sixtofour
+        if wrapped is None and address in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if wrapped is not None:
+            return is_public(str(wrapped))
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address in any spelling that the C library would accept: 127.1, 0x7f000001, 2130706433."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host)
+    if re.fullmatch(r"[0-9a-fx.]+", host):
+        with contextlib.suppress(OSError):
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None

@@ -1,0 +1,297 @@
+"""Bytes from files below a root, http(s) and data URLs, under caps; nothing is decoded here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import http.client
+import os
+import random
+import re
+import socket
+import stat
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, unquote_to_bytes, urljoin
+
+from usl_backend.errors import MediaError
+from usl_backend.media.addresses import Address, Resolver, Target, parse, resolve
+from usl_backend.media.limits import (
+    Location,
+    MediaLimits,
+    UnauthorizedError,
+    UnavailableError,
+    short_reason,
+)
+from usl_backend.media.transport import Connections
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+_HEADERS: Final = {"User-Agent": "usl-backend", "Accept": "image/*,*/*;q=0.5"}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_BUSY: Final = frozenset({429, 500, 502, 503, 504})
+_CHUNK: Final = 1 << 18
+_ATTEMPTS: Final = 3
+_BACKOFF_SECONDS: Final = 0.4
+
+
+class MediaReader:
+    """Reads bytes from the outside under `limits`; safe to use from many threads at once.
+
+    Parameters
+    ----------
+    limits
+        Caps on size, time and redirects.
+    local_roots
+        Folders below which files may be read. None by default: no file is read.
+    allowed_hosts
+        Host names or addresses, each `host` or `host:port`, that may have private addresses.
+    resolver
+        Replaces `socket.getaddrinfo`.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: MediaLimits | None = None,
+        local_roots: Sequence[Path] = (),
+        allowed_hosts: Sequence[str] = (),
+        resolver: Resolver = socket.getaddrinfo,
+    ) -> None:
+        self.limits = limits or MediaLimits()
+        self._roots = tuple(Path(root).resolve() for root in local_roots)
+        self._allowed = frozenset(host.strip().lower().rstrip(".") for host in allowed_hosts)
+        self._resolver = resolver
+        self._connections = Connections()
+
+    def __enter__(self) -> MediaReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections; the reader stays usable."""
+        self._connections.close()
+
+    def locate(self, source: str) -> Location:
+        """Say where a plain source outside Label Studio is, without opening it.
+
+        Parameters
+        ----------
+        source
+            http(s) URL, data URL, or a path: absolute below a local root, or relative to one.
+
+        Returns
+        -------
+        Location
+            Untrusted, without headers.
+
+        Raises
+        ------
+        MediaError
+            The scheme is not allowed or the path is outside every root.
+        """
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", source.lstrip()):
+            if not _is_data_url(source):
+                parse(source)
+            return Location(url=source)
+        return Location(path=self._below_root(source))
+
+    def read(self, location: Location) -> bytes:
+        """Read the whole file or answer.
+
+        Parameters
+        ----------
+        location
+            From `locate`, or made by whoever knows Label Studio.
+
+        Returns
+        -------
+        bytes
+            At most `limits.bytes`, at least one.
+
+        Raises
+        ------
+        UnavailableError
+            Nobody answered, or the server was busy; tried again first where the location is trusted.
+        UnauthorizedError
+            The server answered 401.
+        MediaError
+            Everything else; the text is the reason to show.
+        """
+        if location.path is not None:
+            data = self._read_file(location.path)
+        elif location.url is None:
+            raise MediaError("the location has neither a URL nor a path")
+        elif _is_data_url(location.url):
+            data = self._read_data_url(location.url.lstrip())
+        else:
+            data = self._read_url(location)
+        if not data:
+            raise MediaError("the file is empty (0 bytes)")
+        return data
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def _below_root(self, source: str) -> Path:
+        """Resolve a path, symbolic links included, and insist that it lies below a root."""
+        decoded = source
+        for _ in range(3):  # a name that climbs only after decoding was made to deceive somebody
+            decoded = unquote(decoded)
+        if "\0" in decoded:
+            raise MediaError("the path contains a NUL character")
+        if decoded.startswith(("\\\\", "//")):
+            raise MediaError("network paths (UNC) are not allowed")
+        if ".." in re.split(r"[/\\]", decoded):
+            raise MediaError("the path contains '..', which is not allowed")
+        if not self._roots:
+            raise MediaError("local files are not allowed: no local root is configured")
+        try:
+            candidates = [(root / PurePosixPath(source)).resolve() for root in self._roots]
+            inside = [path for path in candidates if any(path.is_relative_to(root) for root in self._roots)]
+            if not inside:
+                raise MediaError("the path is outside the allowed local roots")
+            return next((path for path in inside if path.exists()), inside[0])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise MediaError(f"the path cannot be resolved: {short_reason(error)}") from error
+
+    def _read_file(self, path: Path) -> bytes:
+        resolved = self._below_root(os.fspath(path))
+        root = next(root for root in self._roots if resolved.is_relative_to(root))
+        try:
+            with _open_below(root, resolved.relative_to(root).parts) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise MediaError("the path is not a regular file")
+                if status.st_size > self.limits.bytes:
+                    raise self._too_large(status.st_size)
+                data = file.read(self.limits.bytes + 1)
+        except OSError as error:
+            raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
+        if len(data) > self.limits.bytes:
+            raise self._too_large(len(data))
+        return data
+
+    # -- URLs ----------------------------------------------------------------------------------------------
+
+    def _read_data_url(self, url: str) -> bytes:
+        header, comma, payload = url[5:].partition(",")
+        if not comma:
+            raise MediaError("the data URL has no comma between its type and its content")
+        if len(payload) > 3 * self.limits.bytes:
+            raise self._too_large(len(payload) // 3)
+        try:
+            raw = unquote_to_bytes(payload)
+            data = base64.b64decode(raw, validate=True) if header.lower().endswith(";base64") else raw
+        except (binascii.Error, ValueError) as error:
+            raise MediaError(f"the data URL is not valid base64: {short_reason(error)}") from error
+        if len(data) > self.limits.bytes:
+            raise self._too_large(len(data))
+        return data
+
+    def _read_url(self, location: Location) -> bytes:
+        """Fetch; once more after a pause where a busy or restarting Label Studio is the likely reason."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._fetch(location)
+            except UnavailableError:
+                if attempt == _ATTEMPTS or not location.trusted:
+                    raise
+                pause = _BACKOFF_SECONDS * 3 ** (attempt - 1)
+                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")
+
+    def _fetch(self, location: Location) -> bytes:
+        deadline = time.monotonic() + self.limits.seconds
+        url = location.url or ""
+        home = parse(url).origin
+        at_home = True
+        for _ in range(self.limits.redirects + 1):
+            target = parse(url)
+            # Once a redirect has left home, coming back is the stranger's wish: no trust, no credentials.
+            at_home = at_home and target.origin == home
+            private = (location.trusted and at_home) or not self._allowed.isdisjoint(
+                {target.host, f"{target.host}:{target.port}"}
+            )
+            addresses = resolve(target, self._resolver, private=private)
+            headers = {**_HEADERS, **(location.headers if at_home else {})}
+            answer = self._get(target, addresses, headers, deadline)
+            if isinstance(answer, bytes):
+                return answer
+            url = urljoin(url, answer)
+        raise MediaError(f"more than {self.limits.redirects} redirects")
+
+    def _get(
+        self, target: Target, addresses: list[Address], headers: dict[str, str], deadline: float
+    ) -> bytes | str:
+        """Return the body, or the URL of the next hop."""
+        try:
+            connection, response = self._connections.get(target, addresses, headers, deadline)
+            try:
+                onward = response.headers.get("Location")
+                if response.status in _REDIRECTS and onward:
+                    if response.length is not None and response.length <= _CHUNK:
+                        response.read()
+                    return onward
+                return self._body(target, response)
+            finally:
+                self._connections.keep(connection, response)
+        except TimeoutError as error:
+            raise UnavailableError(f"{target.host} did not deliver in time") from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = short_reason(error)
+            raise UnavailableError(f"the connection to {target.host} failed: {reason}") from error
+
+    def _body(self, target: Target, response: http.client.HTTPResponse) -> bytes:
+        """Read the answer piece by piece under the caps."""
+        if response.status != 200:
+            text = f"{target.host} answered {response.status} {response.reason}".rstrip()
+            if response.status == 401:
+                raise UnauthorizedError(text)
+            raise (UnavailableError if response.status in _BUSY else MediaError)(text)
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise MediaError(f"{target.host} sent a compressed answer that was not asked for")
+        if response.length is not None and response.length > self.limits.bytes:
+            raise self._too_large(response.length)
+        pieces: list[bytes] = []
+        size = 0
+        while piece := response.read1(_CHUNK):
+            pieces.append(piece)
+            size += len(piece)
+            if size > self.limits.bytes:
+                raise self._too_large(size)
+        if response.length:
+            raise UnavailableError(f"{target.host} hung up {response.length} bytes before the end")
+        return b"".join(pieces)
+
+    def _too_large(self, size: int) -> MediaError:
+        return MediaError(f"at least {size:,} bytes are more than the limit of {self.limits.bytes:,}")
+
+
+def _is_data_url(source: str) -> bool:
+    return source.lstrip()[:5].lower() == "data:"
+
+
+def _open_below(root: Path, parts: tuple[str, ...]) -> BufferedReader:
+    """Open step by step without following links, so that nobody swaps a folder between check and use."""
+    if not parts:
+        raise MediaError("the path is not a regular file")
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for index, part in enumerate(parts):
+            last = index == len(parts) - 1
+            # A pipe would block the open without O_NONBLOCK.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | (os.O_NONBLOCK if last else os.O_DIRECTORY)
+            onward = os.open(part, flags, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = onward
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
