@@ -1,0 +1,291 @@
+"""Start and stop a real Label Studio for the demo and the live tests; talks to no project (see `studio/`).
+
+The environment it sets is the one a private machine needs: SQLite in a directory of its own, legacy tokens
+on, ML backends on loopback addresses allowed, local files served, nothing reported to anybody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import requests
+
+from usl_backend.errors import InputError, StudioError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+LOG_NAME = "label-studio.log"
+# A user's own Label Studio or database settings must not leak into a server with its own data directory.
+_FOREIGN_PREFIXES = (
+    "LABEL_STUDIO_",
+    "HEARTEX_",
+    "DJANGO_",
+    "DATABASE_",
+    "POSTGRE",
+    "MYSQL_",
+    "REDIS_",
+    "STORAGE_",
+)
+_FOREIGN_NAMES = frozenset({"HOST", "PORT", "USERNAME", "PASSWORD", "USER_TOKEN", "SECRET_KEY", "DEBUG"})
+
+
+def free_port() -> int:
+    """Find a TCP port on the loopback address that nobody listens on at the moment.
+
+    Returns
+    -------
+    int
+        Port number, 1024-65535.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def find_executable() -> Path:
+    """Find the `label-studio` command of the environment that runs us.
+
+    Returns
+    -------
+    Path
+        `label-studio` beside `sys.executable`.
+
+    Raises
+    ------
+    InputError
+        It is not installed there.
+    """
+    # Not resolved: a virtual environment's python is a link out of the environment.
+    executable = Path(sys.executable).with_name("label-studio")
+    if not executable.exists():
+        raise InputError(
+            f"Label Studio is not installed in this environment ({executable} does not exist);"
+            ' install it with: pip install "usl-backend[demo]"'
+        )
+    return executable
+
+
+class LabelStudioServer:
+    """A Label Studio of our own, as a context manager.
+
+    Parameters
+    ----------
+    data_directory
+        Label Studio's database and uploads; created when missing, reused when present (a start on a fresh one
+        runs the migrations, about half a minute; later starts take seconds).
+    port
+        TCP port on 127.0.0.1; a free one when None.
+    documents_root
+        Directory that `/data/local-files/` may serve; `<data_directory>/documents` when None.
+    username, password, token
+        The administrator's e-mail address, password and legacy token (40 hexadecimal characters). They take
+        effect when the directory is first used; later starts must name the same token.
+    executable
+        The `label-studio` command; the one of this environment when None.
+    progress
+        Called about twice a second while waiting, with the seconds waited so far.
+    timeout
+        Seconds to wait until it is ready.
+
+    Attributes
+    ----------
+    url : str
+        `http://127.0.0.1:<port>`.
+    log_path : Path
+        What Label Studio wrote to its standard output and error.
+    """
+
+    def __init__(
+        self,
+        data_directory: Path,
+        *,
+        port: int | None = None,
+        documents_root: Path | None = None,
+        username: str,
+        password: str,
+        token: str,
+        executable: Path | None = None,
+        progress: Callable[[float], None] | None = None,
+        timeout: float = 300.0,
+    ) -> None:
+        self.data_directory = data_directory.absolute()
+        self.documents_root = (documents_root or self.data_directory / "documents").absolute()
+        self.port = free_port() if port is None else port
+        self.username, self.password, self.token = username, password, token
+        self.url = f"http://{HOST}:{self.port}"
+        self.log_path = self.data_directory / LOG_NAME
+        self._executable = executable
+        self._progress = progress
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id (and process group) of the running server, else None."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises
+        ------
+        InputError
+            The command is missing, the port is taken, or the data directory knows another token.
+        StudioError
+            It ended or was not ready in time; the message carries the end of its log.
+        """
+        executable = self._executable or find_executable()
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # Label Studio would silently move to the next port and we would talk to whoever holds this one.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, self.port))
+            except OSError as error:
+                raise InputError(f"port {self.port} on {HOST} is in use; choose another one") from error
+        self.data_directory.mkdir(parents=True, exist_ok=True)
+        self.documents_root.mkdir(parents=True, exist_ok=True)
+        command = [
+            str(executable),
+            "start",
+            "--no-browser",
+            "--internal-host",
+            HOST,
+            "--port",
+            str(self.port),
+        ]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.data_directory,
+                start_new_session=True,  # its own group: our terminal's Ctrl-C reaches it only through stop()
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server and its children, and nothing else; harmless when it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for sent, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 15.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, sent)
+            try:
+                process.wait(timeout=patience)
+            except subprocess.TimeoutExpired:
+                logger.warning("Label Studio (process %d) did not stop within %.0f s", process.pid, patience)
+            else:
+                break
+
+    def log_tail(self, lines: int = 25) -> str:
+        """Read the last lines of the server's log.
+
+        Parameters
+        ----------
+        lines
+            How many at most.
+
+        Returns
+        -------
+        str
+            The lines, joined by newlines; empty when there is no log.
+        """
+        if not self.log_path.exists():
+            return ""
+        return "\n".join(self.log_path.read_text("utf-8", errors="replace").splitlines()[-lines:])
+
+    def _environment(self) -> dict[str, str]:
+        """Our environment without other Label Studios' settings, and with ours."""
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(_FOREIGN_PREFIXES) and name not in _FOREIGN_NAMES
+        }
+        return environment | {
+            "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_directory),
+            "LABEL_STUDIO_HOST": self.url,
+            # By environment and not as arguments, which every user of the machine can read.
+            "LABEL_STUDIO_USERNAME": self.username,
+            "LABEL_STUDIO_PASSWORD": self.password,
+            "LABEL_STUDIO_USER_TOKEN": self.token,
+            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+            # Since 1.23.1 ML backends on loopback are refused unless both are off.
+            "ML_BLOCK_LOCAL_IP": "false",
+            "SSRF_PROTECTION_ENABLED": "false",
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.documents_root),
+            "COLLECT_ANALYTICS": "false",
+            "LATEST_VERSION_CHECK": "false",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
+            "LOG_LEVEL": "WARNING",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _wait(self) -> None:
+        """Until /health answers 200 and the token is accepted."""
+        process = self._process
+        assert process is not None
+        started = time.monotonic()
+        while not self._healthy():
+            waited = time.monotonic() - started
+            if process.poll() is not None:
+                raise StudioError(
+                    f"Label Studio ended with exit code {process.returncode} while starting;"
+                    f" the end of {self.log_path}:\n{self.log_tail()}"
+                )
+            if waited > self._timeout:
+                raise StudioError(
+                    f"Label Studio was not ready within {self._timeout:.0f} s;"
+                    f" the end of {self.log_path}:\n{self.log_tail()}"
+                )
+            if self._progress:
+                self._progress(waited)
+            time.sleep(0.5)
+        answer = requests.get(
+            f"{self.url}/api/current-user/whoami",
+            headers={"Authorization": f"Token {self.token}"},
+            timeout=60,
+        )
+        if answer.status_code == 401:
+            raise InputError(
+                f"{self.data_directory} was made with another token than the one given;"
+                " give that token or choose an empty directory"
+            )
+
+    def _healthy(self) -> bool:
+        """Whether /health answers 200."""
+        try:
+            return requests.get(f"{self.url}/health", timeout=10).status_code == 200
+        except requests.RequestException:
+            return False
