@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from usl_backend.errors import SettingsError
+from usl_backend.selection import METHODS
+from usl_backend.settings import (
+    OPTIONS,
+    HostSettings,
+    RunSettings,
+    check_extra_params,
+    method_parameters,
+    parse_extra_params,
+    resolve_budget,
+    settings_table,
+)
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", {}, "{}", "null"])
+def test_parse_extra_params__nothing(value: object) -> None:
+    assert parse_extra_params(value) == {}
+
+
+@pytest.mark.parametrize("value", ['{"budget": 7}', {"budget": 7}])
+def test_parse_extra_params__string_and_object_are_the_same(value: object) -> None:
+    assert parse_extra_params(value) == {"budget": 7}
+
+
+@pytest.mark.parametrize("value", ["{budget: 7}", "[1]", 3, [1], "7"])
+def test_parse_extra_params__not_an_object_is_refused_with_an_instance(value: object) -> None:
+    with pytest.raises(SettingsError, match=r'write \{"budget": 100\}'):
+        parse_extra_params(value)
+
+
+def test_resolve__precedence_is_default_environment_extra_params_explicit() -> None:
+    environ = {"USL_BUDGET": "11", "USL_SEED": "12", "USL_RESERVE": "13"}
+    settings = RunSettings.resolve(
+        extra_params='{"seed": 22, "reserve": 23}', explicit={"reserve": 33, "budget": None}, environ=environ
+    )
+    assert (settings.budget, settings.seed, settings.reserve, settings.image_size) == ("11", 22, 33, 128)
+
+
+def test_resolve__unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(SettingsError, match='unknown setting "budgte"; did you mean "budget"'):
+        check_extra_params({"budgte": 5})
+    with pytest.raises(SettingsError, match='"USL_BUGDET"; did you mean "USL_BUDGET"'):
+        RunSettings.resolve(environ={"USL_BUGDET": "5"})
+
+
+@pytest.mark.parametrize("name", ["label_studio_api_key", "model_dir", "label_studio_url"])
+def test_resolve__host_settings_are_refused_from_a_project(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"set {name.upper()} where the backend runs"):
+        check_extra_params({name: "x"})
+
+
+@pytest.mark.parametrize(
+    "budget", [0, -3, "0", "-3", "many", "101%", "0%", 2.5, "2.5/class", True, [5], "5 %%"]
+)
+def test_resolve__impossible_budget_names_value_and_remedy(budget: object) -> None:
+    with pytest.raises(
+        SettingsError, match=r'budget is .*give a positive number, a share such as "5%", or "4/class"'
+    ):
+        check_extra_params({"budget": budget})
+
+
+@pytest.mark.parametrize(
+    ("budget", "classes", "pool", "expected"),
+    [
+        (None, 10, 1000, 40),
+        (None, 2, 1000, 20),
+        (None, 10, 100, 10),
+        (None, 10, 3, 1),
+        ("7", 10, 7, 7),
+        ("5%", 0, 1000, 50),
+        ("0.1%", 0, 10, 1),
+        ("4/class", 3, 12, 12),
+    ],
+)
+def test_resolve_budget(budget: str | None, classes: int, pool: int, expected: int) -> None:
+    assert resolve_budget(budget, classes=classes, pool=pool) == expected
+
+
+@pytest.mark.parametrize(
+    ("budget", "classes", "pool", "message"),
+    [
+        ("500", 0, 312, "budget is 500 but only 312"),
+        ("4/class", 10, 39, "budget is 40 but only 39"),
+        ("4/class", 0, 100, "names no classes"),
+        (None, 2, 0, "the pool is empty"),
+    ],
+)
+def test_resolve_budget__impossible(budget: str | None, classes: int, pool: int, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        resolve_budget(budget, classes=classes, pool=pool)
+
+
+def test_json__round_trip_keeps_everything() -> None:
+    settings = check_extra_params({"budget": "5%", "preset": "paper-cifar10", "seed": 3})
+    assert RunSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_resolve__method_options_are_typed_by_the_parameter_dataclass() -> None:
+    for method in METHODS:
+        for name, field in method_parameters(method).items():
+            if type(field.default) in (int, float):
+                text = RunSettings.resolve(
+                    explicit={"method": method}, environ={f"USL_{name.upper()}": str(field.default)}
+                )
+                assert text.options == {name: field.default}
+                assert type(text.options[name]) is type(field.default)
+
+
+def test_resolve__option_of_another_method_is_refused() -> None:
+    name = next(iter(method_parameters("usl")))
+    assert "random" in METHODS
+    with pytest.raises(SettingsError, match=f'"{name}" is no option of method "random"'):
+        check_extra_params({"method": "random", name: 3})
+
+
+def test_resolve__unknown_method_and_preset() -> None:
+    with pytest.raises(SettingsError, match='method is "uls"; did you mean "usl"'):
+        check_extra_params({"method": "uls"})
+    with pytest.raises(SettingsError, match='"paper-cifar11"; did you mean "paper-cifar10'):
+        check_extra_params({"preset": "paper-cifar11"})
+
+
+def test_host_settings__environment_then_explicit() -> None:
+    environ = {
+        "LABEL_STUDIO_URL": "http://ls:8080/",
+        "USL_PORT": "9000",
+        "LABEL_STUDIO_API_KEY": "secret-token\n",
+    }
+    host = HostSettings.load({"port": 9001, "host": None}, environ=environ)
+    assert (host.label_studio_url, host.port, host.host, host.api_key) == (
+        "http://ls:8080",
+        9001,
+        "127.0.0.1",
+        "secret-token",
+    )
+    assert "secret-token" not in repr(host)
+    assert "secret-token" not in host.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"USL_PORT": "nine"}, "USL_PORT is 'nine'"),
+        ({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL is 'localhost:8080'; give an address"),
+        ({"USL_WORKERS": "0"}, "USL_WORKERS is '0'"),
+    ],
+)
+def test_host_settings__bad_value_names_the_variable(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        HostSettings.load(environ=environ)
+
+
+def test_options__names_flags_and_variables_are_unique_and_documented() -> None:
+    names = [option.name for option in OPTIONS]
+    assert len(names) == len(set(names))
+    assert len({option.environment for option in OPTIONS}) == len(names)
+    assert [option.name for option in OPTIONS if not option.help] == []
+    table = settings_table()
+    assert all(f"| `{name}` |" in table for name in names)

@@ -1,0 +1,105 @@
+"""What belongs to the host: addresses, credentials, directories, limits; nothing that a project may set."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from usl_backend.settings.names import environment_name, invalid_value, unknown_setting
+
+
+class HostSettings(BaseModel):
+    """What belongs to this host and never to a project: addresses, credentials, directories, limits.
+
+    Read from the environment (and explicit flags), never from extra_params, and never stored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_studio_url: str = Field(
+        "http://localhost:8080", description="Address at which this host reaches Label Studio."
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""), description="Personal access token, or legacy token, of a Label Studio user."
+    )
+    label_studio_local_files_document_root: Path | None = Field(
+        None,
+        description="Label Studio's local-files root as this host sees it; files below it are read from disk.",
+    )
+    model_dir: Path = Field(
+        Path("~/.local/share/usl-backend"),
+        description="Data directory: runs, embeddings and the settings of each project. On a local disk.",
+    )
+    basic_auth_user: str = Field("", description="User name that callers must give; empty: loopback only.")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; anything but loopback demands basic auth."
+    )
+    port: int = Field(9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    public_url: str = Field(
+        "",
+        description="Address at which Label Studio reaches this backend, where it differs from host and port.",
+    )
+    workers: int = Field(8, ge=1, le=256, description="Threads that fetch and decode media.")
+    max_running: int = Field(1, ge=1, le=64, description="Runs computed at the same time; others wait.")
+    media_allowed_hosts: str = Field(
+        "", description="Comma-separated host names on private addresses that media may be fetched from."
+    )
+    media_max_bytes: int = Field(64 * 2**20, ge=1, description="Largest media file, in bytes.")
+    media_timeout: float = Field(30.0, gt=0, description="Longest time for one media file, in seconds.")
+    media_max_pixels: int = Field(100_000_000, ge=1, description="Largest image, in pixels.")
+
+    @field_validator("label_studio_url", "public_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        value = value.strip().rstrip("/")
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("give an address such as http://localhost:8080")
+        return value
+
+    @field_validator("model_dir", "label_studio_local_files_document_root")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value is not None else None
+
+    @classmethod
+    def load(
+        cls, explicit: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
+    ) -> HostSettings:
+        """Settings from the environment, overridden by `explicit` (None values are ignored).
+
+        Raises
+        ------
+        SettingsError
+            Unknown name, or a value that cannot be used; the message names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {
+            name: environ[environment_name(name)]
+            for name in cls.model_fields
+            if environ.get(environment_name(name))
+        }
+        values.update({name: value for name, value in (explicit or {}).items() if value is not None})
+        unknown = set(values) - set(cls.model_fields)
+        if unknown:
+            raise unknown_setting(min(unknown), cls.model_fields)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            secrets = [name for name, field in cls.model_fields.items() if field.annotation is SecretStr]
+            raise invalid_value(error, secrets=secrets, environment=True) from None
+
+    @property
+    def api_key(self) -> str:
+        """The Label Studio token in clear, stripped; empty when none is configured."""
+        return self.label_studio_api_key.get_secret_value().strip()
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """`media_allowed_hosts` as a tuple of host names."""
+        return tuple(part for part in re.split(r"[,\s]+", self.media_allowed_hosts) if part)

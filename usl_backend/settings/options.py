@@ -1,0 +1,114 @@
+"""The one table of options, from which flags and the README derive; the values themselves live elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, SecretStr
+
+from usl_backend.selection import METHODS
+from usl_backend.settings.host import HostSettings
+from usl_backend.settings.names import environment_name
+from usl_backend.settings.run import RunSettings, method_parameters
+
+Scope = Literal["host", "run", "method"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the settings table.
+
+    Attributes
+    ----------
+    name
+        The one name: JSON key, extra_params key, README row; the flag and the variable derive from it.
+    annotation
+        Type of the value, without None.
+    default
+        Value when nothing is set.
+    help
+        One sentence.
+    scope
+        "host" (environment and flags only), "run", or "method" (an option of some selection methods).
+    methods
+        Methods that have it; empty unless the scope is "method".
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+    scope: Scope
+    methods: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """Command-line flag."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> str:
+        """Environment variable."""
+        return environment_name(self.name)
+
+    @property
+    def secret(self) -> bool:
+        """Whether the value must never be shown, stored or passed as an argument."""
+        return self.annotation is SecretStr
+
+
+def settings_table(scope: Scope | None = None) -> str:
+    """The README's settings table, in Markdown."""
+    rows = ["| setting | flag | environment | default | meaning |", "|---|---|---|---|---|"]
+    for option in OPTIONS:
+        if scope in (None, option.scope):
+            default = "" if option.default in (None, "") or option.secret else f"`{option.default}`"
+            meaning = option.help + (f" ({', '.join(option.methods)})" if option.methods else "")
+            flag = "" if option.secret else f"`{option.flag}`"
+            rows.append(f"| `{option.name}` | {flag} | `{option.environment}` | {default} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def _without_none(annotation: Any) -> Any:
+    """`X` of `X | None`."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [part for part in typing.get_args(annotation) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else annotation
+    return annotation
+
+
+def _model_options(model: type[BaseModel], scope: Scope) -> list[Option]:
+    """The rows of a settings model."""
+    return [
+        Option(name, _without_none(field.annotation), field.default, field.description or "", scope)
+        for name, field in model.model_fields.items()
+        if name != "options"
+    ]
+
+
+def _method_options() -> list[Option]:
+    """The rows of every method's parameters; a name that several methods share is one row."""
+    rows: dict[str, Option] = {}
+    for method in METHODS:
+        hints = typing.get_type_hints(METHODS[method].parameters_type)
+        for name, field in method_parameters(method).items():
+            if name in rows:
+                rows[name] = dataclasses.replace(rows[name], methods=(*rows[name].methods, method))
+            else:
+                help_text = str(field.metadata.get("help", ""))
+                rows[name] = Option(
+                    name, _without_none(hints[name]), field.default, help_text, "method", (method,)
+                )
+    return list(rows.values())
+
+
+OPTIONS: tuple[Option, ...] = (
+    *_model_options(RunSettings, "run"),
+    *_method_options(),
+    *_model_options(HostSettings, "host"),
+)
+"""Every option: run, then method, then host."""

@@ -1,0 +1,219 @@
+"""What one run does, merged from its sources; nothing that belongs to the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from usl_backend.errors import SettingsError
+from usl_backend.selection import METHODS
+from usl_backend.settings.budget import BUDGET_HELP, parse_budget
+from usl_backend.settings.host import HostSettings
+from usl_backend.settings.names import PREFIX, environment_name, invalid_value, nearest, unknown_setting
+
+
+class RunSettings(BaseModel):
+    """What one run does. Stored with the run, so that it can be repeated exactly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: str | None = Field(
+        None,
+        description='Tasks to choose: a number, a share such as "5%" or "4/class". '
+        "Unset: 4 per class, at least 20, at most 10 % of the pool.",
+    )
+    method: str = Field("usl", description="Selection method.")
+    preset: str | None = Field(None, description="Named parameters of the method, such as paper-cifar10.")
+    encoder: str = Field("efficientnet-lite0", description="What turns a task into an embedding.")
+    image_size: int = Field(128, ge=32, le=1024, description="Side to which images are resized, in pixels.")
+    data_key: str | None = Field(
+        None, description="Task data field to embed, where the label config shows several."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the selection.")
+    reserve: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        description="Next-best tasks queued behind the picks, so that nobody is told there is nothing left; "
+        "at least as many as annotators.",
+    )
+    keep_labels: bool = Field(
+        False, description="Tasks already annotated hold their clusters; the budget goes to what they leave."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the method.")
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _budget_text(cls, value: object) -> str | None:
+        if value is None or value == "":
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(BUDGET_HELP)
+        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+        parse_budget(text)
+        return text
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        if value not in METHODS:
+            raise SettingsError(f'method is "{value}"; {nearest(value, METHODS)}')
+        return value
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        extra_params: object = None,
+        explicit: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> RunSettings:
+        """Merge the sources: default < environment < extra_params < explicit.
+
+        Parameters
+        ----------
+        extra_params
+            As Label Studio sends them: a JSON string, an object, "" or None.
+        explicit
+            From flags or a JSON body; None values are ignored.
+        environ
+            Defaults to the process's environment.
+
+        Raises
+        ------
+        SettingsError
+            Unknown name (the nearest known one is suggested) or impossible value.
+        """
+        merged: dict[str, Any] = {}
+        merged.update(_from_environment(os.environ if environ is None else environ))
+        for source in (parse_extra_params(extra_params), explicit or {}):
+            for name, value in source.items():
+                _check_run_name(name)
+                if value is not None:
+                    merged[name] = value
+        own = {
+            name: value for name, value in merged.items() if name in cls.model_fields and name != "options"
+        }
+        own["options"] = {name: value for name, value in merged.items() if name not in cls.model_fields}
+        try:
+            settings = cls.model_validate(own)
+        except ValidationError as error:
+            raise invalid_value(error) from None
+        return settings.model_copy(update={"options": _checked_options(settings)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat JSON object with the same names as flags; method options beside the others."""
+        flat = self.model_dump(mode="json", exclude={"options"})
+        return {**flat, **self.options}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
+        """Inverse of `to_json`; ignores the environment."""
+        return cls.resolve(explicit=values, environ={})
+
+
+def parse_extra_params(value: object) -> dict[str, Any]:
+    """extra_params as an object, whatever Label Studio made of them.
+
+    Parameters
+    ----------
+    value
+        JSON string (the UI's text box), object (the API), None or "".
+
+    Raises
+    ------
+    SettingsError
+        Not a JSON object.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        if not value.strip():
+            return {}
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise SettingsError(
+                f'extra params are not JSON ({error.msg} at character {error.pos}); write {{"budget": 100}}'
+            ) from None
+        if value is None:
+            return {}
+    if not isinstance(value, Mapping):
+        raise SettingsError(
+            f'extra params are a JSON {type(value).__name__}, not an object; write {{"budget": 100}}'
+        )
+    return {str(name): entry for name, entry in value.items()}
+
+
+def check_extra_params(value: object) -> RunSettings:
+    """The settings that these extra_params lead to, ignoring the environment; for early refusal.
+
+    Raises
+    ------
+    SettingsError
+        As `RunSettings.resolve`.
+    """
+    return RunSettings.resolve(extra_params=value, environ={})
+
+
+def method_parameters(method: str) -> dict[str, dataclasses.Field[Any]]:
+    """Option name -> dataclass field of a selection method."""
+    return {field.name: field for field in dataclasses.fields(METHODS[method].parameters_type)}
+
+
+def run_option_names() -> tuple[str, ...]:
+    """Every name that extra_params, a flag or a JSON body may set: run options, then those of all methods."""
+    own = [name for name in RunSettings.model_fields if name != "options"]
+    return tuple(dict.fromkeys([*own, *(name for method in METHODS for name in method_parameters(method))]))
+
+
+def _check_run_name(name: str) -> None:
+    """Refuse host settings and unknown names."""
+    if name in HostSettings.model_fields:
+        raise SettingsError(
+            f'"{name}" belongs to the host, not to a project; set {environment_name(name)} where the backend runs'
+        )
+    if name not in run_option_names():
+        raise unknown_setting(name, run_option_names())
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Run options among the environment variables; a misspelt USL_ variable is refused."""
+    by_variable = {environment_name(name): name for name in run_option_names()}
+    known = [*by_variable, *map(environment_name, HostSettings.model_fields)]
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in known:
+            raise unknown_setting(variable, known, what="environment variable")
+    return {name: environ[variable] for variable, name in by_variable.items() if environ.get(variable)}
+
+
+def _checked_options(settings: RunSettings) -> dict[str, Any]:
+    """The method's options with their own types; only those that were given."""
+    method = METHODS[settings.method]
+    if settings.preset is not None and settings.preset not in method.presets:
+        remedy = nearest(settings.preset, method.presets) if method.presets else "it has none"
+        raise SettingsError(f'preset of method "{settings.method}" is "{settings.preset}"; {remedy}')
+    known = method_parameters(settings.method)
+    for name in settings.options:
+        if name not in known:
+            raise SettingsError(
+                f'"{name}" is no option of method "{settings.method}"; its options are {", ".join(known) or "none"}'
+            )
+    hints = typing.get_type_hints(method.parameters_type)
+    checked = {}
+    for name, value in settings.options.items():
+        try:
+            checked[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise SettingsError(f"{name} is {value!r}; {error.errors()[0]['msg']}") from None
+    try:
+        method(preset=settings.preset, **checked)  # the method's own ranges
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    return checked
