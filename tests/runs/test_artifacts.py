@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from usl_backend.errors import RunError
+from usl_backend.instances import Instance, Pool
+from usl_backend.runs import RunFiles
+from usl_backend.runs.artifacts import written_whole
+from usl_backend.selection.base import Neighbors, Selection
+
+
+@pytest.fixture
+def files(tmp_path):
+    return RunFiles(tmp_path / "12-7")
+
+
+def _pool(n=5, d=3):
+    rows = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+    return Pool(np.arange(10, 10 + n), rows, {3: "not an image: Größe 0", 4: "gone"})
+
+
+def test_written_whole__failure_leaves_the_old_and_no_litter(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), written_whole(path) as stream:
+        stream.writelines([b"new", "not bytes"])
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_whole__not_there_before_the_end(tmp_path):
+    path = tmp_path / "x"
+    with written_whole(path) as stream:
+        stream.write(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+
+
+def test_instances__round_trip(files):
+    instances = [Instance(4, "image", "/data/upload/ü.png"), Instance(9, "text", "two\nlines\u2028three")]
+    assert not files.has_instances()
+    files.write_instances(instances, {"classes": ["a", "b"]})
+    assert files.has_instances()
+    assert files.read_instances() == (instances, {"classes": ["a", "b"]})
+
+
+def test_pool__round_trip_memory_mapped(files):
+    pool = _pool()
+    files.write_pool(pool, [f"{i:064x}" for i in range(5)])
+    again, hashes = files.read_pool()
+    np.testing.assert_array_equal(again.ids, pool.ids)
+    np.testing.assert_array_equal(again.embeddings, pool.embeddings)
+    assert isinstance(again.embeddings, np.memmap)
+    assert not again.embeddings.flags.writeable
+    assert again.skipped == pool.skipped
+    assert hashes[4] == f"{4:064x}"
+
+
+def test_pool__embeddings_already_in_place_are_not_written_again(files):
+    pool = _pool()
+    np.save(files.embeddings, pool.embeddings)
+    before = files.embeddings.stat().st_ino
+    mapped = np.load(files.embeddings, mmap_mode="r")
+    files.write_pool(Pool(pool.ids, mapped), ["00"] * 5)
+    assert files.embeddings.stat().st_ino == before
+    np.testing.assert_array_equal(files.read_pool()[0].embeddings, pool.embeddings)
+
+
+def test_pool__empty(files):
+    files.write_pool(Pool(np.empty(0, np.int64), np.empty((0, 3), np.float32)), [])
+    pool, hashes = files.read_pool()
+    assert (len(pool), hashes) == (0, [])
+
+
+def test_pool__hashes_must_match(files):
+    with pytest.raises(ValueError, match=r"hashes \(4\) must match the pool \(5\)"):
+        files.write_pool(_pool(), ["00"] * 4)
+
+
+def test_neighbors__round_trip(files):
+    neighbors = Neighbors(np.array([[1], [0]], np.int32), np.array([[0.5], [0.5]], np.float32), exact=False)
+    files.write_neighbors(neighbors)
+    again = files.read_neighbors()
+    np.testing.assert_array_equal(again.indices, neighbors.indices)
+    np.testing.assert_array_equal(again.distances, neighbors.distances)
+    assert again.exact is False
+
+
+@pytest.mark.parametrize("score", [None, np.array([0.5, 0.25, 1.0], np.float32)])
+def test_selection__round_trip(files, score):
+    selection = Selection(
+        np.array([2, 0]),
+        np.array([1.0, 0.5]),
+        score,
+        np.array([1, 0, 0], np.int32),
+        {"k": np.int64(5)},
+        {"moves": [1]},
+    )
+    files.write_selection(selection)
+    again = files.read_selection()
+    np.testing.assert_array_equal(again.indices, [2, 0])
+    np.testing.assert_array_equal(again.cluster, [1, 0, 0])
+    assert (again.score is None) == (score is None)
+    if score is not None:
+        np.testing.assert_array_equal(again.score, score)
+    assert again.parameters == {"k": 5}
+    assert again.diagnostics == {"moves": [1]}
+
+
+def test_published__round_trip(files):
+    files.write_published(
+        {"model_version": "usl-12-7", "queue": [{"task": np.int64(4), "rank": 0, "role": "pick"}]}
+    )
+    assert files.read_published()["queue"][0]["task"] == 4
+
+
+def test_read__missing_says_what_to_do(files):
+    with pytest.raises(RunError, match=r"run 12-7 has no selection.json yet; resume"):
+        files.read_selection()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half a file", b"{"])
+@pytest.mark.parametrize("name", ["pool", "neighbors", "selection", "published", "instances"])
+def test_read__damaged_says_what_to_do(files, name, damage):
+    artifact = {"published": files.PUBLISHED, "instances": files.INSTANCES}.get(name, f"{name}.npz")
+    (files.directory / artifact).write_bytes(damage)
+    if name == "selection":
+        (files.directory / files.SELECTION_TEXT).write_text("{}")
+    with pytest.raises(RunError, match=r"is damaged .* delete .* and resume"):
+        getattr(files, f"read_{name}")()
+
+
+def test_read__pickled_arrays_are_refused(files):
+    with (files.directory / files.NEIGHBORS).open("wb") as stream:
+        np.savez(
+            stream, indices=np.array([object()], dtype=object), distances=np.zeros(1), exact=np.asarray(1)
+        )
+    with pytest.raises(RunError, match="is damaged"):
+        files.read_neighbors()

@@ -1,0 +1,250 @@
+import sqlite3
+import threading
+
+import pytest
+
+from usl_backend.errors import ActiveRunError, RunError
+from usl_backend.runs import RunState, RunStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = RunStore(tmp_path / "data")
+    yield store
+    store.close()
+
+
+def _create(store, project=12, **more):
+    return store.create(project=project, settings={"budget": "10"}, **more)
+
+
+def test_create__is_read_back_whole(store):
+    run = _create(store, project_key="12.5", dry_run=True)
+    assert run.id == "12-1"
+    assert store.get("12-1") == run
+    assert run.state is RunState.QUEUED
+
+
+def test_create__second_of_a_project_is_refused_by_name(store):
+    _create(store)
+    with pytest.raises(ActiveRunError, match="run 12-1 of project 12 is queued") as caught:
+        _create(store)
+    assert caught.value.run_id == "12-1"
+    assert len(store.list()) == 1
+
+
+def test_create__many_at_once_make_one_run(store):
+    barrier = threading.Barrier(8)
+    made, refused = [], []
+
+    def press():
+        barrier.wait()
+        try:
+            made.append(_create(store).id)
+        except ActiveRunError:
+            refused.append(1)
+
+    threads = [threading.Thread(target=press) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == ["12-1"]
+    assert len(refused) == 7
+
+
+def test_create__a_failed_one_never_blocks(store):
+    failed = _create(store, error={"type": "SettingsError", "message": "budget is x"})
+    assert failed.state is RunState.FAILED
+    assert store.get(failed.id).error == {"type": "SettingsError", "message": "budget is x"}
+    assert _create(store).id == "12-2"
+
+
+def test_numbers__are_never_given_twice(store):
+    store.cancel(_create(store).id)
+    with sqlite3.connect(store.path) as sql:
+        sql.execute("DELETE FROM runs")
+    sql.close()
+    assert _create(store).id == "12-2"
+
+
+def test_claim_next__oldest_first_and_no_more_than_allowed(store):
+    _create(store, project=2)
+    _create(store, project=1)
+    first = store.claim_next(1)
+    assert (first.id, first.state, first.attempts) == ("2-1", RunState.RUNNING, 1)
+    assert store.claim_next(1) is None
+    assert store.claim_next(2).id == "1-1"
+    assert store.claim_next(9) is None
+
+
+def test_claim_next__leaves_the_shell_its_runs(store):
+    run = _create(store, place="shell")
+    assert store.claim_next(1) is None
+    assert store.claim(run.id).state is RunState.RUNNING
+    with pytest.raises(RunError, match="is running, not queued"):
+        store.claim(run.id)
+
+
+def test_progress__false_once_cancelled(store):
+    run = _create(store)
+    assert not store.progress(run.id, "fetch", 1, 2)
+    store.claim_next(1)
+    assert store.progress(run.id, "embed", 1, 2, "reading")
+    seen = store.get(run.id)
+    assert (seen.stage, seen.done, seen.total, seen.step) == ("embed", 1, 2, "reading")
+    store.cancel(run.id)
+    assert not store.progress(run.id, "embed", 2, 2)
+    assert not store.beat(run.id)
+    assert not store.finish(run.id, {})
+    assert store.get(run.id).state is RunState.CANCELLED
+
+
+def test_finish__keeps_what_the_run_reports(store):
+    run = _create(store)
+    store.claim_next(1)
+    assert store.finish(run.id, {"picks": 10}, "ab", {"torch": "2"})
+    done = store.get(run.id)
+    assert (done.state, done.summary, done.pool_digest, done.versions) == (
+        RunState.DONE,
+        {"picks": 10},
+        "ab",
+        {"torch": "2"},
+    )
+    assert done.finished_at >= done.started_at >= done.created_at
+    with pytest.raises(RunError, match="is done; only a queued or running run can be cancelled"):
+        store.cancel(run.id)
+
+
+def test_requeue__counts_attempts_unless_blameless(store):
+    run = _create(store)
+    store.claim_next(1)
+    assert store.requeue(run.id)
+    assert store.claim_next(1).attempts == 2
+    assert store.requeue(run.id, blameless=True)
+    assert store.claim_next(1).attempts == 2
+    store.cancel(run.id)
+    assert not store.requeue(run.id)
+
+
+def test_resume__only_what_failed_or_was_cancelled(store):
+    run = _create(store)
+    with pytest.raises(RunError, match="is queued; only a failed or cancelled"):
+        store.resume(run.id)
+    store.claim_next(1)
+    store.fail(run.id, "MediaError", "no")
+    resumed = store.resume(run.id)
+    assert (resumed.state, resumed.error, resumed.attempts) == (RunState.QUEUED, None, 0)
+
+
+def test_resume__not_beside_another(store):
+    first = _create(store)
+    store.cancel(first.id)
+    _create(store)
+    with pytest.raises(ActiveRunError):
+        store.resume(first.id)
+
+
+def test_get__unknown_run(store):
+    with pytest.raises(RunError, match='no run "12-9"'):
+        store.get("12-9")
+
+
+@pytest.mark.parametrize("run_id", ["", "12", "../12-7", "12-7/..", "12-", "-7", "a-b", "1-2-3", "12-٣"])
+def test_run_directory__refuses_what_is_no_id(store, run_id):
+    with pytest.raises(RunError, match="is no run id"):
+        store.run_directory(run_id)
+
+
+def test_list__newest_first_and_filtered(store):
+    for project in (1, 2, 3):
+        _create(store, project=project)
+    store.cancel("2-1")
+    assert [run.id for run in store.list()] == ["3-1", "2-1", "1-1"]
+    assert [run.id for run in store.list(state=RunState.QUEUED)] == ["3-1", "1-1"]
+    assert [run.id for run in store.list(project=2)] == ["2-1"]
+    assert store.latest(2, RunState.DONE) is None
+    assert store.latest(2).id == "2-1"
+
+
+def test_setup__last_one_wins_and_repeats_write_nothing(store):
+    assert store.remember_setup(12, "12.5", extra_params={"budget": 1}, label_config="<View/>")
+    assert not store.remember_setup(12, "12.5", extra_params={"budget": 1}, label_config="<View/>")
+    assert store.remember_setup(12, "12.5", extra_params={"budget": 2}, label_config="<View/>")
+    assert store.setup(12).extra_params == {"budget": 2}
+
+
+def test_setup__of_a_recreated_project_is_not_the_old_one(store):
+    store.remember_setup(12, "12.5", extra_params={"budget": 1})
+    assert store.setup(12, "12.6") is None
+    store.remember_setup(12, "12.6", extra_params={"budget": 2})
+    assert store.setup(12).extra_params == {"budget": 2}
+    assert store.setup(12, "12.5").extra_params == {"budget": 1}
+    store.remember_setup(12, "12.5", extra_params={"budget": 1})
+    assert store.setup(12).project_key == "12.5"
+
+
+def test_setup__refused_never_replaces_accepted(store):
+    store.remember_setup(12, "12.5", refused="no")
+    assert store.setup(12).refused == "no"
+    store.remember_setup(12, "12.5", extra_params={"budget": 1})
+    assert store.setup(12).refused is None
+    assert not store.remember_setup(12, "12.5", refused="no")
+    assert store.setup(12).extra_params == {"budget": 1}
+
+
+def test_queue_state__of_each_project_key(store):
+    assert store.queue_state("12.5") is None
+    store.save_queue_state("12.5", {"view": 3})
+    assert store.queue_state("12.5") == {"view": 3}
+    assert store.queue_state("12.6") is None
+    store.save_queue_state("12.5", None)
+    assert store.queue_state("12.5") is None
+
+
+def test_store__survives_a_restart(tmp_path):
+    first = RunStore(tmp_path)
+    run = _create(first)
+    first.close()
+    second = RunStore(tmp_path)
+    assert second.get(run.id) == run
+    second.close()
+
+
+def test_store__two_processes_may_open_a_new_directory_at_once(tmp_path):
+    barrier, stores = threading.Barrier(4), []
+
+    def open_store():
+        barrier.wait()
+        stores.append(RunStore(tmp_path))
+
+    threads = [threading.Thread(target=open_store) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stores) == 4
+    for store in stores:
+        store.close()
+
+
+def test_store__newer_layout_is_refused(tmp_path):
+    RunStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "usl.sqlite3") as sql:
+        sql.execute("PRAGMA user_version = 99")
+    sql.close()
+    with pytest.raises(RunError, match="layout 99"):
+        RunStore(tmp_path)
+
+
+def test_store__corrupted_or_impossible_directory_names_the_remedy(tmp_path):
+    (tmp_path / "usl.sqlite3").write_bytes(b"not a database" * 1000)
+    with pytest.raises(RunError, match="set MODEL_DIR"):
+        RunStore(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="set MODEL_DIR"):
+        RunStore(tmp_path / "file")
+
+
+def test_store__its_file_is_its_owners_alone(store):
+    assert store.path.stat().st_mode & 0o077 == 0

@@ -1,0 +1,9 @@
+"""What survives a crash: the record of each run, its artifacts, embedding shards. Nothing is computed."""
+
+from __future__ import annotations
+
+from .artifacts import RunFiles
+from .record import STAGES, ProjectSetup, Report, Run, RunState, parse_project_key
+from .store import RunStore
+
+__all__ = ["STAGES", "ProjectSetup", "Report", "Run", "RunFiles", "RunState", "RunStore", "parse_project_key"]

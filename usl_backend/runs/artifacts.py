@@ -1,0 +1,251 @@
+"""The files of one run, written whole or not at all. Embedding shards shared between runs are in `shards.py`.
+
+A stage is done iff its artifact exists. Everything is written to a temporary name, flushed to disk, then
+renamed; numpy files are read and written with `allow_pickle=False`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+
+from usl_backend.errors import RunError
+from usl_backend.instances import Instance, Pool
+from usl_backend.selection.base import Neighbors, Selection
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """An open file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Parameters
+    ----------
+    path
+        Final name; an existing file is replaced in one step. Its folder must exist.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class RunFiles:
+    """Typed access to the artifacts in a run's directory.
+
+    Parameters
+    ----------
+    directory
+        The run's own directory; created when missing.
+    """
+
+    INSTANCES: Final = "instances.jsonl"
+    EMBEDDINGS: Final = "embeddings.npy"
+    POOL: Final = "pool.npz"
+    NEIGHBORS: Final = "neighbors.npz"
+    SELECTION: Final = "selection.npz"
+    SELECTION_TEXT: Final = "selection.json"
+    PUBLISHED: Final = "published.json"
+    LOG: Final = "log.txt"
+    LOCK: Final = "lock"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def log(self) -> Path:
+        """What the run's process wrote."""
+        return self.directory / self.LOG
+
+    @property
+    def lock(self) -> Path:
+        """Locked while the run is being computed."""
+        return self.directory / self.LOCK
+
+    @property
+    def embeddings(self) -> Path:
+        """Where the pool's embeddings lie, (n, d), as an .npy file to be memory-mapped."""
+        return self.directory / self.EMBEDDINGS
+
+    # fetch
+
+    def has_instances(self) -> bool:
+        """Whether the tasks are listed."""
+        return (self.directory / self.INSTANCES).is_file()
+
+    def write_instances(self, instances: Sequence[Instance], meta: Mapping[str, Any]) -> None:
+        """Store the listed tasks and what was learned of the project (`meta`, JSON-able)."""
+        with written_whole(self.directory / self.INSTANCES) as stream:
+            stream.write(json.dumps({"meta": dict(meta)}).encode() + b"\n")
+            for instance in instances:
+                stream.write(json.dumps(asdict(instance)).encode() + b"\n")
+
+    def read_instances(self) -> tuple[list[Instance], dict[str, Any]]:
+        """Tasks in the order in which they were written, and the meta data."""
+        with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
+            meta = dict(json.loads(next(stream))["meta"])
+            return [Instance(**json.loads(line)) for line in stream], meta
+
+    # embed
+
+    def has_pool(self) -> bool:
+        """Whether the pool is complete."""
+        return (self.directory / self.POOL).is_file()
+
+    def write_pool(self, pool: Pool, hashes: Sequence[str]) -> None:
+        """Store the pool; embeddings that are already a memory map of `self.embeddings` are left there.
+
+        Parameters
+        ----------
+        pool
+            Of n rows.
+        hashes
+            Hex content hash of each row, n of them.
+        """
+        if len(hashes) != len(pool):
+            raise ValueError(f"hashes ({len(hashes)}) must match the pool ({len(pool)})")
+        if not (_mapped(pool.embeddings) == self.embeddings.resolve() and self.embeddings.is_file()):
+            with written_whole(self.embeddings) as stream:
+                np.save(stream, np.asarray(pool.embeddings), allow_pickle=False)
+        with written_whole(self.directory / self.POOL) as stream:
+            np.savez(
+                stream,
+                ids=np.asarray(pool.ids, dtype=np.int64),
+                hashes=np.asarray(hashes, dtype="U"),
+                skipped=np.asarray(list(pool.skipped), dtype=np.int64),
+                reasons=np.asarray(json.dumps(list(pool.skipped.values()))),
+            )
+
+    def read_pool(self) -> tuple[Pool, list[str]]:
+        """The pool, its embeddings memory-mapped read-only, and the content hash of each row."""
+        with self._arrays(self.POOL) as arrays:
+            reasons = json.loads(str(arrays["reasons"]))
+            skipped = dict(zip(arrays["skipped"].tolist(), reasons, strict=True))
+            ids, hashes = arrays["ids"], arrays["hashes"].tolist()
+        with self._reading(self.EMBEDDINGS) as path:
+            # an empty array cannot be mapped
+            embeddings = np.load(path, mmap_mode="r" if len(ids) else None, allow_pickle=False)
+            return Pool(ids, embeddings, skipped), hashes
+
+    # select
+
+    def has_neighbors(self) -> bool:
+        """Whether the neighbor search is stored."""
+        return (self.directory / self.NEIGHBORS).is_file()
+
+    def write_neighbors(self, neighbors: Neighbors) -> None:
+        """Store a neighbor search over the pool's rows."""
+        with written_whole(self.directory / self.NEIGHBORS) as stream:
+            np.savez(
+                stream,
+                indices=neighbors.indices,
+                distances=neighbors.distances,
+                exact=np.asarray(neighbors.exact),
+            )
+
+    def read_neighbors(self) -> Neighbors:
+        """The stored neighbor search."""
+        with self._arrays(self.NEIGHBORS) as arrays:
+            return Neighbors(arrays["indices"], arrays["distances"], bool(arrays["exact"]))
+
+    def has_selection(self) -> bool:
+        """Whether the tasks are chosen."""
+        return (self.directory / self.SELECTION).is_file()
+
+    def write_selection(self, selection: Selection) -> None:
+        """Store a selection; parameters and diagnostics as JSON beside the arrays."""
+        text = {"parameters": dict(selection.parameters), "diagnostics": dict(selection.diagnostics)}
+        with written_whole(self.directory / self.SELECTION_TEXT) as stream:
+            stream.write(json.dumps(text, indent=1, default=_plain).encode())
+        arrays: dict[str, Any] = {
+            "indices": selection.indices,
+            "gain": selection.gain,
+            "cluster": selection.cluster,
+        }
+        if selection.score is not None:
+            arrays["score"] = selection.score
+        with written_whole(self.directory / self.SELECTION) as stream:
+            np.savez(stream, **arrays)
+
+    def read_selection(self) -> Selection:
+        """The stored selection."""
+        with self._reading(self.SELECTION_TEXT) as path:
+            text = json.loads(path.read_text(encoding="utf-8"))
+        with self._arrays(self.SELECTION) as arrays:
+            return Selection(
+                indices=arrays["indices"],
+                gain=arrays["gain"],
+                score=arrays.get("score"),
+                cluster=arrays["cluster"],
+                parameters=text["parameters"],
+                diagnostics=text["diagnostics"],
+            )
+
+    # publish
+
+    def has_published(self) -> bool:
+        """Whether the queue is in place, or would be but for a dry run."""
+        return (self.directory / self.PUBLISHED).is_file()
+
+    def write_published(self, published: Mapping[str, Any]) -> None:
+        """Store what was published, JSON-able: "queue" lists {"task", "rank", "role"} in rank order."""
+        with written_whole(self.directory / self.PUBLISHED) as stream:
+            stream.write(json.dumps(dict(published), indent=1, default=_plain).encode())
+
+    def read_published(self) -> dict[str, Any]:
+        """What was published."""
+        with self._reading(self.PUBLISHED) as path:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+
+    @contextmanager
+    def _arrays(self, name: str) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
+        """The arrays of an .npz; the file is ours to close, numpy leaves a damaged one open."""
+        with (
+            self._reading(name) as path,
+            path.open("rb") as stream,
+            np.load(stream, allow_pickle=False) as arrays,
+        ):
+            yield arrays
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        """The path of an artifact; a missing or damaged one becomes an error with a remedy."""
+        path = self.directory / name
+        try:
+            yield path
+        except FileNotFoundError:
+            raise RunError(
+                f"run {self.directory.name} has no {name} yet; resume it and wait until it is done"
+            ) from None
+        except (ValueError, KeyError, TypeError, StopIteration, EOFError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"{name} of run {self.directory.name} is damaged ({error}); delete {path} and resume the run"
+            ) from error
+
+
+def _mapped(array: np.ndarray[Any, Any]) -> Path | None:
+    """The file that an array maps, if any."""
+    name = getattr(array, "filename", None)
+    return Path(name).resolve() if name is not None else None
+
+
+def _plain(value: object) -> object:
+    """Numpy scalars and arrays as JSON knows them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")

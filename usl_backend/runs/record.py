@@ -1,0 +1,160 @@
+"""What is known of a run: plain values, no storage and no behaviour.
+
+A project is its Label Studio id *and* its creation time ("12.1699999999"): an id may be given again after a
+project was deleted, and the state of the old one must not leak into the new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from usl_backend.errors import InputError
+
+Stage = Literal["fetch", "embed", "select", "publish"]
+STAGES: tuple[Stage, ...] = ("fetch", "embed", "select", "publish")
+"""The stages of a run, in order."""
+
+Place = Literal["server", "shell"]
+"""Who computes a run: a child of the server, or the shell that asked for it."""
+
+
+class RunState(StrEnum):
+    """Life of a run: queued, running, then done, failed or cancelled; if its process dies, queued again."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run may still change by itself."""
+        return self in (RunState.QUEUED, RunState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One selection over one project.
+
+    Attributes
+    ----------
+    id
+        "<project>-<number>", such as "12-7"; numbers are never given twice.
+    project
+        Label Studio's project id.
+    project_key
+        "<project>.<creation time>", or "" where it was not known when the run was asked for.
+    settings
+        The resolved `RunSettings` as JSON.
+    state, stage, step
+        Where the run is; `step` is a phrase within the stage.
+    done, total
+        Progress within the stage, in units of its own; `total` 0 when unknown.
+    error
+        {"type", "message"} of the failure, without secrets.
+    pool_digest, versions
+        What the result was made from: digest of the pool, versions of the software that matters.
+    attempts
+        How often the computation was begun since the user asked for it.
+    created_at, started_at, finished_at, heartbeat
+        Unix seconds. The heartbeat only informs: whether a run lives is told by its lock.
+    dry_run
+        Selects but writes nothing to Label Studio.
+    summary
+        What the finished run reports, JSON-able.
+    place
+        Who computes it.
+    """
+
+    id: str
+    project: int
+    project_key: str
+    settings: Mapping[str, Any]
+    state: RunState
+    stage: str | None = None
+    step: str | None = None
+    done: int = 0
+    total: int = 0
+    error: Mapping[str, str] | None = None
+    pool_digest: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    attempts: int = 0
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    heartbeat: float | None = None
+    dry_run: bool = False
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    place: Place = "server"
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON-able values."""
+        return {**asdict(self), "state": self.state.value}
+
+
+@dataclass(frozen=True)
+class ProjectSetup:
+    """What Label Studio last told about a project in /setup.
+
+    Attributes
+    ----------
+    project, project_key
+        As in `Run`.
+    extra_params
+        The accepted extra params as an object; empty when none were given.
+    label_config
+        The project's labeling configuration, XML.
+    refused
+        Why the extra params could not be used, when none were ever accepted; else None.
+    updated_at
+        Unix seconds.
+    """
+
+    project: int
+    project_key: str
+    extra_params: Mapping[str, Any]
+    label_config: str
+    refused: str | None
+    updated_at: float
+
+
+class Report(Protocol):
+    """How a computation tells where it is; raises `CancelledError` when it has to stop."""
+
+    def __call__(self, stage: str, done: int, total: int, step: str | None = None) -> None:
+        """Say that `done` of `total` units of `stage` are finished; `step` names what is being done."""
+
+
+def parse_project_key(text: object) -> tuple[int, str]:
+    """Project id and key out of what Label Studio calls a project: "12.1699999999", "12" or 12.
+
+    Parameters
+    ----------
+    text
+        As it came in; a string with or without the creation time, or a number.
+
+    Returns
+    -------
+    tuple of int and str
+        Id, and the key; the key is "" where no creation time was given.
+
+    Raises
+    ------
+    InputError
+        It is none of these.
+    """
+    if isinstance(text, int) and not isinstance(text, bool):
+        text = str(text)
+    if isinstance(text, str):
+        number, dot, created = text.strip().partition(".")
+        usable = number.isascii() and number.isdecimal() and 0 < int(number[:19]) < 2**63
+        if usable and len(number) < 20 and (not dot or (created.isascii() and created.isdecimal())):
+            return int(number), f"{int(number)}.{created}" if dot else ""
+    raise InputError(
+        f"project is {str(text)[:80]!r}; give Label Studio's project id, such as 12, or with its creation "
+        "time, such as 12.1699999999"
+    )
