@@ -1,0 +1,143 @@
+"""Near-duplicates collapsed to one row each, so that copies do not draw picks. Removing files is not done here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows that stand for themselves or for a group of near-duplicates.
+
+    Attributes
+    ----------
+    leaders : (g,) int64
+        Rows that stand for a group, ascending; a row without duplicates leads itself.
+    member_of : (n,) int64
+        Position in `leaders` of each row's leader.
+    sizes : (g,) int64
+        Rows per group.
+    """
+
+    leaders: NDArray[np.int64]
+    member_of: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    def weights(self) -> NDArray[np.float64]:
+        """Mass of each leader in k-means: 1 + ln(size), because sixty copies are one thing seen sixty times."""
+        return 1.0 + np.log(self.sizes)
+
+    def listing(self, *, most: int = 1000) -> list[list[int]]:
+        """Groups of two rows or more, leader first, largest group first, at most `most` groups."""
+        large = np.flatnonzero(self.sizes > 1)
+        large = large[np.argsort(-self.sizes[large], kind="stable")][:most]
+        order = np.argsort(self.member_of, kind="stable")
+        begin = np.concatenate([[0], np.cumsum(self.sizes)])
+        result = []
+        for group in large:
+            members = order[begin[group] : begin[group + 1]]
+            leader = self.leaders[group]
+            result.append([int(leader), *(int(row) for row in members if row != leader)])
+        return result
+
+
+def same_rows(rows: NDArray[np.floating[Any]], *, preferred: NDArray[np.int64] | None = None) -> Groups:
+    """Group rows that are equal bit for bit.
+
+    Parameters
+    ----------
+    rows : (n, d) float, C-contiguous
+    preferred : (l,) int64 or None
+        Rows that lead their group (labeled ones); otherwise the first row does.
+
+    Returns
+    -------
+    Groups
+    """
+    n = len(rows)
+    # Equal rows have equal projections on any vector; only rows that share that value are compared in full.
+    probe = rows @ np.cos(np.arange(1, rows.shape[1] + 1)).astype(rows.dtype)
+    order = np.argsort(probe, kind="stable")
+    # One matrix product may round equal rows differently, so neighbours in value are grouped with a margin.
+    gap = np.diff(probe[order]) > 1e-5 * (1.0 + np.abs(probe[order[1:]]))
+    runs = np.concatenate([[0], np.flatnonzero(gap) + 1, [n]])
+    leader = np.arange(n)
+    is_preferred = np.zeros(n, dtype=bool)
+    if preferred is not None:
+        is_preferred[preferred] = True
+    for begin, end in zip(runs[:-1][np.diff(runs) > 1], runs[1:][np.diff(runs) > 1], strict=True):
+        members = np.sort(order[begin:end])
+        keys = rows[members].view([("", np.void, rows.dtype.itemsize * rows.shape[1])]).ravel()
+        _, first, back = np.unique(keys, return_index=True, return_inverse=True)
+        lead = members[first].copy()
+        for row, group in zip(members[is_preferred[members]], back[is_preferred[members]], strict=True):
+            lead[group] = row
+        leader[members] = lead[back]
+        # A second labeled copy leads itself too: it is held anyway and must stay visible as held.
+        leader[members[is_preferred[members]]] = members[is_preferred[members]]
+    return _groups(leader)
+
+
+def near_rows(
+    indices: NDArray[np.integer[Any]],
+    distances: NDArray[np.floating[Any]],
+    *,
+    radius: float,
+    rank: NDArray[np.floating[Any]],
+    preferred: NDArray[np.int64] | None = None,
+) -> Groups:
+    """Group rows around leaders: everyone lies within `radius` of the leader, so groups never chain.
+
+    Parameters
+    ----------
+    indices : (n, k) integers
+        Nearest rows, nearest first.
+    distances : (n, k) float
+        Squared distances.
+    radius
+        Largest squared distance to the leader.
+    rank : (n,) float
+        Who leads first: higher = earlier (a density); ties by row.
+    preferred : (l,) int64 or None
+        Rows that lead in any case.
+
+    Returns
+    -------
+    Groups
+    """
+    n = len(indices)
+    leader = np.arange(n)
+    close = distances <= radius
+    touched = np.flatnonzero(close.any(axis=1))
+    if not len(touched):
+        return _groups(leader)
+    fixed = set() if preferred is None else {int(row) for row in preferred}
+    free = np.ones(n, dtype=bool)
+    order = touched[np.argsort(-rank[touched], kind="stable")]
+    firsts = [row for row in order.tolist() if row in fixed]
+    for row in firsts + [row for row in order.tolist() if row not in fixed]:
+        if not free[row]:
+            continue
+        free[row] = False
+        for other in indices[row][close[row]].tolist():
+            if free[other] and other not in fixed:
+                free[other] = False
+                leader[other] = row
+    return _groups(leader)
+
+
+def merge(first: Groups, second: Groups) -> Groups:
+    """Groups of groups: `second` was made on the leaders of `first`."""
+    return _groups(first.leaders[second.leaders][second.member_of][first.member_of])
+
+
+def _groups(leader: NDArray[np.int64]) -> Groups:
+    """Groups from each row's leader."""
+    leaders, member_of, sizes = np.unique(leader, return_inverse=True, return_counts=True)
+    return Groups(leaders=leaders, member_of=member_of.ravel(), sizes=sizes)

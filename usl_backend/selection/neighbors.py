@@ -1,0 +1,226 @@
+"""The k nearest neighbours of every row: exact, or blocked over cells. What neighbours are used for is elsewhere.
+
+Exact search compares all pairs (n^2 d). The blocked search sorts the rows into cells of a k-means, and compares
+each cell only with the rows of the nearest cells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.errors import SelectionError
+
+from .base import Neighbors
+from .kmeans import assign, quick_centers
+from .rows import squared_distances
+from .threads import map_blocks, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .base import Progress
+
+EXACT_ROWS = 20_000
+"""Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
+CELL_ROWS = 400
+"""Rows per cell aimed at: fewer make the matrix products small, more make the candidates coarse."""
+SPARE = 8
+"""Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
+
+
+def nearest_neighbors(
+    rows: NDArray[np.floating[Any]],
+    *,
+    k: int,
+    include_self: bool = False,
+    exact: bool | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Neighbors:
+    """Find the k nearest rows of every row by squared Euclidean distance.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64, C-contiguous
+        float64 is searched in float64, always exactly.
+    k
+        Neighbours per row, at least 1; cut to what the pool has.
+    include_self
+        Count the row itself (at distance 0) among the k, as the paper's code does.
+    exact
+        True compares all pairs, False uses cells, None decides by size (exact up to 20,000 rows).
+    workers
+        Threads over blocks; no influence on the result.
+    seed
+        Of the cells.
+    progress
+        Called as `progress("neighbors", rows done, n)`.
+
+    Returns
+    -------
+    Neighbors
+        Sorted by distance, ties by row. Distances of near-equal rows are recomputed from differences, so that
+        exact duplicates are exactly 0 apart.
+
+    Raises
+    ------
+    SelectionError
+        k is below 1, or the pool has a single row and self does not count.
+    """
+    n = len(rows)
+    if k < 1:
+        raise SelectionError(f"k is {k} neighbors; give at least 1")
+    available = n if include_self else n - 1
+    if available < 1:
+        raise SelectionError("the pool has 1 row and no neighbors; give at least 2 rows")
+    k = min(k, available)
+    if exact is None:
+        exact = n <= EXACT_ROWS
+    indices = np.empty((n, k), dtype=np.int32)
+    distances = np.empty((n, k), dtype=rows.dtype if rows.dtype == np.float64 else np.float32)
+    done = 0
+
+    def store(targets: NDArray[np.int64], found: tuple[NDArray[Any], NDArray[Any]]) -> None:
+        nonlocal done
+        indices[targets], distances[targets] = found
+        before, done = done, done + len(targets)
+        if progress is not None and (done == n or before // 4096 != done // 4096):
+            progress("neighbors", done, n)
+
+    if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
+        exact = True
+        search = _exact_float64 if rows.dtype == np.float64 else _exact_float32
+        blocks = row_blocks(n, size=256 if rows.dtype == np.float64 else 2048)
+
+        def one(block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
+            targets = np.arange(block.start, block.stop)
+            return targets, _nearest_of(rows, targets, search(rows, block, k), k, include_self=include_self)
+
+        for targets, found in map_blocks(one, blocks, workers=workers):
+            store(targets, found)
+    else:
+        cells = _Cells(rows, k=k, seed=seed, workers=workers)
+        for targets, found in map_blocks(
+            lambda cell: cells.search(cell, k, include_self=include_self), cells.tasks(), workers=workers
+        ):
+            store(targets, found)
+    return Neighbors(indices=indices, distances=distances, exact=exact)
+
+
+def candidates_wanted(k: int) -> int:
+    """Rows that each cell is compared with: 2,048 up to k = 50, 8,192 at k = 400."""
+    return int(np.clip(20 * k, 2048, 8192))
+
+
+def _exact_float32(rows: NDArray[Any], block: slice, k: int) -> NDArray[np.int64]:
+    """Rows of the block's k + SPARE nearest, itself included, by faiss."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    _, found = faiss.knn(rows[block], rows, min(k + SPARE, len(rows)))
+    return np.asarray(found, dtype=np.int64)
+
+
+def _exact_float64(rows: NDArray[Any], block: slice, k: int) -> NDArray[np.int64]:
+    """Rows of the block's k + SPARE nearest, itself included, in float64."""
+    distances = squared_distances(rows[block], rows)
+    wide = min(k + SPARE, len(rows))
+    if wide == len(rows):
+        return np.broadcast_to(np.arange(wide), distances.shape)
+    return np.argpartition(distances, wide - 1, axis=1)[:, :wide]
+
+
+def _nearest_of(
+    rows: NDArray[Any], targets: NDArray[np.int64], found: NDArray[np.int64], k: int, *, include_self: bool
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Exact distances of the rows found, self put first or dropped, sorted by (distance, row), cut to k."""
+    distances = np.empty(found.shape, dtype=rows.dtype)
+    # Differences take (b, k, d) memory: a few hundred rows at a time stay in the cache.
+    for part in row_blocks(len(found), size=max(1, 2_000_000 // (found.shape[1] * rows.shape[1]))):
+        difference = rows[found[part]]
+        difference -= rows[targets[part], None, :]
+        distances[part] = np.einsum("ikd,ikd->ik", difference, difference)
+    itself = found == targets[:, None]
+    distances[itself] = -1.0 if include_self else np.inf
+    if include_self:
+        # Among many exact duplicates the search may have missed the row itself: it takes the last place.
+        absent = ~itself.any(axis=1)
+        last = distances[absent].argmax(axis=1)
+        found = found.copy()
+        found[np.flatnonzero(absent), last] = targets[absent]
+        distances[np.flatnonzero(absent), last] = -1.0
+    order = np.lexsort((found, distances), axis=1)[:, :k]
+    found = np.take_along_axis(found, order, axis=1)
+    distances = np.take_along_axis(distances, order, axis=1)
+    return found, np.maximum(distances, 0.0, out=distances)
+
+
+class _Cells:
+    """Rows sorted by cell, and for each cell the nearest cells that together hold enough candidates."""
+
+    def __init__(self, rows: NDArray[Any], *, k: int, seed: int, workers: int) -> None:
+        n = len(rows)
+        centers = quick_centers(rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed))
+        labels = assign(rows, centers, workers=workers).labels
+        self.order = np.argsort(labels, kind="stable")
+        self.rows = rows[self.order]
+        self.half_norms = np.einsum("ij,ij->i", self.rows, self.rows) / 2
+        sizes = np.bincount(labels, minlength=len(centers))
+        self.begin = np.concatenate([[0], np.cumsum(sizes)])
+        filled = np.flatnonzero(sizes)
+        self.sizes, self.filled = sizes, filled
+        self.wanted = candidates_wanted(k)
+        between = squared_distances(centers, centers)
+        between[:, sizes == 0] = np.inf
+        between[np.arange(len(centers)), np.arange(len(centers))] = -1.0
+        reach = min(
+            len(filled), int(np.ceil(4 * self.wanted / max(1.0, float(np.median(sizes[filled]))))) + 4
+        )
+        nearest = np.argpartition(between, reach - 1, axis=1)[:, :reach]
+        rank = np.argsort(np.take_along_axis(between, nearest, axis=1), axis=1, kind="stable")
+        self.nearest = np.take_along_axis(nearest, rank, axis=1)
+
+    def tasks(self) -> list[int]:
+        """Every cell that holds a row."""
+        return [int(cell) for cell in self.filled]
+
+    def search(
+        self, cell: int, k: int, *, include_self: bool
+    ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
+        """Rows of one cell and their neighbours among the candidates, as (indices, distances)."""
+        near = self.nearest[cell]
+        enough = int(np.searchsorted(np.cumsum(self.sizes[near]), self.wanted)) + 1
+        spans = [np.arange(self.begin[c], self.begin[c + 1]) for c in near[:enough]]
+        places = np.concatenate(spans)
+        candidates, half = self.rows[places], self.half_norms[places]
+        begin, end = int(self.begin[cell]), int(self.begin[cell + 1])
+        wide = min(k + 1, len(places))
+        found = np.empty((end - begin, wide), dtype=np.int64)
+        near_distance = np.empty((end - begin, wide), dtype=self.rows.dtype)
+        for block in row_blocks(end - begin, size=512):
+            mine = slice(begin + block.start, begin + block.stop)
+            # Half the squared distance less the row's own norm: the same order, one pass less.
+            score = self.rows[mine] @ candidates.T
+            np.subtract(half, score, out=score)
+            own = np.arange(block.start, block.stop)
+            score[own - block.start, own] = -np.inf
+            nearest = np.argpartition(score, wide - 1, axis=1)[:, :wide]
+            value = np.take_along_axis(score, nearest, axis=1)
+            value += self.half_norms[mine, None]
+            value *= 2.0
+            found[block], near_distance[block] = places[nearest], value
+        # Near-equal rows lose their digits in the product: take those distances from the differences.
+        bound = 2e-3 * self.half_norms[begin:end, None]
+        row, column = np.nonzero(near_distance < np.maximum(bound, 0.0))
+        difference = self.rows[begin + row] - self.rows[found[row, column]]
+        near_distance[row, column] = np.einsum("ij,ij->i", difference, difference)
+        own_row = self.order[begin:end]
+        original: NDArray[Any] = self.order[found]
+        near_distance[original == own_row[:, None]] = -1.0
+        by_distance = np.lexsort((original, near_distance), axis=1)
+        by_distance = by_distance[:, :k] if include_self else by_distance[:, 1 : k + 1]
+        distances = np.maximum(np.take_along_axis(near_distance, by_distance, axis=1), 0.0)
+        return own_row, (np.take_along_axis(original, by_distance, axis=1), distances)
