@@ -1,0 +1,94 @@
+"""Where Label Studio keeps the picture behind a task's value; the bytes themselves are read by `media` alone."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, quote, urlsplit
+
+from usl_backend.errors import MediaError
+from usl_backend.media import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Schemes of Label Studio's storages; it redirects to the storage or passes the bytes on.
+STORAGE_SCHEMES = frozenset({"s3", "s3s", "gs", "azure-blob", "azure_spi", "redis"})
+_LOCAL_FILES = "/data/local-files/"
+
+
+def locate(
+    task_id: int,
+    source: str,
+    *,
+    url: str,
+    authorization: Callable[[], str],
+    documents_root: Path | None = None,
+) -> Location:
+    """Say where the bytes behind a value of a task's data are.
+
+    Parameters
+    ----------
+    task_id
+        The task, for storages whose addresses Label Studio signs per task.
+    source
+        The value: `/data/upload/...`, `/data/local-files/?d=...`, `s3://...`, `gs://...`, `azure-blob://...`,
+        `https://...` or `data:...`.
+    url
+        Address of Label Studio.
+    authorization
+        Gives the header that Label Studio accepts; sent to Label Studio's own origin only.
+    documents_root
+        Label Studio's local-files root as this host sees it; files that exist below it are read from disk.
+
+    Returns
+    -------
+    Location
+        For `media.MediaReader`.
+
+    Raises
+    ------
+    MediaError
+        There is no value, or nothing can be fetched from it.
+    """
+    source = source.strip() if isinstance(source, str) else source
+    if not source or not isinstance(source, str):
+        raise MediaError(
+            "the task has no picture: its value is empty" if not source else f"not a text: {source!r:.80}"
+        )
+    parts = urlsplit(source) if not source[:5].lower().startswith("data:") else None
+    if parts is None:
+        return Location(url=source)
+    scheme = parts.scheme.lower()
+    base = urlsplit(url)
+    if scheme in STORAGE_SCHEMES:
+        # Label Studio tries base64 before anything else, so that is the one unmistakable spelling.
+        file = base64.urlsafe_b64encode(source.encode()).decode()
+        address = f"{url}/tasks/{task_id}/presign/?fileuri={quote(file, safe='')}"
+        return Location(url=address, headers={"Authorization": authorization()}, trusted=True)
+    if scheme in {"http", "https"}:
+        if (scheme, parts.netloc) == (base.scheme, base.netloc):
+            return Location(url=source, headers={"Authorization": authorization()}, trusted=True)
+        return Location(url=source)
+    if scheme or not source.startswith("/"):
+        raise MediaError(
+            f"cannot be fetched: {source[:120]!r} is neither a web address nor a file of Label Studio"
+        )
+    path = (
+        parts.path.removeprefix(base.path)
+        if base.path and parts.path.startswith(base.path + "/")
+        else parts.path
+    )
+    if path == _LOCAL_FILES and documents_root is not None:
+        wanted = parse_qs(parts.query).get("d", [""])[0].lstrip("/")
+        # Resolved before it is compared: neither `..` nor a link leads out of the root.
+        root = documents_root.resolve()
+        file_path = (root / wanted).resolve()
+        if not file_path.is_relative_to(root):
+            raise MediaError(f"{wanted!r} lies outside the local files of Label Studio")
+        if file_path.is_file():
+            return Location(path=file_path)
+    query = f"?{parts.query}" if parts.query else ""
+    address = f"{url}{quote(path, safe='/%:@+,;=~$!*()')}{query}"
+    return Location(url=address, headers={"Authorization": authorization()}, trusted=True)

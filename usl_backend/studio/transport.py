@@ -1,0 +1,365 @@
+"""HTTP to one Label Studio: credentials, retries and translated errors; what is asked for is `client.py`'s.
+
+The SDK's own client is not used for requests: bulk listing needs raw paging, media needs the access token
+itself, and one place must translate every failure. The SDK serves where it knows more than HTTP: the label
+config (`label_config.py`) and the validation of predictions (`preannotations.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from usl_backend.errors import (
+    SettingsError,
+    StudioAuthError,
+    StudioError,
+    StudioNotFoundError,
+    StudioUnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+TokenKind = Literal["legacy", "personal"]
+
+# An access token lives 300 s; a request that starts with one must also end with it.
+REFRESH_MARGIN = 90.0
+ATTEMPTS = 4
+BACK_OFF = 0.5
+LONGEST_WAIT = 20.0
+_BUSY = frozenset({429, 502, 503, 504})
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+
+
+def token_claims(token: str) -> dict[str, Any] | None:
+    """Read the claims of a JSON Web Token without verifying it.
+
+    Parameters
+    ----------
+    token
+        What the user gave as API key.
+
+    Returns
+    -------
+    dict or None
+        Its payload, such as `{"token_type": "refresh", "exp": 1893456000}`; None when it is no such token.
+    """
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+class _Authorization(AuthBase):
+    """Sets the header as a requests auth object, so that no .netrc entry of the host replaces it."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self.value
+        return request
+
+
+class Transport:
+    """Authenticated requests to one Label Studio; may be used from several threads.
+
+    Parameters
+    ----------
+    url
+        Address of Label Studio, with the path under which it is served if any.
+    api_key
+        Legacy token or personal access token of a Label Studio user.
+    timeout
+        Longest wait for an answer, in seconds.
+
+    Raises
+    ------
+    SettingsError
+        The address or the token cannot be one.
+    """
+
+    def __init__(self, url: str, api_key: str, *, timeout: float = 600.0) -> None:
+        self.url = url.strip().rstrip("/")
+        if urlsplit(self.url).scheme not in {"http", "https"} or not urlsplit(self.url).hostname:
+            raise SettingsError(f"LABEL_STUDIO_URL is {url!r}; give an address such as http://localhost:8080")
+        self._api_key = api_key.strip()
+        if not self._api_key:
+            raise SettingsError(
+                "LABEL_STUDIO_API_KEY is not set; create a personal access token in Label Studio"
+                f" ({self.url}/user/account) and set LABEL_STUDIO_API_KEY to it"
+            )
+        claims = token_claims(self._api_key)
+        if claims is not None and claims.get("token_type") == "access":
+            raise SettingsError(
+                "LABEL_STUDIO_API_KEY is an access token, which lives five minutes;"
+                " give the personal access token that it was made from"
+            )
+        self._personal = claims is not None
+        self.timeout = timeout
+        self._session = requests.Session()
+        adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=64)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._lock = threading.Lock()
+        self._access = ""
+        self._expires = 0.0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r}, {self.token_kind} token)"
+
+    @property
+    def token_kind(self) -> TokenKind:
+        """Kind of the configured token."""
+        return "personal" if self._personal else "legacy"
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def authorization(self, *, renew: bool = False) -> str:
+        """Value of the Authorization header, valid for at least a minute from now.
+
+        Parameters
+        ----------
+        renew
+            Fetch a new access token even if the present one has not expired.
+
+        Returns
+        -------
+        str
+            `Token <legacy>` or `Bearer <access>`.
+
+        Raises
+        ------
+        StudioAuthError
+            The personal access token is refused.
+        """
+        if not self._personal:
+            return f"Token {self._api_key}"
+        with self._lock:
+            if renew or time.time() > self._expires - REFRESH_MARGIN:
+                answer = self._send(
+                    "POST", "/api/token/refresh/", None, {"json": {"refresh": self._api_key}}, idempotent=True
+                )
+                if answer.status_code in {400, 401, 403}:
+                    raise StudioAuthError(
+                        f"{self.url} refuses the personal access token in LABEL_STUDIO_API_KEY"
+                        f" ({_detail(answer)}); create a new one at {self.url}/user/account"
+                    )
+                self._access = str(self._json(self._checked(answer))["access"])
+                self._expires = float((token_claims(self._access) or {}).get("exp", time.time() + 120))
+            return f"Bearer {self._access}"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        files: Any = None,
+        idempotent: bool | None = None,
+        stream: bool = False,
+        timeout: float | None = None,
+    ) -> requests.Response:
+        """Send a request and return its successful answer.
+
+        Parameters
+        ----------
+        method, path, params, body, files
+            The HTTP request; `path` starts with a slash, `body` is sent as JSON.
+        idempotent
+            Whether repeating it is harmless, so that it may be retried; by default all but POST.
+        stream
+            Leave the body unread; the caller closes the response.
+        timeout
+            Instead of the transport's own, in seconds.
+
+        Returns
+        -------
+        requests.Response
+            With a 2xx status.
+
+        Raises
+        ------
+        StudioUnreachableError
+            Nobody answers, after the retries.
+        StudioAuthError
+            The token is refused, or its user may not do this.
+        StudioNotFoundError
+            Label Studio has no such thing.
+        StudioError
+            Any other refusal or failure.
+        """
+        options: dict[str, Any] = {"params": params, "stream": stream, "timeout": timeout or self.timeout}
+        if body is not None:
+            options["json"] = body
+        if files is not None:
+            options["files"] = files
+        if idempotent is None:
+            idempotent = method in _IDEMPOTENT
+        answer = self._send(method, path, self.authorization(), options, idempotent=idempotent)
+        if answer.status_code == 401 and self._personal:
+            answer.close()
+            answer = self._send(method, path, self.authorization(renew=True), options, idempotent=idempotent)
+        return self._checked(answer)
+
+    def json(self, method: str, path: str, **options: Any) -> Any:
+        """`request`, and its body decoded from JSON (None when empty)."""
+        return self._json(self.request(method, path, **options))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        authorization: str | None,
+        options: Mapping[str, Any],
+        *,
+        idempotent: bool,
+    ) -> requests.Response:
+        """One request with bounded retries; network failures become StudioUnreachableError."""
+        settings = {"timeout": self.timeout} | dict(options)
+        for attempt in range(ATTEMPTS):
+            last = attempt == ATTEMPTS - 1
+            try:
+                answer = self._session.request(
+                    method,
+                    self.url + path,
+                    auth=_Authorization(authorization) if authorization else _no_auth,
+                    # A redirect would turn a POST into a GET and lose what it carries.
+                    allow_redirects=method == "GET",
+                    **settings,
+                )
+            except requests.exceptions.Timeout as error:
+                raise StudioUnreachableError(
+                    f"Label Studio at {self.url} did not answer {method} {path} in time ({error});"
+                    " see whether it is overloaded"
+                ) from error
+            except requests.exceptions.ConnectionError as error:
+                if last or not idempotent:
+                    raise StudioUnreachableError(
+                        f"no answer from Label Studio at {self.url} ({_root(error)});"
+                        " see whether it runs and whether LABEL_STUDIO_URL is its address as seen from here"
+                    ) from error
+                reason = str(_root(error))
+            except requests.exceptions.RequestException as error:
+                raise StudioError(f"request to Label Studio at {self.url} failed: {error}") from error
+            else:
+                # 429 says that nothing was done, whatever the method.
+                busy = answer.status_code in _BUSY and (idempotent or answer.status_code == 429)
+                if not busy or last:
+                    return answer
+                reason = f"status {answer.status_code}"
+                wait = _retry_after(answer)
+                answer.close()
+                if wait is not None:
+                    time.sleep(wait)
+                    continue
+            pause = BACK_OFF * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+            logger.info("%s %s: %s; trying again in %.1f s", method, path, reason, pause)
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _checked(self, answer: requests.Response) -> requests.Response:
+        """The answer itself when it is a success, else the matching error."""
+        status = answer.status_code
+        if 200 <= status < 300:
+            return answer
+        with answer:
+            asked = f"{answer.request.method} {urlsplit(answer.url).path}"
+            if 300 <= status < 400:
+                raise StudioError(
+                    f"Label Studio at {self.url} redirects {asked} to {answer.headers.get('Location')};"
+                    " set LABEL_STUDIO_URL to the address it really has"
+                )
+            detail = _detail(answer)
+            if status == 401:
+                raise StudioAuthError(self._refused(detail))
+            if status == 403:
+                raise StudioAuthError(
+                    f"Label Studio does not allow {asked} ({detail});"
+                    " use a token of a user who may change the project"
+                )
+            if status == 404:
+                raise StudioNotFoundError(f"Label Studio at {self.url} answers {asked} with 404: {detail}")
+            raise StudioError(f"Label Studio at {self.url} answers {asked} with {status}: {detail}")
+
+    def _refused(self, detail: str) -> str:
+        """What to do about a 401."""
+        if self._personal:
+            return f"{self.url} refuses the access token ({detail}); create a new personal access token"
+        return (
+            f"{self.url} refuses the token in LABEL_STUDIO_API_KEY ({detail}). Legacy tokens are off by default:"
+            f" create a personal access token at {self.url}/user/account, or let an administrator"
+            " turn legacy tokens on (Organization > API Tokens Settings)"
+        )
+
+    def _json(self, answer: requests.Response) -> Any:
+        """The decoded body."""
+        with answer:
+            if not answer.content:
+                return None
+            try:
+                return answer.json()
+            except ValueError as error:
+                raise StudioError(
+                    f"{answer.url} did not answer with JSON; see whether {self.url} is really Label Studio"
+                ) from error
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the request without credentials, .netrc included."""
+    return request
+
+
+def _root(error: BaseException) -> BaseException:
+    """The innermost reason, which says `Connection refused` instead of a chain of pools."""
+    for argument in (getattr(error, "reason", None), *error.args):
+        if isinstance(argument, BaseException):
+            return _root(argument)
+    return error
+
+
+def _retry_after(answer: requests.Response) -> float | None:
+    """Seconds the server asks to wait, bounded; None when it does not say."""
+    value = answer.headers.get("Retry-After", "")
+    return min(float(value), LONGEST_WAIT) if value.isdecimal() else None
+
+
+def _detail(answer: requests.Response) -> str:
+    """What Label Studio says about a failure, in one line."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return f"{answer.reason or 'no reason given'}"
+    if not isinstance(body, dict):
+        text = json.dumps(body)
+    elif errors := body.get("validation_errors"):
+        text = json.dumps(errors, ensure_ascii=False)
+    else:
+        text = str(body.get("detail") or json.dumps(body, ensure_ascii=False))
+    return text if len(text) <= 600 else text[:600] + " ..."
