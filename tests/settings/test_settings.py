@@ -148,7 +148,7 @@ def test_host_settings__environment_then_explicit() -> None:
     [
         ({"USL_PORT": "nine"}, "USL_PORT is 'nine'"),
         ({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL is 'localhost:8080'; give an address"),
-        ({"USL_WORKERS": "0"}, "USL_WORKERS is '0'"),
+        ({"USL_MEDIA_WORKERS": "0"}, "USL_MEDIA_WORKERS is '0'"),
     ],
 )
 def test_host_settings__bad_value_names_the_variable(environ: dict[str, str], message: str) -> None:

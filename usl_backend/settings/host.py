@@ -45,7 +45,7 @@ class HostSettings(BaseModel):
         "",
         description="Address at which Label Studio reaches this backend, where it differs from host and port.",
     )
-    workers: int = Field(8, ge=1, le=256, description="Threads that fetch and decode media.")
+    media_workers: int = Field(8, ge=1, le=256, description="Threads that fetch and decode media.")
     max_running: int = Field(1, ge=1, le=64, description="Runs computed at the same time; others wait.")
     media_allowed_hosts: str = Field(
         "", description="Comma-separated host names on private addresses that media may be fetched from."
