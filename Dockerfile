@@ -1,0 +1,36 @@
+# The backend alone; compose.yaml puts a Label Studio beside it.
+#   docker build -t usl-backend .
+# Nothing secret is needed to build; tokens and passwords come from the environment when the container starts.
+
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+# CPU wheels of torch: 0.2 GB where the CUDA ones are 2.6 GB. For a GPU give the index of your CUDA version.
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/usl-backend
+ENV PATH=/opt/usl-backend/bin:$PATH
+# Before the sources, so that this layer survives a change of ours. The bounds are those of pyproject.toml.
+RUN pip install --index-url "${TORCH_INDEX_URL}" "torch>=2.6,<2.14" "torchvision>=0.21,<0.29"
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY usl_backend ./usl_backend
+RUN pip install .
+
+FROM ${PYTHON_IMAGE}
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin usl \
+    && install --directory --owner=usl --group=usl /data
+COPY --from=build /opt/usl-backend /opt/usl-backend
+ENV PATH=/opt/usl-backend/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    MODEL_DIR=/data \
+    USL_HOST=0.0.0.0 \
+    USL_PORT=9090
+VOLUME ["/data"]
+EXPOSE 9090
+USER 10001:10001
+WORKDIR /data
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['USL_PORT']}/livez\", timeout=4)"]
+ENTRYPOINT ["usl-backend"]
+CMD ["serve"]
