@@ -1,0 +1,134 @@
+"""One real Label Studio for the whole test session, started from a migrated data directory that is kept.
+
+USL_TEST_LABEL_STUDIO names another `label-studio` command (an older release in an environment of its own),
+USL_TEST_STUDIO_TEMPLATES another directory for the migrated data directories.
+"""
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_studio import CHOICES, LiveProject, LiveStudio, make_personal_token, sign_up
+
+from usl_backend.demo.studio_server import LabelStudioServer, find_executable
+from usl_backend.studio.client import StudioClient
+
+USERNAME, PASSWORD = "owner@example.com", "owner-password-1"
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this directory needs the server."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="session")
+def studio_executable() -> Path:
+    named = os.environ.get("USL_TEST_LABEL_STUDIO")
+    return Path(named) if named else find_executable()
+
+
+@pytest.fixture(scope="session")
+def studio_template(studio_executable: Path, pytestconfig: pytest.Config) -> Path:
+    """A data directory after all migrations, kept per release: a restart takes seconds, the first start 30."""
+    python = studio_executable.with_name("python")
+    version = subprocess.run(
+        [python, "-c", "import importlib.metadata as m; print(m.version('label-studio'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    cache = os.environ.get("USL_TEST_STUDIO_TEMPLATES")
+    home = Path(cache) if cache else Path(pytestconfig.cache.mkdir("label-studio"))
+    template = home / version
+    if not template.exists():
+        # Under another name until it is complete; somebody else may be making the same one.
+        fresh = home / f"{version}.{uuid.uuid4().hex}"
+        with LabelStudioServer(
+            fresh, username=USERNAME, password=PASSWORD, token=TOKEN, executable=studio_executable
+        ):
+            pass
+        try:
+            fresh.rename(template)
+        except OSError:
+            shutil.rmtree(fresh)
+    return template
+
+
+@pytest.fixture(scope="session")
+def label_studio(
+    studio_executable: Path, studio_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveStudio]:
+    directory = tmp_path_factory.mktemp("label-studio") / "data"
+    shutil.copytree(studio_template, directory)
+    documents = directory / "documents"
+    with LabelStudioServer(
+        directory,
+        documents_root=documents,
+        username=USERNAME,
+        password=PASSWORD,
+        token=TOKEN,
+        executable=studio_executable,
+    ) as server:
+        with StudioClient(server.url, TOKEN) as client:
+            version = client.version()
+        yield LiveStudio(server.url, TOKEN, USERNAME, PASSWORD, version, documents, directory)
+
+
+@pytest.fixture(scope="session")
+def client(label_studio: LiveStudio) -> Iterator[StudioClient]:
+    """The administrator, who owns every project."""
+    with StudioClient(label_studio.url, label_studio.token, timeout=120) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def second_annotator(label_studio: LiveStudio, client: StudioClient) -> Iterator[StudioClient]:
+    """Another user of the same organisation, with a legacy token of their own."""
+    token = sign_up(label_studio, client, "second@example.com")
+    with StudioClient(label_studio.url, token, timeout=120) as annotator:
+        yield annotator
+
+
+@pytest.fixture(scope="session")
+def personal_token(client: StudioClient) -> str:
+    """A personal access token of the administrator."""
+    return make_personal_token(client)
+
+
+@pytest.fixture
+def make_project(client: StudioClient) -> Iterator[Callable[..., LiveProject]]:
+    """Factory of fresh projects, deleted after the test: `make_project(50, label_config, **settings)`."""
+    made: list[int] = []
+
+    def make(
+        n_tasks: int = 0,
+        label_config: str = CHOICES,
+        *,
+        data: Sequence[dict[str, Any]] | None = None,
+        **settings: Any,
+    ) -> LiveProject:
+        title = f"test {uuid.uuid4().hex[:8]}"
+        body = {"title": title, "label_config": label_config} | settings
+        project = int(client.http.json("POST", "/api/projects/", body=body)["id"])
+        made.append(project)
+        rows = (
+            data if data is not None else [{"image": f"http://example.com/{i}.png"} for i in range(n_tasks)]
+        )
+        if rows:
+            client.http.json("POST", f"/api/projects/{project}/import", body=[{"data": row} for row in rows])
+        tasks = tuple(task.id for task in client.tasks(project))
+        assert len(tasks) == len(rows)
+        return LiveProject(client, project, tasks)
+
+    yield make
+    for project in made:
+        client.http.request("DELETE", f"/api/projects/{project}/").close()
