@@ -1,0 +1,290 @@
+"""Second stage: instances to a pool of unit-length rows; fetching, decoding and encoding are elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from usl_backend.errors import (
+    EncoderError,
+    MediaError,
+    StudioAuthError,
+    StudioNotFoundError,
+    StudioUnreachableError,
+)
+from usl_backend.instances import Instance, Pool
+from usl_backend.media import (
+    Location,
+    MediaReader,
+    UnauthorizedError,
+    UnavailableError,
+    decode_image,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.encoders import Encoder
+    from usl_backend.runs.shards import EmbeddingCache
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress("embed", done, total)`; may raise `CancelledError` to stop."""
+
+EMBEDDINGS: Final = "embeddings.npy"
+FLUSH_ROWS: Final = 1_024
+"""Rows after which the cache is written: what a crash can cost, plus one batch."""
+
+_BATCH: Final = 64
+_PER_CORE: Final = 16
+_OUTAGE: Final = 12
+_PATIENCE_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a reading thread found out about one instance."""
+
+    id: int
+    content_hash: str = ""
+    picture: NDArray[np.uint8] | None = None
+    skipped: str = ""
+    outage: bool = False
+    error: BaseException | None = None
+
+
+def embed(
+    instances: Sequence[Instance],
+    *,
+    locate: Callable[[Instance], Location],
+    reader: MediaReader,
+    encoder: Encoder,
+    cache: EmbeddingCache,
+    directory: Path,
+    progress: Progress,
+    workers: int,
+) -> tuple[Pool, list[str]]:
+    """Read every instance, encode what the cache lacks, and lay the rows out by id.
+
+    Threads read, hash and decode ahead of the encoder by a bounded number of pictures, so memory does not
+    grow with the pool. Equal contents are encoded once. One unreadable instance never fails the run; a Label
+    Studio that stops answering, or stops accepting the token, does, and what was encoded until then is kept.
+
+    Parameters
+    ----------
+    instances
+        All of the encoder's modality, with distinct ids, in any order.
+    locate
+        Where an instance's bytes are; called from the reading threads, and once more after a 401.
+    reader
+        Reads them under its limits.
+    encoder
+        Its `key` must be the cache's.
+    cache
+        Has the rows of earlier runs; gets the new ones at least every 1,024 rows.
+    directory
+        The run's folder; gets `embeddings.npy`.
+    progress
+        Called at least about every second while instances go through.
+    workers
+        Reading threads.
+
+    Returns
+    -------
+    pool : Pool
+        Rows by ascending id, memory-mapped; unreadable instances in `skipped`.
+    hashes : list of str
+        SHA-256 of each row's content, hexadecimal, in row order.
+
+    Raises
+    ------
+    EncoderError
+        An instance is not of the encoder's modality.
+    StudioUnreachableError
+        A trusted origin failed to deliver many times in a row; the run can be resumed.
+    StudioAuthError
+        A trusted origin answers 401 even to fresh credentials.
+    RunError
+        The disk refuses.
+    CancelledError
+        From `progress`; finished rows are in the cache.
+    """
+    for instance in instances:
+        if instance.modality != encoder.modality:
+            raise EncoderError(
+                f"encoder {encoder.key} takes {encoder.modality}s, but {instance.id} is a {instance.modality}; "
+                "choose another encoder"
+            )
+    stage = _Stage(instances, locate, reader, encoder, cache, progress)
+    try:
+        stage.run(workers)
+    finally:
+        cache.flush()
+    hashes, skipped = stage.readable()
+    ids = sorted(hashes)
+    ordered = [hashes[instance_id] for instance_id in ids]
+    rows = cache.gather(ordered, directory / EMBEDDINGS)
+    progress("embed", len(instances), len(instances))
+    return Pool(np.array(ids, dtype=np.int64), rows, skipped), ordered
+
+
+class _Stage:
+    """State of one pass over the instances; everything but `_read` runs in the calling thread."""
+
+    def __init__(
+        self,
+        instances: Sequence[Instance],
+        locate: Callable[[Instance], Location],
+        reader: MediaReader,
+        encoder: Encoder,
+        cache: EmbeddingCache,
+        progress: Progress,
+    ) -> None:
+        self.instances, self.locate, self.reader = instances, locate, reader
+        self.encoder, self.cache, self.progress = encoder, cache, progress
+        self.batch = max(_BATCH, _PER_CORE * len(os.sched_getaffinity(0)))
+        self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self.stopping = threading.Event()
+        self.claimed: set[str] = set()
+        self.claiming = threading.Lock()
+        self.hashes: dict[int, str] = {}
+        self.skipped: dict[int, str] = {}
+        self.broken: dict[str, str] = {}
+        self.waiting: list[tuple[str, NDArray[np.uint8]]] = []
+        self.outages = 0
+        self.done = 0
+
+    def run(self, workers: int) -> None:
+        """Keep the threads busy and the encoder fed until every instance is settled."""
+        pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="read")
+        remaining = iter(self.instances)
+        try:
+            in_flight = self._submit(pool, remaining, 3 * self.batch + workers)
+            reported = 0.0
+            while in_flight:
+                try:
+                    outcome = self.outcomes.get(timeout=_PATIENCE_SECONDS)
+                except queue.Empty:
+                    outcome = None
+                if outcome is not None:
+                    in_flight += self._submit(pool, remaining, 1) - 1
+                    self._settle(outcome)
+                if len(self.waiting) >= self.batch or (self.waiting and not in_flight):
+                    self._encode()
+                if time.monotonic() >= reported + _PATIENCE_SECONDS:
+                    reported = time.monotonic()
+                    self.progress("embed", self.done, len(self.instances))
+        finally:
+            # A thread may sit in a slow fetch: whoever cancels does not wait for it.
+            self.stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def readable(self) -> tuple[dict[int, str], dict[int, str]]:
+        """Content hash, or reason to skip, of every instance."""
+        skipped = dict(self.skipped)
+        hashes: dict[int, str] = {}
+        for instance_id, content_hash in self.hashes.items():
+            if content_hash in self.broken:
+                skipped[instance_id] = self.broken[content_hash]
+            else:
+                hashes[instance_id] = content_hash
+        return hashes, skipped
+
+    def _submit(self, pool: ThreadPoolExecutor, remaining: Iterator[Instance], count: int) -> int:
+        submitted = 0
+        for instance in islice(remaining, count):
+            pool.submit(self._read, instance)
+            submitted += 1
+        return submitted
+
+    def _settle(self, outcome: _Outcome) -> None:
+        """Take in what a thread found."""
+        if outcome.error is not None:
+            raise outcome.error
+        self.outages = self.outages + 1 if outcome.outage else 0
+        if self.outages >= _OUTAGE:
+            raise StudioUnreachableError(
+                f"{_OUTAGE} files in a row could not be fetched, the last because {outcome.skipped}; "
+                "resume the run when the server answers again"
+            )
+        if outcome.content_hash:
+            self.hashes[outcome.id] = outcome.content_hash
+        if outcome.skipped and outcome.content_hash:
+            self.broken[outcome.content_hash] = outcome.skipped
+        elif outcome.skipped:
+            self.skipped[outcome.id] = outcome.skipped
+        if outcome.picture is None:
+            self.done += 1
+        else:
+            self.waiting.append((outcome.content_hash, outcome.picture))
+
+    def _encode(self) -> None:
+        """Encode what waits, and write the cache from time to time."""
+        hashes = [content_hash for content_hash, _ in self.waiting]
+        rows = self.encoder.encode([picture for _, picture in self.waiting])
+        self.waiting.clear()
+        self.cache.append(hashes, rows)
+        self.done += len(hashes)
+        if self.cache.pending >= FLUSH_ROWS:
+            self.cache.flush()
+
+    # -- in the reading threads ----------------------------------------------------------------------------
+
+    def _read(self, instance: Instance) -> None:
+        """Read one instance and tell the outcome, whatever happens."""
+        if self.stopping.is_set():
+            return
+        try:
+            outcome = self._outcome(instance)
+        except BaseException as error:  # noqa: BLE001 - raised again by the calling thread
+            outcome = _Outcome(instance.id, error=error)
+        self.outcomes.put(outcome)
+
+    def _outcome(self, instance: Instance) -> _Outcome:
+        location: Location | None = None
+        try:
+            location = self.locate(instance)
+            data = self._bytes(instance, location)
+        except StudioNotFoundError as error:
+            return _Outcome(instance.id, skipped=f"it is gone from Label Studio: {error}")
+        except MediaError as error:
+            outage = isinstance(error, UnavailableError) and location is not None and location.trusted
+            return _Outcome(instance.id, skipped=str(error), outage=outage)
+        content_hash = hashlib.sha256(data).hexdigest()
+        with self.claiming:
+            # Of equal contents the first is encoded; the others only wait for its row.
+            if content_hash in self.claimed:
+                return _Outcome(instance.id, content_hash)
+            self.claimed.add(content_hash)
+        if self.cache.known([content_hash])[0]:
+            return _Outcome(instance.id, content_hash)
+        try:
+            picture = decode_image(data, size=self.encoder.size, limits=self.reader.limits)
+        except MediaError as error:
+            return _Outcome(instance.id, content_hash, skipped=str(error))
+        return _Outcome(instance.id, content_hash, picture)
+
+    def _bytes(self, instance: Instance, location: Location) -> bytes:
+        """Read; a 401 from a trusted origin gets one more try with fresh credentials."""
+        try:
+            return self.reader.read(location)
+        except UnauthorizedError:
+            if not location.trusted:
+                raise
+        try:
+            return self.reader.read(self.locate(instance))
+        except UnauthorizedError as error:
+            raise StudioAuthError(
+                f"Label Studio does not accept the token for media any more ({error}); renew "
+                "LABEL_STUDIO_API_KEY and resume the run"
+            ) from error
