@@ -1,0 +1,248 @@
+"""The stages of one run, joined. Nothing of a stage is computed here, and no process, lock or signal is handled."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.encoders.allocator import keep_freed_memory
+from usl_backend.instances import pool_digest
+from usl_backend.media import MediaLimits, MediaReader
+from usl_backend.pipeline.embed import embed
+from usl_backend.pipeline.fetch import Project, fetch
+from usl_backend.pipeline.publish import publish
+from usl_backend.pipeline.reserve import reserve_rows
+from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
+from usl_backend.pipeline.summary import skipped_tasks, summarize
+from usl_backend.runs.shards import EmbeddingCache
+from usl_backend.settings import RunSettings
+from usl_backend.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usl_backend.encoders.base import Encoder
+    from usl_backend.instances import Instance, Pool
+    from usl_backend.pipeline.progress import Progress
+    from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.selection.base import Neighbors, Selection
+    from usl_backend.settings import HostSettings
+    from usl_backend.studio.client import StudioClient
+
+logger = logging.getLogger(__name__)
+
+CACHE = "embeddings"
+"""Folder of the data directory that holds the embeddings of every run and encoder."""
+LIBRARIES = ("numpy", "torch", "faiss-cpu", "pillow", "label-studio-sdk")
+"""Distributions whose version may change a result."""
+
+
+def execute(
+    run: Run, *, store: RunStore, host: HostSettings, client: StudioClient, report: Progress
+) -> dict[str, Any]:
+    """Compute what is missing of a run: fetch, embed, select, publish.
+
+    A stage whose artifact exists is not computed again, so an interrupted run goes on where it stopped. The
+    process keeps its peak memory until it ends (`encoders.allocator`): not to be called in a server.
+
+    Parameters
+    ----------
+    run
+        A running run.
+    store
+        Holds its record and its files.
+    host
+        Directories and limits of this host.
+    client
+        Door to Label Studio.
+    report
+        Told where the run is; raises `CancelledError` to stop it.
+
+    Returns
+    -------
+    dict
+        The run's summary; the record is already finished with it.
+
+    Raises
+    ------
+    USLError
+        The run cannot be completed; its record is left as it was.
+    """
+    keep_freed_memory()  # before anything imports torch
+    return _Execution(run, store, host, client, report).complete()
+
+
+class _Execution:
+    """One attempt at one run."""
+
+    def __init__(
+        self, run: Run, store: RunStore, host: HostSettings, client: StudioClient, report: Progress
+    ) -> None:
+        self.run, self.store, self.host, self.client, self.report = run, store, host, client, report
+        self.settings = RunSettings.from_json(run.settings)
+        self.files: RunFiles = store.files(run.id)
+        self.seconds: dict[str, float] = {}
+        self.encoded: int | None = None
+
+    def complete(self) -> dict[str, Any]:
+        """All stages, then the record."""
+        instances, project = self._fetch()
+        pool, hashes, encoder = self._embed(instances)
+        labeled = rows_of(pool, project.labeled)
+        budget = self._budget(pool, project, labeled)
+        selection = self._select(pool, budget, labeled)
+        published = self._publish(pool, project, selection, labeled)
+        digest = pool_digest(pool.ids, hashes, encoder.key)
+        summary = summarize(
+            self.run,
+            self.settings,
+            project=project,
+            pool=pool,
+            selection=selection,
+            published=published,
+            encoder_key=encoder.key,
+            studio_url=self.host.label_studio_url,
+            seconds=self.seconds,
+            encoded=self.encoded,
+        )
+        self.store.finish(self.run.id, summary, digest, self._versions())
+        return summary
+
+    def _fetch(self) -> tuple[list[Instance], Project]:
+        """First stage: tasks."""
+        if not self.files.has_instances():
+            with self._stage("fetch"):
+                found, project = fetch(
+                    self.client,
+                    self.run.project,
+                    self.settings,
+                    project_key=self.run.project_key,
+                    progress=self.report.of("fetch", "listing tasks"),
+                )
+                self.files.write_instances(found, project.to_json())
+        instances, meta = self.files.read_instances()
+        return instances, Project.from_json(meta)
+
+    def _embed(self, instances: Sequence[Instance]) -> tuple[Pool, list[str], Encoder]:
+        """Second stage: embeddings."""
+        from usl_backend.encoders import load
+
+        missing = not self.files.has_pool()
+        if missing:
+            self.report("embed", 0, len(instances), "loading the encoder")
+        encoder = load(self.settings.encoder, image_size=self.settings.image_size)
+        if missing:
+            with self._stage("embed"), self._reader() as reader:
+                cache = EmbeddingCache(self.host.model_dir / CACHE, encoder_key=encoder.key, dim=encoder.dim)
+                known = len(cache)
+                pool, hashes = embed(
+                    instances,
+                    locate=lambda instance: self.client.locate(instance.id, instance.source),
+                    reader=reader,
+                    encoder=encoder,
+                    cache=cache,
+                    directory=self.files.directory,
+                    progress=lambda stage, done, total: self.report(
+                        stage, done, total, "reading and encoding"
+                    ),
+                    workers=self.host.media_workers,
+                )
+                self.encoded = len(cache) - known
+                self.files.write_pool(pool, hashes)
+        pool, hashes = self.files.read_pool()
+        return pool, hashes, encoder
+
+    def _reader(self) -> MediaReader:
+        """The guarded reader, under this host's limits."""
+        root = self.host.label_studio_local_files_document_root
+        return MediaReader(
+            limits=MediaLimits(
+                bytes=self.host.media_max_bytes,
+                seconds=self.host.media_timeout,
+                pixels=self.host.media_max_pixels,
+            ),
+            local_roots=() if root is None else (root,),
+            allowed_hosts=self.host.allowed_hosts,
+        )
+
+    def _budget(self, pool: Pool, project: Project, labeled: np.ndarray[Any, Any]) -> int:
+        """Number of tasks to choose, now that it is known what can be read."""
+        skipped = skipped_tasks(project, pool)
+        free = len(pool) - len(labeled)
+        readable = Readable(rows=free, listed=free + len(skipped), skipped=skipped)
+        return final_budget(self.settings, readable, classes=len(project.classes), run_id=self.run.id)
+
+    def _select(self, pool: Pool, budget: int, labeled: np.ndarray[Any, Any]) -> Selection:
+        """Third stage: the picks."""
+        if not self.files.has_selection():
+            with self._stage("select"):
+                chosen = select(
+                    pool,
+                    self.settings,
+                    budget,
+                    labeled=labeled,
+                    neighbors=self._neighbors(pool),
+                    progress=self._selecting,
+                )
+                self.files.write_selection(chosen)
+        return self.files.read_selection()
+
+    def _neighbors(self, pool: Pool) -> Neighbors | None:
+        """The neighbor search, the longest part of a selection, kept as an artifact of its own."""
+        if not self.files.has_neighbors():
+            found = search(pool, self.settings, progress=self._selecting)
+            if found is None:
+                return None
+            self.files.write_neighbors(found)
+        return self.files.read_neighbors()
+
+    def _selecting(self, step: str, done: int, total: int) -> None:
+        """Progress of the selection, whose steps count anew."""
+        self.report("select", done, total, step)
+
+    def _publish(
+        self, pool: Pool, project: Project, selection: Selection, labeled: np.ndarray[Any, Any]
+    ) -> dict[str, Any]:
+        """Last stage: the queue."""
+        if not self.files.has_published():
+            with self._stage("publish"):
+                near = self.files.read_neighbors() if self.files.has_neighbors() else None
+                reserve = reserve_rows(selection, self.settings.reserve, excluded=labeled, neighbors=near)
+                self.files.write_published(
+                    publish(
+                        self.client,
+                        self.run,
+                        store=self.store,
+                        project_key=project.key,
+                        picks=pool.ids[selection.indices].tolist(),
+                        reserve=pool.ids[reserve].tolist(),
+                        progress=self.report.of("publish", "writing the queue"),
+                    )
+                )
+        return self.files.read_published()
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Announce and time a stage."""
+        self.report(name, 0, 0)
+        begun = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - begun, 3)
+        logger.info("run %s: %s took %.1f s", self.run.id, name, self.seconds[name])
+
+    def _versions(self) -> dict[str, str]:
+        """What computed the result."""
+        found = {"usl-backend": VERSION, "python": platform.python_version()}
+        for library in LIBRARIES:
+            try:
+                found[library] = version(library)
+            except PackageNotFoundError:
+                continue
+        return {**found, "label-studio": self.client.version()}

@@ -1,0 +1,143 @@
+"""Third stage: choose rows of the pool. The methods live in `selection/`; here they get budget, labels and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from usl_backend.errors import InputError
+from usl_backend.selection import METHODS, USL, nearest_neighbors
+from usl_backend.settings import RunSettings, parse_budget, resolve_budget
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.instances import Pool
+    from usl_backend.selection.base import Neighbors, Progress, Selection, Selector
+
+
+@dataclass(frozen=True)
+class Readable:
+    """How much of the project can be chosen from.
+
+    Attributes
+    ----------
+    rows
+        Pool rows without labels.
+    listed
+        Unlabeled tasks, readable or not.
+    skipped
+        Task id -> reason, of the unlabeled tasks that cannot be read.
+    """
+
+    rows: int
+    listed: int
+    skipped: Mapping[int, str]
+
+
+def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run_id: str) -> int:
+    """Resolve the budget against what could be read.
+
+    Raises
+    ------
+    InputError
+        Nothing could be read, or less than the budget; the message says where the reasons are.
+    """
+    where = (
+        f"see /usl/runs/{run_id} or `usl-backend status {run_id}` for the {len(readable.skipped)} unreadable"
+    )
+    if readable.rows == 0:
+        task, why = min(readable.skipped.items()) if readable.skipped else (0, "it has an annotation")
+        raise InputError(
+            f"none of the {readable.listed} tasks could be read (task {task}: {why}); "
+            f"make their media readable from this host, `usl-backend doctor` helps; {where}"
+        )
+    if readable.skipped and settings.budget is not None:
+        kind, amount = parse_budget(settings.budget)
+        wanted = 0 if kind == "percent" else int(amount) * (classes if kind == "class" else 1)
+        if wanted > readable.rows:
+            raise InputError(
+                f"budget is {wanted} but only {readable.rows} of {readable.listed} tasks could be read; "
+                f"lower the budget or {where}"
+            )
+    return resolve_budget(settings.budget, classes=classes, pool=readable.rows)
+
+
+def rows_of(pool: Pool, ids: tuple[int, ...]) -> NDArray[np.int64]:
+    """Rows of those ids that are in the pool, ascending."""
+    return np.flatnonzero(np.isin(pool.ids, np.asarray(ids, dtype=np.int64)))
+
+
+def select(
+    pool: Pool,
+    settings: RunSettings,
+    budget: int,
+    *,
+    labeled: NDArray[np.int64],
+    neighbors: Neighbors | None = None,
+    progress: Progress | None = None,
+) -> Selection:
+    """Choose `budget` rows by the method of the settings.
+
+    Parameters
+    ----------
+    pool
+        Embedded tasks.
+    settings
+        Method, preset, options and seed.
+    budget
+        Rows to choose.
+    labeled : (l,) int64
+        Rows that have labels; they are never chosen.
+    neighbors
+        From `search`.
+    progress
+        Called as `progress(step, done, total)`.
+    """
+    return _method(settings).select(
+        pool.embeddings,
+        budget,
+        rng=settings.seed,
+        labeled=labeled if len(labeled) else None,
+        neighbors=neighbors,
+        progress=progress,
+    )
+
+
+def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = None) -> Neighbors | None:
+    """Find the neighbors that the method will ask for, so that they can be kept.
+
+    Parameters
+    ----------
+    pool
+        Embedded tasks.
+    settings
+        Method, preset and options.
+    progress
+        Called as `progress(step, done, total)`.
+
+    Returns
+    -------
+    Neighbors or None
+        Of the rows as the method sees them; None where it needs none, or the pool has a single row.
+    """
+    method = _method(settings)
+    if not isinstance(method, USL) or len(pool) < 2:
+        return None
+    wanted = method.parameters
+    return nearest_neighbors(
+        method.prepare(pool.embeddings),
+        k=wanted.neighbors,
+        include_self=wanted.count_self,
+        exact=True if wanted.exact else None,
+        workers=wanted.workers,
+        progress=progress,
+    )
+
+
+def _method(settings: RunSettings) -> Selector:
+    """The method with its parameters."""
+    return METHODS[settings.method](preset=settings.preset, **settings.options)
