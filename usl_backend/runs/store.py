@@ -304,8 +304,8 @@ class RunStore:
             self._refuse_second(sql, run.project)
             sql.execute(
                 "UPDATE runs SET state = 'queued', attempts = 0, error = NULL, finished_at = NULL, "
-                "heartbeat = NULL, place = ? WHERE id = ?",
-                (place, run_id),
+                "heartbeat = ?, place = ? WHERE id = ?",
+                (time.time(), place, run_id),
             )
         return self.get(run_id)
 

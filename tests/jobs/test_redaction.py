@@ -1,0 +1,39 @@
+import logging
+
+import pytest
+
+from usl_backend.jobs.redaction import RedactingFormatter, redacted, secrets_of
+from usl_backend.settings import HostSettings
+
+
+def test_secrets_of__configured_ones_longest_first():
+    host = HostSettings(label_studio_api_key="abcdef", basic_auth_pass="abcdefgh")
+    assert secrets_of(host) == ("abcdefgh", "abcdef")
+    assert secrets_of(HostSettings()) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("token abcdef refused", "token *** refused"),
+        ("GET /x?X-Amz-Signature=12ab&y=1", "GET /x?X-Amz-Signature=***&y=1"),
+        ("https://h/?a=1&token=q.r", "https://h/?a=1&token=***"),
+        ("{'Authorization': 'Token 99'}", "{'Authorization': 'Token ***'}"),
+        ("Authorization: Bearer x.y.z end", "Authorization: Bearer *** end"),
+        ("budget=10&keyboard=1", "budget=10&keyboard=1"),
+    ],
+)
+def test_redacted__removes_what_lets_in_and_nothing_else(text, expected):
+    assert redacted(text, ["abcdef"]) == expected
+
+
+def test_formatter__traces_too():
+    try:
+        raise ValueError("abcdef")
+    except ValueError:
+        import sys
+
+        record = logging.LogRecord("n", logging.ERROR, "f", 1, "with %s", ("abcdef",), sys.exc_info())
+    line = RedactingFormatter(["abcdef"]).format(record)
+    assert "abcdef" not in line
+    assert "ValueError: ***" in line

@@ -1,0 +1,84 @@
+import errno
+
+import pytest
+
+from usl_backend.errors import RunError, StudioAuthError
+from usl_backend.jobs import run_here
+from usl_backend.runs import RunState
+from usl_backend.runs.lock import Lock, held
+
+
+@pytest.fixture
+def run(store):
+    return store.create(project=12, settings={"seed": 0}, place="shell")
+
+
+def test_run_here__holds_the_lock_and_reports(store, host, run):
+    seen = []
+
+    def execute(running, report):
+        assert running.state is RunState.RUNNING
+        assert held(store.files(run.id).lock)
+        report("fetch", 3, 3, "listing")
+        store.finish(run.id, {"picks": 1})
+
+    done = run_here(store, run, host=host, execute=execute, watch=lambda *told: seen.append(told))
+    assert (done.state, done.summary) == (RunState.DONE, {"picks": 1})
+    assert seen == [("fetch", 3, 3, "listing")]
+    assert not held(store.files(run.id).lock)
+
+
+def test_run_here__failure_is_in_the_record(store, host, run):
+    def execute(running, report):
+        raise StudioAuthError("Label Studio does not accept the token; set LABEL_STUDIO_API_KEY")
+
+    failed = run_here(store, run, host=host, execute=execute)
+    assert failed.state is RunState.FAILED
+    assert failed.error["type"] == "StudioAuthError"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "memory ran out"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system", "/data/x"), "/data/x cannot be written"),
+        (ValueError("odd"), "unexpected ValueError: odd; the trace is in 12-1/log.txt"),
+    ],
+)
+def test_run_here__unforeseen_errors_are_sentences(store, host, run, error, said):
+    def execute(running, report):
+        raise error
+
+    assert said in run_here(store, run, host=host, execute=execute).error["message"]
+
+
+def test_run_here__cancelled_from_elsewhere_stops_at_the_next_report(store, host, run):
+    def execute(running, report):
+        report("fetch", 0, 0)
+        store.cancel(run.id)
+        report("embed", 0, 0)
+        raise AssertionError("it went on")
+
+    assert run_here(store, run, host=host, execute=execute).state is RunState.CANCELLED
+
+
+def test_run_here__ctrl_c_cancels(store, host, run):
+    def execute(running, report):
+        raise KeyboardInterrupt
+
+    assert run_here(store, run, host=host, execute=execute).state is RunState.CANCELLED
+
+
+def test_run_here__no_result_is_a_failure(store, host, run):
+    assert (
+        run_here(store, run, host=host, execute=lambda *_: None)
+        .error["message"]
+        .startswith("the run ended without")
+    )
+
+
+def test_run_here__not_twice(store, host, run):
+    with Lock(store.files(run.id).lock), pytest.raises(RunError, match="is locked by process"):
+        run_here(store, run, host=host, execute=lambda *_: None)
+    assert store.get(run.id).state is RunState.QUEUED

@@ -1,0 +1,8 @@
+"""Runs in processes of their own: start, stop, cancel, resume, recover. Nothing is selected or published here."""
+
+from __future__ import annotations
+
+from .supervisor import Jobs
+from .worker import run_here, work
+
+__all__ = ["Jobs", "run_here", "work"]

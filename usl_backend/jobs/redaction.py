@@ -1,0 +1,56 @@
+"""Keeps secrets out of logs and records. Which values are secret is known to `settings`, not here."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from usl_backend.settings import HostSettings
+
+_SIGNATURES = re.compile(
+    r"(?i)([?&](?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|token|access_token|invite_token|key)=)[^&\s\"'<>]+"
+    r"|(\bauthorization['\"]?\s*[:=]\s*['\"]?(?:token|bearer|basic)\s+)[^\s\"',}]+"
+)
+"""Query parameters and headers that let their reader in."""
+_MASK = "***"
+
+
+def secrets_of(host: HostSettings) -> tuple[str, ...]:
+    """The configured secrets, longest first; short ones are left out, they would mask ordinary words."""
+    values = {host.api_key, host.basic_auth_pass.get_secret_value()}
+    return tuple(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """`text` without the secrets, without signatures of signed addresses and without authorization headers."""
+    for secret in secrets:
+        text = text.replace(secret, _MASK)
+    return _SIGNATURES.sub(lambda match: (match[1] or match[2]) + _MASK, text)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats a record with its trace, then removes what must not be read.
+
+    Parameters
+    ----------
+    secrets
+        As `secrets_of` gives them.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = tuple(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line or lines to write."""
+        return redacted(super().format(record), self._secrets)
+
+
+def log_to_stderr(host: HostSettings, level: int = logging.INFO) -> None:
+    """Send this process's log to stderr, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter(secrets_of(host)))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
