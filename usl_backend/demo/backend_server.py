@@ -1,0 +1,155 @@
+"""The backend as a child process, started as a user would and spoken to over HTTP; no selection happens here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+
+from usl_backend.demo import child
+from usl_backend.demo.studio_server import HOST
+from usl_backend.errors import RunError, StudioError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+READY_WITHIN = 120.0
+
+
+class BackendServer:
+    """`usl-backend serve` as a context manager.
+
+    Parameters
+    ----------
+    data_directory
+        The backend's MODEL_DIR; exists.
+    studio_url, api_key
+        The Label Studio it works for.
+    port
+        TCP port on 127.0.0.1.
+
+    Attributes
+    ----------
+    url : str
+        `http://127.0.0.1:<port>`.
+    log_path : Path
+        What it wrote to its standard output and error.
+    """
+
+    def __init__(self, data_directory: Path, *, studio_url: str, api_key: str, port: int) -> None:
+        self.data_directory = data_directory
+        self.port = port
+        self.url = f"http://{HOST}:{port}"
+        self.log_path = data_directory / "backend.log"
+        self._studio_url, self._api_key = studio_url, api_key
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session = requests.Session()
+        # A proxy or a .netrc entry of this host has no say between us and our own child.
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id (and process group) of the running server, else None."""
+        return self._process.pid if self._process else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._process is not None and self._process.poll() is not None
+
+    def start(self) -> None:
+        """Start the server and wait until it is ready.
+
+        Raises
+        ------
+        RunError
+            It ended, or was not ready in time; the message carries the end of its log.
+        """
+        command = [sys.executable, "-m", "usl_backend", "serve", "--host", HOST, "--port", str(self.port)]
+        self._process = child.spawn(command, environment=self._environment(), log_path=self.log_path)
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server and its children; harmless when it is not running."""
+        process, self._process = self._process, None
+        if process is not None:
+            child.stop(process, name="the backend")
+        self._session.close()
+
+    def runs(self, project_id: int) -> list[dict[str, Any]]:
+        """A project's runs as JSON, newest first."""
+        return list(self._get("/usl/api/runs", project=project_id)["runs"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run as JSON."""
+        return dict(self._get(f"/usl/api/runs/{run_id}"))
+
+    def picks(self, run_id: str) -> list[int]:
+        """Task ids of a run's picks in rank order, the reserve left out."""
+        queue = self._get(f"/usl/api/runs/{run_id}/picks")["picks"]
+        chosen = [entry for entry in queue if entry["role"] == "pick"]
+        return [int(entry["task"]) for entry in sorted(chosen, key=lambda entry: int(entry["rank"]))]
+
+    def _get(self, path: str, **params: Any) -> Any:
+        """JSON of one of the backend's own pages."""
+        try:
+            answer = self._session.get(self.url + path, params=params, timeout=30)
+            answer.raise_for_status()
+            return answer.json()
+        except requests.RequestException as error:
+            raise StudioError(f"the backend does not answer {path} ({error}); see {self.log_path}") from error
+
+    def _environment(self) -> dict[str, str]:
+        """Our environment without the user's own backend settings, and with the demo's."""
+        foreign = ("LABEL_STUDIO_", "USL_", "BASIC_AUTH_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return environment | {
+            "LABEL_STUDIO_URL": self._studio_url,
+            # By environment and not as an argument, which every user of the machine can read.
+            "LABEL_STUDIO_API_KEY": self._api_key,
+            "MODEL_DIR": str(self.data_directory),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _wait(self) -> None:
+        """Until /readyz answers 200."""
+        process = self._process
+        assert process is not None
+        started = time.monotonic()
+        while not self._ready():
+            if process.poll() is not None:
+                raise RunError(
+                    f"the backend ended with exit code {process.returncode} while starting;"
+                    f" the end of {self.log_path}:\n{child.tail(self.log_path)}"
+                )
+            if time.monotonic() - started > READY_WITHIN:
+                raise RunError(
+                    f"the backend was not ready within {READY_WITHIN:.0f} s;"
+                    f" the end of {self.log_path}:\n{child.tail(self.log_path)}"
+                )
+            time.sleep(0.2)
+
+    def _ready(self) -> bool:
+        """Whether /readyz answers 200."""
+        try:
+            return self._session.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False

@@ -1,0 +1,142 @@
+"""The demo's project: made, filled by upload as dragging files onto it does, and found again. Nothing is selected."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import quoteattr
+
+from usl_backend.errors import StudioError, StudioNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from usl_backend.studio.client import StudioClient
+
+TITLE = "Fashion-MNIST"
+CONTROL = {"from_name": "label", "to_name": "image"}
+# Django, on which Label Studio runs, takes at most 100 files in one request.
+FILES_PER_REQUEST = 100
+_DIGITS = 5
+
+
+def label_config(classes: Sequence[str]) -> str:
+    """Label config of a classification of images.
+
+    Parameters
+    ----------
+    classes
+        Names of the classes, in the order of their buttons.
+
+    Returns
+    -------
+    str
+        XML.
+    """
+    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
+    return (
+        f'<View>\n  <Image name="{CONTROL["to_name"]}" value="$image"/>\n'
+        f'  <Choices name="{CONTROL["from_name"]}" toName="{CONTROL["to_name"]}" choice="single" showInLine="true">\n'
+        f"{choices}\n  </Choices>\n</View>\n"
+    )
+
+
+def file_name(index: int) -> str:
+    """Name under which a picture is uploaded: its number, which says nothing of its class."""
+    return f"{index:0{_DIGITS}}.png"
+
+
+def find_or_create(client: StudioClient, project_id: int | None, classes: Sequence[str]) -> int:
+    """Id of the demo's project; made when there is none (any more).
+
+    Parameters
+    ----------
+    client
+        Administrator of the demo's Label Studio.
+    project_id
+        As remembered from an earlier start.
+    classes
+        Names of the classes.
+
+    Returns
+    -------
+    int
+        Project id.
+    """
+    if project_id is not None:
+        try:
+            return client.project(project_id).id
+        except StudioNotFoundError:
+            pass  # Somebody deleted it in the UI.
+    body = {"title": TITLE, "label_config": label_config(classes)}
+    return int(client.http.json("POST", "/api/projects/", body=body)["id"])
+
+
+def indices(client: StudioClient, project_id: int) -> dict[int, int]:
+    """Number of the picture behind each task.
+
+    Parameters
+    ----------
+    client
+        Anybody who sees the project.
+    project_id
+        The demo's project.
+
+    Returns
+    -------
+    dict of int to int
+        Task id -> number in the data set; tasks that the demo did not upload are left out.
+    """
+    found = {}
+    for task in client.tasks(project_id, data_key="image", only_unlabeled=False):
+        # Label Studio puts a random prefix before an uploaded file's name.
+        match = re.search(rf"-(\d{{{_DIGITS}}})\.png$", str(task.data.get("image", "")))
+        if match:
+            found[task.id] = int(match[1])
+    return found
+
+
+def fill(
+    client: StudioClient,
+    project_id: int,
+    images: Sequence[bytes],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[int, int]:
+    """Upload the pictures that the project does not have yet.
+
+    Parameters
+    ----------
+    client
+        Administrator.
+    project_id
+        The demo's project.
+    images
+        PNG files.
+    progress
+        Called with the pictures there and all pictures.
+
+    Returns
+    -------
+    dict of int to int
+        As `indices`.
+
+    Raises
+    ------
+    StudioError
+        Label Studio took fewer files than it was given.
+    """
+    present = set(indices(client, project_id).values())
+    missing = [index for index in range(len(images)) if index not in present]
+    for start in range(0, len(missing), FILES_PER_REQUEST):
+        batch = missing[start : start + FILES_PER_REQUEST]
+        # A field each: of several files in one field Label Studio keeps the last.
+        files = {file_name(i): (file_name(i), images[i], "image/png") for i in batch}
+        made = client.http.json("POST", f"/api/projects/{project_id}/import", files=files)["task_count"]
+        if made != len(batch):
+            raise StudioError(
+                f"Label Studio made {made} tasks of {len(batch)} uploaded pictures; start again"
+            )
+        if progress:
+            progress(len(images) - len(missing) + start + len(batch), len(images))
+    return indices(client, project_id)
