@@ -4,19 +4,39 @@
 """
 
 from .base import Neighbors, Progress, Selection, Selector
+from .baselines import KCenter, KMeans, Random, TypiClust
+from .greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
 from .neighbors import nearest_neighbors
 from .usl import USL, USLParameters
 
-METHODS: dict[str, type[Selector]] = {"usl": USL}
+METHODS: dict[str, type[Selector]] = {
+    "usl": USL,
+    "random": Random,
+    "k-means": KMeans,
+    "k-center": KCenter,
+    "typiclust": TypiClust,
+    "probcover": ProbCover,
+    "maxherding": MaxHerding,
+    "rdss": RDSS,
+    "facility-location": FacilityLocation,
+}
 """Method name -> class: `METHODS["usl"](preset="paper-cifar10")`."""
 
 __all__ = [
     "METHODS",
+    "RDSS",
     "USL",
+    "FacilityLocation",
+    "KCenter",
+    "KMeans",
+    "MaxHerding",
     "Neighbors",
+    "ProbCover",
     "Progress",
+    "Random",
     "Selection",
     "Selector",
+    "TypiClust",
     "USLParameters",
     "nearest_neighbors",
 ]
