@@ -14,7 +14,11 @@ from usl_backend.media.limits import MediaLimits, short_reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "MPO", "AVIF", "PPM")
+Image.init()  # here, not in the first of many threads that decode
+
+FORMATS: Final = tuple(
+    name for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN
+)
 """Pillow decoders that are allowed to see foreign bytes; the others are never tried."""
 
 _ORIENTATION_TAG: Final = 0x0112
