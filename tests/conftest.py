@@ -22,12 +22,17 @@ USERNAME, PASSWORD = "owner@example.com", "owner-password-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this directory needs the server."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything in live/ and browser/ needs the server; what is slow runs only when it is asked for."""
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.live)
+        for marker in ("live", "browser"):
+            if here / marker in item.path.parents:
+                item.add_marker(getattr(pytest.mark, marker))
+    if "slow" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
 
 
 @pytest.fixture(scope="session")
