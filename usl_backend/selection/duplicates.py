@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .threads import row_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+BLOCK = 16_384
+"""Rows hashed at once."""
 
 
 @dataclass(frozen=True)
@@ -48,39 +54,40 @@ class Groups:
 
 
 def same_rows(rows: NDArray[np.floating[Any]], *, preferred: NDArray[np.int64] | None = None) -> Groups:
-    """Group rows that are equal bit for bit.
+    """Group rows that are equal.
 
     Parameters
     ----------
-    rows : (n, d) float, C-contiguous
+    rows : (n, d) float32 or float64, C-contiguous
     preferred : (l,) int64 or None
         Rows that lead their group (labeled ones); otherwise the first row does.
 
     Returns
     -------
     Groups
+        Two preferred rows lead a group each, even when they are equal.
     """
     n = len(rows)
-    # Equal rows have equal projections on any vector; only rows that share that value are compared in full.
-    probe = rows @ np.cos(np.arange(1, rows.shape[1] + 1)).astype(rows.dtype)
-    order = np.argsort(probe, kind="stable")
-    # One matrix product may round equal rows differently, so neighbours in value are grouped with a margin.
-    gap = np.diff(probe[order]) > 1e-5 * (1.0 + np.abs(probe[order[1:]]))
-    runs = np.concatenate([[0], np.flatnonzero(gap) + 1, [n]])
-    leader = np.arange(n)
-    is_preferred = np.zeros(n, dtype=bool)
-    if preferred is not None:
-        is_preferred[preferred] = True
-    for begin, end in zip(runs[:-1][np.diff(runs) > 1], runs[1:][np.diff(runs) > 1], strict=True):
-        members = np.sort(order[begin:end])
-        keys = rows[members].view([("", np.void, rows.dtype.itemsize * rows.shape[1])]).ravel()
-        _, first, back = np.unique(keys, return_index=True, return_inverse=True)
-        lead = members[first].copy()
-        for row, group in zip(members[is_preferred[members]], back[is_preferred[members]], strict=True):
-            lead[group] = row
-        leader[members] = lead[back]
-        # A second labeled copy leads itself too: it is held anyway and must stay visible as held.
-        leader[members[is_preferred[members]]] = members[is_preferred[members]]
+    keys = np.empty(n, dtype=np.uint64)
+    word = np.uint32 if rows.dtype == np.float32 else np.uint64
+    # One random odd factor per column: unequal rows share a key once in 2^64.
+    factors = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) * 2 + 1
+    for block in row_blocks(n, size=BLOCK):
+        # Adding zero makes -0.0 and 0.0 the same bits.
+        bits = (rows[block] + rows.dtype.type(0)).view(word).astype(np.uint64)
+        keys[block] = (bits * factors).sum(axis=1, dtype=np.uint64)
+    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
+    if len(first) == n:
+        return alone(n)
+    leader = first[back.ravel()]
+    copies = np.flatnonzero(leader != np.arange(n))
+    different = copies[(rows[leader[copies]] != rows[copies]).any(axis=1)]
+    leader[different] = different
+    if preferred is not None and len(preferred):
+        lead = np.arange(n)
+        lead[leader[preferred[::-1]]] = preferred[::-1]
+        leader = lead[leader]
+        leader[preferred] = preferred
     return _groups(leader)
 
 
@@ -92,7 +99,7 @@ def near_rows(
     rank: NDArray[np.floating[Any]],
     preferred: NDArray[np.int64] | None = None,
 ) -> Groups:
-    """Group rows around leaders: everyone lies within `radius` of the leader, so groups never chain.
+    """Group rows around leaders: everyone lies within `radius` of the leader, so a pass never chains.
 
     Parameters
     ----------
@@ -130,6 +137,11 @@ def near_rows(
                 free[other] = False
                 leader[other] = row
     return _groups(leader)
+
+
+def alone(n: int) -> Groups:
+    """Every row leads itself."""
+    return Groups(np.arange(n), np.arange(n), np.ones(n, dtype=np.int64))
 
 
 def merge(first: Groups, second: Groups) -> Groups:

@@ -97,7 +97,7 @@ def nearest_neighbors(
 
         def one(block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
             targets = np.arange(block.start, block.stop)
-            return targets, _nearest_of(rows, targets, search(rows, block, k), k, include_self=include_self)
+            return targets, _nearest_of(rows, targets, search(rows, targets, k), k, include_self=include_self)
 
         for targets, found in map_blocks(one, blocks, workers=workers):
             store(targets, found)
@@ -110,23 +110,65 @@ def nearest_neighbors(
     return Neighbors(indices=indices, distances=distances, exact=exact)
 
 
+def nearest_of_some(
+    rows: NDArray[np.floating[Any]],
+    targets: NDArray[np.int64],
+    *,
+    k: int,
+    include_self: bool = False,
+    workers: int = 1,
+) -> Neighbors:
+    """Find the k nearest rows of some rows, exactly.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64, C-contiguous
+    targets : (t,) int64
+        Rows whose neighbors are wanted.
+    k
+        Neighbors per row, at most n, or n - 1 without self.
+    include_self
+        Count the row itself among the k.
+    workers
+        Threads over blocks; no influence on the result.
+
+    Returns
+    -------
+    Neighbors
+        (t, k) indices into `rows` and distances.
+    """
+    double = rows.dtype == np.float64
+    search = _exact_float64 if double else _exact_float32
+
+    def one(block: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        some = targets[block]
+        return _nearest_of(rows, some, search(rows, some, k), k, include_self=include_self)
+
+    found = list(map_blocks(one, row_blocks(len(targets), size=256 if double else 2048), workers=workers))
+    return Neighbors(
+        np.concatenate([indices for indices, _ in found]).astype(np.int32),
+        np.concatenate([distances for _, distances in found]),
+        exact=True,
+    )
+
+
 def candidates_wanted(k: int) -> int:
     """Rows that each cell is compared with: 2,048 up to k = 50, 8,192 at k = 400."""
     return int(np.clip(20 * k, 2048, 8192))
 
 
-def _exact_float32(rows: NDArray[Any], block: slice, k: int) -> NDArray[np.int64]:
-    """Rows of the block's k + SPARE nearest, itself included, by faiss."""
+def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The k + SPARE nearest rows of the targets, itself included, by faiss."""
     import faiss
 
     faiss.omp_set_num_threads(1)
-    _, found = faiss.knn(rows[block], rows, min(k + SPARE, len(rows)))
+    _, found = faiss.knn(rows[targets], rows, min(k + SPARE, len(rows)))
     return np.asarray(found, dtype=np.int64)
 
 
-def _exact_float64(rows: NDArray[Any], block: slice, k: int) -> NDArray[np.int64]:
-    """Rows of the block's k + SPARE nearest, itself included, in float64."""
-    distances = squared_distances(rows[block], rows)
+def _exact_float64(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The k + SPARE nearest rows of the targets, itself included, in float64."""
+    distances = squared_distances(rows[targets], rows)
     wide = min(k + SPARE, len(rows))
     if wide == len(rows):
         return np.broadcast_to(np.arange(wide), distances.shape)

@@ -13,9 +13,9 @@ import numpy as np
 
 from .base import Neighbors, Selection
 from .density import density
-from .duplicates import Groups, merge, near_rows, same_rows
+from .duplicates import Groups, same_rows
 from .kmeans import Clustering, cluster_sums, kmeans, paper_kmeans
-from .neighbors import nearest_neighbors
+from .neighborhood import neighborhood
 from .ordering import order_picks
 from .parameters import option, resolve
 from .picking import fill, pick_rounds
@@ -72,7 +72,7 @@ class USLParameters:
     restarts: int = option(10, "k-means starts compared", least=1)
     iterations: int = option(20, "k-means steps on all rows", least=1)
     near_duplicates: float = option(
-        0.002,
+        0.01,
         "squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never",
         least=-1,
     )
@@ -292,44 +292,18 @@ class _Run:
         self, rows: NDArray[Any], held: NDArray[np.int64], given: Neighbors | None, budget: int
     ) -> tuple[Groups, Neighbors | None, NDArray[Any]]:
         """Groups of near-duplicates, neighbors among their leaders, and density of the leaders."""
-        p, n = self.p, len(rows)
-        alone = Groups(np.arange(n), np.arange(n), np.ones(n, dtype=np.int64))
-        groups = same_rows(rows, preferred=held) if p.near_duplicates >= 0 else alone
-        if len(groups.leaders) - len(held) < budget:
-            # Fewer distinct rows than picks: copies have to be picked too.
-            groups = alone
-        leaders = rows if len(groups.leaders) == n else rows[groups.leaders]
-        near = self.search(leaders, given if len(leaders) == n else None)
-        if near is None:
-            return groups, None, np.ones(len(leaders), dtype=rows.dtype)
-        typicality = density(near.distances, floor=0.0 if p.count_self else 1e-3)
-        if p.near_duplicates > 0:
-            second = near_rows(
-                near.indices, near.distances, radius=p.near_duplicates, rank=typicality,
-                preferred=groups.member_of[held],
-            )  # fmt: skip
-            if len(leaders) > len(second.leaders) >= budget + len(held):
-                groups = merge(groups, second)
-                leaders = rows[groups.leaders]
-                near = self.search(leaders, None)
-                if near is None:
-                    return groups, None, np.ones(len(leaders), dtype=rows.dtype)
-                typicality = density(near.distances, floor=0.0 if p.count_self else 1e-3)
-        return groups, near, typicality
-
-    def search(self, rows: NDArray[Any], given: Neighbors | None) -> Neighbors | None:
-        """Neighbors given and fit, or searched; None for a single row, which has none."""
-        p, n = self.p, len(rows)
-        available = n if p.count_self else n - 1
-        if available < 1:
-            return None
-        k = min(p.neighbors, available)
-        if given is not None and given.indices.shape[0] == n and given.indices.shape[1] >= k:
-            return Neighbors(given.indices[:, :k], given.distances[:, :k], given.exact)
-        return nearest_neighbors(
-            rows, k=k, include_self=p.count_self, exact=True if p.exact else None,
-            workers=p.workers, progress=self.progress,
+        p = self.p
+        found = neighborhood(
+            rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), include_self=p.count_self,
+            held=held, given=given, exact=True if p.exact else None, workers=p.workers, progress=self.progress,
         )  # fmt: skip
+        if found.neighbors is None:
+            return found.groups, None, np.ones(len(found.groups.leaders), dtype=rows.dtype)
+        return (
+            found.groups,
+            found.neighbors,
+            density(found.neighbors.distances, floor=0.0 if p.count_self else 1e-3),
+        )
 
     def cluster(
         self, rows: NDArray[Any], near: Neighbors | None, budget: int, held: NDArray[np.int64],

@@ -1,0 +1,65 @@
+"""How picks spread over the true classes. Nothing is trained here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ClassSpread:
+    """Picks per class.
+
+    Attributes
+    ----------
+    counts : (classes,) int64
+        Picks of each class.
+    covered
+        Classes with at least one pick; higher = better.
+    deviation
+        Population standard deviation of `counts`; 0 = exactly balanced, lower = better.
+    evenness
+        Entropy of the counts over that of equal counts, 0 to 1; higher = better. 1 where there is one class.
+    """
+
+    counts: NDArray[np.int64]
+    covered: int
+    deviation: float
+    evenness: float
+
+
+def class_spread(picked: NDArray[np.integer[Any]], *, classes: int) -> ClassSpread:
+    """Count the picks of each class.
+
+    Parameters
+    ----------
+    picked : (m,) integers
+        True class of each pick, 0 <= class < classes.
+    classes
+        Number of classes.
+
+    Returns
+    -------
+    ClassSpread
+
+    Raises
+    ------
+    InputError
+        No picks, or a class outside the range.
+    """
+    if len(picked) == 0:
+        raise InputError("there are 0 picks to judge; give the class of each pick")
+    if picked.min() < 0 or picked.max() >= classes:
+        raise InputError(f"a pick has class {picked.max()} but classes is {classes}")
+    counts = np.bincount(picked, minlength=classes)
+    share = counts[counts > 0] / len(picked)
+    most = np.log(classes)
+    evenness = float(-(share * np.log(share)).sum() / most) if classes > 1 else 1.0
+    return ClassSpread(counts, int((counts > 0).sum()), float(counts.std()), abs(evenness))
