@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +164,10 @@ def test_options__names_flags_and_variables_are_unique_and_documented() -> None:
     assert [option.name for option in OPTIONS if not option.help] == []
     table = settings_table()
     assert all(f"| `{name}` |" in table for name in names)
+
+
+def test_host_settings__default_directory_is_below_the_home_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert HostSettings.load(environ={}).model_dir == tmp_path / ".local/share/usl-backend"

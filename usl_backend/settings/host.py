@@ -19,7 +19,7 @@ class HostSettings(BaseModel):
     Read from the environment (and explicit flags), never from extra_params, and never stored.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     label_studio_url: str = Field(
         "http://localhost:8080", description="Address at which this host reaches Label Studio."
