@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.studio.queue import QueueState
@@ -59,7 +60,8 @@ def publish(
     known = store.queue_state(project_key)
     published = publish_queue(
         client,
-        run.project,
+        # With the key that the tasks were listed under: a project that took the id since is refused.
+        replace(client.project(run.project), key=project_key),
         run_id=run.id,
         picks=picks,
         reserve=reserve,

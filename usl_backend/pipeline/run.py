@@ -19,6 +19,7 @@ from usl_backend.pipeline.embed import embed
 from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.publish import publish
 from usl_backend.pipeline.reserve import reserve_rows
+from usl_backend.pipeline.retention import CACHE
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summary import skipped_tasks, summarize
 from usl_backend.runs.shards import EmbeddingCache
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHE = "embeddings"
-"""Folder of the data directory that holds the embeddings of every run and encoder."""
 LIBRARIES = ("numpy", "torch", "faiss-cpu", "pillow", "label-studio-sdk")
 """Distributions whose version may change a result."""
 

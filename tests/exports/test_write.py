@@ -1,0 +1,118 @@
+import csv
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from usl_backend.errors import ExportError
+from usl_backend.exports import FORMATS, Row, Split, archive_split, export_split
+
+SPLIT = Split(
+    labeled=(
+        Row(1, 11, "/data/upload/1/b.png", "pick", 0, 'T-shirt, "top"'),
+        Row(3, 13, "s3://bucket/d é.png", "outside", None, "Hose\nlang"),
+    ),
+    unlabeled=(Row(0, 10, "/data/upload/1/a.png"), Row(2, 12, "c,2.png", "reserve", 1)),
+    classes=('T-shirt, "top"', "Hose\nlang", "Bag"),
+    manifest={"run": "12-7", "seed": 0},
+)
+
+
+def test_export_split__json(tmp_path: Path) -> None:
+    directory = export_split(SPLIT, tmp_path / "deep" / "split")
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "labeled.json",
+        "manifest.json",
+        "unlabeled.json",
+    ]
+    keys = ("index", "task", "source", "role", "rank", "label")
+    assert json.loads((directory / "labeled.json").read_text("utf-8")) == [
+        dict(zip(keys, (1, 11, "/data/upload/1/b.png", "pick", 0, 'T-shirt, "top"'), strict=True)),
+        dict(zip(keys, (3, 13, "s3://bucket/d é.png", "outside", None, "Hose\nlang"), strict=True)),
+    ]
+    assert json.loads((directory / "unlabeled.json").read_text("utf-8")) == [
+        {"index": 0, "task": 10, "source": "/data/upload/1/a.png", "role": "pool", "rank": None},
+        {"index": 2, "task": 12, "source": "c,2.png", "role": "reserve", "rank": 1},
+    ]
+    assert json.loads((directory / "manifest.json").read_text("utf-8")) == {
+        "kind": "usl-backend export",
+        "format": "json",
+        "classes": ['T-shirt, "top"', "Hose\nlang", "Bag"],
+        "run": "12-7",
+        "seed": 0,
+    }
+
+
+def test_export_split__csv_reads_back(tmp_path: Path) -> None:
+    directory = export_split(SPLIT, tmp_path / "split", format="csv")
+    with (directory / "labeled.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows == [
+        ["index", "task", "source", "role", "rank", "label"],
+        ["1", "11", "/data/upload/1/b.png", "pick", "0", 'T-shirt, "top"'],
+        ["3", "13", "s3://bucket/d é.png", "outside", "", "Hose\nlang"],
+    ]
+    with (directory / "unlabeled.csv").open(encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["index", "task", "source", "role", "rank"],
+            ["0", "10", "/data/upload/1/a.png", "pool", ""],
+            ["2", "12", "c,2.png", "reserve", "1"],
+        ]
+    assert json.loads((directory / "manifest.json").read_text("utf-8"))["format"] == "csv"
+
+
+def test_export_split__existing_directory_is_refused_and_untouched(tmp_path: Path) -> None:
+    target = tmp_path / "split"
+    target.mkdir()
+    (target / "mine.txt").write_text("precious")
+    for force in (False, True):
+        with pytest.raises(ExportError, match="exists"):
+            export_split(SPLIT, target, force=force)
+        assert [(path.name, path.read_text()) for path in target.iterdir()] == [("mine.txt", "precious")]
+    assert [path.name for path in tmp_path.iterdir()] == ["split"]
+
+
+def test_export_split__force_replaces_an_earlier_export_wholly(tmp_path: Path) -> None:
+    target = export_split(SPLIT, tmp_path / "split", format="csv")
+    with pytest.raises(ExportError, match="--force"):
+        export_split(SPLIT, target)
+    export_split(SPLIT, target, force=True)
+    assert sorted(path.name for path in target.iterdir()) == [
+        "labeled.json",
+        "manifest.json",
+        "unlabeled.json",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["split"]
+
+
+def test_export_split__link_to_an_export_is_not_replaced(tmp_path: Path) -> None:
+    target = export_split(SPLIT, tmp_path / "split")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(ExportError, match="is not replaced"):
+        export_split(SPLIT, tmp_path / "link", force=True)
+
+
+def test_export_split__failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(split: Split, directory: Path) -> None:
+        (directory / "labeled.csv").write_text("half")
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setitem(FORMATS, "csv", full)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="No space left on device"):
+        export_split(SPLIT, tmp_path / "split", format="csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_split__unknown_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match='format is "parquet"; choose one of json, csv'):
+        export_split(SPLIT, tmp_path / "split", format="parquet")
+
+
+def test_archive_split__holds_the_same_files(tmp_path: Path) -> None:
+    directory = export_split(SPLIT, tmp_path / "split", format="csv")
+    with zipfile.ZipFile(io.BytesIO(archive_split(SPLIT, format="csv"))) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    assert packed == {path.name: path.read_bytes() for path in directory.iterdir()}

@@ -1,0 +1,96 @@
+import re
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from usl_backend.errors import InputError, SettingsError
+from usl_backend.instances import Pool
+from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
+from usl_backend.settings import RunSettings
+
+NOTHING = np.array([], np.int64)
+
+
+def settings(**explicit: object) -> RunSettings:
+    return RunSettings.resolve(explicit=explicit, environ={})
+
+
+def pool(n: int = 60, seed: int = 0) -> Pool:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n, 6)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Pool(np.arange(n, dtype=np.int64) * 3 + 5, rows)
+
+
+def test_final_budget__too_few_readable_names_both_numbers_and_the_way_out() -> None:
+    readable = Readable(rows=312, listed=340, skipped=dict.fromkeys(range(28), "the file is empty (0 bytes)"))
+    expected = (
+        "budget is 500 but only 312 of 340 tasks could be read; lower the budget or see /usl/runs/12-7 "
+        "or `usl-backend status 12-7` for the 28 unreadable"
+    )
+    with pytest.raises(InputError, match=re.escape(expected)):
+        final_budget(settings(budget=500), readable, classes=10, run_id="12-7")
+    with pytest.raises(InputError, match="budget is 320 but only 312 of 340"):
+        final_budget(settings(budget="32/class"), readable, classes=10, run_id="12-7")
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"), [(None, 31), (312, 312), ("50%", 156), ("4/class", 40)], ids=str
+)
+def test_final_budget__resolved_against_what_could_be_read(budget: object, expected: int) -> None:
+    readable = Readable(rows=312, listed=340, skipped=dict.fromkeys(range(28), "empty"))
+    assert final_budget(settings(budget=budget), readable, classes=10, run_id="1-1") == expected
+
+
+def test_final_budget__too_large_although_all_could_be_read() -> None:
+    with pytest.raises(SettingsError, match="budget is 11 but only 10 tasks can be chosen"):
+        final_budget(settings(budget=11), Readable(10, 10, {}), classes=0, run_id="1-1")
+
+
+def test_final_budget__nothing_readable_names_the_first_reason() -> None:
+    readable = Readable(rows=0, listed=2, skipped={9: "the file is empty (0 bytes)", 7: "404 Not Found"})
+    with pytest.raises(InputError, match=r"none of the 2 tasks could be read \(task 7: 404 Not Found\)"):
+        final_budget(settings(), readable, classes=0, run_id="1-1")
+
+
+def test_rows_of__ids_that_are_in_the_pool() -> None:
+    assert rows_of(pool(5), (17, 4, 5)).tolist() == [0, 4]
+
+
+def test_select__labeled_rows_are_never_picked_and_the_seed_decides() -> None:
+    labeled = np.array([0, 1, 2, 3], np.int64)
+    first = select(pool(), settings(seed=1), 12, labeled=labeled)
+    again = select(pool(), settings(seed=1), 12, labeled=labeled)
+    assert first.indices.tolist() == again.indices.tolist()
+    assert len(set(first.indices.tolist())) == 12
+    assert not set(first.indices.tolist()) & set(labeled.tolist())
+
+
+@pytest.mark.parametrize("preset", [None, "paper-cifar10"])
+def test_search__neighbors_change_nothing_but_the_time(preset: str | None) -> None:
+    chosen = settings(preset=preset)
+    neighbors = search(pool(), chosen)
+    assert neighbors is not None
+    with_neighbors = select(pool(), chosen, 9, labeled=NOTHING, neighbors=neighbors)
+    without = select(pool(), chosen, 9, labeled=NOTHING)
+    assert with_neighbors.indices.tolist() == without.indices.tolist()
+    assert with_neighbors.score is not None
+    assert without.score is not None
+    np.testing.assert_array_equal(with_neighbors.score, without.score)
+
+
+def brute_force(rows: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    distances = ((rows[:, None] - rows[None]) ** 2).sum(-1)
+    return np.argsort(distances, axis=1, kind="stable")[:, :k]
+
+
+def test_search__are_the_nearest_rows_of_the_paper() -> None:
+    neighbors = search(pool(), settings(preset="paper-cifar10", neighbors=5))
+    assert neighbors is not None
+    np.testing.assert_array_equal(neighbors.indices, brute_force(pool().embeddings.astype(np.float64), 5))
+
+
+def test_search__method_without_neighbors_and_single_row_have_none() -> None:
+    assert search(pool(), settings(method="random")) is None
+    assert search(pool(1), settings()) is None

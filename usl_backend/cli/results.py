@@ -1,0 +1,97 @@
+"""`export` and `reset`: what became of a project's labels, and how it was before. Reading labels is `studio/`'s."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usl_backend.cli.options import DATA, STUDIO, host_options, host_settings, json_option
+from usl_backend.errors import RunError
+from usl_backend.exports import FORMATS
+from usl_backend.runs import RunState, RunStore
+
+
+@click.command()
+@click.argument("target")
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), default="json", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Directory to make. Default: export-RUN.")
+@click.option("--force", is_flag=True, help="Replace an earlier export.")
+@click.option("--include-labeled", is_flag=True, help="List the labeled rows among the unlabeled ones too.")
+@click.option("--control", help="Choices tag to read, where the label config has several.")
+@json_option
+@host_options(*STUDIO, *DATA)
+def export(
+    target: str,
+    format_name: str,
+    output: Path | None,
+    force: bool,
+    include_labeled: bool,
+    control: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Write the labeled and unlabeled tasks of a project (12: its newest completed run) or of a run (12-7)."""
+    from usl_backend.exports import export_split
+    from usl_backend.exports.project import exported_run, project_split
+    from usl_backend.studio.client import StudioClient, parse_target
+
+    host = host_settings(flags)
+    store = RunStore(host.model_dir)
+    url, project_id = (None, None) if "-" in target and "/" not in target else parse_target(target)
+    run = store.get(target) if project_id is None else exported_run(store, project_id)
+    with StudioClient.from_settings(host, url=url) as client:
+        split = project_split(store, run, client=client, control=control, include_labeled=include_labeled)
+    directory = export_split(split, output or Path(f"export-{run.id}"), format=format_name, force=force)
+    counts = split.manifest["counts"]
+    if as_json:
+        click.echo(json.dumps({"directory": str(directory), "run": run.id, "counts": counts}))
+        return
+    click.echo(
+        f"{directory}: {counts['labeled']} labeled and {counts['unlabeled']} unlabeled tasks of run {run.id}"
+    )
+    for name in ("conflicts", "skipped", "unreadable"):
+        if counts[name]:
+            click.echo(f"{name}: {counts[name]} (see {directory / 'manifest.json'})")
+
+
+@click.command()
+@click.argument("target")
+@json_option
+@host_options(*STUDIO, *DATA)
+def reset(target: str, as_json: bool, **flags: Any) -> None:
+    """Put a project's sampling, model version, tab and predictions back as they were before the first run.
+
+    Only what is still as a run left it is put back; what was changed since is left and named.
+    """
+    from usl_backend.studio import queue
+    from usl_backend.studio.client import StudioClient, parse_target
+
+    url, project_id = parse_target(target)
+    host = host_settings(flags)
+    store = RunStore(host.model_dir)
+    with StudioClient.from_settings(host, url=url) as client:
+        project = client.project(project_id)
+        for state in (RunState.RUNNING, RunState.QUEUED):
+            active = store.latest(project_id, state)
+            if active is not None:
+                raise RunError(
+                    f"run {active.id} is {active.state}; wait for it, or `usl-backend cancel {active.id}`"
+                )
+        known = store.queue_state(project.key)
+        if known is None:
+            raise RunError(
+                f'nothing was published to project {project_id} ("{project.title}") from data directory '
+                f"{host.model_dir}; set MODEL_DIR to the directory its runs are in"
+            )
+        report = queue.reset(client, project, queue.QueueState.from_json(known))
+    store.save_queue_state(project.key, None)
+    if as_json:
+        click.echo(json.dumps({"restored": list(report.restored), "left": list(report.left)}))
+        return
+    for line in report.restored:
+        click.echo(f"restored: {line}")
+    for line in report.left:
+        click.echo(f"left: {line}")

@@ -1,0 +1,187 @@
+"""`status`, `cancel` and `gc`: runs of this data directory, without Label Studio. Computing them is `select.py`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from usl_backend.cli.options import DATA, host_options, host_settings, json_option
+from usl_backend.errors import InputError
+from usl_backend.runs import RunState, RunStore
+from usl_backend.runs.lock import held
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usl_backend.runs import Run
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--limit", default=20, show_default=True, help="Runs to list.")
+@json_option
+@host_options(*DATA)
+def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
+    """Show the latest runs, those of a project (12), or one run (12-7)."""
+    store = RunStore(host_settings(flags).model_dir)
+    if target is not None and "-" in target:
+        run = store.get(target)
+        if as_json:
+            click.echo(json.dumps(run.to_json(), indent=1))
+        else:
+            for line in _details(store, run):
+                click.echo(line)
+        return
+    runs = store.list(project=_project(target), limit=limit)
+    if as_json:
+        click.echo(json.dumps([run.to_json() for run in runs], indent=1))
+    elif runs:
+        _table(store, runs)
+    else:
+        click.echo("no runs yet; `usl-backend select PROJECT` or Start Training in Label Studio makes one")
+
+
+@click.command()
+@click.argument("run_id")
+@json_option
+@host_options(*DATA)
+def cancel(run_id: str, as_json: bool, **flags: Any) -> None:
+    """Stop a queued or running run; it can be resumed."""
+    store = RunStore(host_settings(flags).model_dir)
+    run = store.cancel(run_id)
+    if as_json:
+        click.echo(json.dumps(run.to_json(), indent=1))
+    else:
+        click.echo(f"run {run.id} is cancelled; `usl-backend resume {run.id}` goes on with it")
+
+
+@click.command()
+@click.option(
+    "--keep", default=5, show_default=True, type=click.IntRange(min=1), help="Runs per project to keep."
+)
+@click.option("--cache", is_flag=True, help="Remove the embeddings too; the next run computes them anew.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@json_option
+@host_options(*DATA)
+def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> None:
+    """Remove what old runs left on disk.
+
+    Of every project the newest runs keep their files, and so do active runs, runs in force in Label Studio and
+    the newest completed run; the list of runs stays. The embeddings of all runs are one cache, kept unless
+    --cache is given.
+    """
+    from usl_backend.pipeline.retention import collect
+
+    store = RunStore(host_settings(flags).model_dir)
+    removed = collect(store, keep=keep, cache=cache, dry_run=dry_run)
+    if as_json:
+        click.echo(
+            json.dumps({"removed": [str(path) for path, _ in removed], "bytes": sum(n for _, n in removed)})
+        )
+        return
+    for path, size in removed:
+        click.echo(f"{path}  {_size(size)}")
+    verb = "would free" if dry_run else "freed"
+    click.echo(f"{verb} {_size(sum(size for _, size in removed))}")
+
+
+def _project(target: str | None) -> int | None:
+    """A project id, if one was given."""
+    if target is None:
+        return None
+    if not target.isdecimal():
+        raise InputError(f"{target!r} is neither a project, such as 12, nor a run, such as 12-7")
+    return int(target)
+
+
+def shown_state(store: RunStore, run: Run) -> str:
+    """State for people: a running run whose process is gone is interrupted."""
+    if run.state is RunState.RUNNING and not held(store.files(run.id).lock):
+        return "interrupted"
+    return run.state.value
+
+
+def _table(store: RunStore, runs: Sequence[Run]) -> None:
+    """Runs, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "budget", "method", "picks", "progress", "started", "took"):
+        table.add_column(heading)
+    for run in runs:
+        table.add_row(
+            run.id + (" (dry)" if run.dry_run else ""),
+            shown_state(store, run),
+            str(run.settings.get("budget") or "default"),
+            str(run.settings.get("method", "")),
+            str(run.summary.get("picks", "")),
+            f"{run.stage} {run.done}/{run.total}" if run.state is RunState.RUNNING and run.stage else "",
+            _moment(run.started_at or run.created_at),
+            _duration(run),
+        )
+    Console().print(table)
+
+
+def _details(store: RunStore, run: Run) -> Iterator[str]:
+    """One run, line by line."""
+    yield f"run {run.id}: {shown_state(store, run)}{' (dry run)' if run.dry_run else ''}"
+    yield f"project {run.project}, created {_moment(run.created_at)}, attempts {run.attempts}"
+    if run.state.is_active and run.stage:
+        yield f"{run.stage}: {run.done} of {run.total} {run.step or ''}".rstrip()
+    if run.error:
+        yield f"error: {run.error.get('message')}"
+    summary = run.summary
+    if summary:
+        pool = summary["pool"]
+        yield f"chose {summary['picks']} of {pool['readable']} tasks, {summary['reserve']} in reserve"
+        if summary["tab"]:
+            yield f"tab: {summary['tab']['url']}"
+        yield "seconds: " + ", ".join(f"{stage} {taken}" for stage, taken in summary["seconds"].items())
+        for warning in summary["warnings"]:
+            yield f"warning: {warning}"
+    yield "settings: " + json.dumps(
+        {name: value for name, value in run.settings.items() if value is not None}
+    )
+    skipped = _unreadable(store, run)
+    if skipped:
+        yield f"{len(skipped)} unreadable tasks:"
+        for task, reason in sorted(skipped.items()):
+            yield f"  {task}  {reason}"
+
+
+def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
+    """Tasks that could not be read, as far as the run got."""
+    from usl_backend.pipeline.fetch import Project
+    from usl_backend.pipeline.summary import skipped_tasks
+
+    files = store.files(run.id)
+    if not (files.has_instances() and files.has_pool()):
+        return {}
+    return skipped_tasks(Project.from_json(files.read_instances()[1]), files.read_pool()[0])
+
+
+def _moment(seconds: float) -> str:
+    """Local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _duration(run: Run) -> str:
+    """Wall time of a run that is over."""
+    if run.started_at is None or run.finished_at is None:
+        return ""
+    return f"{run.finished_at - run.started_at:.0f} s"
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"

@@ -1,0 +1,215 @@
+"""`select` and `resume`: compute a run in this shell, with a bar per stage. What a run does is in `pipeline`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from usl_backend.cli.options import (
+    DATA,
+    MEDIA,
+    STUDIO,
+    host_options,
+    host_settings,
+    json_option,
+    run_options,
+    split,
+)
+from usl_backend.errors import ActiveRunError, InputError, RunError, SettingsError
+from usl_backend.runs import RunState, RunStore
+from usl_backend.runs.lock import held
+from usl_backend.settings import RunSettings
+
+if TYPE_CHECKING:
+    from usl_backend.runs import Report, Run
+    from usl_backend.settings import HostSettings
+    from usl_backend.studio.client import Project
+
+SHOWN = 10
+"""Picks that are listed after a run that was published; a dry run lists all."""
+
+
+@click.command()
+@click.argument("target")
+@click.option("--dry-run", is_flag=True, help="Select and print, but write nothing to Label Studio.")
+@json_option
+@run_options
+@host_options(*STUDIO, *DATA, *MEDIA)
+def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
+    """Choose which tasks of a project come first, and put them first in Label Studio.
+
+    TARGET is a project's id or its address, such as 12 or http://localhost:8080/projects/12/data.
+    """
+    from usl_backend.studio.client import StudioClient, parse_target
+
+    _refuse_later_targets(target)
+    url, project_id = parse_target(target)
+    host, (_, explicit) = host_settings(flags), split(flags)
+    RunSettings.resolve(explicit=explicit)  # a bad flag is told before anything is asked or written
+    with StudioClient.from_settings(host, url=url) as client:
+        project = client.project(project_id)
+    store = RunStore(host.model_dir)
+    settings = _settings(store, project, explicit)
+    try:
+        run = store.create(
+            project=project.id,
+            project_key=project.key,
+            settings=settings.to_json(),
+            dry_run=dry_run,
+            place="shell",
+        )
+    except ActiveRunError as error:
+        raise _active(store, error) from None
+    _show(store, _compute(store, run, host), as_json=as_json)
+
+
+@click.command()
+@click.argument("run_id")
+@json_option
+@host_options(*STUDIO, *DATA, *MEDIA)
+def resume(run_id: str, as_json: bool, **flags: Any) -> None:
+    """Go on with a run that failed, was cancelled or died; complete stages are not computed again."""
+    host = host_settings(flags)
+    store = RunStore(host.model_dir)
+    run = store.get(run_id)
+    if not run.settings:
+        raise RunError(f"run {run_id} never had usable settings; correct them and start a new one")
+    if run.state is RunState.RUNNING and not held(store.files(run_id).lock):
+        # Its process died without a word: nobody else will say so.
+        store.fail(run_id, "ProcessDied", "the process that computed the run is gone; resume it")
+        run = store.get(run_id)
+    if run.state is not RunState.QUEUED:
+        run = store.resume(run_id, place="shell")
+    _show(store, _compute(store, run, host), as_json=as_json)
+
+
+def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
+    """Compute a queued run here, with bars; what happens in detail goes to the run's log."""
+    from usl_backend.jobs import run_here
+    from usl_backend.jobs.redaction import RedactingFormatter, secrets_of
+
+    log = logging.FileHandler(store.files(run.id).log, encoding="utf-8")
+    log.setFormatter(RedactingFormatter(secrets_of(host)))
+    ours = logging.getLogger("usl_backend")
+    level = ours.level
+    ours.addHandler(log)
+    ours.setLevel(min(logging.INFO, ours.getEffectiveLevel()))
+    try:
+        with _bars() as watch:
+            return run_here(store, run, host=host, watch=watch)
+    finally:
+        ours.setLevel(level)
+        ours.removeHandler(log)
+        log.close()
+
+
+def _refuse_later_targets(target: str) -> None:
+    """Say so where a target is of a kind that cannot be selected from yet."""
+    if re.fullmatch(r"\d+", target) or "://" in target:
+        return
+    path = Path(target)
+    if path.exists() or path.suffix.lower() in {".csv", ".jsonl", ".parquet", ".npy", ".npz"}:
+        raise InputError(
+            f"{target} is a file or folder, which is not supported yet; give a Label Studio project, such as 12 or "
+            "http://localhost:8080/projects/12"
+        )
+
+
+def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> RunSettings:
+    """Settings of the run: environment, then the project's extra params, then flags."""
+    setup = store.setup(project.id, project.key)
+    if setup is not None and setup.refused is not None:
+        raise SettingsError(
+            f"the extra params of project {project.id} cannot be used: {setup.refused}; correct them in "
+            "Label Studio, Settings > Model"
+        )
+    return RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
+
+
+def _active(store: RunStore, error: ActiveRunError) -> RunError:
+    """What to do about another run of the same project."""
+    run = store.get(error.run_id)
+    if run.state is RunState.RUNNING and not held(store.files(run.id).lock):
+        return RunError(
+            f"run {run.id} of project {run.project} was interrupted and is not finished; "
+            f"`usl-backend resume {run.id}` goes on with it, `usl-backend cancel {run.id}` drops it"
+        )
+    return RunError(f"{error} (`usl-backend status {run.id}`, `usl-backend cancel {run.id}`)")
+
+
+@contextmanager
+def _bars() -> Iterator[Report]:
+    """A progress bar per stage on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[step]}"),
+    )
+    bars: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def watch(stage: str, done: int, total: int, step: str | None = None) -> None:
+            if stage not in bars:
+                _complete(progress, bars)
+                bars[stage] = progress.add_task(stage, total=None, step="")
+            progress.update(bars[stage], completed=done, total=total or None, step=step or "")
+
+        yield watch
+        _complete(progress, bars)
+
+
+def _complete(progress: Any, bars: dict[str, Any]) -> None:
+    """Stop the clock of the stages before."""
+    for task in bars.values():
+        progress.stop_task(task)
+        progress.update(task, step="")
+
+
+def _show(store: RunStore, run: Run, *, as_json: bool) -> None:
+    """Print how a run ended; anything but done becomes the error it is."""
+    if as_json:
+        picks = store.files(run.id).read_published()["queue"] if run.state is RunState.DONE else []
+        click.echo(json.dumps({**run.to_json(), "queue": picks}, indent=1))
+    if run.state is RunState.FAILED:
+        told = dict(run.error or {})
+        message = str(told.get("message", "it failed"))
+        raise RunError(f"{message} (run {run.id})" if run.id not in message else message)
+    if run.state is not RunState.DONE:
+        raise RunError(f"run {run.id} was {run.state}; `usl-backend resume {run.id}` goes on with it")
+    if not as_json:
+        for line in _lines(run.summary, store.files(run.id).read_published(), run.id):
+            click.echo(line)
+
+
+def _lines(summary: Any, published: Any, run_id: str) -> Iterator[str]:
+    """The summary for people."""
+    budget, pool = summary["budget"], summary["pool"]
+    asked = "the default" if budget["default"] else f'"{budget["asked"]}"'
+    yield (
+        f"run {run_id}: chose {summary['picks']} of {pool['readable']} unlabeled tasks (budget {asked}) "
+        f"and {summary['reserve']} in reserve, by {summary['method']['name']}"
+        + (f" {summary['method']['preset']}" if summary["method"]["preset"] else "")
+        + f", seed {summary['seed']}"
+    )
+    for warning in summary["warnings"]:
+        yield f"warning: {warning}"
+    picks = [entry for entry in published["queue"] if entry["role"] == "pick"]
+    shown = picks if summary["dry_run"] else picks[:SHOWN]
+    more = f" ... ({len(picks) - len(shown)} more)" if len(shown) < len(picks) else ""
+    yield "tasks, first to last: " + " ".join(str(entry["task"]) for entry in shown) + more
+    if summary["dry_run"]:
+        yield "dry run: nothing was written to Label Studio"
+    else:
+        yield f"Label Studio serves them first (low score = first): {summary['tab']['url']}"

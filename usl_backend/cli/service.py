@@ -1,0 +1,73 @@
+"""`demo`, `serve`, `connect` and `doctor`: bringing this backend and Label Studio together; done elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
+
+SERVER = ("basic_auth_user", "host", "port", "public_url", "max_running")
+
+
+@click.command()
+@click.option(
+    "--once", is_flag=True, help="Run without a person: select, annotate, export, print a summary, exit."
+)
+@click.option(
+    "--data-directory", type=click.Path(path_type=Path), help="Where the demo keeps its Label Studio."
+)
+@click.option("--port", type=int, help="Port of Label Studio. Default: a free one.")
+@click.option("--backend-port", type=int, help="Port of the backend. Default: a free one.")
+@click.option("--budget", help="Tasks to choose.")
+def demo(**options: Any) -> None:
+    """Try it: start a real Label Studio with real pictures, connect this backend and select."""
+    from usl_backend.demo.demo import run_demo
+
+    click.get_current_context().exit(run_demo(**options))
+
+
+@click.command()
+@host_options(*SERVER, *STUDIO, *DATA, *MEDIA)
+def serve(**flags: Any) -> None:
+    """Run the ML backend that Label Studio connects to, until Ctrl-C."""
+    from usl_backend.web import serve as serve_web
+
+    serve_web(host_settings(flags))
+
+
+@click.command()
+@click.argument("target")
+@json_option
+@host_options("public_url", "host", "port", "basic_auth_user", *STUDIO, *DATA)
+def connect(target: str, as_json: bool, **flags: Any) -> None:
+    """Connect the running backend to a project, as Settings > Model > Connect Model does."""
+    raise NotImplementedError
+
+
+@click.command()
+@click.argument("target", required=False)
+@json_option
+@host_options(*SERVER, *STUDIO, *DATA, *MEDIA)
+def doctor(target: str | None, as_json: bool, **flags: Any) -> None:
+    """Check what a run needs, with a project or without, and say what to do about what is missing."""
+    from usl_backend.doctor import diagnose
+    from usl_backend.studio.client import parse_target
+
+    project = None if target is None else parse_target(target)[1]
+    checks = diagnose(host_settings(flags), project)
+    if as_json:
+        click.echo(
+            json.dumps(
+                [{"name": c.name, "status": c.status, "detail": c.detail, "remedy": c.remedy} for c in checks]
+            )
+        )
+    else:
+        for check in checks:
+            click.echo(f"{check.status:<8} {check.name}: {check.detail}")
+            if check.remedy:
+                click.echo(f"         -> {check.remedy}")
+    click.get_current_context().exit(1 if any(check.status == "failed" for check in checks) else 0)

@@ -1,0 +1,15 @@
+"""`work`: the server's own verb, which computes a run in a process of its own. People use `select` and `resume`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(hidden=True)
+@click.argument("run_id")
+def work(run_id: str) -> None:
+    """Compute a run that the server has claimed; settings come from the environment."""
+    from usl_backend import jobs
+    from usl_backend.settings import HostSettings
+
+    click.get_current_context().exit(jobs.work(run_id, host=HostSettings.load()))
