@@ -56,7 +56,7 @@ def test_reach__one_row_per_clump_beats_random() -> None:
     centers = rng.normal(size=(12, 8)) * 10
     rows = np.repeat(centers, 25, axis=0) + rng.normal(size=(300, 8)) * 0.1
     found = reach(rows, np.arange(0, 300, 25), rng=rng)
-    assert found.picks[-1] > found.random[:, -1].max() + 0.1
+    assert found.picks[-1] > found.random[:, -1].max()
     assert (np.diff(found.picks) >= 0).all()
 
 
