@@ -51,12 +51,12 @@ def test_reach__radius_is_the_median_of_random_and_covers_half(rows: np.ndarray)
     assert found.evaluated == 90
 
 
-def test_reach__one_row_per_clump_beats_random() -> None:
+def test_reach__one_row_per_clump_beats_the_mean_of_random() -> None:
     rng = np.random.default_rng(1)
     centers = rng.normal(size=(12, 8)) * 10
     rows = np.repeat(centers, 25, axis=0) + rng.normal(size=(300, 8)) * 0.1
     found = reach(rows, np.arange(0, 300, 25), rng=rng)
-    assert found.picks[-1] > found.random[:, -1].max()
+    assert found.picks[-1] > found.random[:, -1].mean() + 0.1
     assert (np.diff(found.picks) >= 0).all()
 
 
