@@ -50,6 +50,10 @@ class RunError(USLError):
     """A run cannot be started, found, resumed or cancelled."""
 
 
+class UnknownRunError(RunError):
+    """There is no run of that id."""
+
+
 class ActiveRunError(RunError):
     """The project has a run that is queued or running; `run_id` names it."""
 

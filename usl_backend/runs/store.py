@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from usl_backend.errors import ActiveRunError, RunError
+from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
 
 from .artifacts import RunFiles
 from .record import Place, ProjectSetup, Run, RunState
@@ -142,12 +142,12 @@ class RunStore:
 
         Raises
         ------
-        RunError
+        UnknownRunError
             There is none.
         """
         runs = self._select("WHERE id = ?", (run_id,))
         if not runs:
-            raise RunError(
+            raise UnknownRunError(
                 f'there is no run "{run_id[:80]}"; `usl-backend status` lists the runs of this data directory'
             )
         return runs[0]
@@ -318,12 +318,12 @@ class RunStore:
 
         Raises
         ------
-        RunError
+        UnknownRunError
             The id is not shaped like one.
         """
         project, _, number = run_id.partition("-")
         if not (run_id.isascii() and project.isdecimal() and number.isdecimal()):
-            raise RunError(f'"{run_id[:80]}" is no run id; it looks like 12-7')
+            raise UnknownRunError(f'"{run_id[:80]}" is no run id; it looks like 12-7')
         return self.directory / "runs" / run_id
 
     # setups

@@ -1,0 +1,182 @@
+import base64
+
+import pytest
+from pydantic import SecretStr
+
+from usl_backend.errors import SettingsError
+from usl_backend.settings import HostSettings
+from usl_backend.web import create_app
+from usl_backend.web.guard import check_exposure, is_loopback
+
+
+def _basic(user, password, encoding="utf-8"):
+    token = base64.b64encode(f"{user}:{password}".encode(encoding)).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+GUARDED = [
+    ("GET", "/health"),
+    ("POST", "/setup"),
+    ("POST", "/predict"),
+    ("POST", "/webhook"),
+    ("GET", "/versions"),
+    ("GET", "/usl/"),
+    ("GET", "/usl/runs/12-1"),
+    ("POST", "/usl/runs/12-1/cancel"),
+    ("POST", "/usl/runs/12-1/resume"),
+    ("GET", "/usl/static/usl.css"),
+    ("GET", "/usl/api/runs"),
+    ("POST", "/usl/api/runs"),
+    ("GET", "/usl/api/runs/12-1"),
+    ("POST", "/usl/api/runs/12-1/cancel"),
+    ("POST", "/usl/api/runs/12-1/resume"),
+    ("GET", "/usl/api/runs/12-1/picks"),
+    ("GET", "/nowhere"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_credentials__nothing_without_them(guarded_client, store, method, path):
+    answer = guarded_client.open(
+        path, method=method, json={"action": "START_TRAINING", "project": {"id": 12}}
+    )
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert store.list() == []
+
+
+def test_credentials__every_route_is_in_the_list(guarded_client):
+    listed = {path.replace("12-1", "<run_id>") for _, path in GUARDED}
+    known = {
+        rule.rule.replace("<path:filename>", "usl.css")
+        for rule in guarded_client.application.url_map.iter_rules()
+    }
+    assert known - listed == {"/livez", "/readyz"}
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_credentials__probes_are_open(guarded_client, path):
+    assert guarded_client.get(path).status_code != 401
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_credentials__right_ones_in_either_encoding(guarded_client, encoding):
+    assert guarded_client.get("/health", headers=_basic("usl", "pass wörd", encoding)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        _basic("usl", "wrong"),
+        _basic("Usl", "pass wörd"),
+        _basic("usl", ""),
+        _basic("", ""),
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Bearer " + base64.b64encode("usl:pass wörd".encode()).decode()},
+        {"Authorization": "Basic " + "A" * 5000},
+    ],
+)
+def test_credentials__wrong_ones_are_refused(guarded_client, headers):
+    assert guarded_client.get("/health", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.4", False),
+        ("example.com", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+        ("", False),
+    ],
+)
+def test_is_loopback(name, expected):
+    assert is_loopback(name) is expected
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.4", "example.com", ""])
+def test_check_exposure__public_demands_credentials(address):
+    with pytest.raises(SettingsError, match="BASIC_AUTH_USER and BASIC_AUTH_PASS"):
+        check_exposure(HostSettings(host=address))
+    check_exposure(HostSettings(host=address, basic_auth_user="u", basic_auth_pass=SecretStr("p")))
+
+
+def test_check_exposure__half_credentials_are_a_mistake():
+    with pytest.raises(SettingsError, match="BASIC_AUTH_PASS is not set"):
+        check_exposure(HostSettings(basic_auth_user="u"))
+    with pytest.raises(SettingsError, match="BASIC_AUTH_USER is not set"):
+        check_exposure(HostSettings(basic_auth_pass=SecretStr("p")))
+    check_exposure(HostSettings())
+
+
+@pytest.mark.parametrize("name", ["evil.example", "localhost.evil.example", "10.0.0.7", "evil.example:9090"])
+def test_host_name__foreign_ones_are_refused_without_credentials(client, name):
+    answer = client.get("/health", headers={"Host": name})
+    assert answer.status_code == 403
+    assert "USL_PUBLIC_URL" in answer.json["error"]["message"]
+
+
+def test_host_name__own_ones_are_fine(host, jobs, client, guarded_client):
+    for name in ("localhost:9090", "127.0.0.1:9090", "[::1]:9090"):
+        assert client.get("/health", headers={"Host": name}).status_code == 200
+    public = create_app(host.model_copy(update={"public_url": "https://usl.example"}), jobs).test_client()
+    assert public.get("/health", headers={"Host": "usl.example"}).status_code == 200
+    with_login = {"Host": "anything.example", **_basic("usl", "pass wörd")}
+    assert guarded_client.get("/health", headers=with_login).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1234"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/usl/runs/12-1/cancel", "/usl/api/runs/12-1/cancel", "/webhook"])
+def test_origin__acting_from_another_site_is_refused(client, store, path, headers):
+    store.create(project=12, settings={})
+    assert client.post(path, headers=headers, json={}).status_code == 403
+    assert store.get("12-1").state == "queued"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}],
+)
+def test_origin__own_pages_and_scripts_may_act(client, store, headers):
+    store.create(project=12, settings={})
+    assert client.post("/usl/runs/12-1/cancel", headers=headers).status_code == 303
+    assert store.get("12-1").state == "cancelled"
+
+
+@pytest.mark.parametrize("path", ["/health", "/usl/", "/nowhere", "/usl/static/run.js"])
+def test_headers__on_every_answer(client, path):
+    headers = client.get(path, buffered=True).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_size__too_large_a_body_is_refused(client, monkeypatch):
+    client.application.config["MAX_CONTENT_LENGTH"] = 1000
+    answer = client.post("/setup", data=b'"' + b"x" * 2000 + b'"', content_type="application/json")
+    assert answer.status_code == 413
+    assert client.post("/predict", json={"tasks": [{"data": "x" * 2000}]}).status_code == 200

@@ -1,0 +1,96 @@
+"""Runs as JSON: list, start, look, cancel, resume, picks. Nothing is computed and nothing is exported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request, url_for
+
+from usl_backend.errors import InputError
+from usl_backend.runs import Run, RunState, parse_project_key
+from usl_backend.web.services import json_body, page_of, services
+
+blueprint = Blueprint("api_runs", __name__)
+
+_MOST = 1000
+_ROLES = ("pick", "control", "reserve")
+
+
+@blueprint.get("/runs")
+def list_runs() -> Mapping[str, Any]:
+    """Runs, newest first; `?project=12&state=done&limit=100` narrows."""
+    project = request.args.get("project")
+    state = request.args.get("state")
+    if state is not None and state not in tuple(RunState):
+        raise InputError(f'state is "{state[:40]}"; known are {", ".join(RunState)}')
+    runs = services().store.list(
+        project=parse_project_key(project)[0] if project is not None else None,
+        state=RunState(state) if state is not None else None,
+        limit=_whole("limit", 100, most=_MOST),
+    )
+    return {"runs": [_told(run) for run in runs]}
+
+
+@blueprint.post("/runs")
+def start_run() -> tuple[Response, int]:
+    """Queue a run: `{"project": 12, "budget": 100, "dry_run": false}` and any other run setting."""
+    body = dict(json_body())
+    project, key = parse_project_key(body.pop("project", None))
+    dry_run = body.pop("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise InputError(f"dry_run is {str(dry_run)[:40]!r}; give true or false")
+    run = services().jobs.enqueue(project, project_key=key, explicit=body, dry_run=dry_run)
+    response = jsonify(_told(run))
+    response.headers["Location"] = url_for("api_runs.show_run", run_id=run.id)
+    return response, HTTPStatus.CREATED
+
+
+@blueprint.get("/runs/<run_id>")
+def show_run(run_id: str) -> Response:
+    """One run; made for polling: unchanged runs are answered with 304."""
+    response = jsonify(_told(services().store.get(run_id)))
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@blueprint.post("/runs/<run_id>/cancel")
+def cancel_run(run_id: str) -> Mapping[str, Any]:
+    """Cancel an active run."""
+    return _told(services().jobs.cancel(run_id))
+
+
+@blueprint.post("/runs/<run_id>/resume")
+def resume_run(run_id: str) -> Mapping[str, Any]:
+    """Queue a failed or cancelled run again."""
+    return _told(services().jobs.resume(run_id))
+
+
+@blueprint.get("/runs/<run_id>/picks")
+def list_picks(run_id: str) -> Mapping[str, Any]:
+    """The chosen tasks of a finished run in rank order, the reserve behind them; `?role=pick` narrows."""
+    store = services().store
+    run = store.get(run_id)
+    role = request.args.get("role")
+    if role is not None and role not in _ROLES:
+        raise InputError(f'role is "{role[:40]}"; known are {", ".join(_ROLES)}')
+    published = store.files(run.id).read_published()
+    queue = [entry for entry in published["queue"] if role in (None, entry["role"])]
+    return {"run": run.id, "model_version": published.get("model_version"), "picks": queue}
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """A run as the API tells it."""
+    return {**run.to_json(), "page": page_of(run)}
+
+
+def _whole(name: str, default: int, *, most: int) -> int:
+    """A whole number of the query."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
+        raise InputError(f'{name} is "{text[:40]}"; give a whole number from 1 to {most}')
+    return int(text[:9])

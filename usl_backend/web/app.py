@@ -1,0 +1,49 @@
+"""The Flask app: joins guard, errors and blueprints. No route is here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from . import api, errors, guard, pages, probes, protocol
+from .services import EXTENSION, Services
+
+if TYPE_CHECKING:
+    from usl_backend.jobs import Jobs
+    from usl_backend.settings import HostSettings
+
+
+def create_app(host: HostSettings, jobs: Jobs) -> Flask:
+    """Make the app; it starts nothing by itself.
+
+    Parameters
+    ----------
+    host
+        Credentials, limits and addresses.
+    jobs
+        Queues, cancels and resumes runs; supervised by whoever serves the app.
+
+    Returns
+    -------
+    Flask
+        A WSGI app, safe for many threads of one process.
+    """
+    app = Flask("usl_backend.web", static_url_path="/usl/static")
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it
+    app.add_template_filter(_moment, "moment")
+    app.extensions[EXTENSION] = Services(host, jobs)
+    guard.register(app, host)
+    errors.register(app)
+    app.register_blueprint(protocol.blueprint)
+    app.register_blueprint(probes.blueprint)
+    app.register_blueprint(pages.blueprint, url_prefix="/usl")
+    for blueprint in api.BLUEPRINTS:
+        app.register_blueprint(blueprint, url_prefix="/usl/api")
+    return app
+
+
+def _moment(seconds: float) -> str:
+    """Unix seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")

@@ -1,0 +1,47 @@
+"""The pages under /usl: a list of runs, and one run live. They show what the API tells; nothing more is known here."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, redirect, render_template, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from usl_backend.runs import STAGES, RunState
+
+from .services import services
+
+blueprint = Blueprint("pages", __name__)
+
+
+@blueprint.get("/")
+def list_runs() -> str:
+    """All runs, newest first."""
+    return render_template("runs.html", runs=services().store.list(limit=200))
+
+
+@blueprint.get("/runs/<run_id>")
+def show_run(run_id: str) -> Response:
+    """One run, followed while it goes on."""
+    store = services().store
+    run = store.get(run_id)
+    page = render_template(
+        "run.html",
+        run=run,
+        stages=STAGES,
+        resumable=run.state in (RunState.FAILED, RunState.CANCELLED) and bool(run.settings),
+        log=store.files(run.id).log,
+    )
+    return Response(page, mimetype="text/html")
+
+
+@blueprint.post("/runs/<run_id>/cancel")
+def cancel_run(run_id: str) -> AnyResponse:
+    """The Cancel button."""
+    services().jobs.cancel(run_id)
+    return redirect(url_for("pages.show_run", run_id=run_id), 303)
+
+
+@blueprint.post("/runs/<run_id>/resume")
+def resume_run(run_id: str) -> AnyResponse:
+    """The Resume button."""
+    services().jobs.resume(run_id)
+    return redirect(url_for("pages.show_run", run_id=run_id), 303)

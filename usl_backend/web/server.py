@@ -1,0 +1,114 @@
+"""The process that serves the app: one per data directory, waitress threads, ends well on SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from waitress.server import create_server
+
+from usl_backend.errors import SettingsError
+from usl_backend.jobs import Jobs
+from usl_backend.jobs.redaction import log_to_stderr
+from usl_backend.runs import RunStore
+from usl_backend.settings import RunSettings
+
+from .app import create_app
+from .guard import MAX_PREDICT_BODY, check_exposure
+
+if TYPE_CHECKING:
+    from usl_backend.settings import HostSettings
+
+logger = logging.getLogger(__name__)
+
+THREADS: Final = 16
+"""Requests answered at once; Label Studio calls back while it waits for us."""
+
+
+def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then end the processes of runs, which go on at the next start.
+
+    Parameters
+    ----------
+    host
+        Where to listen, credentials, data directory.
+    ready
+        Called with the server's own address when it accepts requests.
+
+    Raises
+    ------
+    SettingsError
+        The address may not be, or cannot be, listened on.
+    RunError
+        The data directory cannot be used or has a server already.
+    """
+    log_to_stderr(host)
+    check_exposure(host)
+    RunSettings.resolve()  # a wrong variable is told to who starts the server, not to who uses it
+    store = RunStore(host.model_dir)
+    jobs = Jobs(store, host)
+    try:
+        try:
+            server = create_server(
+                create_app(host, jobs),
+                host=host.host,
+                port=host.port,
+                threads=THREADS,
+                ident=None,
+                clear_untrusted_proxy_headers=True,
+                max_request_body_size=MAX_PREDICT_BODY,
+                connection_limit=500,
+                channel_timeout=60,
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host.host}:{host.port} ({error.strerror or error}); choose another USL_PORT or "
+                "stop what uses it"
+            ) from None
+        try:
+            jobs.start()
+            with _ended_by_signals():
+                address = f"http://{_named(host.host)}:{_port(server, host.port)}"
+                logger.info("listening on %s", address)
+                if ready is not None:
+                    ready(address)
+                server.run()
+        except SystemExit:
+            logger.info("asked to stop")
+        finally:
+            server.close()
+            jobs.stop()
+    finally:
+        store.close()
+
+
+def _port(server: object, configured: int) -> int:
+    """The port that is really listened on; several sockets share it."""
+    sockets = getattr(server, "effective_listen", None)
+    return int(sockets[0][1] if sockets else getattr(server, "effective_port", configured))
+
+
+def _named(host: str) -> str:
+    """The address as it stands in a URL."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (only compared)
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT leave the block in an orderly way."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
