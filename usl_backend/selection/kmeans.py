@@ -7,20 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .rows import squared_distances
+from .kmeans_start import LOCAL_CLUSTERS, greedy_start, local_start
 from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from .base import Progress
 
 BLOCK = 4096
-"""Rows per matrix product."""
-SEED_CANDIDATES = 6
-"""Rows tried per step of greedy k-means++."""
-SEED_ROWS = 64
-"""Rows per cluster, at least 5,000 in all, on which starts are compared."""
+"""Rows per block of sums."""
+BLOCK_CELLS = 524_288
+"""Products held at once, so that they stay in the cache."""
+SAMPLE_ROWS = 64
+"""Rows per cluster, at least 5,000 and at most 250,000 in all, on which starts are compared."""
+SAMPLE_STEPS = 15
+"""Steps on them, at most."""
+SEED_ROWS = 16
+"""Rows per cluster, at least 5,000 in all, that starts are chosen from."""
+RESTART_CLUSTERS = 400
+"""Starts times clusters, at most, beyond the first start."""
+NEAR_CENTERS = 32
+"""Centers that a row looks at between exact assignments."""
+SETTLED = 2e-4
+"""Relative fall of the inertia below which k-means has settled."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,9 @@ def assign(
         labels[block] = best
         distances[block] = np.maximum(norms - 2.0 * score[places, best], 0.0)
 
-    for _ in map_blocks(one, row_blocks(n, size=BLOCK), workers=workers):
+    for _ in map_blocks(
+        one, row_blocks(n, size=int(np.clip(BLOCK_CELLS // len(centers), 64, 8192))), workers=workers
+    ):
         pass
     return Assignment(labels=labels, distances=distances)
 
@@ -209,7 +223,7 @@ def quick_centers(
 ) -> NDArray[Any]:
     """Rough centers for cells: a few Lloyd steps on at most 64 rows per cluster, no clever start."""
     n = len(rows)
-    size = min(n, SEED_ROWS * clusters)
+    size = min(n, SAMPLE_ROWS * clusters)
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
     centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
     for _ in range(steps):
@@ -219,73 +233,6 @@ def quick_centers(
         centers = centers.copy()
         centers[filled] = (sums[filled] / mass[filled, None]).astype(rows.dtype)
     return centers
-
-
-def greedy_start(
-    rows: NDArray[np.floating[Any]],
-    *,
-    clusters: int,
-    rng: np.random.Generator,
-    weights: NDArray[np.floating[Any]] | None = None,
-    fixed: NDArray[np.floating[Any]] | None = None,
-    candidates: int = SEED_CANDIDATES,
-) -> NDArray[np.int64]:
-    """Choose starting rows by greedy k-means++ (Arthur and Vassilvitskii 2007, the variant of their section 4).
-
-    Each step draws `candidates` rows with probability proportional to weight x squared distance to the nearest
-    center so far, and keeps the one that lowers the sum of those most.
-
-    Parameters
-    ----------
-    rows : (n, d) float
-    clusters
-        Rows to choose, at most n.
-    rng
-        Source of the draws.
-    weights : (n,) float or None
-        Mass of each row.
-    fixed : (l, d) float or None
-        Centers that are there already.
-    candidates
-        Rows tried per step.
-
-    Returns
-    -------
-    (clusters,) int64
-        Distinct rows, in the order chosen.
-    """
-    n = len(rows)
-    mass = np.ones(n) if weights is None else weights.astype(np.float64)
-    chosen = np.empty(clusters, dtype=np.int64)
-    taken = np.zeros(n, dtype=bool)
-    norms = np.einsum("ij,ij->i", rows, rows)
-    if fixed is not None and len(fixed):
-        nearest = assign(rows, fixed).distances.astype(rows.dtype)
-        begin = 0
-    else:
-        first = int(np.searchsorted(np.cumsum(mass), rng.random() * mass.sum(), side="right"))
-        chosen[0], taken[first] = first, True
-        nearest = squared_distances(rows[first : first + 1], rows)[0]
-        begin = 1
-    for step in range(begin, clusters):
-        potential = np.cumsum(nearest * mass)
-        if potential[-1] <= 0.0:
-            # Only copies of chosen rows are left: any of them will do.
-            chosen[step:] = rng.permutation(np.flatnonzero(~taken))[: clusters - step]
-            break
-        drawn = np.searchsorted(potential, rng.random(candidates) * potential[-1], side="right")
-        drawn = np.minimum(drawn, n - 1)
-        tried = rows[drawn] @ rows.T
-        tried *= -2.0
-        tried += norms
-        tried += norms[drawn, None]
-        np.minimum(tried, nearest, out=tried)
-        best = int((tried @ mass.astype(tried.dtype)).argmin())
-        nearest = np.maximum(tried[best], 0.0)
-        nearest[drawn[best]] = 0.0
-        chosen[step] = drawn[best]
-        taken[drawn[best]] = True
-    return chosen
 
 
 def kmeans(
@@ -314,7 +261,8 @@ def kmeans(
     fixed : (l, d) float or None
         Centers that never move; their clusters come first (labels 0..l-1).
     restarts
-        Starts compared (on 64 rows per cluster, at least 5,000) after 15 steps each.
+        Starts compared after 15 steps each on part of the rows, at most; from 40 clusters on fewer
+        (400 / clusters), because the starts of many clusters differ little.
     iterations
         Steps on all rows from the best start, at most.
     workers
@@ -325,22 +273,30 @@ def kmeans(
     Returns
     -------
     Clustering
-        Every moving cluster has a row, unless the pool has fewer distinct rows than clusters.
+        Every moving cluster has a row, unless the pool has fewer distinct rows than clusters. The labels are
+        those of one exact assignment to the last centers.
+
+    Notes
+    -----
+    Steps stop when the inertia falls by less than one part in 5,000. With more than 64 clusters a row looks only
+    at the 32 centers nearest to its own in between exact assignments.
     """
-    n = len(rows)
-    held = 0 if fixed is None else len(fixed)
-    size = min(n, max(5000, SEED_ROWS * clusters))
-    total = restarts + iterations
+    attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
+    size = min(len(rows), max(5000, min(SAMPLE_ROWS * clusters, 250_000)))
+    total = attempts + iterations
+    held = np.zeros((0, rows.shape[1])) if fixed is None else fixed.astype(np.float64)
     best: Clustering | None = None
-    for attempt in range(restarts):
-        chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else np.arange(n)
-        part = rows[chosen]
-        part_weights = None if weights is None else weights[chosen]
-        start = greedy_start(part, clusters=clusters, rng=rng, weights=part_weights, fixed=fixed)
-        centers = part[start].astype(np.float64)
-        if fixed is not None:
-            centers = np.concatenate([fixed.astype(np.float64), centers])
-        trial = _descend(part, centers, held, 15, part_weights, workers)
+    for attempt in range(attempts):
+        chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else slice(None)
+        part, part_weights = rows[chosen], None if weights is None else weights[chosen]
+        begin = _start(part, clusters, rng, part_weights, held, workers)
+        centers = np.concatenate([held, part[begin].astype(np.float64)])
+        if size == len(rows) and attempts == 1:
+            best = Clustering(np.empty(0, np.int32), centers, np.inf)
+            break
+        trial = descend(
+            part, centers, held=len(held), iterations=SAMPLE_STEPS, weights=part_weights, workers=workers
+        )
         if best is None or trial.inertia < best.inertia:
             best = trial
         if progress is not None:
@@ -349,64 +305,193 @@ def kmeans(
 
     def report(step: int) -> None:
         if progress is not None:
-            progress("k-means", restarts + step, total)
+            progress("k-means", attempts + step, total)
 
-    return _descend(rows, best.centers, held, iterations, weights, workers, report)
+    return descend(
+        rows,
+        best.centers,
+        held=len(held),
+        iterations=iterations,
+        weights=weights,
+        workers=workers,
+        report=report,
+    )
 
 
-def _descend(
-    rows: NDArray[Any],
-    centers: NDArray[np.float64],
-    held: int,
-    iterations: int,
-    weights: NDArray[Any] | None,
+def _start(
+    rows: NDArray[Any], clusters: int, rng: np.random.Generator, weights: NDArray[Any] | None, held: NDArray[Any],
     workers: int,
-    report: Any = None,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Starting rows: one greedy run on at most 16 rows per cluster, or cell by cell for many clusters."""
+    size = min(len(rows), max(5000, SEED_ROWS * clusters))
+    chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else np.arange(len(rows))
+    part, part_weights = rows[chosen], None if weights is None else weights[chosen]
+    fixed = held if len(held) else None
+    if clusters < LOCAL_CLUSTERS or fixed is not None:
+        return chosen[greedy_start(part, clusters=clusters, rng=rng, weights=part_weights, fixed=fixed)]
+    centers = quick_centers(part, clusters=int(np.sqrt(clusters)), rng=rng)
+    found = assign(part, centers, workers=workers)
+    return chosen[
+        local_start(
+            part,
+            cells=found.labels,
+            distances=found.distances,
+            clusters=clusters,
+            rng=rng,
+            weights=part_weights,
+        )
+    ]
+
+
+def descend(
+    rows: NDArray[np.floating[Any]],
+    centers: NDArray[np.float64],
+    *,
+    held: int = 0,
+    iterations: int,
+    weights: NDArray[np.floating[Any]] | None = None,
+    workers: int = 1,
+    report: Callable[[int], None] | None = None,
 ) -> Clustering:
-    """Lloyd steps until nothing moves; an empty cluster restarts at the worst-served row of the largest one."""
+    """Lloyd steps until the inertia settles, then one exact assignment.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64
+    centers : (k, d) float64
+        Where to start.
+    held
+        Centers, the first ones, that never move.
+    iterations
+        Steps at most.
+    weights : (n,) float or None
+        Mass of each row.
+    workers
+        Threads over blocks; no influence on the result.
+    report
+        Called with the number of steps done.
+
+    Returns
+    -------
+    Clustering
+        An empty cluster restarts at the worst-served row of the heaviest one.
+    """
     centers = centers.copy()
-    labels: NDArray[np.int32] | None = None
+    k = len(centers)
+    found = assign(rows, centers, workers=workers)
+    sums, mass = cluster_sums(rows, found.labels, clusters=k, weights=weights)
+    inertia = _served(found, weights)
     for step in range(iterations):
-        found = assign(rows, centers, workers=workers)
-        if labels is not None and np.array_equal(found.labels, labels):
-            break
-        labels = found.labels
-        _update(rows, labels, found.distances, centers, held, weights)
+        filled = mass > 0
+        filled[:held] = False
+        centers[filled] = sums[filled] / mass[filled, None]
+        moved = _reseed(rows, found, centers, mass, held)
+        nearby = k > 2 * NEAR_CENTERS and not moved
+        following = (
+            assign_near(rows, centers, found.labels, workers=workers)
+            if nearby
+            else assign(rows, centers, workers=workers)
+        )
+        changed = np.flatnonzero(following.labels != found.labels)
+        if len(changed) > 0.2 * len(rows):
+            sums, mass = cluster_sums(rows, following.labels, clusters=k, weights=weights)
+        elif len(changed):
+            part, part_weights = rows[changed], None if weights is None else weights[changed]
+            gained, got = cluster_sums(part, following.labels[changed], clusters=k, weights=part_weights)
+            lost, gave = cluster_sums(part, found.labels[changed], clusters=k, weights=part_weights)
+            sums += gained - lost
+            mass += got - gave
+            # Masses are sums of the same numbers in another order: what is left of an emptied cluster is noise.
+            mass[np.abs(mass) < 1e-9] = 0.0
+        found, before = following, inertia
+        inertia = _served(found, weights)
         if report is not None:
             report(step + 1)
+        if not len(changed) or (not moved and before - inertia < SETTLED * before):
+            break
     found = assign(rows, centers, workers=workers)
-    labels = found.labels
-    served = found.distances if weights is None else found.distances * weights
     if report is not None:
         report(iterations)
-    return Clustering(labels, centers, float(served.sum(dtype=np.float64)))
+    return Clustering(found.labels, centers, _served(found, weights))
 
 
-def _update(
-    rows: NDArray[Any],
+def assign_near(
+    rows: NDArray[np.floating[Any]],
+    centers: NDArray[np.floating[Any]],
     labels: NDArray[np.int32],
-    distances: NDArray[Any],
-    centers: NDArray[np.float64],
-    held: int,
-    weights: NDArray[Any] | None,
-) -> None:
-    """Move the centers, in place; see `_descend` for empty ones."""
-    sums, mass = cluster_sums(rows, labels, clusters=len(centers), weights=weights)
-    filled = mass > 0
-    filled[:held] = False
-    centers[filled] = sums[filled] / mass[filled, None]
+    *,
+    near: int = NEAR_CENTERS,
+    workers: int = 1,
+) -> Assignment:
+    """Give every row the best of the centers nearest to its present one.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64
+    centers : (k, d) float
+    labels : (n,) int32
+        Present center of each row.
+    near
+        Centers looked at, the present one included.
+    workers
+        Threads over clusters; no influence on the result.
+
+    Returns
+    -------
+    Assignment
+        Exact for all rows but those whose nearest center is not among the `near` nearest to their present one.
+    """
+    k = len(centers)
+    usable = centers.astype(rows.dtype)
+    half = np.einsum("ij,ij->i", usable, usable) / 2
+    candidates = np.empty((k, near), dtype=np.int64)
+    for block in row_blocks(k, size=1024):
+        apart = half - usable[block] @ usable.T
+        apart[np.arange(len(apart)), np.arange(block.start, block.stop)] = -np.inf
+        candidates[block] = np.argpartition(apart, near - 1, axis=1)[:, :near]
+    candidates.sort(axis=1)
+    order = np.argsort(labels, kind="stable")
+    begin = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=k))])
+    result = np.empty(len(rows), dtype=np.int32)
+    distances = np.empty(len(rows), dtype=rows.dtype)
+
+    def one(cluster: int) -> None:
+        members = order[begin[cluster] : begin[cluster + 1]]
+        part, seen = rows[members], candidates[cluster]
+        score = part @ usable[seen].T
+        score -= half[seen]
+        best = score.argmax(axis=1)
+        result[members] = seen[best]
+        norms = np.einsum("ij,ij->i", part, part)
+        distances[members] = np.maximum(norms - 2.0 * score[np.arange(len(part)), best], 0.0)
+
+    for _ in map_blocks(one, np.flatnonzero(np.diff(begin)).tolist(), workers=workers):
+        pass
+    return Assignment(labels=result, distances=distances)
+
+
+def _served(found: Assignment, weights: NDArray[Any] | None) -> float:
+    """Inertia of an assignment."""
+    served = found.distances if weights is None else found.distances * weights
+    return float(served.sum(dtype=np.float64))
+
+
+def _reseed(
+    rows: NDArray[Any], found: Assignment, centers: NDArray[np.float64], mass: NDArray[np.float64], held: int
+) -> bool:
+    """Move empty clusters, in place, to the worst-served rows of the heaviest ones; say whether one moved."""
     empty = np.flatnonzero(mass[held:] == 0) + held
     if not len(empty):
-        return
-    distances = distances.copy()
+        return False
+    distances, heavy = found.distances.copy(), mass.copy()
     for cluster in empty:
-        donor = int(mass.argmax())
-        members = np.flatnonzero(labels == donor)
-        worst = members[distances[members].argmax()]
+        members = np.flatnonzero(found.labels == int(heavy.argmax()))
+        heavy[int(heavy.argmax())] /= 2
+        worst = int(members[distances[members].argmax()]) if len(members) else 0
         if distances[worst] <= 0.0:
             worst = int(distances.argmax())
-            if distances[worst] <= 0.0:
-                return
+        if distances[worst] <= 0.0:
+            return bool(cluster != empty[0])
         centers[cluster] = rows[worst]
         distances[worst] = 0.0
-        mass[donor] /= 2
+    return True
