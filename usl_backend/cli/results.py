@@ -66,8 +66,9 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
 
     Only what is still as a run left it is put back; what was changed since is left and named.
     """
-    from usl_backend.studio import queue
     from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.queue import QueueState
+    from usl_backend.studio.reset import reset as reset_project
 
     url, project_id = parse_target(target)
     host = host_settings(flags)
@@ -81,16 +82,14 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
                     f"run {active.id} is {active.state}; wait for it, or `usl-backend cancel {active.id}`"
                 )
         known = store.queue_state(project.key)
-        if known is None:
-            raise RunError(
-                f'nothing was published to project {project_id} ("{project.title}") from data directory '
-                f"{host.model_dir}; set MODEL_DIR to the directory its runs are in"
-            )
-        report = queue.reset(client, project, queue.QueueState.from_json(known))
+        state = QueueState.from_json(known) if known is not None else None
+        report = reset_project(client, project, state)
     store.save_queue_state(project.key, None)
     if as_json:
         click.echo(json.dumps({"restored": list(report.restored), "left": list(report.left)}))
         return
+    if not report.restored and not report.left:
+        click.echo(f'nothing of a run is in project {project.id} ("{project.title}")')
     for line in report.restored:
         click.echo(f"restored: {line}")
     for line in report.left:

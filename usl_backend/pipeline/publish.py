@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from usl_backend.errors import StudioError
 from usl_backend.studio.queue import QueueState
 from usl_backend.studio.queue import publish as publish_queue
+from usl_backend.studio.verification import verify_first
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run, RunStore
-    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.client import Project, StudioClient
 
 
 def publish(
@@ -56,12 +58,20 @@ def publish(
         for rank, (task, role) in enumerate(zip(ids, roles, strict=True))
     ]
     if run.dry_run:
-        return {"queue": queue, "model_version": None, "view_id": None, "carried_over": [], "warnings": []}
+        nothing = {
+            "model_version": None,
+            "view_id": None,
+            "carried_over": [],
+            "warnings": [],
+            "verified": None,
+        }
+        return {"queue": queue, **nothing}
     known = store.queue_state(project_key)
+    # With the key that the tasks were listed under: a project that took the id since is refused.
+    project = replace(client.project(run.project), key=project_key)
     published = publish_queue(
         client,
-        # With the key that the tasks were listed under: a project that took the id since is refused.
-        replace(client.project(run.project), key=project_key),
+        project,
         run_id=run.id,
         picks=picks,
         reserve=reserve,
@@ -70,10 +80,24 @@ def publish(
         progress=progress,
     )
     store.save_queue_state(project_key, published.state.to_json())
+    verified = _read_back(client, project, ids)
+    warnings = list(published.warnings)
+    if not verified["ok"]:
+        warnings.append(verified["detail"])
     return {
         "queue": queue,
         "model_version": published.model_version,
         "view_id": published.view_id,
         "carried_over": list(published.carried_over),
-        "warnings": list(published.warnings),
+        "warnings": warnings,
+        "verified": verified,
     }
+
+
+def _read_back(client: StudioClient, project: Project, ranked: Sequence[int]) -> dict[str, Any]:
+    """Whether an annotator would now be served the first pick; the queue stands whatever comes of asking."""
+    try:
+        found = verify_first(client, project, ranked)
+    except StudioError as error:
+        return {"ok": False, "outcome": "unknown", "detail": f"the order could not be read back: {error}"}
+    return {"ok": found.ok, "outcome": found.outcome, "detail": found.detail}

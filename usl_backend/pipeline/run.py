@@ -211,7 +211,7 @@ class _Execution:
     ) -> dict[str, Any]:
         """Last stage: the queue."""
         if not self.files.has_published():
-            with self._stage("publish"):
+            with self._stage("publish", announce=not self.run.dry_run):
                 near = self.files.read_neighbors() if self.files.has_neighbors() else None
                 reserve = reserve_rows(selection, self.settings.reserve, excluded=labeled, neighbors=near)
                 self.files.write_published(
@@ -228,9 +228,10 @@ class _Execution:
         return self.files.read_published()
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str, *, announce: bool = True) -> Iterator[None]:
         """Announce and time a stage."""
-        self.report(name, 0, 0)
+        if announce:
+            self.report(name, 0, 0)
         begun = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - begun, 3)

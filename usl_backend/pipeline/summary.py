@@ -51,8 +51,8 @@ def summarize(
     Returns
     -------
     dict
-        Keys project, budget, pool, skipped, method, encoder, seed, picks, reserve, model_version, tab, carried_over,
-        warnings, seconds, dry_run.
+        Keys project, budget, pool, skipped, method, encoder, seed, picks, reserve, model_version, tab, verified,
+        carried_over, warnings, seconds, dry_run.
     """
     skipped = skipped_tasks(project, pool)
     roles = Counter(entry["role"] for entry in published["queue"])
@@ -98,6 +98,7 @@ def summarize(
         "tab": None
         if view is None
         else {"id": view, "url": f"{studio_url}/projects/{project.id}/data?tab={view}"},
+        "verified": published["verified"],
         "carried_over": len(published["carried_over"]),
         "warnings": [*_warnings(project, skipped), *published["warnings"]],
         "seconds": dict(seconds),
