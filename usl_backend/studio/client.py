@@ -40,7 +40,7 @@ class Project:
         `<id>.<creation time, unix s>`: what Label Studio calls the project at `/setup`; another project that
         gets the same id later has another key.
     model_version
-        Version whose predictions annotators see: a static version, a backend's title, or empty.
+        Version whose predictions annotators see: a static version, a backend's title, empty or None.
     sampling
         `Sequential sampling`, `Uniform sampling` or `Uncertainty sampling`.
     maximum_annotations
@@ -58,7 +58,7 @@ class Project:
     title: str
     created_at: float
     label_config: str
-    model_version: str
+    model_version: str | None
     sampling: str
     maximum_annotations: int
     show_overlap_first: bool
@@ -253,7 +253,7 @@ class StudioClient:
             title=raw.get("title") or "",
             created_at=created,
             label_config=raw.get("label_config") or "",
-            model_version=raw.get("model_version") or "",
+            model_version=raw.get("model_version"),
             sampling=raw.get("sampling") or "",
             maximum_annotations=int(raw.get("maximum_annotations") or 1),
             show_overlap_first=bool(raw.get("show_overlap_first")),

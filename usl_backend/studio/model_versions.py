@@ -1,0 +1,77 @@
+"""Model versions: how ours are named, counted and deleted; what is written under them is `queue.py`'s."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from usl_backend.errors import InputError
+
+if TYPE_CHECKING:
+    from usl_backend.studio.client import StudioClient
+
+RUN_ID = re.compile(r"[0-9]+-[0-9]+")
+_OURS = re.compile(r"usl-[0-9]+-[0-9]+")
+
+
+def model_version(run_id: str) -> str:
+    """Name the model version of a run, such as `usl-12-7`.
+
+    Parameters
+    ----------
+    run_id
+        `<project>-<number>`.
+
+    Returns
+    -------
+    str
+        Never the title of a backend that somebody named.
+
+    Raises
+    ------
+    InputError
+        `run_id` is not of that form, by which versions of ours are recognized.
+    """
+    if not RUN_ID.fullmatch(run_id):
+        raise InputError(f"run id {run_id!r} is not of the form <project>-<number>, such as 12-7")
+    return f"usl-{run_id}"
+
+
+def is_ours(version: str | None) -> bool:
+    """Whether a model version was written by a run."""
+    return version is not None and _OURS.fullmatch(version) is not None
+
+
+def versions(client: StudioClient, project_id: int) -> dict[str, int]:
+    """Count a project's predictions per model version, the latest version first.
+
+    Parameters
+    ----------
+    client, project_id
+        Where.
+
+    Returns
+    -------
+    dict
+        Version -> predictions. One that is in force without having any (a backend's title) has 0.
+    """
+    answer = client.http.json("GET", f"/api/projects/{project_id}/model-versions/")
+    return {str(version): int(count) for version, count in answer.items()}
+
+
+def delete_version(client: StudioClient, project_id: int, version: str) -> None:
+    """Delete all predictions of a model version.
+
+    Nulls the project's model version if that is it. Label Studio (1.23) nulls it as well when it names a
+    backend, whatever version is deleted; that is put right here.
+
+    Parameters
+    ----------
+    client, project_id, version
+        What and where; harmless when there are none.
+    """
+    in_force = client.project(project_id).model_version
+    path = f"/api/projects/{project_id}/model-versions/"
+    client.http.json("DELETE", path, body={"model_version": version})
+    if in_force and in_force != version and client.project(project_id).model_version != in_force:
+        client.update_project(project_id, model_version=in_force)

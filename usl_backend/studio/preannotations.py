@@ -1,0 +1,129 @@
+"""Pre-annotations of other models, kept in sight while our queue is in force; the queue itself is `queue.py`'s.
+
+Label Studio shows annotators the predictions of one model version, the project's. The queue needs that setting for
+its own version, so whatever another model predicted is copied into ours: for the chosen tasks and for all others.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from usl_backend.studio.client import StudioClient
+
+logger = logging.getLogger(__name__)
+
+Result = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A stored prediction.
+
+    Attributes
+    ----------
+    task
+        Task id.
+    model_version
+        Whose it is.
+    score
+        As stored; None when it has none.
+    result
+        Label Studio's regions; empty for ours on tasks that nobody else predicted.
+    """
+
+    task: int
+    model_version: str
+    score: float | None
+    result: Result = field(repr=False)
+
+
+def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
+    """Read all predictions of a project in one request (about 7,000 a second).
+
+    Parameters
+    ----------
+    client, project_id
+        Where.
+
+    Returns
+    -------
+    list of Prediction
+        In Label Studio's order.
+    """
+    rows = client.http.json("GET", "/api/predictions/", params={"project": project_id})
+    # Later releases may page; the plain list is what 1.2x answers.
+    rows = rows if isinstance(rows, list) else rows.get("results", [])
+    return [
+        Prediction(
+            int(row["task"]), str(row.get("model_version") or ""), row.get("score"), row.get("result") or []
+        )
+        for row in rows
+    ]
+
+
+def results_of(stored: Sequence[Prediction], versions: Sequence[str]) -> dict[int, Result]:
+    """Per task, the first non-empty result in the order of `versions` (the latest one within a version).
+
+    Parameters
+    ----------
+    stored
+        The project's predictions.
+    versions
+        Model versions, most wanted first.
+
+    Returns
+    -------
+    dict
+        Task id -> result; tasks without any are absent.
+    """
+    wanted = {version: place for place, version in enumerate(versions)}
+    best: dict[int, tuple[int, Result]] = {}
+    for prediction in stored:
+        place = wanted.get(prediction.model_version)
+        if place is None or not prediction.result:
+            continue
+        known = best.get(prediction.task)
+        if known is None or place <= known[0]:
+            best[prediction.task] = (place, prediction.result)
+    return {task: result for task, (_, result) in best.items()}
+
+
+def valid_results(label_config: str, results: Mapping[int, Result]) -> tuple[dict[int, Result], list[int]]:
+    """Divide results into those that fit the label config and those that Label Studio would drop silently.
+
+    Parameters
+    ----------
+    label_config
+        The project's XML.
+    results
+        Task id -> result.
+
+    Returns
+    -------
+    (dict, list of int)
+        The fitting results, and the tasks of the others.
+    """
+    if not results:
+        return {}, []
+    # The same check as the server's, imported only here: it takes a second.
+    from label_studio_sdk.label_interface import LabelInterface
+
+    interface = LabelInterface(label_config)
+    fitting: dict[int, Result] = {}
+    refused: list[int] = []
+    for task, result in results.items():
+        try:
+            errors = interface.validate_prediction({"result": result, "score": 0.0}, return_errors=True)
+        except Exception as error:  # noqa: BLE001 - the SDK raises whatever a foreign result provokes
+            errors = [str(error)]
+        if errors:
+            logger.info("pre-annotation of task %d does not fit the label config: %s", task, errors)
+            refused.append(task)
+        else:
+            fitting[task] = result
+    return fitting, refused

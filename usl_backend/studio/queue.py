@@ -1,0 +1,403 @@
+"""The queue: makes Label Studio serve the chosen tasks first; it chooses nothing, and `reset.py` puts all back.
+
+How it works: Label Studio's uncertainty sampling serves the unlabeled tasks that have a prediction of the project's
+model version, lowest score first, and respects locks. So every run writes predictions under a version of its own
+and then switches the project to it. Publishing is that switch: until then annotators notice nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.errors import InputError, StudioAuthError, StudioError, StudioUnreachableError, USLError
+from usl_backend.studio import preannotations, tabs
+from usl_backend.studio.model_versions import delete_version, is_ours, model_version, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from usl_backend.studio.client import Project, StudioClient
+
+logger = logging.getLogger(__name__)
+
+SAMPLING = "Uncertainty sampling"
+CARRIED_SCORE = 1.0
+_BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What publishing changed in a project, and what was there before; enough to put it back.
+
+    Attributes
+    ----------
+    run_id, model_version, sampling
+        The run in force, its model version and the sampling it needs.
+    view_id
+        Its tab; None until that is made.
+    default_view_id
+        The Default tab that had to be made first; None when the project had tabs of its own.
+    original_sampling, original_model_version
+        The user's settings before our first run (model version None: never set).
+    """
+
+    run_id: str
+    model_version: str
+    sampling: str
+    view_id: int | None
+    default_view_id: int | None
+    original_sampling: str
+    original_model_version: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> QueueState:
+        """From what `to_json` gave."""
+        return cls(**{item.name: value[item.name] for item in dataclasses.fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What `publish` did.
+
+    Attributes
+    ----------
+    model_version, view_id
+        The run's version and tab.
+    created
+        Predictions that Label Studio holds under that version.
+    carried_over
+        Tasks whose pre-annotation of another model was copied into ours.
+    warnings
+        What the user should know, one sentence each.
+    state
+        To be stored with the project.
+    """
+
+    model_version: str
+    view_id: int
+    created: int
+    carried_over: tuple[int, ...]
+    warnings: tuple[str, ...]
+    state: QueueState
+
+
+class _TasksGoneError(StudioError):
+    """Tasks to be written do not exist any more."""
+
+    def __init__(self, tasks: list[int]) -> None:
+        super().__init__(f"{len(tasks)} tasks do not exist any more (first: {tasks[0]})")
+        self.tasks = tasks
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One prediction to write: Studio score (low first) and the result it carries."""
+
+    score: float
+    result: preannotations.Result
+
+
+def publish(
+    client: StudioClient,
+    project: Project,
+    *,
+    run_id: str,
+    picks: Sequence[int],
+    reserve: Sequence[int] = (),
+    state: QueueState | None = None,
+    save: Callable[[QueueState], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Published:
+    """Make Label Studio serve `picks` first, in order, then `reserve`.
+
+    Repeating it for the same run, also after an interruption, writes nothing twice.
+
+    Parameters
+    ----------
+    client
+        With a token of a user who may change the project.
+    project
+        The project as the run read it; its settings are read again.
+    run_id
+        `<project>-<number>`.
+    picks, reserve : (m,) and (r,) task ids
+        In rank order; Studio score is rank / (m + r): in [0, 1), low first.
+    state
+        What an earlier run stored for this project, if any.
+    save
+        Called with the state before the switch and again after it, so that a crash between the two does not
+        forget the user's settings.
+    progress
+        Called with predictions written and predictions to write.
+
+    Returns
+    -------
+    Published
+        With the state to store.
+
+    Raises
+    ------
+    InputError
+        No picks, or a task twice, or another project has taken the id.
+    StudioError
+        Label Studio refused or did not hold what was written; the project's settings were not touched.
+    """
+    version = model_version(run_id)
+    ranked = [*picks, *reserve]
+    if not picks:
+        raise InputError("there are no picks to publish")
+    if len(set(ranked)) != len(ranked):
+        raise InputError("a task appears twice among picks and reserve")
+    now = client.project(project.id)
+    if now.key != project.key:
+        raise InputError(
+            f"project {project.id} was deleted and another one has its number; start a new run for it"
+        )
+    warnings: list[str] = []
+    counts = versions(client, project.id)
+    planned = _plan(now, counts, run_id=run_id, state=state, warnings=warnings)
+    rows = {task: _Row(rank / len(ranked), []) for rank, task in enumerate(ranked)}
+    carried = _carry_over(client, now, counts, version=version, rows=rows, state=planned, warnings=warnings)
+    created = _write_present(client, now, version, rows, counts, warnings=warnings, progress=progress)
+    if save:
+        save(planned)
+    if (now.sampling, now.model_version) != (SAMPLING, version):
+        client.update_project(project.id, sampling=SAMPLING, model_version=version)
+    final = _show(client, project.id, planned, below=(len(picks) - 0.5) / len(ranked))
+    if save:
+        save(final)
+    _remove_earlier(client, project.id, keep=version)
+    warnings += _overlap_warnings(now)
+    assert final.view_id is not None
+    return Published(version, final.view_id, created, carried, tuple(warnings), final)
+
+
+def _plan(
+    now: Project,
+    counts: Mapping[str, int],
+    *,
+    run_id: str,
+    state: QueueState | None,
+    warnings: list[str],
+) -> QueueState:
+    """The state to be: our settings, and the user's as far as they are known."""
+    sampling, original = now.sampling, now.model_version
+    if is_ours(now.model_version):
+        if state is not None:
+            original = state.original_model_version
+        else:
+            original = next((v for v in counts if not is_ours(v)), "")
+            warnings.append(
+                f"the project is in the queue of {now.model_version}, of which nothing is stored here;"
+                f" reset will set its model version to {original or 'none'} and its sampling to Sequential sampling"
+            )
+    if now.sampling == SAMPLING and state is not None:
+        sampling = state.original_sampling
+    elif now.sampling == SAMPLING and is_ours(now.model_version):
+        sampling = "Sequential sampling"
+    return QueueState(
+        run_id=run_id,
+        model_version=model_version(run_id),
+        sampling=SAMPLING,
+        view_id=state.view_id if state is not None and state.run_id == run_id else None,
+        default_view_id=state.default_view_id if state is not None else None,
+        original_sampling=sampling,
+        original_model_version=original,
+    )
+
+
+def _carry_over(
+    client: StudioClient,
+    now: Project,
+    counts: Mapping[str, int],
+    *,
+    version: str,
+    rows: dict[int, _Row],
+    state: QueueState,
+    warnings: list[str],
+) -> tuple[int, ...]:
+    """Copy pre-annotations in sight into `rows`; the tasks concerned, sorted."""
+    foreign = [v for v, count in counts.items() if count and not is_ours(v)]
+    ours = [v for v, count in counts.items() if count and is_ours(v)]
+    if not foreign and not ours:
+        return ()
+    # Where nothing static was in force (connecting a backend sets its title), all of them were to be seen in the
+    # Data Manager: the latest first. What a run of ours carried over is what annotators see now, even if its
+    # source is gone.
+    in_force = state.original_model_version
+    sources = [*([in_force] if in_force in foreign else foreign), *ours]
+    stored = preannotations.predictions(client, now.id)
+    results, refused = preannotations.valid_results(
+        now.label_config, preannotations.results_of(stored, sources)
+    )
+    for task, result in results.items():
+        rows[task] = _Row(rows[task].score if task in rows else CARRIED_SCORE, result)
+    if refused:
+        warnings.append(
+            f"pre-annotations of {len(refused)} tasks (first: task {refused[0]}) do not fit the label config,"
+            " so Label Studio would not take them again; they are hidden until reset"
+        )
+    if results:
+        named = ", ".join(v for v in sources if not is_ours(v)) or "an earlier model"
+        warnings.append(
+            f"pre-annotations of {len(results)} tasks ({named}) were copied into {version}, so that annotators"
+            " still see them; after the chosen tasks, tasks with pre-annotations come before those without,"
+            " and what another model adds later is hidden until the next run or reset"
+        )
+    return tuple(sorted(results))
+
+
+def _write_present(
+    client: StudioClient,
+    now: Project,
+    version: str,
+    rows: dict[int, _Row],
+    counts: Mapping[str, int],
+    *,
+    warnings: list[str],
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Write `rows`, without tasks that were deleted since the run listed them; leave nothing half-written."""
+    while True:
+        try:
+            return _write(client, now, version, rows, counts, progress=progress)
+        except USLError as error:
+            if now.model_version != version:
+                # Nobody saw them yet; leaving them would be a half-written queue.
+                with contextlib.suppress(StudioError):
+                    delete_version(client, now.id, version)
+            if not isinstance(error, _TasksGoneError):
+                raise
+            for task in error.tasks:
+                del rows[task]
+            if not any(row.score < CARRIED_SCORE for row in rows.values()):
+                raise InputError("all chosen tasks were deleted meanwhile; start a new run") from error
+            warnings.append(
+                f"{len(error.tasks)} tasks (first: {error.tasks[0]}) were deleted while the run went on"
+                " and are left out"
+            )
+            counts = versions(client, now.id)
+
+
+def _write(
+    client: StudioClient,
+    now: Project,
+    version: str,
+    rows: Mapping[int, _Row],
+    counts: Mapping[str, int],
+    *,
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Write what is missing of `rows` under `version`; the number Label Studio then holds."""
+    missing = list(rows)
+    if counts.get(version):
+        held = [p for p in preannotations.predictions(client, now.id) if p.model_version == version]
+        times = Counter(p.task for p in held)
+        planned = all(
+            p.task in rows and p.score is not None and abs(p.score - rows[p.task].score) < 1e-9 for p in held
+        )
+        if planned and max(times.values(), default=1) == 1:
+            missing = [task for task in rows if task not in times]
+        else:
+            delete_version(client, now.id, version)
+    done = len(rows) - len(missing)
+    for batch in _batches(missing):
+        refusal = None
+        try:
+            created = _import(client, now.id, version, {task: rows[task] for task in batch})
+        except (StudioUnreachableError, StudioAuthError):
+            raise
+        except StudioError as error:
+            created, refusal = 0, error
+        if created != len(batch):
+            if gone := _gone(client, now.id, rows):
+                raise _TasksGoneError(gone)
+            raise refusal or StudioError(
+                f"Label Studio created {created} of {len(batch)} predictions for project {now.id};"
+                " nothing was switched, start the run again"
+            )
+        done += len(batch)
+        if progress:
+            progress(done, len(rows))
+    held_now = versions(client, now.id).get(version, 0)
+    if held_now != len(rows):
+        raise StudioError(
+            f"Label Studio holds {held_now} of {len(rows)} predictions under {version}; nothing was switched,"
+            " start the run again"
+        )
+    return held_now
+
+
+def _import(client: StudioClient, project_id: int, version: str, rows: Mapping[int, _Row]) -> int:
+    """One bulk call; how many Label Studio says it created (it drops what it dislikes with a 201)."""
+    body = [
+        {"task": task, "result": row.result, "score": row.score, "model_version": version}
+        for task, row in rows.items()
+    ]
+    answer = client.http.json("POST", f"/api/projects/{project_id}/import/predictions", body=body)
+    return int(answer["created"])
+
+
+def _gone(client: StudioClient, project_id: int, rows: Iterable[int]) -> list[int]:
+    """Tasks of `rows` that the project has no more."""
+    present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
+    return [task for task in rows if task not in present]
+
+
+def _show(client: StudioClient, project_id: int, state: QueueState, *, below: float) -> QueueState:
+    """Make the run's tab unless it is there; the state with the tabs' ids."""
+    present = tabs.views(client, project_id)
+    default = state.default_view_id
+    if not present:
+        default = tabs.create_default(client, project_id)
+    ours = [
+        view
+        for view in present
+        if tabs.is_unchanged(view, run_id=state.run_id, model_version=state.model_version)
+    ]
+    if ours:
+        view_id = int(ours[0]["id"])
+    else:
+        view_id = tabs.create_picks(
+            client, project_id, run_id=state.run_id, model_version=state.model_version, below=below
+        )
+    return dataclasses.replace(state, view_id=view_id, default_view_id=default)
+
+
+def _remove_earlier(client: StudioClient, project_id: int, *, keep: str) -> None:
+    """Delete earlier runs' predictions and tabs, once nobody depends on them."""
+    for version in versions(client, project_id):
+        if is_ours(version) and version != keep:
+            delete_version(client, project_id, version)
+    for view in tabs.views(client, project_id):
+        if tabs.is_of_a_run(view) and view["data"]["title"] != tabs.title(keep.removeprefix("usl-")):
+            tabs.delete(client, int(view["id"]))
+
+
+def _overlap_warnings(now: Project) -> list[str]:
+    """Project settings under which Label Studio does not keep the exact order."""
+    found = []
+    if now.maximum_annotations > 1:
+        found.append(
+            f"the project asks for {now.maximum_annotations} annotations per task: Label Studio serves tasks that"
+            " somebody has started before any other, at random; the chosen ones still come before the rest"
+        )
+    if now.show_overlap_first:
+        found.append(
+            "tasks with overlap are shown first in this project (Settings > Annotation), which comes before the order"
+        )
+    return found
+
+
+def _batches(tasks: Sequence[int]) -> Iterable[Sequence[int]]:
+    """`tasks` in the few big calls that Label Studio likes; it recounts the whole project in each."""
+    return (tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH))

@@ -1,0 +1,103 @@
+"""Reads the queue back as an annotator would meet it; changes nothing that stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from usl_backend.errors import StudioError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usl_backend.studio.client import Project, StudioClient
+
+Outcome = Literal["first", "later", "elsewhere", "own task", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the next-task call gave after publishing.
+
+    Attributes
+    ----------
+    outcome
+        `first`: rank 0. `later`: a pick or reserve of a higher rank, because others hold or have done the ones
+        before it. `elsewhere`: a task that was not chosen. `own task`: one that the token's user has open since
+        before. `nothing`: no task is left for that user.
+    task, rank
+        The task served and its rank; None where there is none.
+    detail
+        One sentence for the user.
+    """
+
+    outcome: Outcome
+    task: int | None
+    rank: int | None
+    detail: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing speaks against the order."""
+        return self.outcome != "elsewhere"
+
+
+def verify_first(client: StudioClient, project: Project, ranked: Sequence[int]) -> Verification:
+    """Ask Label Studio for the next task, as an annotator does, and give it back.
+
+    The call locks the task for the token's user for 24 hours, and Label Studio releases a lock only when that
+    user submits or skips. So a lock taken here is released by a skip that is deleted at once: for that fraction
+    of a second another annotator would get the next rank instead, and webhooks of the project see one annotation
+    come and go.
+
+    Parameters
+    ----------
+    client, project
+        Where.
+    ranked : (m,) task ids
+        Picks and reserve in rank order.
+
+    Returns
+    -------
+    Verification
+        What was served.
+    """
+    served = client.next_task(project.id)
+    if served is None:
+        return Verification("nothing", None, None, "Label Studio has no task left for the token's user")
+    task, rule = int(served["id"]), str(served.get("queue") or "")
+    rank = ranked.index(task) if task in ranked else None
+    if "Task lock" in rule:
+        # Not ours to release: the person behind the token may have it open.
+        detail = f"the token's user has task {task} open since before, so the order could not be read back"
+        return Verification("own task", task, rank, detail)
+    release(client, task)
+    if rank == 0:
+        return Verification("first", task, 0, f"task {task}, the first pick, is served first")
+    if rank is not None:
+        detail = f"task {task} (rank {rank}) is served next: those before it are open or labeled"
+        return Verification("later", task, rank, detail)
+    reason = (
+        "tasks that somebody has started come first while the project asks for several annotations"
+        if project.maximum_annotations > 1
+        else "project members or another rule of this Label Studio come before the order"
+    )
+    return Verification(
+        "elsewhere", task, None, f"task {task}, which was not chosen, is served first: {reason}"
+    )
+
+
+def release(client: StudioClient, task: int) -> None:
+    """Release the lock of the token's user on a task.
+
+    Parameters
+    ----------
+    client, task
+        Whose lock, and on what.
+    """
+    try:
+        annotation = client.annotate(task, [], was_cancelled=True)
+    except StudioError:
+        # Some tasks may not be skipped; an empty annotation releases the lock as well.
+        annotation = client.annotate(task, [])
+    client.delete_annotation(annotation)
