@@ -70,7 +70,7 @@ class Jobs:
         host: HostSettings,
         *,
         command: Sequence[str] = (sys.executable, "-m", "usl_backend", "work"),
-        grace: float = 10.0,
+        grace: float = 5.0,
         interval: float = 0.5,
     ) -> None:
         self.store = store

@@ -181,8 +181,8 @@ def _pipeline(store: RunStore, host: HostSettings) -> Execute:
     from usl_backend.studio.client import StudioClient
 
     def execute(run: Run, report: Progress) -> object:
-        client = StudioClient(host.label_studio_url, host.api_key)
-        return pipeline.execute(run, store=store, host=host, client=client, report=report)
+        with StudioClient.from_settings(host) as client:
+            return pipeline.execute(run, store=store, host=host, client=client, report=report)
 
     return execute
 

@@ -74,6 +74,8 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
             with _ended_by_signals():
                 address = f"http://{_named(host.host)}:{_port(server, host.port)}"
                 logger.info("listening on %s", address)
+                if not host.basic_auth_user:
+                    logger.info("no credentials are set, so only this machine can connect")
                 if ready is not None:
                     ready(address)
                 server.run()

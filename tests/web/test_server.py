@@ -1,0 +1,165 @@
+"""The real server in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import requests
+
+from usl_backend.runs import RunState
+from usl_backend.runs.lock import held
+
+SERVER = textwrap.dedent(
+    """
+    import sys
+    from usl_backend.errors import USLError
+    from usl_backend.settings import HostSettings
+    from usl_backend.web import serve
+
+    try:
+        serve(HostSettings.load(), ready=lambda address: print(address, flush=True))
+    except USLError as error:
+        sys.exit(f"Error: {error}")
+    """
+)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts servers; all are gone at the end."""
+    running = []
+
+    def start(**environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            env={
+                **os.environ,
+                "MODEL_DIR": str(tmp_path / "data"),
+                "LABEL_STUDIO_URL": "http://127.0.0.1:9",
+                "LABEL_STUDIO_API_KEY": "tok-secret-123",
+                "USL_PORT": "0",
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _address(process):
+    address = process.stdout.readline().strip()
+    assert address, process.stderr.read()
+    return address
+
+
+def _ended(process):
+    """Exit code and what was said."""
+    return process.wait(60), process.stderr.read()
+
+
+def test_serve__answers_and_ends_well_on_sigterm(start):
+    server = start()
+    address = _address(server)
+    assert requests.get(f"{address}/readyz", timeout=10).json()["status"] == "ok"
+    answer = requests.get(f"{address}/health", timeout=10)
+    assert answer.json()["status"] == "UP"
+    assert "Server" not in answer.headers
+    server.send_signal(signal.SIGTERM)
+    code, said = _ended(server)
+    assert code == 0
+    assert "only this machine can connect" in said
+    assert "Traceback" not in said
+    assert "tok-secret" not in said
+
+
+def test_serve__the_reason_phrase_reaches_the_caller(start):
+    address = _address(start())
+    setup = {"project": "12.5", "schema": "", "extra_params": '{"budegt": 1}'}
+    answer = requests.post(f"{address}/setup", json=setup, timeout=10)
+    assert answer.reason == 'unknown setting "budegt"; did you mean "budget"?'
+    with pytest.raises(requests.HTTPError, match='did you mean "budget"'):
+        answer.raise_for_status()
+
+
+def test_serve__second_server_on_the_directory_is_refused(start):
+    _address(start())
+    code, said = _ended(start())
+    assert code == 1
+    assert "is in use by another server" in said
+    assert "Traceback" not in said
+
+
+def test_serve__port_in_use_names_the_remedy(start):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, said = _ended(start(USL_PORT=str(taken.getsockname()[1])))
+    assert code == 1
+    assert "choose another USL_PORT" in said
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"USL_HOST": "0.0.0.0"}, "there are no credentials"),
+        ({"BASIC_AUTH_USER": "u"}, "BASIC_AUTH_PASS is not set"),
+        ({"USL_BUDGET": "none"}, 'budget is "none"'),
+    ],
+)
+def test_serve__refuses_to_start_unsafe_or_wrong(start, environment, said):
+    code, told = _ended(start(**environment))
+    assert code == 1
+    assert said in told
+    assert "Traceback" not in told
+
+
+def test_serve__public_with_credentials(start):
+    address = _address(start(USL_HOST="0.0.0.0", BASIC_AUTH_USER="u", BASIC_AUTH_PASS="pw-secret"))
+    assert requests.get(f"{address}/health", timeout=10).status_code == 401
+    assert requests.get(f"{address}/health", auth=("u", "pw-secret"), timeout=10).status_code == 200
+
+
+def test_serve__start_training_with_label_studio_down_is_a_failed_run_that_says_so(start, store, wait_until):
+    address = _address(start())
+    body = {"action": "START_TRAINING", "project": {"id": 12}}
+    run_id = requests.post(f"{address}/webhook", json=body, timeout=10).json()["run"]
+    wait_until(lambda: not store.get(run_id).state.is_active)
+    run = store.get(run_id)
+    assert run.state is RunState.FAILED
+    assert run.error["type"] == "StudioUnreachableError"
+    assert "http://127.0.0.1:9" in run.error["message"]
+    assert "tok-secret" not in store.files(run_id).log.read_text()
+
+
+def test_serve__sigterm_leaves_the_run_queued_for_the_next_start(start, store, wait_until):
+    with socket.socket() as silent:  # a Label Studio that never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        server = start(LABEL_STUDIO_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        address = _address(server)
+        body = {"action": "START_TRAINING", "project": {"id": 12}}
+        run_id = requests.post(f"{address}/webhook", json=body, timeout=10).json()["run"]
+        lock = store.files(run_id).lock
+        wait_until(lambda: held(lock))
+        began = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        code, _ = _ended(server)
+    assert code == 0
+    assert time.monotonic() - began < 60
+    assert not held(lock)
+    run = store.get(run_id)
+    assert (run.state, run.attempts) == (RunState.QUEUED, 0)
