@@ -6,11 +6,12 @@ import dataclasses
 import json
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from usl_backend.demo.studio_server import free_port
+from usl_backend.demo.studio_server import HOST, free_port
 from usl_backend.errors import InputError
 
 DEFAULT_DIRECTORY = Path("~/.local/share/usl-backend/demo")
@@ -69,10 +70,12 @@ class Place:
         self.lock_path = self.directory / "demo.lock"
         self._memory_path = self.directory / "demo.json"
         try:
-            foreign = (
-                self.directory.is_dir() and not self._memory_path.exists() and any(self.directory.iterdir())
-            )
-            if foreign and {path.name for path in self.directory.iterdir()} - {self.lock_path.name}:
+            present = {path.name for path in self.directory.iterdir()} if self.directory.is_dir() else set()
+            # What a start that was broken off may leave before it remembers anything.
+            if self._memory_path.name not in present and present - {
+                self.lock_path.name,
+                self.backend_directory.name,
+            }:
                 raise InputError(
                     f"{self.directory} is not empty and holds no demo; choose another --data-directory"
                 )
@@ -88,6 +91,25 @@ class Place:
     def is_new(self) -> bool:
         """Whether Label Studio never ran here."""
         return not self.studio_directory.exists()
+
+    def reserve_ports(self, studio: int | None = None, backend: int | None = None) -> Memory:
+        """Settle the ports of this start.
+
+        Parameters
+        ----------
+        studio, backend
+            As the user wants them; None: those of the last start while nobody took them, else free ones.
+
+        Returns
+        -------
+        Memory
+            With the ports, as remembered.
+        """
+        self.remember(
+            studio_port=studio or _still_free(self.memory.studio_port),
+            backend_port=backend or _still_free(self.memory.backend_port),
+        )
+        return self.memory
 
     def remember(self, **changes: Any) -> Self:
         """Change the memory and write it, at once or not at all."""
@@ -114,3 +136,15 @@ class Place:
             raise InputError(
                 f"{self._memory_path} cannot be read ({error}); remove {self.directory} to begin anew"
             ) from None
+
+
+def _still_free(port: int) -> int:
+    """The port itself when it can be listened on, else another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a connection of the last start that lingers is no reason to move.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return free_port()
+    return port

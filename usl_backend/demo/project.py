@@ -10,6 +10,7 @@ from usl_backend.errors import StudioError, StudioNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from usl_backend.studio.client import StudioClient
 
@@ -17,7 +18,6 @@ TITLE = "Fashion-MNIST"
 CONTROL = {"from_name": "label", "to_name": "image"}
 # Django, on which Label Studio runs, takes at most 100 files in one request.
 FILES_PER_REQUEST = 100
-_DIGITS = 5
 
 
 def label_config(classes: Sequence[str]) -> str:
@@ -39,11 +39,6 @@ def label_config(classes: Sequence[str]) -> str:
         f'  <Choices name="{CONTROL["from_name"]}" toName="{CONTROL["to_name"]}" choice="single" showInLine="true">\n'
         f"{choices}\n  </Choices>\n</View>\n"
     )
-
-
-def file_name(index: int) -> str:
-    """Name under which a picture is uploaded: its number, which says nothing of its class."""
-    return f"{index:0{_DIGITS}}.png"
 
 
 def find_or_create(client: StudioClient, project_id: int | None, classes: Sequence[str]) -> int:
@@ -90,7 +85,7 @@ def indices(client: StudioClient, project_id: int) -> dict[int, int]:
     found = {}
     for task in client.tasks(project_id, data_key="image", only_unlabeled=False):
         # Label Studio puts a random prefix before an uploaded file's name.
-        match = re.search(rf"-(\d{{{_DIGITS}}})\.png$", str(task.data.get("image", "")))
+        match = re.search(r"-(\d+)\.png$", str(task.data.get("image", "")))
         if match:
             found[task.id] = int(match[1])
     return found
@@ -99,7 +94,7 @@ def indices(client: StudioClient, project_id: int) -> dict[int, int]:
 def fill(
     client: StudioClient,
     project_id: int,
-    images: Sequence[bytes],
+    pictures: Sequence[Path],
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[int, int]:
@@ -111,8 +106,8 @@ def fill(
         Administrator.
     project_id
         The demo's project.
-    images
-        PNG files.
+    pictures
+        PNG files, each named by its number, as `dataset.write_images` makes them.
     progress
         Called with the pictures there and all pictures.
 
@@ -127,16 +122,16 @@ def fill(
         Label Studio took fewer files than it was given.
     """
     present = set(indices(client, project_id).values())
-    missing = [index for index in range(len(images)) if index not in present]
+    missing = [path for path in pictures if int(path.stem) not in present]
     for start in range(0, len(missing), FILES_PER_REQUEST):
         batch = missing[start : start + FILES_PER_REQUEST]
         # A field each: of several files in one field Label Studio keeps the last.
-        files = {file_name(i): (file_name(i), images[i], "image/png") for i in batch}
+        files = {path.name: (path.name, path.read_bytes(), "image/png") for path in batch}
         made = client.http.json("POST", f"/api/projects/{project_id}/import", files=files)["task_count"]
         if made != len(batch):
             raise StudioError(
                 f"Label Studio made {made} tasks of {len(batch)} uploaded pictures; start again"
             )
         if progress:
-            progress(len(images) - len(missing) + start + len(batch), len(images))
+            progress(len(pictures) - len(missing) + start + len(batch), len(pictures))
     return indices(client, project_id)

@@ -1,0 +1,66 @@
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from live_studio import LiveProject, LiveStudio
+from studio_ui import StudioUI
+
+from usl_backend.demo import dataset, project
+from usl_backend.demo.backend_server import BackendServer
+from usl_backend.demo.studio_server import free_port
+
+PICTURES = 60
+BUDGET = 10
+
+
+@pytest.fixture
+def backend(label_studio: LiveStudio, tmp_path: Path) -> Iterator[BackendServer]:
+    directory = tmp_path / "backend"
+    directory.mkdir()
+    with BackendServer(
+        directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
+    ) as server:
+        yield server
+
+
+def finished(backend: BackendServer, project_id: int, *, within: float = 180.0) -> dict[str, object]:
+    """The project's only run, once it is done."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        (run,) = backend.runs(project_id)
+        if run["state"] == "done":
+            return run
+        assert run["state"] in {"queued", "running"}, run["error"]
+        time.sleep(0.5)
+    pytest.fail(f"the run of project {project_id} was not done within {within:.0f} s")
+
+
+def test_label_stream__connected_in_the_ui_serves_ranks_in_order(
+    label_studio: LiveStudio,
+    backend: BackendServer,
+    make_project: Callable[..., LiveProject],
+    ui: StudioUI,
+    tmp_path: Path,
+) -> None:
+    made = make_project(0, project.label_config(dataset.CLASSES), title=project.TITLE)
+    pictures = dataset.write_images(tmp_path / "pictures", side=112)[:PICTURES]
+    project.fill(made.client, made.id, pictures)
+
+    ui.log_in(label_studio.username, label_studio.password)
+    ui.connect_model(made.id, title="USL", url=backend.url, extra_params=f'{{"budget": {BUDGET}}}')
+    ui.start_training(made.id)
+    run = finished(backend, made.id)
+    picks = backend.picks(str(run["id"]))
+    assert len(picks) == len(set(picks)) == BUDGET
+
+    ui.open_tab(made.id, run["summary"]["tab"]["title"])
+    assert ui.rows(5) == picks[:5]
+
+    ui.label_all_tasks()
+    shown = []
+    for rank in range(3):
+        shown.append(ui.task_shown())
+        ui.shot(f"rank-{rank}")
+        ui.submit(dataset.CLASSES[rank])
+    assert shown == picks[:3]

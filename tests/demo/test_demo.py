@@ -1,0 +1,103 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from usl_backend.demo import dataset
+from usl_backend.demo.demo import check_order, run_demo
+from usl_backend.demo.place import Place
+from usl_backend.errors import RunError, StudioError
+from usl_backend.runs.lock import Lock
+
+BUDGET = 12
+
+
+def test_check_order__rank_order_passes() -> None:
+    check_order([7, 3, 9], [7, 3, 9])
+
+
+@pytest.mark.parametrize(
+    ("served", "complaint"),
+    [
+        ([7, 9, 3], "served task 9 where task 3 of rank 1 was due"),
+        ([3, 7, 9], "served task 3 where task 7 of rank 0 was due"),
+        ([7, 3], "after 2 tasks that nothing is left, but task 9 of rank 2"),
+        ([], "after 0 tasks that nothing is left"),
+        ([7, 3, 9, 1], "served 4 tasks, more than the 3 picks"),
+    ],
+)
+def test_check_order__first_difference_is_named(served: list[int], complaint: str) -> None:
+    with pytest.raises(StudioError, match=complaint):
+        check_order([7, 3, 9], served)
+
+
+def test_run_demo__second_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    with Lock(Place(tmp_path).lock_path), pytest.raises(RunError, match=r"a demo runs in .* already"):
+        run_demo(once=True, data_directory=tmp_path)
+
+
+def demo(directory: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "usl_backend", "demo", "--data-directory", str(directory), *more]
+
+
+def descendants(process_id: int) -> set[int]:
+    """Every living process that comes from this one."""
+    children: dict[int, set[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = status.read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # pid (name) state parent ...; the name may hold anything.
+        parent = int(text.rpartition(")")[2].split()[1])
+        children.setdefault(parent, set()).add(int(status.parent.name))
+    found: set[int] = set()
+    waiting = [process_id]
+    while waiting:
+        new = children.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+@pytest.mark.live
+@pytest.mark.timeout(600)
+def test_demo__once_then_again_by_hand(tmp_path: Path) -> None:
+    place = tmp_path / "demo"
+    done = subprocess.run(
+        demo(place, "--once", "--budget", str(BUDGET)),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"All {BUDGET} tasks were served in rank order, 0 to {BUDGET - 1}" in done.stdout
+    manifest = json.loads((place / "export" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["counts"]["labeled"] == BUDGET
+    assert manifest["counts"]["unlabeled"] == len(dataset.load().images) - BUDGET
+    token = json.loads((place / "demo.json").read_text(encoding="utf-8"))["token"]
+    assert token not in done.stdout + done.stderr
+
+    with subprocess.Popen(demo(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as second:
+        assert second.stdout is not None
+        told = ""
+        for line in second.stdout:
+            told += line
+            if "Ctrl-C stops both servers" in line:
+                break
+        started = descendants(second.pid)
+        second.send_signal(signal.SIGINT)
+        told += second.stdout.read()
+        assert second.wait(timeout=60) == 0, told
+    # The picks of the first start are labeled, so the second chose others.
+    assert re.search(r"Run \d+-2 chose", told), told
+    assert Place(place).memory.password in told
+    assert len(started) >= 2, told
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists() and os.getpid() != pid] == []

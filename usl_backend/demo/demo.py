@@ -1,0 +1,358 @@
+"""The demo from the first port to the last line printed; what each step is made of stands in the files beside it.
+
+A real Label Studio, a real data set, the backend as its own process, connected and started as the UI does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from usl_backend.demo import annotators, dataset, project
+from usl_backend.demo.backend_server import BackendServer
+from usl_backend.demo.place import DEFAULT_DIRECTORY, USERNAME, Place
+from usl_backend.demo.studio_server import LabelStudioServer
+from usl_backend.errors import RunError, StudioError
+from usl_backend.runs import RunStore
+from usl_backend.runs.lock import Lock
+from usl_backend.studio import backend as studio_backend
+from usl_backend.studio.client import StudioClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BACKEND_TITLE = "USL"
+ANNOTATORS = 2
+POLL_SECONDS = 0.5
+PICTURE_SIDE = 112
+"""Pixels; four times that of the data set, which is easier on people's eyes."""
+_ACTIVE = ("queued", "running")
+
+
+def run_demo(
+    *,
+    once: bool = False,
+    data_directory: Path | None = None,
+    port: int | None = None,
+    backend_port: int | None = None,
+    budget: str | None = None,
+    console: Console | None = None,
+) -> int:
+    """Show the whole path on a real Label Studio; stops what it started when it ends.
+
+    Parameters
+    ----------
+    once
+        Play two annotators, check the order in which they are served, export, and return; else stay until
+        Ctrl-C.
+    data_directory
+        Where Label Studio and the backend keep their data; reused by the next start.
+        `~/.local/share/usl-backend/demo` when None.
+    port, backend_port
+        TCP ports on 127.0.0.1; when None those of the last start, else free ones.
+    budget
+        As the setting `budget`; unset means its default.
+    console
+        Where to print; standard output when None.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    USLError
+        A step failed; with `once` also when annotators were not served the picks in rank order.
+    """
+    console = console or Console(highlight=False)
+    place = Place(data_directory or DEFAULT_DIRECTORY)
+    started = time.monotonic()
+    with _terminable(), _uninterrupted_stack() as stack:
+        stack.enter_context(_only_one(place))
+        demo = _Demo(place, console, stack)
+        demo.start(port, backend_port)
+        demo.prepare(budget)
+        run = demo.selected(anew=once)
+        if once:
+            demo.play(run)
+            console.print(f"Done in {time.monotonic() - started:.0f} s.")
+        else:
+            demo.invite(run)
+            demo.wait()
+    return 0
+
+
+class _Demo:
+    """The servers and the project, between the steps."""
+
+    def __init__(self, place: Place, console: Console, stack: contextlib.ExitStack) -> None:
+        self.place = place
+        self.console = console
+        self._stack = stack
+        self._data = dataset.load()
+
+    def start(self, port: int | None, backend_port: int | None) -> None:
+        """Both servers, on the ports of last time where nobody took them."""
+        memory = self.place.reserve_ports(port, backend_port)
+        hint = " (the first time about half a minute)" if self.place.is_new else ""
+        with self._step(f"Starting Label Studio{hint}"):
+            self.studio = self._stack.enter_context(
+                LabelStudioServer(
+                    self.place.studio_directory,
+                    port=memory.studio_port,
+                    username=USERNAME,
+                    password=memory.password,
+                    token=memory.token,
+                )
+            )
+        self.client = self._stack.enter_context(StudioClient(self.studio.url, memory.token, timeout=120))
+        with self._step("Starting the backend"):
+            self.backend = self._stack.enter_context(
+                BackendServer(
+                    self.place.backend_directory,
+                    studio_url=self.studio.url,
+                    api_key=memory.token,
+                    port=memory.backend_port,
+                )
+            )
+
+    def prepare(self, budget: str | None) -> None:
+        """Project, pictures, connection."""
+        data = self._data
+        self.project_id = project.find_or_create(self.client, self.place.memory.project, data.classes)
+        self.place.remember(project=self.project_id)
+        with self._step(f"Uploading {len(data.images):,} pictures of {project.TITLE}"):
+            pictures = dataset.write_images(self.place.directory / "pictures", side=PICTURE_SIDE)
+            self._indices = project.fill(self.client, self.project_id, pictures)
+        with self._step("Connecting the backend, as Settings > Model > Connect Model does"):
+            studio_backend.connect(
+                self.client,
+                self.project_id,
+                self.backend.url,
+                title=BACKEND_TITLE,
+                extra_params={"budget": budget} if budget else None,
+            )
+
+    def selected(self, *, anew: bool) -> dict[str, Any]:
+        """A finished run: that of the last start while it still has something to label, else a new one."""
+        runs = self.backend.runs(self.project_id)
+        active = next((run for run in runs if run["state"] in _ACTIVE), None)
+        done = next((run for run in runs if run["state"] == "done"), None)
+        if active is None and done is not None and not anew:
+            unlabeled = {task.id for task in self.client.tasks(self.project_id)}
+            left = unlabeled.intersection(self.backend.picks(done["id"]))
+            if left:
+                self._tick(f"Run {done['id']} of the last start still has {len(left)} picks to label")
+                return done
+        if active is None:
+            known = {run["id"] for run in runs}
+            with self._step("Pressing Start Training"):
+                studio_backend.start_training(self.client, self.project_id, self.backend.url)
+            active = next((run for run in self.backend.runs(self.project_id) if run["id"] not in known), None)
+            if active is None:
+                raise RunError(f"Start Training did not start a run; see {self.backend.log_path}")
+        return self._watch(active["id"])
+
+    def invite(self, run: dict[str, Any]) -> None:
+        """Where to click."""
+        from rich.panel import Panel
+
+        tab = run["summary"]["tab"]["url"]
+        picks = len(self.backend.picks(run["id"]))
+        self.console.print(
+            Panel(
+                f"[bold]Label Studio[/]  {self.studio.url}\n"
+                f"  e-mail      {USERNAME}\n"
+                f"  password    {self.place.memory.password}\n\n"
+                f"[bold]The {picks} picks, in order[/]  {tab}\n"
+                "  1. Open it and log in.\n"
+                "  2. Label All Tasks: the first picture is rank 0, the most typical of all.\n"
+                "  3. Score column: low = first.\n\n"
+                f"[bold]Model card[/]  {self.studio.url}/projects/{self.project_id}/settings/ml\n"
+                "  Its menu has Start Training, which selects anew from what is unlabeled.",
+                title="usl-backend demo",
+                expand=False,
+            ),
+            soft_wrap=True,
+        )
+
+    def wait(self) -> None:
+        """Until Ctrl-C."""
+        self.console.print(
+            f"Ctrl-C stops both servers; the next start reuses {escape(str(self.place.directory))}."
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            while not self.backend.ended:
+                time.sleep(POLL_SECONDS)
+            raise RunError(f"the backend ended by itself; see {self.backend.log_path}")
+        self.console.print("\nStopping what the demo started ...")
+
+    def play(self, run: dict[str, Any]) -> None:
+        """Two annotators, the check, the export, the summary."""
+        picks = self.backend.picks(run["id"])
+        with contextlib.ExitStack() as stack:
+            hired = [stack.enter_context(annotator) for annotator in annotators.hire(self.client, ANNOTATORS)]
+            with self._step(f"Letting {ANNOTATORS} annotators label {len(picks)} tasks in turn"):
+                served = annotators.play(
+                    hired, self.project_id, turns=len(picks), choice=self._truth, control=project.CONTROL
+                )
+        check_order(picks, served)
+        self._tick(f"All {len(picks)} tasks were served in rank order, 0 to {len(picks) - 1}")
+        counts = Counter(self._truth(task) for task in picks)
+        self.console.print(
+            f"  {len(counts)} of {len(self._data.classes)} classes among them: "
+            + ", ".join(f"{name} {counts[name]}" for name in self._data.classes if counts[name])
+        )
+        self._export(run["id"])
+
+    def _truth(self, task: int) -> str:
+        """What a person would answer."""
+        return self._data.classes[int(self._data.labels[self._indices[task]])]
+
+    def _export(self, run_id: str) -> None:
+        """The split, as `usl-backend export` writes it."""
+        from usl_backend.exports import export_split
+        from usl_backend.exports.project import project_split
+
+        store = RunStore(self.place.backend_directory)
+        try:
+            split = project_split(store, store.get(run_id), client=self.client)
+        finally:
+            store.close()
+        directory = export_split(split, self.place.export_directory, format="csv", force=True)
+        counts = f"{len(split.labeled):,} labeled and {len(split.unlabeled):,} unlabeled tasks"
+        self._tick(f"Exported {counts} to {escape(str(directory))}")
+
+    def _watch(self, run_id: str) -> dict[str, Any]:
+        """Live progress until the run is done: a bar for the stage at work, a line for each stage behind it."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            bar = bars.add_task("waiting", total=None)
+            while True:
+                run = self.backend.run(run_id)
+                if run["state"] not in _ACTIVE:
+                    break
+                bars.update(
+                    bar,
+                    description=run["step"] or run["stage"] or "waiting",
+                    completed=run["done"],
+                    total=run["total"] or None,
+                )
+                time.sleep(POLL_SECONDS)
+        if run["state"] != "done":
+            reason = (run["error"] or {}).get("message", "no reason given")
+            raise RunError(f"run {run_id} is {run['state']}: {reason}; see {self.backend.log_path}")
+        summary = run["summary"]
+        seconds = ", ".join(f"{stage} {took:.1f} s" for stage, took in summary["seconds"].items())
+        self._tick(
+            f"Run {run_id} chose {summary['picks']} of {summary['pool']['readable']:,} tasks"
+            f" and {summary['reserve']} in reserve [dim]({seconds})[/]"
+        )
+        for warning in summary["warnings"]:
+            self.console.print(f"  [yellow]![/] {escape(warning)}")
+        return run
+
+    def _tick(self, text: str) -> None:
+        """A line for what is done."""
+        self.console.print(f"[green]✓[/] {text}", soft_wrap=True)
+
+    @contextlib.contextmanager
+    def _step(self, text: str) -> Iterator[None]:
+        """A spinner while it lasts, a line when it is done."""
+        began = time.monotonic()
+        with self.console.status(f"{text} ..."):
+            yield
+        self._tick(f"{text} [dim]({time.monotonic() - began:.1f} s)[/]")
+
+
+def check_order(picks: list[int], served: list[int]) -> None:
+    """Compare what annotators were served with the picks.
+
+    Parameters
+    ----------
+    picks
+        Task ids in rank order.
+    served
+        Task ids in the order in which they were served.
+
+    Raises
+    ------
+    StudioError
+        They differ; the first difference is named.
+    """
+    if served == picks:
+        return
+    for rank, pick in enumerate(picks):
+        if rank >= len(served):
+            raise StudioError(
+                f"annotators were told after {len(served)} tasks that nothing is left, but task {pick} of rank {rank}"
+                " was due; see whether somebody else labels in the demo's project"
+            )
+        if served[rank] != pick:
+            raise StudioError(
+                f"annotators were served task {served[rank]} where task {pick} of rank {rank} was due; a task that"
+                " somebody has open in Label Studio is kept from others for a day: close it, or use a fresh"
+                " --data-directory"
+            )
+    raise StudioError(f"annotators were served {len(served)} tasks, more than the {len(picks)} picks")
+
+
+@contextlib.contextmanager
+def _only_one(place: Place) -> Iterator[None]:
+    """Two demos in one directory would share a database and stop each other's servers."""
+    try:
+        lock = Lock(place.lock_path)
+    except RunError as error:
+        raise RunError(
+            f"a demo runs in {place.directory} already ({error}); stop it or choose another --data-directory"
+        ) from None
+    with lock:
+        yield
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: what it started is stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_number: int, _frame: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _uninterrupted_stack() -> Iterator[contextlib.ExitStack]:
+    """A stack whose clean-up a second Ctrl-C does not break off, which would leave servers behind."""
+    stack = contextlib.ExitStack()
+    try:
+        yield stack
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            before = {
+                number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+            try:
+                stack.close()
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+        else:
+            stack.close()
