@@ -6,10 +6,7 @@ on, ML backends on loopback addresses allowed, local files served, nothing repor
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,13 +16,12 @@ from typing import TYPE_CHECKING, Self
 
 import requests
 
+from usl_backend.demo import child
 from usl_backend.errors import InputError, StudioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-
-logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 LOG_NAME = "label-studio.log"
@@ -176,16 +172,7 @@ class LabelStudioServer:
             "--port",
             str(self.port),
         ]
-        with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.data_directory,
-                start_new_session=True,  # its own group: our terminal's Ctrl-C reaches it only through stop()
-            )
+        self._process = child.spawn(command, environment=self._environment(), log_path=self.log_path)
         try:
             self._wait()
         except BaseException:
@@ -197,15 +184,7 @@ class LabelStudioServer:
         process, self._process = self._process, None
         if process is None:
             return
-        for sent, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 15.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, sent)
-            try:
-                process.wait(timeout=patience)
-            except subprocess.TimeoutExpired:
-                logger.warning("Label Studio (process %d) did not stop within %.0f s", process.pid, patience)
-            else:
-                break
+        child.stop(process, name="Label Studio")
 
     def log_tail(self, lines: int = 25) -> str:
         """Read the last lines of the server's log.
@@ -220,9 +199,7 @@ class LabelStudioServer:
         str
             The lines, joined by newlines; empty when there is no log.
         """
-        if not self.log_path.exists():
-            return ""
-        return "\n".join(self.log_path.read_text("utf-8", errors="replace").splitlines()[-lines:])
+        return child.tail(self.log_path, lines)
 
     def _environment(self) -> dict[str, str]:
         """Our environment without other Label Studios' settings, and with ours."""
