@@ -90,7 +90,9 @@ def blobs(n, d, *, seed, groups=8, unit=True, dtype=np.float64):
     rng = np.random.default_rng(seed)
     share = rng.random(groups) + 0.2
     labels = rng.choice(groups, n, p=share / share.sum())
-    rows = rng.normal(size=(groups, d))[labels] * 1.5 + rng.normal(size=(n, d)) * rng.uniform(0.4, 1.2, (n, 1))
+    rows = rng.normal(size=(groups, d))[labels] * 1.5 + rng.normal(size=(n, d)) * rng.uniform(
+        0.4, 1.2, (n, 1)
+    )
     if unit:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(dtype), labels

@@ -139,7 +139,9 @@ def test_assign_near__with_all_centers_is_exact():
     rows, _ = blobs(600, 6, seed=9)
     centers = rows[:40].copy()
     labels = np.random.default_rng(0).integers(40, size=600).astype(np.int32)
-    assert np.array_equal(assign_near(rows, centers, labels, near=40).labels, squared(rows, centers).argmin(1))
+    assert np.array_equal(
+        assign_near(rows, centers, labels, near=40).labels, squared(rows, centers).argmin(1)
+    )
 
 
 @pytest.mark.parametrize("clusters", [1, 3, 70, 1200])

@@ -65,7 +65,9 @@ def test_select__score_is_higher_in_the_dense_middle(options):
     rng = np.random.default_rng(0)
     dense = rng.normal(size=(300, 8)) * 0.1 + 1.0
     sparse = rng.normal(size=(100, 8))
-    selection = USL(neighbors=20, **options).select(np.concatenate([dense, sparse]).astype(np.float32), 5, rng=0)
+    selection = USL(neighbors=20, **options).select(
+        np.concatenate([dense, sparse]).astype(np.float32), 5, rng=0
+    )
     assert np.median(selection.score[:300]) > 2 * np.median(selection.score[300:])
 
 
@@ -192,7 +194,8 @@ def test_select__bad_embeddings_are_named(spoil, message):
 
 
 @pytest.mark.parametrize(
-    ("budget", "message"), [(0, "budget is 0"), (-3, "-3"), (51, "budget is 51 but the pool has 50"), (2.5, "2.5")]
+    ("budget", "message"),
+    [(0, "budget is 0"), (-3, "-3"), (51, "budget is 51 but the pool has 50"), (2.5, "2.5")],
 )
 def test_select__bad_budget_is_named(budget, message):
     rows = np.random.default_rng(0).normal(size=(50, 4))
@@ -255,5 +258,9 @@ def test_smooth__averages_each_row_with_its_neighbors_once():
 
 def test_distance_to_mean__matches_the_formula():
     rows, labels = blobs(80, 5, seed=0)
-    expected = [((row - rows[labels == label].mean(0)) ** 2).sum() for row, label in zip(rows, labels, strict=True)]
-    np.testing.assert_allclose(distance_to_mean(rows, labels.astype(np.int32), clusters=8), expected, rtol=1e-9)
+    expected = [
+        ((row - rows[labels == label].mean(0)) ** 2).sum() for row, label in zip(rows, labels, strict=True)
+    ]
+    np.testing.assert_allclose(
+        distance_to_mean(rows, labels.astype(np.int32), clusters=8), expected, rtol=1e-9
+    )

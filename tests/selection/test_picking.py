@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+from oracles import blobs, squared
+from usl_backend.selection.density import density
+from usl_backend.selection.duplicates import alone, merge, near_rows, same_rows
+from usl_backend.selection.ordering import order_picks, ward_tree
+from usl_backend.selection.picking import cluster_argmax, fill, pick_rounds
+from usl_backend.selection.repulsion import repulsion
+
+
+def test_density__higher_where_neighbors_are_nearer():
+    distances = np.array([[1.0, 3.0], [0.5, 0.5], [0.0, 0.0]])
+    assert density(distances).tolist() == [0.5, 2.0, np.inf]
+    # Floor: a fraction of the median of the positive means, 1.25.
+    np.testing.assert_allclose(density(distances, floor=0.1), [0.5, 2.0, 8.0])
+    assert np.isfinite(density(np.zeros((4, 2)), floor=0.1)).all()
+
+
+@pytest.mark.parametrize("horizon", ["distance", "nearest", "nearest-other"])
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_repulsion__matches_the_formula(horizon, alpha):
+    rows, labels = blobs(150, 6, seed=0)
+    picks = np.array([np.flatnonzero(labels == c)[0] for c in range(8)])
+    own = labels.copy()
+    own[:5] = -1
+    expected = np.zeros(150)
+    for i in range(150):
+        distances = squared(rows[i : i + 1], rows[picks])[0]
+        order = np.argsort(distances)
+        for j in order if horizon == "distance" else order[:4]:
+            if horizon == "distance" and (j == own[i] or distances[j] >= 1.2):
+                continue
+            if horizon == "nearest" and distances[j] == 0:
+                continue
+            if horizon == "nearest-other" and j == own[i]:
+                continue
+            expected[i] += 1.0 / max(distances[j], 1e-6) ** alpha
+    for workers in (1, 2):
+        found = repulsion(
+            rows, picks=picks, own=own, alpha=alpha, horizon=horizon, horizon_distance=1.2, horizon_picks=4,
+            floor=1e-6, workers=workers,
+        )  # fmt: skip
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_cluster_argmax__ties_to_the_lower_row_and_minus_infinity_never():
+    utility = np.array([1.0, 2.0, 2.0, -np.inf, 5.0, np.nan])
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    assert cluster_argmax(utility, labels, clusters=4).tolist() == [1, -1, 4, -1]
+
+
+def test_pick_rounds__averages_the_repulsion_from_zero_and_never_reads_the_last():
+    base = np.array([1.0, 0.9, 1.0])
+    labels = np.array([0, 0, 1])
+    calls = []
+
+    def force(picks, own):
+        calls.append((picks.tolist(), own.tolist()))
+        return np.array([1.0, 0.0, 0.0])
+
+    options = {
+        "clusters": 2,
+        "held": np.empty(0, np.int64),
+        "weight": 0.5,
+        "momentum": 0.5,
+        "repulsion": force,
+    }
+    picks, utility = pick_rounds(base, labels, rounds=3, **options)
+    assert picks.tolist() == [1, 2]
+    # Two updates of 1 from 0 with momentum .5: .5, then .75.
+    np.testing.assert_allclose(utility, base - 0.5 * np.array([0.75, 0, 0]))
+    assert calls == [([0, 2], [0, 0, 1]), ([1, 2], [0, 0, 1])]
+    calls.clear()
+    pick_rounds(base, labels, rounds=1, **options)
+    assert calls == []
+
+
+def test_fill__takes_the_best_of_the_largest_cluster_and_copies_last():
+    utility = np.array([3.0, 2.0, 1.0, 9.0, 0.5])
+    labels = np.array([0, 0, 0, 1, 0], dtype=np.int32)
+    repeats = np.array([False, True, False, False, False])
+    picks, moved, filled = fill(
+        np.array([0, 3, -1, -1, -1]), labels, utility, allowed=np.ones(5, dtype=bool), repeats=repeats
+    )
+    assert picks.tolist() == [0, 3, 2, 4, 1]
+    assert filled == 3
+    assert moved.tolist() == [0, 4, 2, 1, 3]
+
+
+def test_same_rows__groups_equal_rows_only():
+    rows = np.array([[1, 2], [0.0, 1], [1, 2], [-0.0, 1], [1, 2.0000002]], dtype=np.float32)
+    groups = same_rows(rows)
+    assert groups.leaders.tolist() == [0, 1, 4]
+    assert groups.member_of.tolist() == [0, 1, 0, 1, 2]
+    assert groups.sizes.tolist() == [2, 2, 1]
+    assert groups.listing() == [[0, 2], [1, 3]]
+    led = same_rows(rows, preferred=np.array([2]))
+    assert led.leaders[led.member_of].tolist() == [2, 1, 2, 1, 4]
+    both = same_rows(rows, preferred=np.array([0, 2]))
+    assert {0, 2} <= set(both.leaders.tolist())
+
+
+def test_near_rows__never_chains():
+    line = np.arange(10)[:, None] * 1.0
+    distances = squared(line, line)
+    np.fill_diagonal(distances, np.inf)
+    indices = np.argsort(distances, axis=1)
+    rank = np.arange(10)[::-1].astype(float)
+    groups = near_rows(indices, np.take_along_axis(distances, indices, axis=1), radius=1.0, rank=rank)
+    leaders = groups.leaders[groups.member_of]
+    assert (np.abs(leaders - np.arange(10)) <= 1).all()
+    assert leaders[0] == 0
+    assert leaders[1] == 0
+    assert len(groups.leaders) == 5
+
+
+def test_merge__groups_of_groups():
+    first = same_rows(np.array([[0.0], [0.0], [1.0], [2.0]]))
+    second = same_rows(np.array([[5.0], [7.0], [5.0]]))
+    assert merge(first, second).leaders[merge(first, second).member_of].tolist() == [0, 0, 2, 0]
+    assert merge(alone(4), alone(4)).sizes.tolist() == [1, 1, 1, 1]
+
+
+def test_ward_tree__heights_are_those_of_scipy():
+    from scipy.cluster.hierarchy import linkage
+
+    rows, _ = blobs(60, 5, seed=1)
+    _, heights = ward_tree(rows, weights=np.ones(60))
+    # scipy's height is sqrt(2 x rise of the sum of squares).
+    np.testing.assert_allclose(np.sort(heights), linkage(rows, "ward")[:, 2] ** 2 / 2, rtol=1e-9)
+
+
+def test_ward_tree__weights_count_as_copies():
+    from scipy.cluster.hierarchy import linkage
+
+    rows, _ = blobs(20, 4, seed=2)
+    weights = np.random.default_rng(0).integers(1, 5, 20)
+    _, heights = ward_tree(rows, weights=weights)
+    copied = linkage(np.repeat(rows, weights, axis=0), "ward")[:, 2] ** 2 / 2
+    np.testing.assert_allclose(np.sort(heights), copied[-19:], rtol=1e-9)
+
+
+def test_order_picks__walks_from_the_top():
+    # Two far groups of clusters; in the left one a heavy pair.
+    centers = np.array([[0.0, 0], [1, 0], [10, 0], [10, 0.5]])
+    order, gain = order_picks(centers, weights=np.array([9.0, 9, 5, 5]), picks=centers)
+    assert set(order.tolist()) == {0, 1, 2, 3}
+    assert {order[0] < 2, order[1] < 2} == {True, False}
+    assert order[2] < 2
+    np.testing.assert_allclose(
+        gain[1:], np.sort(ward_tree(centers, weights=np.array([9.0, 9, 5, 5]))[1])[::-1]
+    )
+    np.testing.assert_allclose(gain[0], gain[1:].sum())
+
+
+def test_order_picks__one_cluster():
+    order, gain = order_picks(np.ones((1, 3)), weights=np.ones(1), picks=np.ones((1, 3)))
+    assert order.tolist() == [0]
+    assert gain.tolist() == [0.0]
+
+
+def test_order_picks__copies_of_one_place_have_no_gain():
+    order, gain = order_picks(np.ones((6, 3)), weights=np.ones(6), picks=np.ones((6, 3)))
+    assert sorted(order.tolist()) == list(range(6))
+    np.testing.assert_allclose(gain, 0, atol=1e-12)
