@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from oracles import blobs, squared
+
 from usl_backend.errors import SelectionError, SettingsError
 from usl_backend.selection import METHODS, KCenter, MaxHerding, ProbCover
 from usl_backend.selection.greedy import gaussian, greedy_cover

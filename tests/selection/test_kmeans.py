@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from oracles import blobs, squared
+
 from usl_backend.selection.kmeans import (
     assign,
     assign_near,

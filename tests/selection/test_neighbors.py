@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from oracles import blobs, nearest
+
 from usl_backend.errors import SelectionError
 from usl_backend.selection import nearest_neighbors
 from usl_backend.selection.neighborhood import neighborhood

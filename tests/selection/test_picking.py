@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from oracles import blobs, squared
+
 from usl_backend.selection.density import density
 from usl_backend.selection.duplicates import alone, merge, near_rows, same_rows
 from usl_backend.selection.ordering import order_picks, ward_tree

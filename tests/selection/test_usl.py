@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from oracles import PAPER, blobs, paper_usl
+
 from usl_backend.errors import CancelledError, SelectionError, SettingsError
 from usl_backend.selection import METHODS, USL, USLParameters, nearest_neighbors
 from usl_backend.selection.usl import distance_to_mean, smooth
