@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from usl_backend.errors import MediaError
-from usl_backend.media import MediaLimits, decode_image
+from usl_backend.media import MediaLimits, decode_image, make_thumbnail
 
 LIMITS = MediaLimits()
 RNG = np.random.default_rng(7)
@@ -226,3 +226,50 @@ def test_decode_image__random_damage_never_escapes_as_a_foreign_error() -> None:
         except MediaError:
             refused += 1
     assert refused > 100
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=["JPEG"])
+
+
+def test_make_thumbnail__keeps_proportions_and_colors() -> None:
+    pixels = np.zeros((300, 600, 3), dtype=np.uint8)
+    pixels[:, :300] = (255, 0, 0)
+    pixels[:, 300:] = (0, 0, 255)
+    small = opened(make_thumbnail(encoded(Image.fromarray(pixels), "PNG"), side=96, limits=MediaLimits()))
+    assert small.size == (96, 48)
+    seen = np.asarray(small.convert("RGB")).astype(int)
+    assert np.abs(seen[24, 10] - (255, 0, 0)).max() < 30
+    assert np.abs(seen[24, 85] - (0, 0, 255)).max() < 30
+
+
+def test_make_thumbnail__never_enlarges() -> None:
+    small = make_thumbnail(encoded(Image.new("L", (28, 20), 200), "PNG"), side=160, limits=MediaLimits())
+    assert opened(small).size == (28, 20)
+
+
+def test_make_thumbnail__is_upright_without_metadata() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    exif[0x010E] = "a name that must not travel"
+    data = encoded(Image.new("RGB", (200, 100), "green"), "JPEG", exif=exif)
+    made = make_thumbnail(data, side=50, limits=MediaLimits())
+    assert opened(made).size == (25, 50)
+    assert b"must not travel" not in made
+
+
+def test_make_thumbnail__transparency_lies_over_white() -> None:
+    data = encoded(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG")
+    assert np.asarray(opened(make_thumbnail(data, side=20, limits=MediaLimits()))).min() > 250
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"", "empty"), (b"<svg/>", "SVG"), (b"GIF89a", "picture")])
+def test_make_thumbnail__what_is_no_picture_gets_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(MediaError, match=reason):
+        make_thumbnail(data, side=20, limits=MediaLimits())
+
+
+def test_make_thumbnail__too_many_pixels_are_refused() -> None:
+    data = encoded(Image.new("L", (40, 40)), "PNG")
+    with pytest.raises(MediaError, match="1,000 pixels"):
+        make_thumbnail(data, side=20, limits=MediaLimits(pixels=1000))

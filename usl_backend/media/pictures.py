@@ -1,8 +1,10 @@
-"""Foreign bytes to a small square of pixels; fetching and what an encoder wants are elsewhere."""
+"""Foreign bytes to a small square of pixels or a thumbnail; fetching and what an encoder wants are elsewhere."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -59,6 +61,50 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
     MediaError
         Not a picture, damaged, or over a limit; the text is the reason to show.
     """
+    with _opened(data, limits) as image:
+        return _square(image, size)
+
+
+def make_thumbnail(data: bytes, *, side: int, limits: MediaLimits) -> bytes:
+    """Make a small JPEG of a picture, to be looked at: its proportions are kept and it is never enlarged.
+
+    Parameters
+    ----------
+    data, limits
+        As in `decode_image`.
+    side
+        Longer side of the result in pixels, at most.
+
+    Returns
+    -------
+    bytes
+        A JPEG file without any of the picture's metadata.
+
+    Raises
+    ------
+    MediaError
+        As in `decode_image`.
+    """
+    with _opened(data, limits) as image:
+        image.draft("RGB", (side, side))
+        image.load()
+        orientation = _orientation(image)
+        width, height = image.size
+        scale = min(1.0, side / max(width, height))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = _eight_bits(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        if small.mode == "RGBA":
+            small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
+        if orientation in _UPRIGHT:
+            small = small.transpose(_UPRIGHT[orientation])
+        stream = io.BytesIO()
+        small.convert("RGB").save(stream, "JPEG", quality=85)
+        return stream.getvalue()
+
+
+@contextmanager
+def _opened(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
+    """The picture, not yet decoded; what its decoder raises in the block becomes a `MediaError`."""
     _refuse_foreign(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -68,7 +114,7 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
             frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
             if frames > limits.frames:
                 raise MediaError(f"the picture has {frames} frames, more than the limit of {limits.frames}")
-            return _square(image, size)
+            yield image
     except UnidentifiedImageError as error:
         raise MediaError(
             "the file is not a picture in a known format (JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, PPM)"
