@@ -3,71 +3,31 @@
 import re
 from pathlib import Path
 
-import click
 import pytest
-from werkzeug.routing import Rule
-
-from usl_backend.cli import app
-from usl_backend.jobs import Jobs
-from usl_backend.runs import RunStore
-from usl_backend.settings import HostSettings, settings_table
-from usl_backend.web import create_app
+from readme_tables import TABLES, block, rewritten
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def block(name: str) -> str:
-    """What stands between `<!-- name -->` and `<!-- end -->`."""
-    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)<!-- end -->", README, re.DOTALL)
-    assert found, f"README.md has no block <!-- {name} --> ... <!-- end -->"
-    return found[1].strip()
+@pytest.mark.parametrize("name", TABLES)
+def test_readme__table_is_the_code_s(name: str) -> None:
+    assert block(README, name) == TABLES[name](), "run: python tests/readme_tables.py"
 
 
-def first_cells(table: str) -> list[str]:
-    """First cell of each row, without its quotes."""
-    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
-    return [line.split("|")[1].strip().strip("`") for line in rows]
+def test_readme__tables_are_not_empty() -> None:
+    assert "`budget`" in block(README, "settings: run")
+    assert "`LABEL_STUDIO_URL`" in block(README, "settings: host")
+    assert "`select TARGET`" in block(README, "verbs")
+    assert "`/webhook` | POST" in block(README, "routes")
 
 
-def routes(tmp_path: Path) -> list[Rule]:
-    host = HostSettings.load({"model_dir": tmp_path}, environ={})
-    web = create_app(host, Jobs(RunStore(tmp_path), host))
-    return [rule for rule in web.url_map.iter_rules() if rule.endpoint != "static"]
-
-
-@pytest.mark.parametrize("scope", ["run", "method", "host"])
-def test_readme__settings_are_the_code_s(scope: str) -> None:
-    table = settings_table(scope).strip()
-    marker = f"settings: {scope}"
-    assert block(marker) == table, f"write this between <!-- {marker} --> and <!-- end -->:\n{table}"
-
-
-def test_readme__verbs_are_the_command_line_s() -> None:
-    context = click.Context(app)
-    verbs = app.list_commands(context)
-    assert first_cells(block("verbs")) == verbs
-    for verb in verbs:
-        command = app.get_command(context, verb)
-        assert command is not None
-        arguments = "".join(
-            f" {p.make_metavar(context) if p.required else '[' + str(p.name).upper() + ']'}"
-            for p in command.params
-            if isinstance(p, click.Argument)
-        )
-        assert f"| `{verb}` | `{verb}{arguments}` |" in block("verbs"), f"`{verb}{arguments}`"
-
-
-def test_readme__routes_are_the_server_s(tmp_path: Path) -> None:
-    documented = {}
-    for line in block("routes").splitlines()[2:]:
-        path, methods = (cell.strip().strip("`") for cell in line.split("|")[1:3])
-        documented[path] = set(methods.split())
-    served: dict[str, set[str]] = {}
-    for rule in routes(tmp_path):
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", rule.rule)
-        served.setdefault(path, set()).update((rule.methods or set()) - {"HEAD", "OPTIONS"})
-    assert documented == served
+@pytest.mark.parametrize("name", TABLES)
+def test_rewritten__drift_is_seen_and_mended(name: str) -> None:
+    row = block(README, name).splitlines()[-1]
+    drifted = README.replace(row + "\n", "", 1)
+    assert block(drifted, name) != TABLES[name]()
+    assert rewritten(drifted) == README
 
 
 def test_readme__pictures_are_there_and_small() -> None:
