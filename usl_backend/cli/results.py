@@ -52,7 +52,7 @@ def export(
     click.echo(
         f"{directory}: {counts['labeled']} labeled and {counts['unlabeled']} unlabeled tasks of run {run.id}"
     )
-    for name in ("conflicts", "skipped", "unreadable"):
+    for name in ("conflicts", "skipped", "empty", "unreadable"):
         if counts[name]:
             click.echo(f"{name}: {counts[name]} (see {directory / 'manifest.json'})")
 
@@ -75,8 +75,8 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     store = RunStore(host.model_dir)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
-        for state in (RunState.RUNNING, RunState.QUEUED):
-            active = store.latest(project_id, state)
+        for active_state in (RunState.RUNNING, RunState.QUEUED):
+            active = store.latest(project_id, active_state)
             if active is not None:
                 raise RunError(
                     f"run {active.id} is {active.state}; wait for it, or `usl-backend cancel {active.id}`"

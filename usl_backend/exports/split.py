@@ -9,7 +9,7 @@ from typing import Any, Literal
 from usl_backend.errors import ExportError
 
 Role = Literal["pick", "reserve", "pool", "outside"]
-"""pick and reserve: queued by the run; pool: could have been chosen; outside: the run never saw it."""
+"""pick and reserve: queued by the run; pool: could have been chosen; outside: labeled, but not in the run's pool."""
 
 
 @dataclass(frozen=True, slots=True)

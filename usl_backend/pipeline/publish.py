@@ -58,7 +58,7 @@ def publish(
         for rank, (task, role) in enumerate(zip(ids, roles, strict=True))
     ]
     if run.dry_run:
-        nothing = {
+        nothing: dict[str, Any] = {
             "model_version": None,
             "view_id": None,
             "carried_over": [],

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from usl_backend.errors import (
     ActiveRunError,
+    ExportError,
     InputError,
     RunError,
     StudioError,
@@ -47,6 +48,7 @@ def status_of(error: Exception) -> int:
         (ActiveRunError, HTTPStatus.CONFLICT),
         (RunError, HTTPStatus.CONFLICT),
         (InputError, HTTPStatus.BAD_REQUEST),
+        (ExportError, HTTPStatus.BAD_REQUEST),
         (StudioError, HTTPStatus.BAD_GATEWAY),
     )
     return next(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import runs
+from . import exports, runs
 
-BLUEPRINTS = (runs.blueprint,)
+BLUEPRINTS = (runs.blueprint, exports.blueprint)
 
 __all__ = ["BLUEPRINTS"]

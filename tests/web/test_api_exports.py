@@ -1,0 +1,23 @@
+import pytest
+
+
+def test_export_run__unknown_run_is_a_404(client):
+    assert client.get("/usl/api/runs/12-1/export").status_code == 404
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_export_run__unfinished_or_dry_run_is_refused_by_name(client, store, dry_run):
+    run = store.create(project=12, settings={}, dry_run=dry_run)
+    answer = client.get(f"/usl/api/runs/{run.id}/export?format=csv")
+    assert answer.status_code == 400
+    message = answer.json["error"]["message"]
+    assert message == f"run 12-1 is {'a dry run' if dry_run else 'queued, not done'}; export a completed run"
+
+
+def test_export_run__bad_switch_is_a_400(client, store):
+    run = store.create(project=12, settings={})
+    answer = client.get(f"/usl/api/runs/{run.id}/export?include_labeled=maybe")
+    assert (answer.status_code, answer.json["error"]["message"]) == (
+        400,
+        'include_labeled is "maybe"; give true or false',
+    )

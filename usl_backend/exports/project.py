@@ -1,0 +1,226 @@
+"""From a run and its project to a split. Labels are read by `studio/labels.py`; files are written elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.errors import ExportError, InputError
+from usl_backend.exports.split import Role, Row, Split, including_labeled
+from usl_backend.runs import RunState
+from usl_backend.studio.label_config import ControlTag, LabelConfig, parse
+from usl_backend.studio.labels import Labels, classifier, read_labels
+from usl_backend.version import VERSION
+
+if TYPE_CHECKING:
+    from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.studio.client import LabeledTask, StudioClient
+
+
+RULE = (
+    "Skipped (cancelled) annotations have no voice. An annotation marked as ground truth decides; else every annotator "
+    "has one vote, the newest, and the majority wins. Tasks with a tie are conflicts and in neither part; tasks that "
+    "were only skipped, or submitted without a class, stay unlabeled."
+)
+"""How labels are read, as every manifest states it."""
+
+
+def exported_run(store: RunStore, project_id: int) -> Run:
+    """The run that a project's export goes by: the newest completed one.
+
+    Raises
+    ------
+    ExportError
+        The project has none.
+    """
+    for run in store.list(project=project_id, state=RunState.DONE):
+        if not run.dry_run and store.files(run.id).has_pool():
+            return run
+    raise ExportError(
+        f"project {project_id} has no completed run in data directory {store.directory}; select first "
+        f"(`usl-backend select {project_id}`), or set MODEL_DIR to the directory its runs are in"
+    )
+
+
+def project_split(
+    store: RunStore,
+    run: Run,
+    *,
+    client: StudioClient,
+    control: str | None = None,
+    include_labeled: bool = False,
+) -> Split:
+    """Read the project's labels and lay them over the run's pool.
+
+    Rows are all readable tasks of the run's pool and all labeled tasks outside it, by task id; their position is
+    the index that every file of the export counts in. Tasks whose annotators disagree are in neither part.
+
+    Parameters
+    ----------
+    store
+        Holds the run's artifacts.
+    run
+        A completed run.
+    client
+        Door to Label Studio.
+    control
+        Name of the Choices tag to read; needed where the label config has several.
+    include_labeled
+        List the labeled rows among the unlabeled ones too.
+
+    Returns
+    -------
+    Split
+        With its manifest.
+
+    Raises
+    ------
+    ExportError
+        The run is not completed, or the project asks for something else than one choice per task.
+    StudioError
+        Label Studio refuses or fails.
+    """
+    files = store.files(run.id)
+    if run.state is not RunState.DONE or run.dry_run:
+        what = "a dry run" if run.dry_run else f"{run.state}, not done"
+        raise ExportError(f"run {run.id} is {what}; export a completed run")
+    project = client.project(run.project)
+    known = run.summary["project"]["key"]
+    if project.key != known:
+        raise ExportError(
+            f"project {run.project} is another one than run {run.id} was made for (it was deleted and its number "
+            "given again, or LABEL_STUDIO_URL leads elsewhere); export a run of the present project"
+        )
+    config = parse(project.label_config)
+    asked = _single_choice(config, control)
+    told = _Told(client.labeled(run.project), data_key=run.summary["project"]["data_key"])
+    labels = _Classes(read_labels(told, config, control=asked.name))
+    rows = _rows(files, labels, told.sources)
+    labeled = tuple(row for row in rows if row.label is not None)
+    unlabeled = tuple(row for row in rows if row.label is None and row.task not in labels.conflicts)
+    # A choice that was taken out of the label config since is still somebody's answer.
+    gone = sorted({str(row.label) for row in labeled} - set(asked.classes))
+    return Split(
+        labeled=labeled,
+        unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
+        classes=(*asked.classes, *gone),
+        manifest=_manifest(run, rows, labels, told.cancelled, include_labeled=include_labeled),
+    )
+
+
+class _Told:
+    """Tasks as they pass, and what is noted of them on the way: what they show, and annotations that were skipped."""
+
+    def __init__(self, tasks: Iterable[LabeledTask], *, data_key: str) -> None:
+        self.sources: dict[int, str] = {}
+        self.cancelled = 0
+        self._tasks = tasks
+        self._data_key = data_key
+
+    def __iter__(self) -> Iterator[LabeledTask]:
+        for task in self._tasks:
+            self.sources[task.id] = str(task.data.get(self._data_key) or "")
+            self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
+            yield task
+
+
+class _Classes:
+    """Labels of a control with one choice; a task that has several all the same is in conflict with itself."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.control = labels.control
+        self.skipped, self.empty, self.ground_truth = labels.skipped, labels.empty, labels.ground_truth
+        self.by_task = {task: choice[0] for task, choice in labels.by_task.items() if len(choice) == 1}
+        several = {task: (choice,) for task, choice in labels.by_task.items() if len(choice) > 1}
+        self.conflicts = {**labels.conflicts, **several}
+
+
+def _single_choice(config: LabelConfig, control: str | None) -> ControlTag:
+    """The Choices tag whose one answer is a task's class."""
+    try:
+        tag = classifier(config, control)
+    except InputError as error:
+        raise ExportError(str(error)) from None
+    if tag.multiple:
+        raise ExportError(
+            f"Choices {tag.name!r} takes several choices per task, but exports are for one class per task; export "
+            "this project from Label Studio itself"
+        )
+    return tag
+
+
+def _rows(files: RunFiles, labels: _Classes, sources: Mapping[int, str]) -> tuple[Row, ...]:
+    """Readable tasks of the pool and labeled or disputed tasks outside it, by id."""
+    instances, _ = files.read_instances()
+    pool, _ = files.read_pool()
+    queued = {entry["task"]: entry for entry in files.read_published()["queue"]}
+    inside = set(pool.ids.tolist())
+    known = {instance.id: instance.source for instance in instances if instance.id in inside}
+    outside = {task: sources[task] for task in (*labels.by_task, *labels.conflicts) if task not in inside}
+    rows = []
+    for index, task in enumerate(sorted([*known, *outside])):
+        place = queued.get(task)
+        role: Role = "outside" if task in outside else place["role"] if place else "pool"
+        rank = place["rank"] if place else None
+        rows.append(Row(index, task, known.get(task) or outside[task], role, rank, labels.by_task.get(task)))
+    return tuple(rows)
+
+
+def _manifest(
+    run: Run, rows: Sequence[Row], labels: _Classes, cancelled: int, *, include_labeled: bool
+) -> dict[str, Any]:
+    """Where the rows come from and what was left out."""
+    summary = run.summary
+    parts = [_part(row, labels) for row in rows]
+    return {
+        "product": f"usl-backend {VERSION}",
+        "created_at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        "project": summary["project"],
+        "run": run.id,
+        "method": summary["method"]["name"],
+        "preset": summary["method"]["preset"],
+        "parameters": summary["method"]["parameters"],
+        "settings": dict(run.settings),
+        "seed": summary["seed"],
+        "encoder": summary["encoder"]["key"],
+        "pool_digest": run.pool_digest,
+        "versions": dict(run.versions),
+        "control": labels.control,
+        "rule": RULE,
+        "labeled_rows_are_also_unlabeled": include_labeled,
+        "counts": {
+            "rows": len(rows),
+            "labeled": parts.count("labeled"),
+            "unlabeled": parts.count("unlabeled"),
+            "conflicts": parts.count("conflict"),
+            "skipped": len(labels.skipped),
+            "empty": len(labels.empty),
+            "cancelled": cancelled,
+            "ground_truth": labels.ground_truth,
+            "unreadable": summary["skipped"]["count"],
+        },
+        "conflicts": [
+            {"task": task, "labels": [list(choice) for choice in choices]}
+            for task, choices in sorted(labels.conflicts.items())
+        ],
+        "skipped": list(labels.skipped),
+        "rows": [
+            {
+                "index": row.index,
+                "task": row.task,
+                "source": row.source,
+                "role": row.role,
+                "rank": row.rank,
+                "part": part,
+            }
+            for row, part in zip(rows, parts, strict=True)
+        ],
+    }
+
+
+def _part(row: Row, labels: _Classes) -> str:
+    """Which part of the split a row is in, if any."""
+    if row.label is not None:
+        return "labeled"
+    return "conflict" if row.task in labels.conflicts else "unlabeled"
