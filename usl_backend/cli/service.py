@@ -34,9 +34,19 @@ def demo(**options: Any) -> None:
 @host_options(*SERVER, *STUDIO, *DATA, *MEDIA)
 def serve(**flags: Any) -> None:
     """Run the ML backend that Label Studio connects to, until Ctrl-C."""
+    from usl_backend.jobs.redaction import log_to_stderr
     from usl_backend.web import serve as serve_web
 
-    serve_web(host_settings(flags))
+    host = host_settings(flags)
+    log_to_stderr(host)
+
+    def ready(address: str) -> None:
+        click.echo(
+            f"listening on {address}; connect it in Label Studio (Settings > Model) or by `usl-backend connect`"
+        )
+        click.echo(f"runs are shown at {address}/usl/")
+
+    serve_web(host, ready=ready)
 
 
 @click.command()

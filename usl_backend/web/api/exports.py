@@ -8,8 +8,7 @@ from usl_backend.errors import InputError
 from usl_backend.exports import archive_split
 from usl_backend.exports.project import project_split
 from usl_backend.studio.client import StudioClient
-
-from ..services import services
+from usl_backend.web.services import services
 
 blueprint = Blueprint("api_exports", __name__)
 
