@@ -22,7 +22,9 @@ from typing import Any, Final
 from usl_backend.errors import ActiveRunError, RunError, SettingsError, USLError
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock, held
-from usl_backend.settings import OPTIONS, HostSettings, RunSettings
+from usl_backend.settings import HostSettings, RunSettings
+
+from .environment import child_environment
 
 logger = logging.getLogger(__name__)
 
@@ -313,7 +315,7 @@ class Jobs:
                     stdin=lock.descriptor,  # the child holds the lock from its first instant
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=_environment(self.host),
+                    env=child_environment(self.host),
                     start_new_session=True,
                 )
                 lock.sign(process.pid)
@@ -341,20 +343,6 @@ class Jobs:
             with suppress(USLError):  # the next start finds the lock free and does the same
                 self.store.requeue(run_id, blameless=True)
         self._children.clear()
-
-
-def _environment(host: HostSettings) -> dict[str, str]:
-    """What a child finds in its environment: this host's settings, but not how others log in to the server."""
-    environment = dict(os.environ)
-    for option in OPTIONS:
-        if option.scope != "host":
-            continue
-        value = getattr(host, option.name)
-        shown = value.get_secret_value() if option.secret else value
-        environment.pop(option.environment, None)
-        if option.name not in ("basic_auth_user", "basic_auth_pass") and shown not in (None, ""):
-            environment[option.environment] = str(shown)
-    return environment
 
 
 def _be_modest(process: int) -> None:

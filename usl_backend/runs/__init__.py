@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .artifacts import RunFiles
-from .record import STAGES, ProjectSetup, Report, Run, RunState, parse_project_key
+from .record import STAGES, ProjectSetup, Report, Run, RunState, parse_project_key, project_key
 from .store import RunStore
 
-__all__ = ["STAGES", "ProjectSetup", "Report", "Run", "RunFiles", "RunState", "RunStore", "parse_project_key"]
+__all__ = [
+    "STAGES",
+    "ProjectSetup",
+    "Report",
+    "Run",
+    "RunFiles",
+    "RunState",
+    "RunStore",
+    "parse_project_key",
+    "project_key",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -158,3 +159,26 @@ def parse_project_key(text: object) -> tuple[int, str]:
         f"project is {str(text)[:80]!r}; give Label Studio's project id, such as 12, or with its creation "
         "time, such as 12.1699999999"
     )
+
+
+def project_key(project: int, created_at: object) -> str:
+    """Key of a project whose creation time is told as text.
+
+    Parameters
+    ----------
+    project
+        Label Studio's id.
+    created_at
+        ISO 8601, as Label Studio's API and webhooks tell it.
+
+    Returns
+    -------
+    str
+        The key that Label Studio's /setup uses, in whole seconds; "" where the time is missing or unreadable.
+    """
+    if not isinstance(created_at, str):
+        return ""
+    try:
+        return f"{project}.{int(datetime.fromisoformat(created_at).timestamp())}"
+    except (ValueError, OverflowError, OSError):
+        return ""

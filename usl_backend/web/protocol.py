@@ -6,14 +6,13 @@ Bodies of /setup and START_TRAINING hold tokens: they are never logged, stored o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, request
 
 from usl_backend.errors import InputError, SettingsError
-from usl_backend.runs import Run, RunState, parse_project_key
+from usl_backend.runs import Run, RunState, parse_project_key, project_key
 from usl_backend.settings import RunSettings, parse_extra_params
 
 from .errors import refusal
@@ -71,7 +70,7 @@ def webhook() -> Response | tuple[Response, int] | Mapping[str, Any]:
     if not isinstance(told, Mapping):
         raise InputError("START_TRAINING came without its project; send what Label Studio sends")
     project, _ = parse_project_key(told.get("id"))
-    run = services().jobs.start_training(project, project_key=_project_key(project, told.get("created_at")))
+    run = services().jobs.start_training(project, project_key=project_key(project, told.get("created_at")))
     if run.state is RunState.FAILED and run.error is not None:
         return refusal(run.error["type"], run.error["message"], HTTPStatus.BAD_REQUEST, run=run.id)
     return jsonify({"run": run.id, "state": run.state.value, "page": page_of(run)}), HTTPStatus.ACCEPTED
@@ -108,13 +107,3 @@ def _published(run: Run, key: str) -> bool:
     return bool(run.summary.get("model_version")) and (
         not key or not run.project_key or run.project_key == key
     )
-
-
-def _project_key(project: int, created_at: object) -> str:
-    """The key that Label Studio's /setup uses: whole seconds of the creation time; "" where it is not told."""
-    if not isinstance(created_at, str):
-        return ""
-    try:
-        return f"{project}.{int(datetime.fromisoformat(created_at).timestamp())}"
-    except (ValueError, OverflowError, OSError):
-        return ""

@@ -1,0 +1,124 @@
+"""For users of the label-studio-ml framework: a model class that hosts us there. It knows nothing of `web/`.
+
+The framework is no dependency; its users bring it, 1.0.9 or 2.x. Their model script is one line:
+
+    from usl_backend.adapter import USLBackend
+
+`USLBackend` is `SelectionModel` on top of the framework's base class, which is imported when it is first asked for.
+A run is computed by a process of its own, which outlives the framework's job. It is configured by the environment
+(LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, MODEL_DIR, USL_BUDGET, ...), because 1.0.9 drops extra params.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.errors import ActiveRunError, InputError, SettingsError
+from usl_backend.jobs import Jobs, supervise_detached
+from usl_backend.runs import RunState, RunStore, parse_project_key, project_key
+from usl_backend.settings import HostSettings, parse_extra_params
+
+if TYPE_CHECKING:
+    USLBackend: type[Any]
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["SelectionModel", "USLBackend"]
+
+
+class SelectionModel:
+    """What the framework calls; a mixin for a class of one's own, to be named before LabelStudioMLBase."""
+
+    TRAIN_EVENTS = ("START_TRAINING",)
+    """The events on which 1.0.9 calls `fit`; its own list lacks this one."""
+
+    def predict(self, tasks: Sequence[Mapping[str, Any]], *_context: Any, **_named: Any) -> list[list[Any]]:
+        """Predict nothing, once per task: the queue is written in bulk when a run is published."""
+        return [[] for _ in tasks]
+
+    def fit(
+        self, *positional: Any, event: str | None = None, data: Mapping[str, Any] | None = None, **_named: Any
+    ) -> dict[str, Any]:
+        """Queue a run on START_TRAINING and return at once; do nothing on any other event.
+
+        Parameters
+        ----------
+        *positional
+            2.x passes `(event, data)`; 1.0.9 passes `(tasks, workdir)` and the rest by name.
+        event, data
+            What Label Studio's webhook told.
+
+        Returns
+        -------
+        dict
+            {"run", "state"} of the run that was queued or is active already; {} for other events.
+        """
+        if event is None and positional and isinstance(positional[0], str):
+            event = positional[0]
+            data = positional[1] if len(positional) > 1 else data
+        if event != "START_TRAINING":
+            return {}
+        told = (data or {}).get("project")
+        if not isinstance(told, Mapping):
+            raise InputError("START_TRAINING came without its project; send what Label Studio sends")
+        host = HostSettings.load()
+        store = RunStore(host.model_dir)
+        try:
+            return self._start(store, host, told)
+        finally:
+            store.close()
+
+    def _start(self, store: RunStore, host: HostSettings, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Queue the run and see that somebody computes it."""
+        project, _ = parse_project_key(told.get("id"))
+        key = project_key(project, told.get("created_at"))
+        self._remember(store, project, key, told)
+        try:
+            run = Jobs(store, host).start_training(project, project_key=key)
+        except ActiveRunError as error:
+            logger.info("%s", error)
+            run = store.get(error.run_id)
+        if run.state is RunState.FAILED and run.error is not None:
+            logger.error("run %s cannot start: %s", run.id, run.error["message"])
+        else:
+            supervise_detached(host)
+        return {"run": run.id, "state": run.state.value}
+
+    def _remember(self, store: RunStore, project: int, key: str, told: Mapping[str, Any]) -> None:
+        """Keep the extra params, which 2.x hands to the model as an attribute."""
+        label_config = str(told.get("label_config") or "")
+        try:
+            extra_params = parse_extra_params(getattr(self, "extra_params", None))
+        except SettingsError as error:
+            store.remember_setup(project, key or str(project), label_config=label_config, refused=str(error))
+            return
+        store.remember_setup(
+            project, key or str(project), extra_params=extra_params, label_config=label_config
+        )
+
+
+def __getattr__(name: str) -> type[Any]:
+    """Make `USLBackend` when it is first asked for, so that this module imports without the framework.
+
+    Raises
+    ------
+    ImportError
+        The framework is not installed.
+    """
+    if name != "USLBackend":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    try:
+        from label_studio_ml.model import LabelStudioMLBase
+    except ImportError as error:
+        raise ImportError(
+            f"USLBackend needs the label-studio-ml framework, which cannot be imported ({error}); install it with "
+            "`pip install label-studio-ml redis rq`, or use `usl-backend serve`, which does not need it"
+        ) from error
+    # a module-level name, so that the framework can pickle the class for the processes it starts
+    made = type(
+        name, (SelectionModel, LabelStudioMLBase), {"__module__": __name__, "__doc__": SelectionModel.__doc__}
+    )
+    globals()[name] = made
+    return made
