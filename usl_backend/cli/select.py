@@ -112,7 +112,7 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
 
 def _refuse_later_targets(target: str) -> None:
     """Say so where a target is of a kind that cannot be selected from yet."""
-    if re.fullmatch(r"\d+", target) or "://" in target:
+    if not target or re.fullmatch(r"\d+", target) or "://" in target:
         return
     path = Path(target)
     if path.exists() or path.suffix.lower() in {".csv", ".jsonl", ".parquet", ".npy", ".npz"}:

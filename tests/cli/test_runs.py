@@ -1,0 +1,133 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from usl_backend.cli import main
+from usl_backend.instances import Instance, Pool
+from usl_backend.pipeline.fetch import Project
+from usl_backend.runs import RunStore
+from usl_backend.runs.lock import Lock
+
+Told = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    return RunStore(tmp_path)
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Told:
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def tell(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        written = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, written.out, written.err
+
+    return tell
+
+
+SUMMARY: dict[str, Any] = {
+    "pool": {"readable": 300},
+    "picks": 10,
+    "reserve": 20,
+    "tab": {"id": 4, "url": "http://localhost:8080/projects/12/data?tab=4"},
+    "seconds": {"fetch": 0.5, "embed": 3.1},
+    "warnings": ["2 of 302 unlabeled tasks could not be read"],
+}
+
+
+def test_status__no_runs_says_how_to_make_one(store: RunStore, told: Told) -> None:
+    code, out, _ = told("status")
+    assert (code, out.startswith("no runs yet; `usl-backend select PROJECT`")) == (0, True)
+
+
+def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(
+    store: RunStore, told: Told
+) -> None:
+    done = store.create(project=12, settings={"budget": "10", "method": "usl"}, dry_run=True)
+    store.claim(done.id)
+    store.finish(done.id, SUMMARY)
+    running, dead = (store.claim(store.create(project=project, settings={}).id) for project in (13, 14))
+    store.progress(running.id, "embed", 7, 300)
+    with Lock(store.files(running.id).lock):
+        code, out, _ = told("status")
+        lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert [line[:2] for line in lines[1:]] == [
+        [dead.id, "interrupted"],
+        [running.id, "running"],
+        [done.id, "(dry)"],
+    ]
+    assert "embed 7/300" in out
+    assert [run["id"] for run in json.loads(told("status", "12", "--json")[1])] == [done.id]
+
+
+def test_status__one_run_with_its_unreadable_tasks(store: RunStore, told: Told) -> None:
+    run = store.claim(store.create(project=12, settings={"budget": "10"}).id)
+    files = store.files(run.id)
+    project = Project(12, "12.1", "t", (), "image", 4, 0, labeled=(3,), skipped={9: '"image" is empty'})
+    files.write_instances([Instance(1, "image", "a.png")], project.to_json())
+    pool = Pool(
+        np.array([1]), np.ones((1, 2), np.float32), {2: "the file is empty (0 bytes)", 3: "labeled anyway"}
+    )
+    files.write_pool(pool, ["00" * 32])
+    store.finish(run.id, SUMMARY)
+    code, out, _ = told("status", run.id)
+    assert code == 0
+    assert out.splitlines()[0] == f"run {run.id}: done"
+    assert "chose 10 of 300 tasks, 20 in reserve" in out
+    assert "tab: http://localhost:8080/projects/12/data?tab=4" in out
+    assert "warning: 2 of 302 unlabeled tasks could not be read" in out
+    assert out.splitlines()[-3:] == [
+        "2 unreadable tasks:",
+        "  2  the file is empty (0 bytes)",
+        '  9  "image" is empty',
+    ]
+
+
+def test_status__failed_run_says_why(store: RunStore, told: Told) -> None:
+    run = store.create(project=12, settings={})
+    store.fail(run.id, "InputError", "project 12 has no tasks")
+    assert "error: project 12 has no tasks" in told("status", run.id)[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("99-1", 'there is no run "99-1"'), ("twelve", "'twelve' is neither a project")]
+)
+def test_status__unknown_target_is_named(store: RunStore, told: Told, target: str, said: str) -> None:
+    code, _, err = told("status", target)
+    assert code == 1
+    assert err.startswith(f"error: {said}")
+
+
+def test_cancel__queued_run_and_then_never_again(store: RunStore, told: Told) -> None:
+    run = store.create(project=12, settings={})
+    assert told("cancel", run.id)[:2] == (
+        0,
+        f"run {run.id} is cancelled; `usl-backend resume {run.id}` goes on with it\n",
+    )
+    assert store.get(run.id).state == "cancelled"
+    code, _, err = told("cancel", run.id)
+    assert code == 1
+    assert err.startswith(f"error: run {run.id} is cancelled; only a queued or running run")
+
+
+def test_gc__says_what_it_would_do_and_then_does_it(store: RunStore, told: Told) -> None:
+    for _ in range(3):
+        run = store.create(project=12, settings={})
+        (store.files(run.id).directory / "pool.npz").write_bytes(b"x" * 2048)
+        store.fail(run.id, "RunError", "no")
+    oldest = store.run_directory("12-1")
+    assert told("gc", "--keep", "2", "--dry-run")[1].splitlines() == [f"{oldest}  2 KiB", "would free 2 KiB"]
+    assert oldest.exists()
+    assert json.loads(told("gc", "--keep", "2", "--json")[1]) == {"removed": [str(oldest)], "bytes": 2048}
+    assert sorted(path.name for path in (store.directory / "runs").iterdir()) == ["12-2", "12-3"]
