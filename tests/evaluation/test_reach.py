@@ -48,7 +48,7 @@ def test_reach__radius_is_the_median_of_random_and_covers_half(rows: np.ndarray)
     assert found.radius == pytest.approx(float(np.median(apart)))
     assert found.random[:, -1].mean() == pytest.approx(0.5, abs=1 / 90)
     assert found.picks.tolist() == coverage_curve(rows, rows[:10], radius=found.radius).tolist()
-    assert found.evaluated == 90
+    assert (found.evaluated, found.every, found.before) == (90, 1, 0.0)
 
 
 def test_reach__one_row_per_clump_beats_the_mean_of_random() -> None:
@@ -65,12 +65,13 @@ def test_reach__held_rows_are_never_drawn(rows: np.ndarray) -> None:
     held = np.arange(78)
     found = reach(rows, np.arange(80, 90), rng=np.random.default_rng(0), held=held, draws=3)
     apart = brute_nearest(rows, rows[held])
-    assert found.random.min() >= (apart <= found.radius).mean()
+    assert found.before == (apart <= found.radius).mean()
+    assert found.random.min() >= found.before
 
 
 def test_reach__counts_on_evenly_spaced_rows(rows: np.ndarray) -> None:
     found = reach(rows, np.arange(5), rng=np.random.default_rng(0), draws=2, evaluated=30)
-    assert found.evaluated == 30
+    assert (found.evaluated, found.every) == (30, 3)
     assert found.picks.tolist() == coverage_curve(rows[::3], rows[:5], radius=found.radius).tolist()
 
 

@@ -40,13 +40,19 @@ class Reach:
         Share of the pool covered by the first 1..m picks, 0 to 1, never falling; higher = better.
     random : (draws, m) float64
         The same for each random selection.
+    before
+        Share covered by labeled rows before the first pick; 0 where there are none.
+    every
+        Shares were counted on each every-th row, beginning with the first.
     evaluated
-        Rows on which the shares were counted.
+        Rows on which they were counted.
     """
 
     radius: float
     picks: NDArray[np.float64]
     random: NDArray[np.float64]
+    before: float
+    every: int
     evaluated: int
 
 
@@ -148,8 +154,8 @@ def reach(
     held = np.asarray([] if held is None else held, dtype=np.int64)
     free = np.setdiff1d(np.arange(len(rows)), held)
     sets = [rng.choice(free, len(picks), replace=False) for _ in range(draws)]
-    step = -(-len(rows) // evaluated)
-    seen = np.ascontiguousarray(rows[::step])
+    every = -(-len(rows) // evaluated)
+    seen = np.ascontiguousarray(rows[::every])
     known = rows[held] if len(held) else None
     done, total = 0, 2 * draws + 1
 
@@ -171,7 +177,8 @@ def reach(
         report()
     curve = coverage_curve(seen, rows[np.asarray(picks)], radius=radius, held=known)
     report()
-    return Reach(radius=radius, picks=curve, random=random, evaluated=len(seen))
+    before = 0.0 if known is None else float((nearest_distances(seen, known) <= radius).mean())
+    return Reach(radius, curve, random, before=before, every=every, evaluated=len(seen))
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:

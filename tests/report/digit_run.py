@@ -1,0 +1,73 @@
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from usl_backend.instances import Instance, Modality, Pool
+from usl_backend.runs import Run, RunFiles, RunStore
+from usl_backend.selection import USL
+from usl_backend.settings import RunSettings
+
+FIRST = 1001
+"""Id of the first task: ids must not be mistaken for rows."""
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray((pixels.reshape(8, 8) * 15).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+class Made:
+    """A run whose artifacts are there: real digits, a real selection, nothing of Label Studio."""
+
+    def __init__(self, directory: Path, n: int, *, budget: int = 20, modality: Modality = "image") -> None:
+        self.digits = load_digits().data[:n].astype(np.float32)
+        self.store = RunStore(directory)
+        settings = RunSettings.resolve(explicit={"budget": budget}, environ={})
+        run = self.store.create(project=12, project_key="12.1700000000", settings=settings.to_json())
+        self.store.claim(run.id)
+        self.files: RunFiles = self.store.files(run.id)
+        self.ids = np.arange(FIRST, FIRST + n)
+        source = "/data/upload/12/{}.png" if modality == "image" else "the digit in row {} of the table"
+        instances = [
+            Instance(int(i), modality, source.format(row)) for row, i in enumerate(self.ids.tolist())
+        ]
+        meta = {"skipped": {"7": '"image" is empty'}, "labeled": [], "title": "Digits"}
+        self.files.write_instances(instances, meta)
+        lengths = np.linalg.norm(self.digits, axis=1, keepdims=True)
+        self.files.write_pool(
+            Pool(self.ids, self.digits / lengths, {5: "the file is empty (0 bytes)"}), ["00" * 32] * n
+        )
+        pool, _ = self.files.read_pool()
+        self.selection = USL().select(pool.embeddings, budget, rng=0)
+        self.files.write_selection(self.selection)
+        picks = self.ids[self.selection.indices].tolist()
+        self.queue = [{"task": task, "rank": rank, "role": "pick"} for rank, task in enumerate(picks)]
+        self.files.write_published(
+            {
+                "queue": self.queue,
+                "model_version": "usl-12-1",
+                "view_id": 3,
+                "carried_over": [],
+                "warnings": [],
+            }
+        )
+        self.summary = {
+            "project": {"id": 12, "title": "Digits", "key": "12.1700000000"},
+            "picks": budget,
+            "reserve": 0,
+            "model_version": "usl-12-1",
+            "tab": {"id": 3, "url": "http://studio.test/projects/12/data?tab=3"},
+            "warnings": [],
+        }
+        self.store.finish(run.id, self.summary)
+
+    @property
+    def run(self) -> Run:
+        return self.store.get(self.files.directory.name)
+
+    def read(self, instance: Instance) -> bytes:
+        return png(self.digits[instance.id - FIRST])

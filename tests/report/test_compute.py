@@ -1,0 +1,113 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from digit_run import Made
+
+from usl_backend.errors import CancelledError, RunError
+from usl_backend.evaluation.reach import reach
+from usl_backend.report.compute import build
+from usl_backend.report.record import folder, load, load_map
+from usl_backend.selection.rows import fit_projection
+
+
+@pytest.fixture
+def small(make_run: Callable[..., Made]) -> Made:
+    return make_run(90, budget=6)
+
+
+def test_build__figures_belong_to_the_run(small: Made) -> None:
+    report = build(small.run, small.files)
+    assert [why.task for why in report.whys] == [entry["task"] for entry in small.queue]
+    assert sum(why.size for why in report.whys) == report.instances == 90
+    assert report.skipped == {7: '"image" is empty', 5: "the file is empty (0 bytes)"}
+    order = np.argsort(small.selection.score, kind="stable")
+    assert [low.task for low in report.lowest[:10]] == small.ids[order[:10]].tolist()
+    rows = fit_projection(small.digits / np.linalg.norm(small.digits, axis=1)[:, None], dimensions=128).apply(
+        small.digits / np.linalg.norm(small.digits, axis=1)[:, None]
+    )
+    again = reach(rows, small.selection.indices, rng=np.random.default_rng([0, 0x5EED]))
+    assert report.trust.picks == pytest.approx(again.picks, abs=1e-5)
+    assert report.whys[-1].coverage == pytest.approx(again.picks[-1])
+    assert report.map.method == "pca"
+
+
+def test_build__every_shown_task_is_of_the_run(small: Made) -> None:
+    report = build(small.run, small.files)
+    known = set(small.ids.tolist())
+    picks = {why.task for why in report.whys}
+    for view in report.clusters:
+        assert {view.runner_up, *view.members} - {None} <= known - picks
+        mine = small.selection.cluster[np.searchsorted(small.ids, view.members)]
+        assert set(mine.tolist()) <= {view.rank}
+
+
+def test_build__map_has_every_instance_and_numbers_the_picks(small: Made) -> None:
+    build(small.run, small.files)
+    points = load_map(small.files)
+    assert points is not None
+    assert points.ids.tolist() == small.ids.tolist()
+    numbered = {int(points.ids[row]): int(points.rank[row]) for row in np.flatnonzero(points.rank >= 0)}
+    assert numbered == {entry["task"]: entry["rank"] for entry in small.queue}
+    assert points.cluster.tolist() == small.selection.cluster.tolist()
+
+
+def test_build__is_computed_once_and_again_when_forced(small: Made) -> None:
+    first = build(small.run, small.files)
+    steps: list[str] = []
+    assert build(small.run, small.files, progress=steps.append) == first
+    assert steps == []
+    again = build(small.run, small.files, force=True, progress=steps.append)
+    assert steps == ["comparing", "coverage", "galleries", "other seeds", "map"]
+    assert (again.whys, again.trust) == (first.whys, first.trust)
+
+
+def test_build__stopped_on_the_way_leaves_no_report(small: Made) -> None:
+    def stop(step: str) -> None:
+        if step == "map":
+            raise CancelledError("enough")
+
+    with pytest.raises(CancelledError):
+        build(small.run, small.files, progress=stop)
+    assert load(small.files) is None
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"layout": 1}'])
+def test_load__a_damaged_report_counts_as_none(small: Made, damage: str) -> None:
+    build(small.run, small.files)
+    (folder(small.files) / "report.json").write_text(damage)
+    assert load(small.files) is None
+
+
+def test_load__a_report_of_another_layout_counts_as_none(small: Made) -> None:
+    build(small.run, small.files)
+    path = folder(small.files) / "report.json"
+    path.write_text(path.read_text().replace('"layout": 1', '"layout": 0'))
+    assert load(small.files) is None
+
+
+def test_load_map__damaged_counts_as_none(small: Made) -> None:
+    build(small.run, small.files)
+    (folder(small.files) / "map.npz").write_bytes(b"rubbish")
+    assert load_map(small.files) is None
+
+
+def test_build__a_run_without_pool_is_told(small: Made) -> None:
+    (small.files.directory / "pool.npz").unlink()
+    with pytest.raises(RunError, match="12-1 has chosen nothing yet"):
+        build(small.run, small.files)
+
+
+def test_build__pick_that_is_also_a_control_is_listed_among_the_controls(small: Made) -> None:
+    queue = [dict(entry) for entry in small.queue]
+    queue[2]["control"] = True
+    queue.append({"task": int(small.ids[0]), "rank": 6, "role": "control"})
+    small.files.write_published({"queue": queue})
+    assert build(small.run, small.files).controls == (queue[2]["task"], int(small.ids[0]))
+
+
+def test_build__too_many_rows_for_other_seeds_say_so(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usl_backend.report.compute.STABILITY_ROWS", 50)
+    trust = build(small.run, small.files).trust
+    assert trust.stability is None
+    assert "90 tasks" in (trust.stability_note or "")

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from usl_backend.evaluation.reach import Reach, coverage_curve
+from usl_backend.report.trust import SECONDS, effective_number, stability, trust, verdict
+from usl_backend.selection.base import Selection
+
+
+def reach_of(picks: list[float], random: list[list[float]]) -> Reach:
+    return Reach(4.0, np.array(picks), np.array(random), before=0.0, every=1, evaluated=100)
+
+
+@pytest.mark.parametrize(
+    ("final", "expected"),
+    [(0.60, "clear"), (0.545, "small"), (0.51, "small"), (0.5, "none"), (0.4, "none")],
+)
+def test_verdict__clear_small_or_none(final: float, expected: str) -> None:
+    random = [[value] for value in np.linspace(0.45, 0.55, 21)]
+    assert verdict(reach_of([final], random)) == expected
+
+
+def test_verdict__a_tiny_gain_is_small_however_steady() -> None:
+    assert verdict(reach_of([0.515], [[0.5]] * 20)) == "small"
+
+
+def test_effective_number__equal_uneven_and_one() -> None:
+    assert effective_number(np.array([5, 5, 5, 5])) == pytest.approx(4.0)
+    assert effective_number(np.array([9, 0, 0])) == pytest.approx(1.0)
+    share = np.array([0.7, 0.2, 0.1])
+    assert effective_number(np.array([7, 2, 1])) == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+
+
+def selection_of(indices: list[int], cluster: list[int]) -> Selection:
+    return Selection(
+        indices=np.array(indices),
+        gain=np.ones(len(indices)),
+        score=None,
+        cluster=np.array(cluster, dtype=np.int32),
+    )
+
+
+def test_trust__figures_of_a_small_run() -> None:
+    found = trust(
+        selection_of([0, 5], [0, 0, 0, 0, 0, 1, 1, 1]),
+        reach_of([0.5, 0.8], [[0.2, 0.4], [0.3, 0.5]]),
+        n=8,
+        duplicates=2,
+        groups=1,
+        stability=None,
+        stability_note="too large",
+    )
+    assert (found.random_mean, found.picks) == ((0.25, 0.45), (0.5, 0.8))
+    assert found.matched == 1
+    assert found.radius == 2.0
+    assert (found.random_low[1], found.random_high[1]) == (0.405, 0.495)
+    assert (found.near_duplicate_share, found.largest_share, found.smallest_size) == (0.25, 5 / 8, 3)
+    assert (found.draws, found.stability_note) == (2, "too large")
+
+
+def test_trust__never_matching_random_is_said() -> None:
+    found = trust(
+        selection_of([0], [0]),
+        reach_of([0.1], [[0.4]]),
+        n=1,
+        duplicates=0,
+        groups=0,
+        stability=None,
+        stability_note=None,
+    )
+    assert (found.matched, found.verdict) == (None, "none")
+
+
+def test_stability__counts_same_tasks_and_clusters() -> None:
+    rows = np.arange(8.0)[:, None]
+    own = selection_of([0, 4], [0, 0, 0, 0, 1, 1, 1, 1])
+    answers = {1: np.array([0, 5]), 2: np.array([1, 2])}
+    found = stability(
+        rows,
+        own,
+        again=lambda number: answers[number],
+        reach=Reach(1.0, np.array([0.2, 0.5]), np.zeros((1, 2)), before=0.0, every=1, evaluated=8),
+        seeds=2,
+        rng=np.random.default_rng(0),
+    )
+    assert found.seeds == 2
+    assert found.same_tasks == (1 / 2 + 0) / 2
+    assert found.same_clusters == (2 / 2 + 1 / 2) / 2
+    finals = [0.5, *(coverage_curve(rows, rows[picks], radius=1.0)[-1] for picks in answers.values())]
+    assert (found.coverage_low, found.coverage_high) == (min(finals), max(finals))
+    assert 0.5 <= found.same_clusters_random <= 1.0
+
+
+def test_stability__stops_after_its_time() -> None:
+    ticks = iter([0.0, SECONDS + 1])
+    found = stability(
+        np.arange(4.0)[:, None],
+        selection_of([0], [0, 0, 0, 0]),
+        again=lambda number: np.array([number]),
+        reach=Reach(1.0, np.array([0.5]), np.zeros((1, 1)), before=0.0, every=1, evaluated=4),
+        rng=np.random.default_rng(0),
+        clock=lambda: next(ticks),
+    )
+    assert found.seeds == 1

@@ -1,0 +1,228 @@
+"""Computes a run's report from its artifacts, once. The parts are in files of their own, pages elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from usl_backend.errors import RunError
+from usl_backend.evaluation.reach import reach
+from usl_backend.report.gallery import COPIES, GROUPS, duplicate_groups, lowest_rows, neighborhoods
+from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
+from usl_backend.report.record import LAYOUT, ClusterView, Low, MapNote, MapPoints, Report, load, save
+from usl_backend.report.trust import stability, trust
+from usl_backend.report.why import explain, percentiles
+from usl_backend.selection import METHODS
+from usl_backend.selection.density import density
+from usl_backend.selection.neighbors import nearest_neighbors
+from usl_backend.selection.rows import fit_projection
+from usl_backend.settings import RunSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.instances import Pool
+    from usl_backend.runs import Run, RunFiles
+    from usl_backend.selection.base import Neighbors, Selection
+
+logger = logging.getLogger(__name__)
+
+DIMENSIONS: Final = 128
+"""Principal components in which the report compares instances, whatever the method did."""
+STABILITY_ROWS: Final = 200_000
+"""Above this many, selecting again with other seeds would take too long."""
+
+Step = Callable[[str], None]
+
+
+def build(run: Run, files: RunFiles, *, force: bool = False, progress: Step | None = None) -> Report:
+    """Compute and store the report of a run, or read it if it is there.
+
+    Everything is compared in one space: embeddings centred, projected to at most 128 principal components and
+    brought to unit length.
+
+    Parameters
+    ----------
+    run
+        Its record; the settings and the id count.
+    files
+        Its artifacts: pool and selection are needed.
+    force
+        Compute again what is there.
+    progress
+        Told what is being done; may raise to stop it.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    RunError
+        The run has no pool or no selection yet.
+    """
+    if not force and (known := load(files)) is not None:
+        return known
+    if not (files.has_pool() and files.has_selection()):
+        raise RunError(
+            f"run {run.id} has chosen nothing yet (it is {run.state}); its report can be made once it is done"
+        )
+    return _Build(
+        run, files, progress or (lambda step: logger.info("report of %s: %s", run.id, step))
+    ).build()
+
+
+class _Build:
+    """One computation and what its parts share."""
+
+    def __init__(self, run: Run, files: RunFiles, progress: Step) -> None:
+        self.run, self.files, self.progress = run, files, progress
+        self.settings = RunSettings.from_json(run.settings)
+        self.seconds: dict[str, float] = {}
+        self.begun = time.monotonic()
+
+    def build(self) -> Report:
+        instances, meta = self.files.read_instances()
+        pool, _ = self.files.read_pool()
+        selection = self.files.read_selection()
+        published = self.files.read_published() if self.files.has_published() else {"queue": []}
+        held = np.flatnonzero(np.isin(pool.ids, np.asarray(meta.get("labeled", ()), dtype=np.int64)))
+        self.step("comparing")
+        rows = fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings)
+        neighbors = self.neighbors(rows, selection)
+        score = selection.score
+        if score is None:
+            score = density(neighbors.distances, floor=1e-3) if neighbors else np.ones(len(rows), np.float32)
+        percentile = percentiles(score)
+        self.step("coverage")
+        # The draws have a seed of their own: random selections must not follow the run's.
+        rng = np.random.default_rng([self.settings.seed, 0x5EED])
+        found = reach(rows, selection.indices, rng=rng, held=held)
+        whys = explain(
+            pool.ids, rows, selection, percentile=percentile, coverage=found.picks, before=found.before
+        )
+        self.step("galleries")
+        groups = duplicate_groups(selection.diagnostics, neighbors, score)
+        repeats = int(
+            selection.diagnostics.get("near_duplicate_rows", sum(len(group) - 1 for group in groups))
+        )
+        near = neighborhoods(rows, selection)
+        self.step("other seeds")
+        steady, note = None, None
+        if len(pool) > STABILITY_ROWS:
+            note = f"Not computed: selecting again from {len(pool):,} tasks with other seeds would take too long."
+        else:
+            steady = stability(
+                rows,
+                selection,
+                again=lambda number: self.again(pool, len(selection.indices), held, number),
+                reach=found,
+                rng=rng,
+                held=held,
+            )
+        figures = trust(
+            selection,
+            found,
+            n=len(pool),
+            duplicates=repeats,
+            groups=len(groups),
+            stability=steady,
+            stability_note=note,
+        )
+        self.step("map")
+        points, made = self.points(pool, rows, selection, neighbors, percentile)
+        self.step("")
+        report = Report(
+            layout=LAYOUT,
+            instances=len(pool),
+            modality=instances[0].modality,
+            whys=whys,
+            clusters=tuple(
+                ClusterView(rank, _id(pool, one.runner_up), tuple(int(pool.ids[row]) for row in one.members))
+                for rank, one in enumerate(near)
+            ),
+            lowest=tuple(Low(int(pool.ids[row]), float(percentile[row])) for row in lowest_rows(score)),
+            duplicates=tuple(
+                tuple(int(pool.ids[row]) for row in group[:COPIES]) for group in groups[:GROUPS]
+            ),
+            duplicate_sizes=tuple(len(group) for group in groups[:GROUPS]),
+            skipped={**_skipped(meta), **pool.skipped},
+            trust=figures,
+            map=made,
+            controls=tuple(
+                int(entry["task"])
+                for entry in published["queue"]
+                if entry["role"] == "control" or entry.get("control")
+            ),
+            seconds=self.seconds,
+        )
+        save(self.files, report, points)
+        return report
+
+    def step(self, name: str) -> None:
+        """Announce a step and time the one before."""
+        now = time.monotonic()
+        if self.seconds:
+            last = next(reversed(self.seconds))
+            self.seconds[last] = round(now - self.begun, 3)
+        self.begun = now
+        if name:
+            self.seconds[name] = 0.0
+            self.progress(name)
+
+    def neighbors(self, rows: NDArray[Any], selection: Selection) -> Neighbors | None:
+        """The run's own neighbor search, or a search where something needs one."""
+        if self.files.has_neighbors():
+            found = self.files.read_neighbors()
+            if len(found.indices) == len(rows):
+                return found
+        lacking = selection.score is None or "near_duplicates" not in selection.diagnostics
+        # the map searches among the rows that it shows
+        return nearest_neighbors(rows, k=NEIGHBORS) if lacking and len(rows) > 1 else None
+
+    def again(self, pool: Pool, budget: int, held: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+        """Picks of the same method from another seed."""
+        method = METHODS[self.settings.method](preset=self.settings.preset, **self.settings.options)
+        seed = (self.settings.seed + number) % 2**32
+        return method.select(pool.embeddings, budget, rng=seed, labeled=held if len(held) else None).indices
+
+    def points(
+        self,
+        pool: Pool,
+        rows: NDArray[Any],
+        selection: Selection,
+        neighbors: Neighbors | None,
+        percentile: NDArray[np.float64],
+    ) -> tuple[MapPoints, MapNote]:
+        """The map, and how it was made."""
+        shown = shown_rows(len(pool), selection.indices)
+        whole = len(shown) == len(pool)
+        layout = lay_out(
+            rows if whole else rows[shown],
+            neighbors=neighbors if whole else None,
+            seed=self.settings.seed,
+        )
+        rank = np.full(len(pool), -1, dtype=np.int32)
+        rank[selection.indices] = np.arange(len(selection.indices), dtype=np.int32)
+        points = MapPoints(
+            ids=pool.ids[shown],
+            points=layout.points,
+            cluster=selection.cluster[shown].astype(np.int32),
+            density=percentile[shown].astype(np.uint8),
+            rank=rank[shown],
+        )
+        return points, MapNote(layout.method, layout.note, len(shown))
+
+
+def _id(pool: Pool, row: int | None) -> int | None:
+    """Instance of a row."""
+    return None if row is None else int(pool.ids[row])
+
+
+def _skipped(meta: dict[str, Any]) -> dict[int, str]:
+    """Tasks without media, as the fetch noted them."""
+    return {int(task): str(why) for task, why in dict(meta.get("skipped", {})).items()}

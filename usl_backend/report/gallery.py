@@ -1,0 +1,141 @@
+"""Rows beside the picks: runners-up, cluster members, the least typical, near-duplicates. No pictures here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from usl_backend.selection.duplicates import near_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from usl_backend.selection.base import Neighbors, Selection
+
+MEMBERS: Final = 6
+"""Tasks shown of what a pick stands for."""
+LOWEST: Final = 48
+"""Least typical tasks shown."""
+GROUPS: Final = 60
+"""Groups of near-duplicates shown."""
+COPIES: Final = 8
+"""Tasks shown of one group."""
+NEAR_DUPLICATE: Final = 0.002
+"""Squared distance up to which tasks count as repeats, where the method does not say."""
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """A pick's cluster: rows of the runner-up (None if none) and of a handful of members."""
+
+    runner_up: int | None
+    members: tuple[int, ...]
+
+
+def neighborhoods(
+    rows: NDArray[np.floating[Any]], selection: Selection, *, duplicate_radius: float = NEAR_DUPLICATE
+) -> list[Neighborhood]:
+    """The cluster of each pick, in pick order.
+
+    The runner-up is whom the method would have preferred next, by the larger of its two weights: the row nearest
+    to the cluster's mean, or the row of the highest score. Near-duplicates of the pick do not count.
+
+    Parameters
+    ----------
+    rows : (n, d) float
+        As the report compares them.
+    selection
+        Picks, clusters, scores and the method's parameters.
+    duplicate_radius
+        Squared distance up to which a row repeats the pick.
+
+    Returns
+    -------
+    list of Neighborhood
+        Members are distinct, without pick and runner-up, from the nearest to the pick to the farthest.
+    """
+    m = len(selection.indices)
+    order = np.argsort(selection.cluster, kind="stable")
+    bounds = np.searchsorted(selection.cluster[order], np.arange(m + 1))
+    weights = selection.parameters
+    by_score = selection.score is not None and (
+        float(weights.get("density_weight", 0.0)) > float(weights.get("centrality_weight", 0.0))
+    )
+    result = []
+    for rank, pick in enumerate(selection.indices.tolist()):
+        mine = order[bounds[rank] : bounds[rank + 1]]
+        others = mine[mine != pick]
+        if not len(others):
+            result.append(Neighborhood(None, ()))
+            continue
+        apart = _squared_to(rows[others], rows[pick])
+        worth = (
+            np.asarray(selection.score)[others].astype(np.float64)
+            if by_score and selection.score is not None
+            else -_squared_to(rows[others], rows[mine].mean(axis=0))
+        )
+        worth = np.where(apart > duplicate_radius, worth, -np.inf)
+        best = int(worth.argmax())
+        runner_up = int(others[best]) if worth[best] > -np.inf else None
+        left = others[others != runner_up]
+        left = left[np.argsort(_squared_to(rows[left], rows[pick]), kind="stable")]
+        places = np.unique(np.linspace(0, len(left) - 1, min(MEMBERS, len(left))).round().astype(np.int64))
+        result.append(Neighborhood(runner_up, tuple(int(row) for row in left[places])))
+    return result
+
+
+def lowest_rows(score: NDArray[np.floating[Any]], *, count: int = LOWEST) -> NDArray[np.int64]:
+    """Rows of the lowest scores: typically ambiguous, truncated or outliers.
+
+    Parameters
+    ----------
+    score : (n,) float
+        Higher = more typical.
+    count
+        Rows wanted; fewer where the pool is smaller.
+
+    Returns
+    -------
+    (c,) int64
+        Lowest first, ties by row.
+    """
+    return np.argsort(score, kind="stable")[:count].astype(np.int64)
+
+
+def duplicate_groups(
+    diagnostics: Mapping[str, Any], neighbors: Neighbors | None, score: NDArray[np.floating[Any]]
+) -> list[list[int]]:
+    """Groups of rows that repeat each other: the method's own, else those a neighbor search shows.
+
+    Parameters
+    ----------
+    diagnostics
+        Of the selection.
+    neighbors
+        A search over all rows; needed only where the method lists no groups.
+    score : (n,) float
+        Decides who stands for a group: higher = first.
+
+    Returns
+    -------
+    list of list of int
+        Rows, largest group first, the one that stands for it first in each.
+    """
+    listed: Sequence[Sequence[int]] | None = diagnostics.get("near_duplicates")
+    if listed is not None:
+        return [[int(row) for row in group] for group in listed]
+    if neighbors is None:
+        return []
+    return near_rows(
+        neighbors.indices, neighbors.distances, radius=NEAR_DUPLICATE, rank=score.astype(np.float64)
+    ).listing()
+
+
+def _squared_to(rows: NDArray[Any], point: NDArray[Any]) -> NDArray[np.float64]:
+    """Squared distance of each row to one point."""
+    difference = rows.astype(np.float64) - point
+    return np.asarray(np.einsum("ij,ij->i", difference, difference))

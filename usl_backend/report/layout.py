@@ -1,0 +1,154 @@
+"""Places of instances on a flat map. What is drawn there, and how, is elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from usl_backend.selection.neighbors import nearest_neighbors
+from usl_backend.selection.rows import fit_projection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from usl_backend.selection.base import Neighbors
+
+logger = logging.getLogger(__name__)
+
+MOST: Final = 200_000
+"""Instances on a map."""
+FEWEST: Final = 100
+"""Instances below which UMAP's neighborhoods mean little."""
+NEIGHBORS: Final = 15
+"""Neighbors that UMAP looks at."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A flat map of rows.
+
+    Attributes
+    ----------
+    points : (s, 2) float32
+        Places; only nearness means anything.
+    method
+        "umap" (nearby rows stay together; distances between groups mean little) or "pca" (the two directions
+        of the largest variance).
+    note
+        Why PCA, where UMAP was not possible; else "".
+    """
+
+    points: NDArray[np.float32]
+    method: Literal["umap", "pca"]
+    note: str
+
+
+def shown_rows(n: int, picks: NDArray[np.integer[Any]], *, most: int = MOST) -> NDArray[np.int64]:
+    """Rows that go on the map: all of them, or above `most` the picks and an even subset of the others.
+
+    Parameters
+    ----------
+    n
+        Rows of the pool.
+    picks : (m,) integers
+        Always shown.
+    most
+        Rows shown at most, unless there are more picks.
+
+    Returns
+    -------
+    (s,) int64
+        Ascending, distinct.
+    """
+    if n <= most:
+        return np.arange(n)
+    others = np.setdiff1d(np.arange(n), picks)
+    wanted = max(0, most - len(picks))
+    even = others[np.linspace(0, len(others) - 1, wanted).round().astype(np.int64)] if wanted else others[:0]
+    return np.union1d(np.asarray(picks, dtype=np.int64), even)
+
+
+def lay_out(
+    rows: NDArray[np.floating[Any]],
+    *,
+    neighbors: Neighbors | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Layout:
+    """Place rows on a plane by UMAP on their neighbors, else by their principal components.
+
+    Parameters
+    ----------
+    rows : (s, d) float32
+        As the report compares them.
+    neighbors
+        A search over these rows with at least 14 neighbors, itself excluded; searched here when None.
+    seed
+        Of UMAP's optimization: the same rows and seed give the same map on one machine.
+    progress
+        Told what is being done.
+
+    Returns
+    -------
+    Layout
+    """
+    start = _principal(rows)
+    if len(rows) < FEWEST:
+        return Layout(start, "pca", f"{len(rows)} instances are too few for UMAP, which needs {FEWEST}")
+    if importlib.util.find_spec("umap") is None:
+        return Layout(start, "pca", "umap-learn is not installed; pip install 'usl-backend[map]' adds it")
+    if progress is not None:
+        progress("neighbors")
+    if neighbors is None or neighbors.indices.shape[1] < NEIGHBORS - 1:
+        neighbors = nearest_neighbors(np.ascontiguousarray(rows), k=NEIGHBORS - 1)
+    if progress is not None:
+        progress("umap")
+    try:
+        return Layout(_umap(rows, start, neighbors, seed), "umap", "")
+    except Exception as error:  # noqa: BLE001 - optional and compiled on the way: the map must not fail with it
+        logger.warning("UMAP failed, the map falls back to principal components: %s", error)
+        return Layout(start, "pca", f"UMAP failed ({type(error).__name__})")
+
+
+def _principal(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """The two directions of the largest variance, the wider one 20 wide."""
+    flat = np.zeros((len(rows), 2), dtype=np.float32)
+    found = fit_projection(rows, dimensions=min(2, rows.shape[1]), normalize=False).apply(rows)
+    flat[:, : found.shape[1]] = found
+    reach = float(np.abs(flat).max(initial=0.0))
+    return flat * np.float32(10.0 / reach) if reach > 0 else flat
+
+
+def _umap(
+    rows: NDArray[Any], start: NDArray[np.float32], neighbors: Neighbors, seed: int
+) -> NDArray[np.float32]:
+    """UMAP from the principal components, on neighbors that are already known."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of Tensorflow, of threads and of its own search
+        from umap import UMAP
+
+        itself = np.arange(len(rows), dtype=np.int32)[:, None]
+        near = np.concatenate([itself, neighbors.indices[:, : NEIGHBORS - 1]], axis=1)
+        apart = np.sqrt(neighbors.distances[:, : NEIGHBORS - 1])
+        apart = np.concatenate([np.zeros((len(rows), 1)), apart], axis=1).astype(np.float32)
+        # equal starting places would never part
+        jitter = np.random.default_rng(seed).normal(scale=1e-3, size=start.shape)
+        mapper = UMAP(
+            n_neighbors=NEIGHBORS,
+            precomputed_knn=(near, apart, None),
+            init=(start + jitter).astype(np.float32),
+            random_state=seed,
+            n_jobs=1,
+            force_approximation_algorithm=True,
+        )
+        points = np.asarray(mapper.fit_transform(rows), dtype=np.float32)
+    if not np.isfinite(points).all():
+        raise ValueError("UMAP placed rows nowhere")
+    return points

@@ -1,0 +1,214 @@
+"""What stands behind an instance's id: its text, its name, a thumbnail. Only instances of one run can be asked for."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from usl_backend.errors import MediaError, RunError, StudioError
+from usl_backend.media import MediaLimits, MediaReader, make_thumbnail
+from usl_backend.report.record import folder
+from usl_backend.runs.artifacts import written_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from usl_backend.instances import Instance
+    from usl_backend.runs import RunFiles
+    from usl_backend.settings import HostSettings
+
+logger = logging.getLogger(__name__)
+
+SIDE: Final = 160
+"""Longer side of a thumbnail, in pixels."""
+EXCERPT: Final = 280
+"""Characters of a text that are shown."""
+_AT_ONCE: Final = 4
+
+Read = Callable[["Instance"], bytes]
+"""Bytes behind an instance; raises `MediaError` or `StudioError`."""
+
+
+class Sources:
+    """The instances of one run by id, without holding all of them in memory.
+
+    Parameters
+    ----------
+    files
+        The run's artifacts.
+
+    Raises
+    ------
+    RunError
+        The run has listed no tasks yet.
+    """
+
+    def __init__(self, files: RunFiles) -> None:
+        self._files = files
+        self._path = files.directory / files.INSTANCES
+        self._ids, self._offsets = self._index()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def get(self, instance_id: int) -> Instance | None:
+        """The instance of that id; None where the run has none."""
+        import json
+
+        from usl_backend.instances import Instance
+
+        if not -(2**63) <= instance_id < 2**63:
+            return None
+        place = int(np.searchsorted(self._ids, instance_id))
+        if place == len(self._ids) or self._ids[place] != instance_id:
+            return None
+        with self._path.open("rb") as stream:
+            stream.seek(int(self._offsets[place]))
+            return Instance(**json.loads(stream.readline()))
+
+    def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Ids ascending, and where in the file each line begins; kept beside the report."""
+        kept = self._files.directory / "report" / "instances.npz"
+        try:
+            with kept.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                if int(arrays["bytes"]) == self._path.stat().st_size:
+                    return arrays["ids"], arrays["offsets"]
+        except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass
+        ids, offsets = self._scan()
+        folder(self._files)
+        with written_whole(kept) as file:
+            np.savez(file, ids=ids, offsets=offsets, bytes=np.asarray(self._path.stat().st_size))
+        return ids, offsets
+
+    def _scan(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Read the list once."""
+        import json
+
+        ids, offsets = [], []
+        try:
+            with self._path.open("rb") as lines:
+                at = len(next(lines))
+                for line in lines:
+                    ids.append(int(json.loads(line)["id"]))
+                    offsets.append(at)
+                    at += len(line)
+        except FileNotFoundError:
+            raise RunError(f"run {self._files.directory.name} has listed no tasks yet") from None
+        order = np.argsort(np.asarray(ids, dtype=np.int64), kind="stable")
+        return np.asarray(ids, dtype=np.int64)[order], np.asarray(offsets, dtype=np.int64)[order]
+
+
+class Thumbnails:
+    """Small JPEGs of the instances of one run, made when first asked for and kept in its directory.
+
+    Parameters
+    ----------
+    files
+        The run's artifacts.
+    sources
+        Its instances: nothing else can be shown.
+    read
+        Reads the bytes behind an instance.
+    limits
+        Caps on what is decoded.
+    """
+
+    _working = threading.BoundedSemaphore(_AT_ONCE)
+
+    def __init__(
+        self, files: RunFiles, sources: Sources, read: Read, *, limits: MediaLimits | None = None
+    ) -> None:
+        self._directory = folder(files) / "thumbnails"
+        self._directory.mkdir(exist_ok=True)
+        self._sources, self._read, self._limits = sources, read, limits or MediaLimits()
+
+    def path(self, instance_id: int) -> Path:
+        """The thumbnail's file, which exists then.
+
+        Raises
+        ------
+        RunError
+            The run has no such instance.
+        MediaError
+            It is a text, or its picture cannot be read or decoded (any more); the text is the reason to show.
+        """
+        instance = self._sources.get(instance_id)
+        if instance is None:
+            raise RunError(f"task {instance_id} is not part of run {self._directory.parent.parent.name}")
+        if instance.modality != "image":
+            raise MediaError(f"task {instance_id} is a text and has no picture")
+        path = self._directory / f"{instance.id}.jpg"
+        if not path.is_file():
+            with self._working:
+                try:
+                    data = self._read(instance)
+                except StudioError as error:
+                    raise MediaError(str(error)) from error
+                small = make_thumbnail(data, side=SIDE, limits=self._limits)
+            with written_whole(path) as file:
+                file.write(small)
+        return path
+
+
+@contextmanager
+def open_media(host: HostSettings) -> Iterator[Read]:
+    """A reader of the media behind Label Studio's tasks, under this host's limits; safe for many threads.
+
+    Parameters
+    ----------
+    host
+        Address, token and limits.
+
+    Raises
+    ------
+    SettingsError
+        There is no token, or no usable address.
+    """
+    from usl_backend.studio.client import StudioClient
+
+    root = host.label_studio_local_files_document_root
+    reader = MediaReader(
+        limits=limits_of(host),
+        local_roots=() if root is None else (root,),
+        allowed_hosts=host.allowed_hosts,
+    )
+    with StudioClient.from_settings(host) as client, reader:
+        yield lambda instance: reader.read(client.locate(instance.id, instance.source))
+
+
+def limits_of(host: HostSettings) -> MediaLimits:
+    """What one picture may cost on this host."""
+    return MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
+
+
+def name_of(instance: Instance) -> str:
+    """A short name for people: the file's own, or nothing for a text or an address without one."""
+    if instance.modality == "text" or instance.source.lstrip()[:5].lower() == "data:":
+        return ""
+    try:
+        parts = urlsplit(instance.source)
+    except ValueError:
+        return ""
+    inside = re.search(r"(?:^|&)d=([^&]+)", parts.query)
+    path = unquote(inside[1] if inside else parts.path)
+    return " ".join(re.split(r"[/\\]", path)[-1].split())[:80]
+
+
+def excerpt_of(instance: Instance, *, length: int = EXCERPT) -> str:
+    """The beginning of a text, cut between words; "" for a picture."""
+    if instance.modality != "text":
+        return ""
+    text = " ".join(instance.source.split())
+    if len(text) <= length:
+        return text
+    cut = text[:length].rsplit(" ", 1)[0] if " " in text[:length] else text[:length]
+    return cut + " …"

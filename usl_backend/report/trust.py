@@ -1,0 +1,178 @@
+"""Whether the picks are worth more than random ones, without labels. The pages' words are in the templates."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from usl_backend.evaluation.reach import Reach, coverage_curve
+from usl_backend.report.record import Stability, Trust, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from usl_backend.selection.base import Selection
+
+SEEDS: Final = 4
+"""Other seeds that stability is looked at with."""
+SECONDS: Final = 120.0
+"""No further seed is begun after this long."""
+SMALL: Final = 0.02
+"""Gain in coverage below which it is called small, whatever its spread."""
+
+
+def trust(
+    selection: Selection,
+    reach: Reach,
+    *,
+    n: int,
+    duplicates: int,
+    groups: int,
+    stability: Stability | None,
+    stability_note: str | None,
+) -> Trust:
+    """Put the figures together.
+
+    Parameters
+    ----------
+    selection
+        The picks.
+    reach
+        Their coverage beside random selections.
+    n
+        Rows of the pool.
+    duplicates, groups
+        Rows that repeat another one, and groups of such rows.
+    stability, stability_note
+        What other seeds choose, or why that is not known.
+
+    Returns
+    -------
+    Trust
+    """
+    sizes = np.bincount(selection.cluster[selection.cluster >= 0], minlength=len(selection.indices))
+    mean = reach.random.mean(axis=0)
+    low, high = np.quantile(reach.random, (0.05, 0.95), axis=0)
+    enough = np.flatnonzero(reach.picks >= mean[-1])
+    return Trust(
+        verdict=verdict(reach),
+        radius=float(np.sqrt(reach.radius)),
+        picks=_plain(reach.picks),
+        random_mean=_plain(mean),
+        random_low=_plain(low),
+        random_high=_plain(high),
+        draws=len(reach.random),
+        evaluated=reach.evaluated,
+        matched=int(enough[0]) + 1 if len(enough) else None,
+        near_duplicate_share=duplicates / n,
+        near_duplicate_groups=groups,
+        effective_clusters=effective_number(sizes),
+        largest_share=float(sizes.max() / n),
+        smallest_size=int(sizes.min()),
+        stability=stability,
+        stability_note=stability_note,
+    )
+
+
+def verdict(reach: Reach) -> Verdict:
+    """Whether the gain over random at the full budget is clear, small or none.
+
+    Clear: above nineteen of twenty draws and by at least `SMALL`.
+    """
+    final = reach.random[:, -1]
+    gain = float(reach.picks[-1] - final.mean())
+    if gain <= 0.0:
+        return "none"
+    return "clear" if gain >= SMALL and reach.picks[-1] > np.quantile(final, 0.95) else "small"
+
+
+def effective_number(sizes: NDArray[np.integer[Any]]) -> float:
+    """Exponential of the entropy of the sizes: the number of equal parts that would be as uneven.
+
+    Parameters
+    ----------
+    sizes : (m,) integers
+        Not all zero.
+
+    Returns
+    -------
+    float
+        1 (one has all) to m (all equal).
+    """
+    share = sizes[sizes > 0] / sizes.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def stability(
+    rows: NDArray[np.floating[Any]],
+    selection: Selection,
+    *,
+    again: Callable[[int], NDArray[np.int64]],
+    reach: Reach,
+    seeds: int = SEEDS,
+    rng: np.random.Generator,
+    held: NDArray[np.int64] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Stability:
+    """Compare a selection with what the same method chooses from other seeds.
+
+    Parameters
+    ----------
+    rows : (n, d) float
+        As the report compares them.
+    selection
+        The run's own.
+    again
+        Picks of the i-th other seed, called with 1, 2, ...
+    reach
+        Of the run's own picks: its radius and its rows are used again.
+    seeds
+        Seeds to try, at least 1; fewer are tried when they take longer than `SECONDS`.
+    rng
+        Draws the random selections of the comparison.
+    held : (l,) int64 or None
+        Labeled rows.
+    clock
+        Seconds.
+
+    Returns
+    -------
+    Stability
+    """
+    own = selection.indices
+    m, n = len(own), len(rows)
+    seen = np.ascontiguousarray(rows[:: reach.every])
+    known = rows[held] if held is not None and len(held) else None
+    same, clusters, final = [], [], [float(reach.picks[-1])]
+    begun = clock()
+    for number in range(1, seeds + 1):
+        other = again(number)
+        same.append(len(np.intersect1d(own, other)) / m)
+        clusters.append(_clusters_met(selection, other))
+        final.append(float(coverage_curve(seen, rows[other], radius=reach.radius, held=known)[-1]))
+        if clock() - begun > SECONDS:
+            break
+    chance = [_clusters_met(selection, rng.choice(n, m, replace=False)) for _ in range(20)]
+    return Stability(
+        seeds=len(same),
+        same_tasks=float(np.mean(same)),
+        same_clusters=float(np.mean(clusters)),
+        same_clusters_random=float(np.mean(chance)),
+        coverage_low=min(final),
+        coverage_high=max(final),
+    )
+
+
+def _clusters_met(selection: Selection, rows: NDArray[np.integer[Any]]) -> float:
+    """Share of the clusters that have one of these rows."""
+    met = np.unique(selection.cluster[rows])
+    return float((met >= 0).sum() / len(selection.indices))
+
+
+def _plain(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Five decimals are more than a share of 20,000 holds."""
+    return tuple(np.round(values, 5).tolist())
