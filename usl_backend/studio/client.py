@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 5000
+# On SQLite, Label Studio answers pages of more than about 990 uploaded files with 500 ("Expression tree is too large").
+SMALL_PAGE_SIZE = 500
 _READ_SIZE = 2**20
 
 
@@ -303,16 +305,26 @@ class StudioClient:
         include = "id,data,total_annotations,cancelled_annotations"
         params = {
             "project": project_id,
-            "page_size": PAGE_SIZE,
             "fields": "task_only",
             "include": include,
             # Storage addresses stay as they are: the signed ones would differ in every listing.
             "resolve_uri": "false",
         }
         seen: set[int] = set()
-        page, read = 1, 0
+        page, page_size, read = 1, PAGE_SIZE, 0
         while True:
-            answer = self.http.json("GET", "/api/tasks", params=params | {"page": page})
+            try:
+                answer = self.http.json(
+                    "GET", "/api/tasks", params=params | {"page": page, "page_size": page_size}
+                )
+            except StudioError as error:
+                if type(error) is not StudioError or page_size <= SMALL_PAGE_SIZE:
+                    raise
+                logger.info(
+                    "pages of %d tasks failed (%s); going on with %d", page_size, error, SMALL_PAGE_SIZE
+                )
+                page, page_size = read // SMALL_PAGE_SIZE + 1, SMALL_PAGE_SIZE
+                continue
             rows, total = answer["tasks"], int(answer["total"])
             read += len(rows)
             for row in rows:
