@@ -20,7 +20,7 @@ from usl_backend.demo import child
 from usl_backend.errors import InputError, StudioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 HOST = "127.0.0.1"
@@ -96,6 +96,8 @@ class LabelStudioServer:
         Called about twice a second while waiting, with the seconds waited so far.
     timeout
         Seconds to wait until it is ready.
+    environment
+        Variables set after ours, for a server that shall behave otherwise.
 
     Attributes
     ----------
@@ -117,6 +119,7 @@ class LabelStudioServer:
         executable: Path | None = None,
         progress: Callable[[float], None] | None = None,
         timeout: float = 300.0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.data_directory = data_directory.absolute()
         self.documents_root = (documents_root or self.data_directory / "documents").absolute()
@@ -127,6 +130,7 @@ class LabelStudioServer:
         self._executable = executable
         self._progress = progress
         self._timeout = timeout
+        self._overrides = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -227,6 +231,7 @@ class LabelStudioServer:
             "FRONTEND_SENTRY_DSN": "",
             "LOG_LEVEL": "WARNING",
             "PYTHONUNBUFFERED": "1",
+            **self._overrides,
         }
 
     def _wait(self) -> None:

@@ -64,6 +64,8 @@ class ControlTag:
         What can be chosen, in the order of the config; empty where anything can (TextArea, Brush, ...).
     multiple
         Whether several of them may be chosen at once.
+    per_region
+        Whether it describes regions and not the whole task.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ControlTag:
     to_names: tuple[str, ...]
     classes: tuple[str, ...]
     multiple: bool = False
+    per_region: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +92,13 @@ class LabelConfig:
     @property
     def classes(self) -> tuple[str, ...]:
         """What annotators choose from: the classes of the first control that has any."""
-        classifiers = [control for control in self.controls if control.type in _CLASSIFIERS]
+        classifiers = [tag for tag in self.controls if tag.type in _CLASSIFIERS and not tag.per_region]
         return next((control.classes for control in [*classifiers, *self.controls] if control.classes), ())
 
     @property
     def classifier(self) -> ControlTag | None:
         """The first control that puts a whole task into classes (Choices), else None."""
-        return next((control for control in self.controls if control.type == "Choices"), None)
+        return next((tag for tag in self.controls if tag.type == "Choices" and not tag.per_region), None)
 
 
 def parse(label_config: str) -> LabelConfig:
@@ -139,6 +142,7 @@ def parse(label_config: str) -> LabelConfig:
                     tuple(part.strip() for part in to_name.split(",")),
                     classes,
                     multiple=choice == "multiple",
+                    per_region="true" in {element.get("perRegion"), element.get("perItem")},
                 )
             )
         elif name and (value.startswith("$") or (element.tag in OBJECT_TAGS and not value)):

@@ -52,14 +52,17 @@ def locate(
     MediaError
         There is no value, or nothing can be fetched from it.
     """
-    source = source.strip() if isinstance(source, str) else source
-    if not source or not isinstance(source, str):
-        raise MediaError(
-            "the task has no picture: its value is empty" if not source else f"not a text: {source!r:.80}"
-        )
-    parts = urlsplit(source) if not source[:5].lower().startswith("data:") else None
-    if parts is None:
+    if not isinstance(source, str):
+        raise MediaError("the task has no picture" if source is None else f"not an address: {source!r:.80}")
+    source = source.strip()
+    if not source:
+        raise MediaError("the task has no picture: its value is empty")
+    if source[:5].lower() == "data:":
         return Location(url=source)
+    try:
+        parts = urlsplit(source)
+    except ValueError as error:
+        raise MediaError(f"not an address: {source[:120]!r}") from error
     scheme = parts.scheme.lower()
     base = urlsplit(url)
     if scheme in STORAGE_SCHEMES:
@@ -71,7 +74,7 @@ def locate(
         if (scheme, parts.netloc) == (base.scheme, base.netloc):
             return Location(url=source, headers={"Authorization": authorization()}, trusted=True)
         return Location(url=source)
-    if scheme or not source.startswith("/"):
+    if scheme or parts.netloc or not source.startswith("/"):
         raise MediaError(
             f"cannot be fetched: {source[:120]!r} is neither a web address nor a file of Label Studio"
         )

@@ -1,0 +1,109 @@
+import base64
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from usl_backend.errors import MediaError
+from usl_backend.media import Location
+from usl_backend.studio.media_locations import locate
+
+STUDIO = "http://studio.example:8080"
+TOKEN = {"Authorization": "Token secret"}
+
+
+def find(source: object, *, url: str = STUDIO, root: Path | None = None) -> Location:
+    return locate(7, source, url=url, authorization=lambda: TOKEN["Authorization"], documents_root=root)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("source", "url", "address"),
+    [
+        ("/data/upload/3/ab-cat.png", STUDIO, f"{STUDIO}/data/upload/3/ab-cat.png"),
+        ("/data/upload/3/a cat ü.png", STUDIO, f"{STUDIO}/data/upload/3/a%20cat%20%C3%BC.png"),
+        ("/data/upload/3/a%20cat.png", STUDIO, f"{STUDIO}/data/upload/3/a%20cat.png"),
+        ("/data/upload/3/x.png", "https://host/ls", "https://host/ls/data/upload/3/x.png"),
+        ("/ls/data/upload/3/x.png", "https://host/ls", "https://host/ls/data/upload/3/x.png"),
+        (f"{STUDIO}/data/upload/3/x.png", STUDIO, f"{STUDIO}/data/upload/3/x.png"),
+        ("/data/local-files/?d=a/b.png", STUDIO, f"{STUDIO}/data/local-files/?d=a/b.png"),
+        ("/tasks/7/resolve/?fileuri=abc", STUDIO, f"{STUDIO}/tasks/7/resolve/?fileuri=abc"),
+    ],
+)
+def test_locate__label_studio_itself_gets_the_token(source: str, url: str, address: str) -> None:
+    found = find(source, url=url)
+    assert (found.url, found.path, dict(found.headers), found.trusted) == (address, None, TOKEN, True)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://elsewhere.example/x.png",
+        "http://studio.example/x.png",
+        "http://studio.example:8081/x.png",
+        "https://studio.example:8080/x.png",
+        "http://studio.example:8080@evil.example/x.png",
+        "data:image/png;base64,AAAA",
+    ],
+)
+def test_locate__any_other_origin_gets_no_token(source: str) -> None:
+    found = find(source)
+    assert (found.url, found.path, dict(found.headers), found.trusted) == (source, None, {}, False)
+
+
+@pytest.mark.parametrize(
+    "source", ["s3://bucket/a b/c.png", "gs://bucket/ü.png", "azure-blob://box/x?y=1&z=2#f"]
+)
+def test_locate__storages_go_through_label_studio(source: str) -> None:
+    found = find(source)
+    parts = urlsplit(str(found.url))
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{STUDIO}/tasks/7/presign/"
+    # Label Studio decodes it as base64 before it tries anything else.
+    assert base64.urlsafe_b64decode(parse_qs(parts.query)["fileuri"][0]).decode() == source
+    assert (dict(found.headers), found.trusted) == (TOKEN, True)
+
+
+def test_locate__local_files_from_disk_where_they_are(tmp_path: Path) -> None:
+    root = tmp_path / "documents"
+    (root / "sub dir").mkdir(parents=True)
+    picture = root / "sub dir" / "a.png"
+    picture.write_bytes(b"png")
+    assert find("/data/local-files/?d=sub%20dir/a.png", root=root) == Location(path=picture)
+    assert find("/data/local-files/?d=/sub%20dir/a.png", root=root) == Location(path=picture)
+    # Not on this disk: Label Studio may have it.
+    elsewhere = find("/data/local-files/?d=sub%20dir/b.png", root=root)
+    assert elsewhere.path is None
+    assert elsewhere.url == f"{STUDIO}/data/local-files/?d=sub%20dir/b.png"
+
+
+@pytest.mark.parametrize(
+    "wanted", ["../secret.txt", "sub/../../secret.txt", "%2e%2e/secret.txt", "link/secret.txt"]
+)
+def test_locate__nothing_outside_the_local_files(tmp_path: Path, wanted: str) -> None:
+    root = tmp_path / "documents"
+    (root / "sub").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("secret")
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(MediaError, match="outside"):
+        find(f"/data/local-files/?d={wanted}", root=root)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "   ",
+        None,
+        7,
+        ["a.png"],
+        "cat.png",
+        "file:///etc/passwd",
+        "ftp://host/x.png",
+        "../x",
+        "C:\\x.png",
+        "//[",
+        "//elsewhere.example/x.png",
+    ],
+)
+def test_locate__what_leads_nowhere_is_refused(source: object) -> None:
+    with pytest.raises(MediaError):
+        find(source)
