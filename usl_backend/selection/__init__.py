@@ -6,6 +6,7 @@
 from .base import Neighbors, Progress, Selection, Selector
 from .baselines import KCenter, KMeans, Random, TypiClust
 from .greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
+from .incremental import NewRows, score_new_rows
 from .neighbors import nearest_neighbors
 from .usl import USL, USLParameters
 
@@ -31,6 +32,7 @@ __all__ = [
     "KMeans",
     "MaxHerding",
     "Neighbors",
+    "NewRows",
     "ProbCover",
     "Progress",
     "Random",
@@ -39,4 +41,5 @@ __all__ = [
     "TypiClust",
     "USLParameters",
     "nearest_neighbors",
+    "score_new_rows",
 ]

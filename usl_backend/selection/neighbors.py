@@ -152,6 +152,42 @@ def nearest_of_some(
     )
 
 
+def nearest_of_others(
+    rows: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], *, k: int, workers: int = 1
+) -> Neighbors:
+    """Find the k nearest of other rows, exactly, in float32.
+
+    Parameters
+    ----------
+    rows : (b, d) float32
+        Rows whose neighbors are wanted.
+    others : (n, d) float32, C-contiguous
+        Rows searched.
+    k
+        Neighbors per row, at most n.
+    workers
+        Threads over blocks; no influence on the result.
+
+    Returns
+    -------
+    Neighbors
+        (b, k) indices into `others` and distances, ascending.
+    """
+    import faiss
+
+    def one(block: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        faiss.omp_set_num_threads(1)
+        distances, found = faiss.knn(rows[block], others, k)
+        return found, np.maximum(distances, 0.0)
+
+    found = list(map_blocks(one, row_blocks(len(rows), size=2048), workers=workers))
+    return Neighbors(
+        np.concatenate([indices for indices, _ in found]).astype(np.int32),
+        np.concatenate([distances for _, distances in found]),
+        exact=True,
+    )
+
+
 def candidates_wanted(k: int) -> int:
     """Rows that each cell is compared with: 2,048 up to k = 50, 8,192 at k = 400."""
     return int(np.clip(20 * k, 2048, 8192))

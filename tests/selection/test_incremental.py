@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from oracles import blobs, squared
+
+from usl_backend.errors import SelectionError
+from usl_backend.selection import METHODS, USL, score_new_rows
+
+
+@pytest.fixture(scope="module")
+def parts():
+    rows, _ = blobs(900, 16, seed=0, dtype=np.float32)
+    return rows[:800], rows[800:], USL().select(rows[:800], 12, rng=0)
+
+
+def test_score_new_rows__scores_by_the_same_formula(parts):
+    pool, new, selection = parts
+    found = score_new_rows(new, pool=pool, selection=selection)
+    mean = pool.astype(np.float64).mean(0)
+    known = pool - mean
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    rows = new - mean
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    nearest = np.sort(squared(rows, known), axis=1)[:, :20]
+    np.testing.assert_allclose(found.score, 1 / nearest.mean(1), rtol=1e-4)
+    to_picks = squared(rows, known[selection.indices])
+    assert np.array_equal(found.cluster, to_picks.argmin(1))
+    assert sorted(found.order) == list(range(100))
+    value = to_picks.min(1) / nearest.mean(1)
+    np.testing.assert_allclose(value[found.order], np.sort(value)[::-1], rtol=1e-4)
+
+
+def test_score_new_rows__same_kind_needs_no_new_run(parts):
+    pool, new, selection = parts
+    found = score_new_rows(new, pool=pool, selection=selection)
+    assert not found.new_run
+    assert found.sparse_share < 0.15
+    assert "queue behind the picks" in found.reason
+
+
+def test_score_new_rows__strange_rows_and_many_rows_ask_for_a_new_run(parts):
+    pool, new, selection = parts
+    rng = np.random.default_rng(0)
+    strange = -pool.mean(0) * 40 + rng.normal(size=(60, 16)).astype(np.float32)
+    found = score_new_rows(strange, pool=pool, selection=selection)
+    assert found.new_run
+    assert found.sparse_share > 0.3
+    assert "of a new kind" in found.reason
+    many = score_new_rows(np.concatenate([new, new]), pool=pool, selection=selection)
+    assert many.new_run
+    assert "200 new rows are 25%" in many.reason
+
+
+def test_score_new_rows__copies_of_the_pool_score_at_most_as_its_densest(parts):
+    pool, _, selection = parts
+    copies = score_new_rows(np.repeat(pool[:1], 30, axis=0), pool=pool, selection=selection)
+    assert np.isfinite(copies.score).all()
+    assert copies.score.max() <= selection.score.max()
+
+
+def test_score_new_rows__bad_input_is_named(parts):
+    pool, new, selection = parts
+    with pytest.raises(SelectionError, match="8 dimensions but the pool has 16"):
+        score_new_rows(new[:, :8], pool=pool, selection=selection)
+    with pytest.raises(SelectionError, match="'random' on 800 rows"):
+        score_new_rows(new, pool=pool, selection=METHODS["random"]().select(pool, 5, rng=0))
+    with pytest.raises(SelectionError, match="row 0 and 1 more rows of"):
+        score_new_rows(np.full((2, 16), np.nan), pool=pool, selection=selection)

@@ -1,0 +1,135 @@
+"""New rows after a selection: scored and queued behind the picks without a new run. Nothing is picked again here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.errors import SelectionError
+
+from .density import density
+from .neighbors import nearest_of_others
+from .rows import check_embeddings, fit_projection, squared_distances
+from .threads import one_thread, row_blocks
+from .usl import USLParameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .base import Selection
+
+SPARSE_SHARE = 0.05
+"""Share of the pool that counts as sparse: new rows are compared with its border."""
+GROWTH = 0.2
+"""New rows as a share of the pool from which a new run pays in any case."""
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """What a selection says about rows that came later.
+
+    Attributes
+    ----------
+    score : (b,) float32
+        On the scale of `Selection.score`; higher = more typical.
+    cluster : (b,) int32
+        Position in `Selection.indices` of the nearest pick.
+    order : (b,) int64
+        New rows in the order in which to label them after the picks: typical rows far from every pick first.
+    sparse_share
+        Share of the new rows less dense than 95 % of the pool; about 0.05 when they are of the same kind,
+        higher = stranger.
+    new_run
+        Whether a new run is worthwhile.
+    reason
+        Why, or why not, in a sentence for the user.
+    """
+
+    score: NDArray[np.float32]
+    cluster: NDArray[np.int32]
+    order: NDArray[np.int64]
+    sparse_share: float
+    new_run: bool
+    reason: str
+
+
+def score_new_rows(
+    embeddings: NDArray[np.floating[Any]],
+    *,
+    pool: NDArray[np.floating[Any]],
+    selection: Selection,
+) -> NewRows:
+    """Score rows that were not in the pool when the selection was made.
+
+    Parameters
+    ----------
+    embeddings : (b, d) float
+        New rows of the same encoder.
+    pool : (n, d) float
+        The rows that were selected from, unchanged.
+    selection
+        Made by `USL` on `pool`.
+
+    Returns
+    -------
+    NewRows
+
+    Raises
+    ------
+    SelectionError
+        Rows that are not finite, of another width than the pool's, or a selection that USL did not make on this
+        pool.
+
+    Notes
+    -----
+    The pool's own projection places the new rows; their neighbors are searched in the pool, exactly.
+    """
+    check_embeddings(embeddings)
+    if embeddings.shape[1] != pool.shape[1]:
+        raise SelectionError(
+            f"new rows have {embeddings.shape[1]} dimensions but the pool has {pool.shape[1]}; "
+            "embed them with the same encoder"
+        )
+    if (
+        selection.score is None
+        or len(selection.score) != len(pool)
+        or selection.parameters.get("method") != "usl"
+    ):
+        raise SelectionError(
+            f"the selection was made by {selection.parameters.get('method')!r} on {len(selection.cluster)} rows; "
+            f"give one that usl made on these {len(pool)}"
+        )
+    p = USLParameters(**{name: value for name, value in selection.parameters.items() if name != "method"})
+    with one_thread():
+        projection = fit_projection(pool, dimensions=p.projection, normalize=p.normalize)
+        rows, known = projection.apply(embeddings), projection.apply(pool)
+        near = nearest_of_others(rows, known, k=min(p.neighbors, len(known)), workers=p.workers)
+        # One floor for both: what the pool's densest rows reached.
+        score = np.minimum(density(near.distances), selection.score.max()).astype(np.float32)
+        cluster = np.empty(len(rows), dtype=np.int32)
+        apart = np.empty(len(rows), dtype=np.float32)
+        picks = known[selection.indices]
+        for block in row_blocks(len(rows), size=max(1, 4_000_000 // len(picks))):
+            distances = squared_distances(rows[block], picks)
+            cluster[block] = distances.argmin(axis=1)
+            apart[block] = distances.min(axis=1)
+    order = np.argsort(-(apart * score), kind="stable").astype(np.int64)
+    sparse = float((score < np.quantile(selection.score, SPARSE_SHARE)).mean())
+    new_run, reason = _advice(len(rows), len(known), sparse)
+    return NewRows(score, cluster, order, sparse, new_run, reason)
+
+
+def _advice(new: int, known: int, sparse: float) -> tuple[bool, str]:
+    """Whether a new run is worthwhile, and why."""
+    if new >= GROWTH * known:
+        return True, f"{new} new rows are {new / known:.0%} of the pool of {known}: a new run is worthwhile"
+    # Three standard errors above what chance gives rows of the same kind, and twice the share.
+    border = max(2 * SPARSE_SHARE, SPARSE_SHARE + 3 * np.sqrt(SPARSE_SHARE * (1 - SPARSE_SHARE) / new))
+    if sparse > border:
+        return True, (
+            f"{sparse:.0%} of {new} new rows lie where the pool is sparse ({SPARSE_SHARE:.0%} expected): "
+            "they are of a new kind and a new run is worthwhile"
+        )
+    return False, f"{new} new rows look like the pool: they queue behind the picks"
