@@ -1,0 +1,204 @@
+"""A run on real pictures with the real encoder; only Label Studio is played, by a listing that cannot be written to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from usl_backend import pipeline
+from usl_backend.demo.dataset import write_images
+from usl_backend.errors import CancelledError, InputError
+from usl_backend.media import Location
+from usl_backend.pipeline.progress import Progress
+from usl_backend.runs import Run, RunState, RunStore
+from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.studio.client import Project, Task
+
+CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/>
+</Choices></View>"""
+PICTURES = 40
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    write_images(folder)
+    return folder
+
+
+@dataclass
+class Studio:
+    """Tasks 1 .. n that show the pictures; `open_files` counts how often one was located."""
+
+    pictures: Path
+    labeled: frozenset[int] = frozenset()
+    broken: frozenset[int] = frozenset()
+    located: list[int] = field(default_factory=list)
+    listed: int = 0
+
+    def project(self, project_id: int) -> Project:
+        return Project(
+            project_id, f"{project_id}.100", "Clothes", 100.0, CONFIG, "", "", 1, False, True, PICTURES
+        )
+
+    def tasks(
+        self, project_id: int, *, data_key: str, only_unlabeled: bool, progress: Callable[[int, int], None]
+    ) -> Iterator[Task]:
+        self.listed += 1
+        for number in range(1, PICTURES + 1):
+            name = "missing" if number in self.broken else f"{number:04d}"
+            yield Task(number, {"image": f"{name}.png"}, int(number in self.labeled), 0)
+        progress(PICTURES, PICTURES)
+
+    def locate(self, task_id: int, source: str) -> Location:
+        self.located.append(task_id)
+        return Location(path=self.pictures / source)
+
+    def version(self) -> str:
+        return "1.23.2"
+
+
+@dataclass
+class Bench:
+    """Runs of one data directory."""
+
+    store: RunStore
+    host: HostSettings
+
+    def start(self, *, key: str = "12.100", **explicit: object) -> Run:
+        settings = RunSettings.resolve(explicit=explicit, environ={}).to_json()
+        run = self.store.create(project=12, project_key=key, settings=settings, dry_run=True, place="shell")
+        return self.store.claim(run.id)
+
+    def execute(self, run: Run, studio: Studio, watch: Callable[..., None] | None = None) -> None:
+        report = Progress(self.store, run.id, watch=watch)
+        pipeline.execute(run, store=self.store, host=self.host, client=studio, report=report)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, pictures: Path) -> Iterator[Bench]:
+    store = RunStore(tmp_path)
+    host = HostSettings(model_dir=tmp_path, label_studio_local_files_document_root=pictures)
+    yield Bench(store, host)
+    store.close()
+
+
+def queue(bench: Bench, run: Run, role: str = "pick") -> list[int]:
+    return [
+        entry["task"]
+        for entry in bench.store.files(run.id).read_published()["queue"]
+        if entry["role"] == role
+    ]
+
+
+def test_execute__dry_run_fills_the_record_and_publishes_nothing(bench: Bench, pictures: Path) -> None:
+    seen: list[str] = []
+    run = bench.start(budget=5, reserve=3)
+    bench.execute(run, Studio(pictures), watch=lambda stage, *_: seen.append(stage))
+    done = bench.store.get(run.id)
+    assert done.state is RunState.DONE
+    assert [stage for stage, before in zip(seen, [None, *seen], strict=False) if stage != before] == [
+        "fetch", "embed", "select",
+    ]  # fmt: skip
+    picks, reserve = queue(bench, run), queue(bench, run, "reserve")
+    assert (len(set(picks)), len(set(reserve)), set(picks) & set(reserve)) == (5, 3, set())
+    assert (done.summary["model_version"], done.summary["tab"], done.summary["verified"]) == (
+        None,
+        None,
+        None,
+    )
+    assert done.summary["pool"] == {
+        "tasks": 40, "annotated": 0, "unlabeled": 40, "readable": 40, "skipped": 0, "encoded": 40,
+    }  # fmt: skip
+    assert set(done.summary["seconds"]) == {"fetch", "embed", "select", "publish"}
+    assert done.versions["label-studio"] == "1.23.2"
+    assert bench.store.queue_state("12.100") is None
+    files = bench.store.files(run.id)
+    pool, hashes = files.read_pool()
+    np.testing.assert_allclose(np.linalg.norm(pool.embeddings, axis=1), 1, atol=1e-5)
+    assert [int(pool.ids[row]) for row in files.read_selection().indices] == picks
+    assert len(set(hashes)) == PICTURES
+    assert files.read_neighbors().indices.shape == (PICTURES, 20)
+
+
+def test_execute__second_run_embeds_nothing_and_chooses_the_same(bench: Bench, pictures: Path) -> None:
+    first, studio = bench.start(budget=5), Studio(pictures)
+    bench.execute(first, studio)
+    second = bench.start(budget=5)
+    bench.execute(second, studio)
+    one, two = bench.store.get(first.id), bench.store.get(second.id)
+    assert two.summary["pool"]["encoded"] == 0
+    assert queue(bench, first) == queue(bench, second)
+    assert one.pool_digest == two.pool_digest
+    bench.execute(third := bench.start(budget=5, seed=1), studio)
+    assert bench.store.get(third.id).summary["seed"] == 1
+
+
+def test_execute__resumed_run_goes_on_after_its_last_complete_stage(bench: Bench, pictures: Path) -> None:
+    studio = Studio(pictures)
+    run = bench.start(budget=5)
+    bench.execute(run, studio)
+    files, picks = bench.store.files(run.id), queue(bench, run)
+    for name in (files.SELECTION, files.PUBLISHED):
+        (files.directory / name).unlink()
+    again = Studio(pictures)
+    resumed = bench.start(budget=5)
+    for artifact in (files.INSTANCES, files.EMBEDDINGS, files.POOL, files.NEIGHBORS):
+        (bench.store.files(resumed.id).directory / artifact).write_bytes(
+            (files.directory / artifact).read_bytes()
+        )
+    bench.execute(resumed, again)
+    assert (again.listed, again.located) == (0, [])
+    assert queue(bench, resumed) == picks
+    assert set(bench.store.get(resumed.id).summary["seconds"]) == {"select", "publish"}
+    assert bench.store.get(resumed.id).summary["pool"]["encoded"] is None
+
+
+def test_execute__labeled_tasks_hold_their_place_and_are_never_queued(bench: Bench, pictures: Path) -> None:
+    labeled = frozenset(range(1, 21))
+    run = bench.start(budget=6, reserve=14, keep_labels=True)
+    bench.execute(run, Studio(pictures, labeled=labeled))
+    queued = {*queue(bench, run), *queue(bench, run, "reserve")}
+    assert len(queued) == 20
+    assert not queued & labeled
+    pool, _ = bench.store.files(run.id).read_pool()
+    assert labeled <= set(pool.ids.tolist())
+    assert bench.store.get(run.id).summary["pool"]["readable"] == 20
+
+
+def test_execute__unreadable_tasks_are_set_aside(bench: Bench, pictures: Path) -> None:
+    run = bench.start(budget=5)
+    bench.execute(run, Studio(pictures, broken=frozenset({3, 17})))
+    summary = bench.store.get(run.id).summary
+    assert [entry["task"] for entry in summary["skipped"]["first"]] == [3, 17]
+    assert summary["pool"]["readable"] == 38
+    assert summary["warnings"][0].startswith("2 of 40 unlabeled tasks could not be read")
+
+
+def test_execute__budget_that_only_the_unreadable_would_fill_is_refused(bench: Bench, pictures: Path) -> None:
+    run = bench.start(budget=39)
+    with pytest.raises(InputError, match=f"budget is 39 but only 38 of 40 .* /usl/runs/{run.id} "):
+        bench.execute(run, Studio(pictures, broken=frozenset({3, 17})))
+    assert bench.store.get(run.id).state is RunState.RUNNING
+    assert not bench.store.files(run.id).has_selection()
+
+
+@pytest.mark.parametrize("stage", ["fetch", "embed", "select"])
+def test_execute__cancelled_in_any_stage_stops_there(bench: Bench, pictures: Path, stage: str) -> None:
+    run = bench.start(budget=5)
+
+    def cancel(now: str, *_: object) -> None:
+        if now == stage and bench.store.get(run.id).state is RunState.RUNNING:
+            bench.store.cancel(run.id)
+
+    with pytest.raises(CancelledError):
+        bench.execute(run, Studio(pictures), watch=cancel)
+    files = bench.store.files(run.id)
+    done = [files.has_instances(), files.has_pool(), files.has_selection(), files.has_published()]
+    assert (
+        done
+        == {"fetch": [False] * 4, "embed": [True, *[False] * 3], "select": [True, True, False, False]}[stage]
+    )
+    assert bench.store.get(run.id).state is RunState.CANCELLED
