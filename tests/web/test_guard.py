@@ -14,49 +14,28 @@ def _basic(user, password, encoding="utf-8"):
     return {"Authorization": f"Basic {token}"}
 
 
-GUARDED = [
-    ("GET", "/health"),
-    ("POST", "/setup"),
-    ("POST", "/predict"),
-    ("POST", "/webhook"),
-    ("GET", "/versions"),
-    ("GET", "/usl/"),
-    ("GET", "/usl/runs/12-1"),
-    ("POST", "/usl/runs/12-1/cancel"),
-    ("POST", "/usl/runs/12-1/resume"),
-    ("GET", "/usl/static/usl.css"),
-    ("GET", "/usl/api/runs"),
-    ("POST", "/usl/api/runs"),
-    ("GET", "/usl/api/runs/12-1"),
-    ("POST", "/usl/api/runs/12-1/cancel"),
-    ("POST", "/usl/api/runs/12-1/resume"),
-    ("GET", "/usl/api/runs/12-1/picks"),
-    ("GET", "/nowhere"),
-]
+def _routes(app):
+    """Every (method, path) that the app answers, with likely arguments."""
+    arguments = {"run_id": "12-1", "filename": "usl.css", "task_id": 7}
+    with app.test_request_context():
+        for rule in app.url_map.iter_rules():
+            path = rule.build({name: arguments[name] for name in rule.arguments})[1]
+            yield from ((method, path) for method in rule.methods - {"HEAD", "OPTIONS"})
 
 
-@pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_credentials__nothing_without_them(guarded_client, store, method, path):
-    answer = guarded_client.open(
-        path, method=method, json={"action": "START_TRAINING", "project": {"id": 12}}
-    )
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+def test_credentials__nothing_without_them(guarded_client, store):
+    routes = [*_routes(guarded_client.application), ("GET", "/nowhere")]
+    assert len(routes) > 15
+    for method, path in routes:
+        answer = guarded_client.open(
+            path, method=method, json={"action": "START_TRAINING", "project": {"id": 12}}
+        )
+        if path in ("/livez", "/readyz"):
+            assert answer.status_code != 401
+        else:
+            assert (path, answer.status_code) == (path, 401)
+            assert answer.headers["WWW-Authenticate"].startswith("Basic ")
     assert store.list() == []
-
-
-def test_credentials__every_route_is_in_the_list(guarded_client):
-    listed = {path.replace("12-1", "<run_id>") for _, path in GUARDED}
-    known = {
-        rule.rule.replace("<path:filename>", "usl.css")
-        for rule in guarded_client.application.url_map.iter_rules()
-    }
-    assert known - listed == {"/livez", "/readyz"}
-
-
-@pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_credentials__probes_are_open(guarded_client, path):
-    assert guarded_client.get(path).status_code != 401
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])

@@ -25,6 +25,7 @@ from usl_backend.runs.lock import Lock, held
 from usl_backend.settings import HostSettings, RunSettings
 
 from .environment import child_environment
+from .silencer import Silencer
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Jobs:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock: Lock | None = None
+        self._silencer = Silencer(host)
 
     # asked for by users
 
@@ -163,6 +165,10 @@ class Jobs:
         self._wake.set()
         return run
 
+    def connected(self, project: int, address: str) -> None:
+        """Note that Label Studio has called us at `address` for a project: its webhook is switched off soon."""
+        self._silencer.ask(project, address)
+
     # life of the supervisor
 
     def start(self) -> None:
@@ -183,9 +189,11 @@ class Jobs:
         self._stopping.clear()
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._thread.start()
+        self._silencer.start()
 
     def stop(self) -> None:
         """Stop supervising: every process of ours is ended and its run queued again for the next start."""
+        self._silencer.stop()
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:

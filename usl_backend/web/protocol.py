@@ -48,6 +48,7 @@ def setup() -> Mapping[str, Any]:
         store.remember_setup(project, key or str(project), label_config=label_config, refused=str(error))
         raise
     store.remember_setup(project, key or str(project), extra_params=extra_params, label_config=label_config)
+    services().jobs.connected(project, request.host_url)
     return {"model_version": _model_versions(project, key)[0]}
 
 
