@@ -60,9 +60,10 @@ class EfficientNetLite0:
         self.size = size
         self._network, digest = _load(size)
         self.key = f"{NAME}-{digest[:12]}-{size}px-{_PREPROCESSING}"
-        self._threads = threads or len(os.sched_getaffinity(0))
+        # Kept for the encoder's life: fresh threads would fill their own caches of the network library anew.
+        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="encode")
 
-    def encode(self, batch: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode pictures.
 
         Parameters
@@ -101,8 +102,7 @@ class EfficientNetLite0:
 
         before = torch.get_num_threads()
         try:
-            with ThreadPoolExecutor(min(self._threads, max(1, len(starts)))) as pool:
-                list(pool.map(forward, starts))
+            list(self._pool.map(forward, starts))
         finally:
             torch.set_num_threads(before)
         return rows
