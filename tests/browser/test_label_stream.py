@@ -1,6 +1,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live_studio import LiveProject, LiveStudio
@@ -24,7 +25,7 @@ def backend(label_studio: LiveStudio, tmp_path: Path) -> Iterator[BackendServer]
         yield server
 
 
-def finished(backend: BackendServer, project_id: int, *, within: float = 180.0) -> dict[str, object]:
+def finished(backend: BackendServer, project_id: int, *, within: float = 180.0) -> dict[str, Any]:
     """The project's only run, once it is done."""
     until = time.monotonic() + within
     while time.monotonic() < until:
@@ -51,10 +52,10 @@ def test_label_stream__connected_in_the_ui_serves_ranks_in_order(
     ui.connect_model(made.id, title="USL", url=backend.url, extra_params=f'{{"budget": {BUDGET}}}')
     ui.start_training(made.id)
     run = finished(backend, made.id)
-    picks = backend.picks(str(run["id"]))
+    picks = backend.picks(run["id"])
     assert len(picks) == len(set(picks)) == BUDGET
 
-    ui.open_tab(made.id, run["summary"]["tab"]["title"])
+    ui.open_tab(made.id, f"USL picks {run['id']}")
     assert ui.rows(5) == picks[:5]
 
     ui.label_all_tasks()

@@ -19,7 +19,7 @@ from rich.markup import escape
 from usl_backend.demo import annotators, dataset, project
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.place import DEFAULT_DIRECTORY, USERNAME, Place
-from usl_backend.demo.studio_server import LabelStudioServer
+from usl_backend.demo.studio_server import HOST, LabelStudioServer
 from usl_backend.errors import RunError, StudioError
 from usl_backend.runs import RunStore
 from usl_backend.runs.lock import Lock
@@ -102,6 +102,7 @@ class _Demo:
 
     def start(self, port: int | None, backend_port: int | None) -> None:
         """Both servers, on the ports of last time where nobody took them."""
+        self._last_backend = f"http://{HOST}:{self.place.memory.backend_port}"
         memory = self.place.reserve_ports(port, backend_port)
         hint = " (the first time about half a minute)" if self.place.is_new else ""
         with self._step(f"Starting Label Studio{hint}"):
@@ -133,6 +134,8 @@ class _Demo:
         with self._step(f"Uploading {len(data.images):,} pictures of {project.TITLE}"):
             pictures = dataset.write_images(self.place.directory / "pictures", side=PICTURE_SIDE)
             self._indices = project.fill(self.client, self.project_id, pictures)
+        if self._last_backend != self.backend.url:
+            studio_backend.disconnect(self.client, self.project_id, self._last_backend)
         with self._step("Connecting the backend, as Settings > Model > Connect Model does"):
             studio_backend.connect(
                 self.client,
@@ -166,7 +169,8 @@ class _Demo:
         """Where to click."""
         from rich.panel import Panel
 
-        tab = run["summary"]["tab"]["url"]
+        # Not the run's own link: Label Studio may have had another port then.
+        tab = f"{self.studio.url}/projects/{self.project_id}/data?tab={run['summary']['tab']['id']}"
         picks = len(self.backend.picks(run["id"]))
         self.console.print(
             Panel(
@@ -237,7 +241,8 @@ class _Demo:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=self.console, transient=True) as bars:
+        visible = self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=not visible) as bars:
             bar = bars.add_task("waiting", total=None)
             while True:
                 run = self.backend.run(run_id)
