@@ -200,7 +200,7 @@ def disconnect(client: StudioClient, project_id: int, url: str) -> bool:
     found = [backend for backend in backends(client, project_id) if _same(backend.url, url)]
     for backend in found:
         client.http.request("DELETE", f"/api/ml/{backend.id}").close()
-    for webhook in _webhooks(client, project_id, url):
+    for webhook in webhooks(client, project_id, url):
         client.http.request("DELETE", f"/api/webhooks/{webhook['id']}/").close()
     return bool(found)
 
@@ -237,14 +237,14 @@ def deactivate_webhook(client: StudioClient, project_id: int, url: str) -> int:
     int
         How many were active.
     """
-    active = [webhook for webhook in _webhooks(client, project_id, url) if webhook.get("is_active")]
+    active = [webhook for webhook in webhooks(client, project_id, url) if webhook.get("is_active")]
     for webhook in active:
         client.http.json("PATCH", f"/api/webhooks/{webhook['id']}/", body={"is_active": False})
     return len(active)
 
 
-def _webhooks(client: StudioClient, project_id: int, url: str) -> list[dict[str, Any]]:
-    """Webhooks of the project that call this backend."""
+def webhooks(client: StudioClient, project_id: int, url: str) -> list[dict[str, Any]]:
+    """List a project's webhooks that call a backend, as Label Studio has them (`id`, `is_active`)."""
     rows = client.http.json("GET", "/api/webhooks/", params={"project": project_id})
     return [row for row in rows if _same(str(row.get("url")), url.rstrip("/") + "/webhook")]
 

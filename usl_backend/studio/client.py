@@ -219,6 +219,11 @@ class StudioClient:
         """Kind of the configured token."""
         return self.http.token_kind
 
+    def token_days_left(self, now: float) -> float | None:
+        """Days until a personal access token ends, counted from `now` (unix s); None for legacy tokens."""
+        expires = self.http.token_expires
+        return None if expires is None else (expires - now) / 86_400
+
     def version(self) -> str:
         """Label Studio's release, such as `1.23.2`."""
         return str(self.http.json("GET", "/api/version", timeout=30).get("release", "unknown"))

@@ -90,6 +90,13 @@ class Transport:
     timeout
         Longest wait for an answer, in seconds.
 
+    Attributes
+    ----------
+    url : str
+        Without a trailing slash.
+    token_expires : float or None
+        When a personal access token ends, in unix seconds; None for legacy tokens.
+
     Raises
     ------
     SettingsError
@@ -113,6 +120,8 @@ class Transport:
                 " give the personal access token that it was made from"
             )
         self._personal = claims is not None
+        expires = (claims or {}).get("exp")
+        self.token_expires = float(expires) if isinstance(expires, int | float) else None
         self.timeout = timeout
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=64)
