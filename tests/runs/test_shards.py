@@ -1,9 +1,12 @@
+import contextlib
 import errno
 import hashlib
 import json
 import logging
 import multiprocessing
 import os
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +211,58 @@ def test_init__folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_init__key_that_is_no_folder_name(tmp_path: Path, key: str) -> None:
     with pytest.raises(RunError, match="cannot name a folder"):
         cache_at(tmp_path, key)
+
+
+def append_forever(directory: Path, told: Connection) -> None:
+    cache = cache_at(directory)
+    number = len(cache)
+    while True:
+        fill(cache, list(range(number, number + 5)))
+        cache.flush()
+        number += 5
+        told.send(number)
+
+
+def test_flush__killed_process_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    delays = np.random.default_rng(5).uniform(0.0, 0.02, 6)
+    flushed = 0
+    for delay in delays:
+        reading, writing = context.Pipe(duplex=False)
+        process = context.Process(target=append_forever, args=(tmp_path, writing))
+        process.start()
+        writing.close()
+        assert reading.poll(60)
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        with contextlib.suppress(EOFError):
+            while True:
+                flushed = reading.recv()
+        reading.close()
+        assert known(cache_at(tmp_path), list(range(flushed))) == [True] * flushed
+    cache = cache_at(tmp_path)
+    gathered = cache.gather([digest(number) for number in range(flushed)], tmp_path / "out.npy")
+    np.testing.assert_array_equal(gathered, rows(list(range(flushed))))
+    assert not list((tmp_path / "encoder-1").glob("*.damaged"))
+
+
+def test_init__sweeps_up_what_killed_processes_left(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    fill(cache, [1])
+    cache.flush()
+    folder = tmp_path / "encoder-1"
+    left = [folder / ".abc.tmp", folder / "7.npy"]
+    young = [folder / ".def.tmp", folder / "8.npy"]
+    for path in left + young:
+        path.write_bytes(b"half")
+    for path in left:
+        os.utime(path, (0, 0))
+    for path in folder.glob("0.*"):
+        os.utime(path, (0, 0))
+    assert known(cache_at(tmp_path), [1]) == [True]
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in young)
 
 
 def append_many(directory: Path, start: int) -> None:

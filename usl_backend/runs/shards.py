@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 65_536
 _GATHER_ROWS: Final = 8_192
 _FORMAT: Final = 1
+_ABANDONED_SECONDS: Final = 3_600.0
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class EmbeddingCache:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"embeddings cannot be kept in {self.directory}: {error.strerror}") from error
+        self._sweep()
         self.refresh()
 
     def __len__(self) -> int:
@@ -210,6 +213,20 @@ class EmbeddingCache:
                 "space and resume"
             ) from error
         return load_rows(out_path)
+
+    def _sweep(self) -> None:
+        """Delete what a killed process left behind: temporary files, and rows whose JSON never came."""
+        complete = _numbers(self.directory)
+        for path in self.directory.iterdir():
+            left_behind = path.name.startswith(".") or (
+                path.suffix == ".npy" and path.stem.isdecimal() and int(path.stem) not in complete
+            )
+            try:
+                # Young ones may belong to a process that is writing right now.
+                if left_behind and path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                    path.unlink()
+            except OSError:
+                continue  # another process was faster, or the directory is read-only: no harm either way
 
     # -- one shard -----------------------------------------------------------------------------------------
 
