@@ -71,7 +71,7 @@ def test_diagnose__settings_of_the_environment_are_named(
 ) -> None:
     monkeypatch.setenv("USL_IMAGE_SIZE", "huge")
     line = by_name(diagnose(settings(tmp_path)))["settings"]
-    assert (line.status, "USL_IMAGE_SIZE" in line.detail) == ("failed", True)
+    assert (line.status, "image_size is 'huge'" in line.detail) == ("failed", True)
 
 
 def test_check_directory__a_file_is_in_the_way(tmp_path: Path) -> None:

@@ -71,7 +71,11 @@ class Check:
 
 
 def diagnose(
-    host: HostSettings, project_id: int | None = None, *, backend_url: str | None = None
+    host: HostSettings,
+    project_id: int | None = None,
+    *,
+    backend_url: str | None = None,
+    studio_url: str | None = None,
 ) -> list[Check]:
     """Look at this host, at Label Studio and, if one is named, at a project.
 
@@ -83,6 +87,8 @@ def diagnose(
         Label Studio's project; None looks at what all projects need.
     backend_url
         Address of this backend as Label Studio sees it; derived from the settings when None.
+    studio_url
+        Address of Label Studio that the user named; refused unless it is the configured one.
 
     Returns
     -------
@@ -91,7 +97,7 @@ def diagnose(
     """
     found = [*check_directory(host.model_dir), *_check_settings()]
     try:
-        client = StudioClient.from_settings(host)
+        client = StudioClient.from_settings(host, url=studio_url)
     except USLError as error:
         return [*found, Check("Label Studio settings", "failed", str(error), _remedy(error))]
     url = backend_url or backend_address(host)

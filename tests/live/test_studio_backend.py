@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD, TOKEN, USERNAME
-from live_studio import LiveProject, choice
+from live_studio import LiveProject, LiveStudio, choice
 from recorder import CREDENTIALS, Recorder
 
 from usl_backend.demo.studio_server import LabelStudioServer
@@ -118,20 +117,25 @@ def test_connect__title_of_a_run_is_refused(make_project: MakeProject, client: S
 
 @pytest.mark.parametrize("blocked", [True, False], ids=["by default", "as most guides say"])
 def test_connect__private_address_on_a_guarded_server(
-    studio_executable: Path, studio_template: Path, tmp_path: Path, recorder: Recorder, blocked: bool
+    label_studio: LiveStudio,
+    studio_executable: Path,
+    studio_template: Path,
+    tmp_path: Path,
+    recorder: Recorder,
+    blocked: bool,
 ) -> None:
     directory = tmp_path / "data"
     shutil.copytree(studio_template, directory)
     guarded = {"SSRF_PROTECTION_ENABLED": "true", "ML_BLOCK_LOCAL_IP": str(blocked)}
     server = LabelStudioServer(
         directory,
-        username=USERNAME,
-        password=PASSWORD,
-        token=TOKEN,
+        username=label_studio.username,
+        password=label_studio.password,
+        token=label_studio.token,
         executable=studio_executable,
         environment=guarded,
     )
-    with server, StudioClient(server.url, TOKEN, timeout=60) as client:
+    with server, StudioClient(server.url, label_studio.token, timeout=60) as client:
         project = client.http.json("POST", "/api/projects/", body={"title": "guarded"})["id"]
         body = {"project": project, "url": recorder.url, "title": "as the form does"}
         body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": "usl", "basic_auth_pass": "pass word"}

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
+from usl_backend.cli.options import (
+    DATA,
+    MEDIA,
+    STUDIO,
+    host_options,
+    host_settings,
+    json_option,
+    run_options,
+    split,
+)
+
+if TYPE_CHECKING:
+    from usl_backend.doctor import Check
 
 SERVER = ("basic_auth_user", "host", "port", "public_url", "max_running")
 
@@ -52,10 +66,21 @@ def serve(**flags: Any) -> None:
 @click.command()
 @click.argument("target")
 @json_option
-@host_options("public_url", "host", "port", "basic_auth_user", *STUDIO, *DATA)
+@run_options
+@host_options("public_url", "host", "port", "basic_auth_user", *STUDIO, *DATA, *MEDIA)
 def connect(target: str, as_json: bool, **flags: Any) -> None:
-    """Connect the running backend to a project, as Settings > Model > Connect Model does."""
-    raise NotImplementedError
+    """Connect the running backend to a project, as Settings > Model > Connect Model does.
+
+    Options of a run, such as --budget, become the extra params of the connection.
+    """
+    from usl_backend.doctor import connect as connect_backend
+    from usl_backend.settings import RunSettings
+    from usl_backend.studio.client import parse_target
+
+    run_values = split(flags)[1]
+    RunSettings.resolve(explicit=run_values)  # refused here, before Label Studio is told
+    url, project = parse_target(target)
+    _print(connect_backend(host_settings(flags), project, studio_url=url, extra_params=run_values), as_json)
 
 
 @click.command()
@@ -67,14 +92,14 @@ def doctor(target: str | None, as_json: bool, **flags: Any) -> None:
     from usl_backend.doctor import diagnose
     from usl_backend.studio.client import parse_target
 
-    project = None if target is None else parse_target(target)[1]
-    checks = diagnose(host_settings(flags), project)
+    url, project = (None, None) if target is None else parse_target(target)
+    _print(diagnose(host_settings(flags), project, studio_url=url), as_json)
+
+
+def _print(checks: Sequence[Check], as_json: bool) -> None:
+    """Every line with its remedy; exit 1 when one failed."""
     if as_json:
-        click.echo(
-            json.dumps(
-                [{"name": c.name, "status": c.status, "detail": c.detail, "remedy": c.remedy} for c in checks]
-            )
-        )
+        click.echo(json.dumps([dataclasses.asdict(check) for check in checks]))
     else:
         for check in checks:
             click.echo(f"{check.status:<8} {check.name}: {check.detail}")

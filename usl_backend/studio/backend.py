@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +265,10 @@ def _translated(error: StudioError, url: str) -> StudioError:
             f"the backend at {url} wants a user name and password; set BASIC_AUTH_USER and BASIC_AUTH_PASS to"
             " what it was started with"
         )
+    if "health check failed" in text:
+        # Label Studio's own text is a paragraph with a link; what matters is at its end.
+        reason = re.search(r"\[Errno [0-9]+\] ([A-Za-z ]+)|(timed out)", text)
+        text = f"its health check failed ({(reason[1] or reason[2]).lower() if reason else 'no answer'})"
     return StudioError(
         f"Label Studio cannot use the backend at {url}: {text}. See whether `usl-backend serve` runs and whether"
         " that is its address as seen from Label Studio (USL_PUBLIC_URL; from a container for example"
