@@ -1,0 +1,335 @@
+"""Quality of selections on real data: what labels on the picks are worth, method by method.
+
+Every method selects from the same pools; a cell is a data set and a budget. Accuracy is the mean of 1-NN, linear
+(both on rows outside the pool) and label propagation (on the unlabeled rows of the pool), in percent.
+
+    python benchmarks/selection_quality.py --seeds 10-19 --data-dir FOLDER --json quality.json --plot quality.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from selection_data import SETS, TUNING, FeatureSet, load
+from selection_plot import plot
+
+from usl_backend.evaluation import (
+    class_spread,
+    linear_accuracy,
+    nearest_neighbor_accuracy,
+    propagation_accuracy,
+)
+from usl_backend.selection import METHODS, USL, Neighbors, nearest_neighbors
+from usl_backend.selection.rows import fit_projection
+
+PER_CLASS = (1, 2, 4, 10)
+SUBSETS = 10
+NESTED = ("maxherding", "facility-location", "k-center", "random")
+"""Methods whose smaller selections are prefixes of larger ones: selected once per pool."""
+BASELINES = (
+    "random", "stratified (oracle)", "k-means", "k-center", "typiclust", "probcover", "maxherding", "rdss",
+    "facility-location", "paper-cifar10",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One pool: rows as every method sees them, and what to judge picks by."""
+
+    rows: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    test_rows: NDArray[np.float32]
+    test_classes: NDArray[np.int64]
+    count: int
+    neighbors: Neighbors
+    wide: Neighbors
+
+
+def make_trial(held: FeatureSet, *, seed: int, pool: int) -> Trial:
+    """Draw a pool and its test rows; centre, project to 128 and normalize by the pool alone."""
+    order = np.random.default_rng(1000 + seed).permutation(len(held.rows))
+    inside = np.sort(order[: min(held.pool, pool)])
+    outside = np.sort(order[held.pool : held.pool + 3000])
+    projection = fit_projection(held.rows[inside], dimensions=128)
+    rows = projection.apply(held.rows[inside])
+    return Trial(
+        rows, held.classes[inside], projection.apply(held.rows[outside]), held.classes[outside],
+        int(held.classes.max()) + 1, nearest_neighbors(rows, k=32),
+        nearest_neighbors(rows, k=400, include_self=True),
+    )  # fmt: skip
+
+
+def accuracy(trial: Trial, picks: NDArray[np.int64]) -> list[float]:
+    """1-NN, linear and propagation accuracy of labels on the picks, in percent."""
+    rows, classes = trial.rows[picks], trial.classes[picks]
+    test, truth = trial.test_rows, trial.test_classes
+    near = trial.neighbors
+    graph = Neighbors(near.indices[:, :10], near.distances[:, :10], near.exact)
+    return [
+        100 * nearest_neighbor_accuracy(rows, classes=classes, test_rows=test, test_classes=truth),
+        100 * linear_accuracy(rows, classes=classes, test_rows=test, test_classes=truth),
+        100 * propagation_accuracy(graph, picks=picks, classes=classes, truth=trial.classes),
+    ]
+
+
+def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int64]:
+    """Picks of a method on the trial's rows; the oracle alone sees classes."""
+    if method == "stratified (oracle)":
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(trial.rows))
+        turns = np.empty(len(order), dtype=np.int64)
+        for label in range(trial.count):
+            places = np.flatnonzero(trial.classes[order] == label)
+            turns[places] = np.arange(len(places))
+        return order[np.argsort(turns, kind="stable")][:budget]
+    if method.startswith("paper-"):
+        selector = USL(preset=method)
+        return selector.select(trial.rows, budget, rng=seed, neighbors=trial.wide).indices
+    if method == "usl":
+        # The rows are projected already.
+        usl = USL(projection=0, normalize=False)
+        return usl.select(trial.rows, budget, rng=seed, neighbors=trial.neighbors).indices
+    options: dict[str, Any] = {"projection": 0}
+    if method == "probcover":
+        options["classes"] = trial.count
+    return METHODS[method](**options).select(trial.rows, budget, rng=seed).indices
+
+
+def measure(
+    names: Sequence[str], methods: Sequence[str], seeds: Sequence[int], pool: int,
+    load_set: Callable[[str], FeatureSet],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One record per data set, budget, seed and method."""
+    records = []
+    for name in names:
+        held = load_set(name)
+        for seed in seeds:
+            trial = make_trial(held, seed=seed, pool=pool)
+            for method in methods:
+                began = time.process_time()
+                longest = (
+                    select(method, trial, max(PER_CLASS) * trial.count, seed) if method in NESTED else None
+                )
+                for each in PER_CLASS:
+                    budget = each * trial.count
+                    picks = longest[:budget] if longest is not None else select(method, trial, budget, seed)
+                    spread = class_spread(trial.classes[picks], classes=trial.count)
+                    record = {
+                        "set": name, "per_class": each, "seed": seed, "method": method,
+                        "accuracy": accuracy(trial, picks), "covered": spread.covered / trial.count,
+                        "evenness": spread.evenness,
+                    }  # fmt: skip
+                    if method == "usl":
+                        half = max(1, budget // 2)
+                        fresh = select(method, trial, half, seed)
+                        record["half"] = accuracy(trial, picks[:half])
+                        record["fresh_half"] = accuracy(trial, fresh)
+                    records.append(record)
+                print(f"{name} seed {seed} {method}: {time.process_time() - began:.1f} CPU s", flush=True)
+    return records
+
+
+def stability(names: Sequence[str], pool: int, load_set: Callable[[str], FeatureSet]) -> list[dict[str, Any]]:
+    """Spread of the accuracy over random 80 % subsets of one pool, same seed, default and random."""
+    records = []
+    for name in names:
+        held = load_set(name)
+        whole = np.random.default_rng(99).permutation(len(held.rows))[: min(held.pool, pool)]
+        outside = np.setdiff1d(np.arange(len(held.rows)), whole)
+        found: dict[tuple[str, int], list[float]] = {}
+        for subset in range(SUBSETS):
+            part = np.random.default_rng(subset).permutation(whole)[: int(0.8 * len(whole))]
+            drawn = FeatureSet(
+                name, held.rows[np.concatenate([part, outside])],
+                held.classes[np.concatenate([part, outside])], len(part),
+            )  # fmt: skip
+            trial = _fixed_trial(drawn)
+            for method in ("usl", "random"):
+                for each in PER_CLASS:
+                    picks = select(method, trial, each * trial.count, 0)
+                    found.setdefault((method, each), []).append(float(np.mean(accuracy(trial, picks))))
+        for each in PER_CLASS:
+            ours, chance = (float(np.std(found[method, each], ddof=1)) for method in ("usl", "random"))
+            records.append({"set": name, "per_class": each, "usl": ours, "random": chance})
+    return records
+
+
+def _fixed_trial(drawn: FeatureSet) -> Trial:
+    """Pool = the first rows, test = the next 3,000."""
+    projection = fit_projection(drawn.rows[: drawn.pool], dimensions=128)
+    rows = projection.apply(drawn.rows[: drawn.pool])
+    test = slice(drawn.pool, drawn.pool + 3000)
+    near = nearest_neighbors(rows, k=32)
+    return Trial(
+        rows, drawn.classes[: drawn.pool], projection.apply(drawn.rows[test]), drawn.classes[test],
+        int(drawn.classes.max()) + 1, near, near,
+    )  # fmt: skip
+
+
+class Results:
+    """Records as a table of cells x seeds per method."""
+
+    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
+        self.cells = sorted({(r["set"], r["per_class"]) for r in records})
+        self.seeds = sorted({r["seed"] for r in records})
+        self.methods = list(dict.fromkeys(r["method"] for r in records))
+        held = {(r["method"], r["set"], r["per_class"], r["seed"]): r for r in records}
+        self.values = {
+            method: np.array(
+                [
+                    [np.mean(held[method, *cell, seed]["accuracy"]) for seed in self.seeds]
+                    for cell in self.cells
+                ]
+            )
+            for method in self.methods
+        }
+        self.half = np.array(
+            [
+                np.mean(r["half"]) - np.mean(r["fresh_half"])
+                for r in records
+                if r["method"] == "usl" and "half" in r and r["per_class"] > 1
+            ]
+        )
+
+    def table(self) -> str:
+        """Mean accuracy of each method in each cell, best method first, with regret to the best of the cell."""
+        means = {method: values.mean(axis=1) for method, values in self.values.items()}
+        fair = [method for method in self.methods if "oracle" not in method]
+        best = np.max([means[method] for method in fair], axis=0)
+        lines = [
+            f"{'method':20s} {'mean':>5s} {'regret':>6s} {'worst':>5s} | "
+            + " ".join(f"{name[:7]}{name[-3:]}.{each}" for name, each in self.cells)
+        ]
+        for method in sorted(means, key=lambda name: -means[name].mean()):
+            regret = best - means[method]
+            cells = " ".join(
+                f"{value:{11 + len(str(each))}.1f}"
+                for value, (_, each) in zip(means[method], self.cells, strict=True)
+            )
+            lines.append(
+                f"{method:20s} {means[method].mean():5.1f} {regret.mean():6.2f} {regret.max():5.1f} | {cells}"
+            )
+        return "\n".join(lines)
+
+    def lines(self) -> dict[str, list[float]]:
+        """Mean accuracy over all sets of each method at each budget."""
+        return {
+            method: [
+                float(
+                    np.mean(
+                        [row.mean() for row, cell in zip(values, self.cells, strict=True) if cell[1] == each]
+                    )
+                )
+                for each in PER_CLASS
+            ]
+            for method, values in self.values.items()
+        }
+
+    def against(self, other: NDArray[np.float64], *, margin: float) -> tuple[float, float, list[str]]:
+        """Paired mean, worst cell, and cells below -max(margin, 2 standard errors)."""
+        difference = self.values["usl"] - other
+        mean = difference.mean(axis=1)
+        error = (
+            difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1]) if len(self.seeds) > 1 else 0 * mean
+        )
+        below = [
+            f"{name} {each}/class {value:+.1f} (2 s.e. {2 * spread:.1f})"
+            for (name, each), value, spread in zip(self.cells, mean, error, strict=True)
+            if value < -max(margin, 2 * spread)
+        ]
+        return float(mean.mean()), float(mean.min()), below
+
+    def bars(self, steady: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each figure asked for, its value and whether it holds."""
+        means = {method: values.mean(axis=1) for method, values in self.values.items()}
+        single = [m for m in self.methods if m not in ("usl", "stratified (oracle)")]
+        rows: list[dict[str, Any]] = []
+
+        def add(name: str, value: float, holds: bool, note: Sequence[str] = ()) -> None:
+            rows.append({"figure": name, "value": round(value, 2), "holds": bool(holds), "note": list(note)})
+
+        for name, other, least, margin in (
+            ("default - paper-cifar10, mean >= 2", "paper-cifar10", 2.0, 2.0),
+            ("default - best single baseline, mean >= 0", "", 0.0, 3.0),
+            ("default - random, mean >= 10", "random", 10.0, 1.0),
+        ):
+            rival = other or max(single, key=lambda method: means[method].mean())
+            if rival not in means:
+                continue
+            mean, worst, below = self.against(self.values[rival], margin=margin)
+            add(f"{name} ({rival})", mean, mean >= least and not below, [f"worst cell {worst:+.1f}", *below])
+        regret = np.max([means[m] for m in (*single, "usl")], axis=0) - means["usl"]
+        place = self.cells[int(regret.argmax())]
+        add("mean regret to the best of each cell <= 0.8", float(regret.mean()), regret.mean() <= 0.8)
+        add("worst regret <= 4", float(regret.max()), regret.max() <= 4, [f"at {place[0]} {place[1]}/class"])
+        if len(self.half):
+            add("first half - fresh, mean >= -1.5", float(self.half.mean()), self.half.mean() >= -1.5)
+        if steady:
+            ratio = float(np.mean([r["usl"] / max(r["random"], 1e-9) for r in steady]))
+            add("stability, s.d. default / random <= 0.6", ratio, ratio <= 0.6)
+        return rows
+
+
+def seed_range(text: str) -> list[int]:
+    """'10-19' or '3'."""
+    first, _, last = text.partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), help="feature sets")
+    parser.add_argument(
+        "--methods", nargs="+", default=[*BASELINES, "usl"], help="methods beside the default"
+    )
+    parser.add_argument(
+        "--seeds", type=seed_range, default=seed_range("10-19"), help="10-19 reports, 0-4 tuned"
+    )
+    parser.add_argument("--pool", type=int, default=5000, help="rows per pool, at most")
+    parser.add_argument("--no-stability", action="store_true", help="leave out the 80 %% subsets")
+    parser.add_argument("--data-dir", type=Path, help="folder with clothing.zip")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "usl-backend-benchmarks")
+    parser.add_argument("--json", type=Path, help="write records and figures here")
+    parser.add_argument("--plot", type=Path, help="write an SVG here")
+    options = parser.parse_args()
+
+    def load_set(name: str) -> FeatureSet:
+        return load(name, cache=options.cache, data_dir=options.data_dir)
+
+    records = measure(options.sets, options.methods, options.seeds, options.pool, load_set)
+    steady = [] if options.no_stability else stability(options.sets, options.pool, load_set)
+    results = Results(records)
+    bars = results.bars(steady) if "usl" in results.methods else []
+    print(
+        f"\nsets chosen on: {', '.join(TUNING)}; never looked at: {', '.join(s for s in SETS if s not in TUNING)}"
+    )
+    print(results.table())
+    for bar in bars:
+        print(
+            f"{'holds' if bar['holds'] else 'FAILS'}  {bar['figure']}: {bar['value']}  {'; '.join(bar['note'])}"
+        )
+    if options.json:
+        content = {
+            "records": records,
+            "stability": steady,
+            "bars": bars,
+            "seeds": options.seeds,
+            "pool": options.pool,
+        }
+        options.json.write_text(json.dumps(content), encoding="utf-8")
+    if options.plot:
+        plot(results.lines(), PER_CLASS, options.plot, bold="usl")
+
+
+if __name__ == "__main__":
+    main()
