@@ -25,6 +25,7 @@ VERBS = {
     "status": ("runs", "Show runs, or one run."),
     "cancel": ("runs", "Stop a run."),
     "resume": ("select", "Go on with a run that failed, was cancelled or died."),
+    "report": ("report", "Show whether a run's picks can be trusted, and write its report."),
     "export": ("results", "Write the labeled and unlabeled tasks of a project."),
     "reset": ("results", "Put a project's sampling, tab and predictions back."),
     "doctor": ("service", "Check what a run needs, and say what to do."),

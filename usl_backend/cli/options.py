@@ -1,15 +1,19 @@
-"""Flags, derived from `settings.OPTIONS`: no name, default or help text is written here."""
+"""What verbs share: flags derived from `settings.OPTIONS` (no name or default is written here), and the store."""
 
 from __future__ import annotations
 
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from usl_backend.settings import OPTIONS, HostSettings, Option, Scope
+
+if TYPE_CHECKING:
+    from usl_backend.runs import RunStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +59,13 @@ def split(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def host_settings(flags: Mapping[str, Any]) -> HostSettings:
     """Host settings from the environment and these flags."""
     return HostSettings.load(split(flags)[0])
+
+
+def open_store(host: HostSettings) -> RunStore:
+    """The runs of the data directory, closed when the verb ends."""
+    from usl_backend.runs import RunStore
+
+    return click.get_current_context().with_resource(closing(RunStore(host.model_dir)))
 
 
 def _decorated(function: F, options: list[Option]) -> F:

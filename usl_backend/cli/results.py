@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from usl_backend.cli.options import DATA, STUDIO, host_options, host_settings, json_option
+from usl_backend.cli.options import DATA, STUDIO, host_options, host_settings, json_option, open_store
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
-from usl_backend.runs import RunState, RunStore
+from usl_backend.runs import RunState
 
 
 @click.command()
@@ -39,7 +39,7 @@ def export(
     from usl_backend.studio.client import StudioClient, parse_target
 
     host = host_settings(flags)
-    store = RunStore(host.model_dir)
+    store = open_store(host)
     url, project_id = (None, None) if "-" in target and "/" not in target else parse_target(target)
     run = store.get(target) if project_id is None else exported_run(store, project_id)
     with StudioClient.from_settings(host, url=url) as client:
@@ -72,7 +72,7 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
 
     url, project_id = parse_target(target)
     host = host_settings(flags)
-    store = RunStore(host.model_dir)
+    store = open_store(host)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
         for active_state in (RunState.RUNNING, RunState.QUEUED):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from usl_backend.cli.options import DATA, host_options, host_settings, json_option
+from usl_backend.cli.options import DATA, host_options, host_settings, json_option, open_store
 from usl_backend.errors import InputError
-from usl_backend.runs import RunState, RunStore
+from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usl_backend.runs import Run
+    from usl_backend.runs import Run, RunStore
 
 
 @click.command()
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @host_options(*DATA)
 def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
     """Show the latest runs, those of a project (12), or one run (12-7)."""
-    store = RunStore(host_settings(flags).model_dir)
+    store = open_store(host_settings(flags))
     if target is not None and "-" in target:
         run = store.get(target)
         if as_json:
@@ -51,7 +51,7 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
 @host_options(*DATA)
 def cancel(run_id: str, as_json: bool, **flags: Any) -> None:
     """Stop a queued or running run; it can be resumed."""
-    store = RunStore(host_settings(flags).model_dir)
+    store = open_store(host_settings(flags))
     run = store.cancel(run_id)
     if as_json:
         click.echo(json.dumps(run.to_json(), indent=1))
@@ -76,7 +76,7 @@ def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> No
     """
     from usl_backend.pipeline.retention import collect
 
-    store = RunStore(host_settings(flags).model_dir)
+    store = open_store(host_settings(flags))
     removed = collect(store, keep=keep, cache=cache, dry_run=dry_run)
     if as_json:
         click.echo(

@@ -19,16 +19,17 @@ from usl_backend.cli.options import (
     host_options,
     host_settings,
     json_option,
+    open_store,
     run_options,
     split,
 )
 from usl_backend.errors import ActiveRunError, InputError, RunError, SettingsError
-from usl_backend.runs import RunState, RunStore
+from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
-    from usl_backend.runs import Report, Run
+    from usl_backend.runs import Report, Run, RunStore
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import Project
 
@@ -55,7 +56,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     RunSettings.resolve(explicit=explicit)  # a bad flag is told before anything is asked or written
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
-    store = RunStore(host.model_dir)
+    store = open_store(host)
     settings = _settings(store, project, explicit)
     try:
         run = store.create(
@@ -77,7 +78,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
 def resume(run_id: str, as_json: bool, **flags: Any) -> None:
     """Go on with a run that failed, was cancelled or died; complete stages are not computed again."""
     host = host_settings(flags)
-    store = RunStore(host.model_dir)
+    store = open_store(host)
     run = store.get(run_id)
     if not run.settings:
         raise RunError(f"run {run_id} never had usable settings; correct them and start a new one")
