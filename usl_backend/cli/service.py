@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,8 @@ from usl_backend.cli.options import (
 if TYPE_CHECKING:
     from usl_backend.doctor import Check
 
-SERVER = ("basic_auth_user", "host", "port", "public_url", "max_running")
+ADDRESS = ("basic_auth_user", "host", "port", "public_url")
+_COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @click.command()
@@ -45,7 +45,7 @@ def demo(**options: Any) -> None:
 
 
 @click.command()
-@host_options(*SERVER, *STUDIO, *DATA, *MEDIA)
+@host_options(*ADDRESS, "max_running", *STUDIO, *DATA, *MEDIA)
 def serve(**flags: Any) -> None:
     """Run the ML backend that Label Studio connects to, until Ctrl-C."""
     from usl_backend.jobs.redaction import log_to_stderr
@@ -67,42 +67,45 @@ def serve(**flags: Any) -> None:
 @click.argument("target")
 @json_option
 @run_options
-@host_options("public_url", "host", "port", "basic_auth_user", *STUDIO, *DATA, *MEDIA)
+@host_options(*ADDRESS, *STUDIO, *DATA, *MEDIA)
 def connect(target: str, as_json: bool, **flags: Any) -> None:
     """Connect the running backend to a project, as Settings > Model > Connect Model does.
 
-    Options of a run, such as --budget, become the extra params of the connection.
+    Run options given here, such as --budget 100, become the project's extra params: its runs go by them.
     """
-    from usl_backend.doctor import connect as connect_backend
-    from usl_backend.settings import RunSettings
+    from usl_backend import doctor as clinic
+    from usl_backend.settings import check_extra_params
     from usl_backend.studio.client import parse_target
 
-    run_values = split(flags)[1]
-    RunSettings.resolve(explicit=run_values)  # refused here, before Label Studio is told
     url, project = parse_target(target)
-    _print(connect_backend(host_settings(flags), project, studio_url=url, extra_params=run_values), as_json)
+    host, (_, extra_params) = host_settings(flags), split(flags)
+    check_extra_params(extra_params)
+    _tell(clinic.connect(host, project, extra_params=extra_params or None, studio_url=url), as_json=as_json)
 
 
 @click.command()
 @click.argument("target", required=False)
 @json_option
-@host_options(*SERVER, *STUDIO, *DATA, *MEDIA)
+@host_options(*ADDRESS, *STUDIO, *DATA, *MEDIA)
 def doctor(target: str | None, as_json: bool, **flags: Any) -> None:
     """Check what a run needs, with a project or without, and say what to do about what is missing."""
     from usl_backend.doctor import diagnose
     from usl_backend.studio.client import parse_target
 
     url, project = (None, None) if target is None else parse_target(target)
-    _print(diagnose(host_settings(flags), project, studio_url=url), as_json)
+    _tell(diagnose(host_settings(flags), project, studio_url=url), as_json=as_json)
 
 
-def _print(checks: Sequence[Check], as_json: bool) -> None:
-    """Every line with its remedy; exit 1 when one failed."""
+def _tell(checks: list[Check], *, as_json: bool) -> None:
+    """Print a line per check, its remedy below; exit 1 when one failed."""
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(check) for check in checks]))
+        click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         for check in checks:
-            click.echo(f"{check.status:<8} {check.name}: {check.detail}")
+            click.echo(
+                f"{click.style(f'{check.status:<8}', fg=_COLORS[check.status])} {check.name}: {check.detail}"
+            )
             if check.remedy:
                 click.echo(f"         -> {check.remedy}")
-    click.get_current_context().exit(1 if any(check.status == "failed" for check in checks) else 0)
+    if any(check.status == "failed" for check in checks):
+        click.get_current_context().exit(1)
