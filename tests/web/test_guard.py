@@ -151,7 +151,7 @@ def test_headers__on_every_answer(client, path):
     assert "frame-ancestors 'none'" in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
 
 
 def test_size__too_large_a_body_is_refused(client, monkeypatch):

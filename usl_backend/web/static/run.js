@@ -18,7 +18,7 @@ function show(run) {
     bar.removeAttribute("value");
   }
   if (run.state === "running") {
-    const count = run.total > 0 ? ` – ${run.done.toLocaleString()} of ${run.total.toLocaleString()}` : "";
+    const count = run.total > 0 ? `: ${run.done.toLocaleString()} of ${run.total.toLocaleString()}` : "";
     words.textContent = (run.step || run.stage || "starting") + count;
   }
 }
