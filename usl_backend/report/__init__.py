@@ -1,6 +1,7 @@
 """What people look at after a run: map, gallery, why each pick, and whether to trust it. Nothing is served here.
 
-`build` computes a report once and keeps it in the run's directory; `load` reads it.
+`build` computes a report once and keeps it in the run's directory; `load` reads it; `write_report` makes
+one file of it that needs no server.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from usl_backend.report.compute import build
     from usl_backend.report.record import Report, load
+    from usl_backend.report.write import write_report
 
-__all__ = ["Report", "build", "load"]
+__all__ = ["Report", "build", "load", "write_report"]
 
-_HOMES = {"Report": "record", "build": "compute", "load": "record"}
+_HOMES = {"Report": "record", "build": "compute", "load": "record", "write_report": "write"}
 
 
 def __getattr__(name: str) -> Any:

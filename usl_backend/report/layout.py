@@ -118,12 +118,12 @@ def lay_out(
 
 
 def _principal(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """The two directions of the largest variance, the wider one 20 wide."""
+    """The two directions of the largest variance, the wider one 10 wide."""
     flat = np.zeros((len(rows), 2), dtype=np.float32)
     found = fit_projection(rows, dimensions=min(2, rows.shape[1]), normalize=False).apply(rows)
     flat[:, : found.shape[1]] = found
     reach = float(np.abs(flat).max(initial=0.0))
-    return flat * np.float32(10.0 / reach) if reach > 0 else flat
+    return flat * np.float32(5.0 / reach) if reach > 0 else flat
 
 
 def _umap(
@@ -144,6 +144,9 @@ def _umap(
             n_neighbors=NEIGHBORS,
             precomputed_knn=(near, apart, None),
             init=(start + jitter).astype(np.float32),
+            # roomier than UMAP's defaults: numbers have to fit between the points
+            min_dist=0.5,
+            repulsion_strength=0.3,
             random_state=seed,
             n_jobs=1,
             force_approximation_algorithm=True,

@@ -23,7 +23,15 @@ def png(pixels: np.ndarray) -> bytes:
 class Made:
     """A run whose artifacts are there: real digits, a real selection, nothing of Label Studio."""
 
-    def __init__(self, directory: Path, n: int, *, budget: int = 20, modality: Modality = "image") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        n: int,
+        *,
+        budget: int = 20,
+        modality: Modality = "image",
+        title: str = "Digits",
+    ) -> None:
         self.digits = load_digits().data[:n].astype(np.float32)
         self.store = RunStore(directory)
         settings = RunSettings.resolve(explicit={"budget": budget}, environ={})
@@ -56,7 +64,7 @@ class Made:
             }
         )
         self.summary = {
-            "project": {"id": 12, "title": "Digits", "key": "12.1700000000"},
+            "project": {"id": 12, "title": title, "key": "12.1700000000"},
             "picks": budget,
             "reserve": 0,
             "model_version": "usl-12-1",

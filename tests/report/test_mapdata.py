@@ -1,0 +1,56 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from usl_backend.report.mapdata import packed
+from usl_backend.report.record import MapPoints
+
+
+def unpacked(told: dict) -> dict[str, np.ndarray]:
+    return {
+        name: np.frombuffer(base64.b64decode(part["data"]), dtype=part["type"])
+        for name, part in told["arrays"].items()
+    }
+
+
+def points_of(n: int, *, first: int = 5) -> MapPoints:
+    rng = np.random.default_rng(0)
+    rank = np.full(n, -1, dtype=np.int32)
+    rank[[n - 1, 0, n // 2]] = [0, 1, 2]
+    return MapPoints(
+        ids=np.arange(first, first + n),
+        points=rng.normal(size=(n, 2)).astype(np.float32) * (3, 1),
+        cluster=rng.integers(0, 3, n).astype(np.int32),
+        density=rng.integers(0, 100, n).astype(np.uint8),
+        rank=rank,
+    )
+
+
+def test_packed__holds_every_point_in_its_place() -> None:
+    points = points_of(50)
+    found = unpacked(json.loads(json.dumps(packed(points, task_url=None))))
+    assert found["ids"].tolist() == points.ids.tolist()
+    assert found["cluster"].tolist() == points.cluster.tolist()
+    assert found["density"].tolist() == points.density.tolist()
+    assert found["picks"].tolist() == [49, 0, 25]
+    places = np.stack([found["x"], found["y"]], axis=1).astype(float)
+    scale = np.ptp(points.points[:, 0]) / 65_535
+    expected = points.points - points.points.min(axis=0)
+    assert places * scale == pytest.approx(expected, abs=scale)
+
+
+def test_packed__large_ids_survive() -> None:
+    found = unpacked(packed(points_of(4, first=2**40), task_url=None))
+    assert found["ids"].tolist() == [2**40 + i for i in range(4)]
+
+
+def test_packed__one_place_for_all_is_no_division_by_zero() -> None:
+    points = points_of(4)
+    same = MapPoints(points.ids, np.ones((4, 2), np.float32), points.cluster, points.density, points.rank)
+    assert set(unpacked(packed(same, task_url=None))["x"].tolist()) == {0}
+
+
+def test_packed__two_hundred_thousand_stay_below_five_megabytes() -> None:
+    assert len(json.dumps(packed(points_of(200_000), task_url="http://studio.test/{task}"))) < 5_000_000

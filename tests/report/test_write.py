@@ -1,0 +1,168 @@
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from digit_run import FIRST, Made
+
+from usl_backend.errors import MediaError, RunError
+from usl_backend.instances import Instance
+from usl_backend.report import build, load, write_report
+from usl_backend.report.write import plotly_script
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, and the text of script elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag == "script"
+        if self._inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.scripts[-1] += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def written(made: Made, path: Path, **more: object) -> tuple[str, int]:
+    report = build(made.run, made.files)
+    options = {"read": made.read, "studio_url": "http://studio.test", **more}
+    missing = write_report(made.run, made.files, report, path, **options)
+    return path.read_text(encoding="utf-8"), missing
+
+
+@pytest.fixture
+def small(make_run: Callable[..., Made]) -> Made:
+    return make_run(90, budget=6)
+
+
+def test_write_report__needs_nothing_from_outside(small: Made, tmp_path: Path) -> None:
+    page, missing = written(small, tmp_path / "report.html")
+    assert missing == 0
+    elements = Elements(page)
+    images = [image["src"] for image in elements.all("img")]
+    assert len(images) >= 6
+    assert all(source and source.startswith("data:image/jpeg;base64,") for source in images)
+    assert [script.get("src") for script in elements.all("script")] == [None] * 4
+    assert [link["href"] for link in elements.all("link")] == ["data:,"]
+    assert "@import" not in page.partition("</style>")[0]
+
+
+def test_write_report__every_script_is_the_one_that_is_allowed(small: Made, tmp_path: Path) -> None:
+    page, _ = written(small, tmp_path / "report.html")
+    elements = Elements(page)
+    policy = next(meta["content"] for meta in elements.all("meta") if meta.get("http-equiv")) or ""
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy))
+    ran = [script for script in elements.scripts if not script.startswith("{")]
+    assert {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in ran} == allowed
+    assert "script-src 'sha256-" in policy
+    assert "default-src 'none'" in policy
+    assert "'unsafe-inline'" not in policy.partition("style-src")[0]
+
+
+def test_write_report__shows_the_stored_figures_in_rank_order(small: Made, tmp_path: Path) -> None:
+    page, _ = written(small, tmp_path / "report.html")
+    report = load(small.files)
+    assert report is not None
+    links = [a["href"] for a in Elements(page.partition('id="picks"')[2].partition("</section>")[0]).all("a")]
+    assert links == [
+        f"http://studio.test/projects/12/data?tab=3&task={entry['task']}" for entry in small.queue
+    ]
+    data = json.loads(next(s for s in Elements(page).scripts if s.startswith('{"task_url"')))
+    assert data["task_url"] == "http://studio.test/projects/12/data?tab=3&task={task}"
+    assert f"{100 * report.trust.picks[-1]:.1f} %" in page
+    for why in report.whys:
+        assert f'id="pick-{why.rank + 1}"' in page
+
+
+def test_write_report__texts_and_names_with_markup_are_shown_as_text(
+    make_run: Callable[..., Made], tmp_path: Path
+) -> None:
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&<!--"
+    made = make_run(40, budget=3, modality="text", title=hostile)
+    instances, meta = made.files.read_instances()
+    changed = [Instance(one.id, "text", f"{hostile} {one.id}") for one in instances]
+    made.files.write_instances(changed, {**meta, "skipped": {"7": hostile}})
+    page, _ = written(made, tmp_path / "report.html")
+    elements = Elements(page)
+    assert len(elements.all("script")) == 4
+    assert elements.all("img") == []
+    assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    cards = json.loads(elements.scripts[1])
+    assert cards[str(made.queue[0]["task"])]["text"] == f"{hostile} {made.queue[0]['task']}"
+
+
+def test_write_report__vanished_pictures_are_counted_and_the_rest_is_shown(
+    small: Made, tmp_path: Path
+) -> None:
+    def read(instance: Instance) -> bytes:
+        if instance.id == small.queue[0]["task"]:
+            raise MediaError("studio.test answered 404 Not Found")
+        return small.read(instance)
+
+    page, missing = written(small, tmp_path / "report.html", read=read)
+    assert missing == 1
+    assert "no picture" in page
+    assert len(Elements(page).all("img")) > 10
+
+
+def test_write_report__without_reader_or_studio(small: Made, tmp_path: Path) -> None:
+    page, missing = written(small, tmp_path / "report.html", read=None, studio_url="")
+    assert missing > 20
+    assert Elements(page).all("img") == []
+    assert "/data?" not in page.partition("<main>")[2].partition("part-map")[0].replace(
+        "http://studio.test/projects/12/data?tab=3", ""
+    )
+
+
+def test_write_report__an_unsafe_address_makes_no_links(small: Made, tmp_path: Path) -> None:
+    page, _ = written(small, tmp_path / "report.html", studio_url="javascript:alert(1)//")
+    assert "javascript:alert" not in page
+
+
+def test_write_report__a_failure_leaves_the_earlier_file(
+    small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("earlier")
+    monkeypatch.setattr("usl_backend.report.write.plotly_script", lambda: Path("/nowhere/plotly.min.js"))
+    with pytest.raises(FileNotFoundError):
+        written(small, path)
+    assert path.read_text() == "earlier"
+    assert [item.name for item in tmp_path.iterdir() if "tmp" in item.name] == []
+
+
+def test_write_report__without_its_map_says_what_to_do(small: Made, tmp_path: Path) -> None:
+    report = build(small.run, small.files)
+    (small.files.directory / "report" / "map.npz").unlink()
+    with pytest.raises(RunError, match=r"report 12-1 --force"):
+        write_report(small.run, small.files, report, tmp_path / "x.html", read=small.read)
+
+
+def test_plotly_script__is_the_bundled_one() -> None:
+    assert b"plotly.js" in plotly_script().read_bytes()[:200]
+
+
+def test_write_report__keeps_ids_apart_from_rows(small: Made, tmp_path: Path) -> None:
+    page, _ = written(small, tmp_path / "report.html")
+    shown = {int(task) for task in re.findall(r">task (\d+)<", page)}
+    assert min(shown - {5, 7}) >= FIRST

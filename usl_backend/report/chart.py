@@ -1,0 +1,110 @@
+"""The coverage curve as places in a drawing. The drawing itself is a template, its colors are in the style sheet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usl_backend.report.record import Trust
+
+WIDTH: Final = 720
+HEIGHT: Final = 360
+LEFT: Final = 48
+RIGHT: Final = 12
+TOP: Final = 12
+BOTTOM: Final = 44
+_MOST: Final = 400
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis: its place in the drawing and its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Everything a template needs to draw the curve; places in units of the drawing, y downwards.
+
+    Attributes
+    ----------
+    picks, mean
+        Points of the two lines, as SVG writes them.
+    band
+        Corners of the band around the mean.
+    x_ticks, y_ticks
+        Marks of the axes.
+    end_picks, end_mean
+        Where the lines end, vertically.
+    """
+
+    picks: str
+    mean: str
+    band: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    end_picks: float
+    end_mean: float
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+def coverage_chart(trust: Trust) -> Chart:
+    """Lay the coverage of the picks over that of random selections; both begin at no pick and no coverage.
+
+    Parameters
+    ----------
+    trust
+        Curves of m picks.
+
+    Returns
+    -------
+    Chart
+        At most 400 points per line.
+    """
+    m = len(trust.picks)
+    chosen = np.unique(np.linspace(0, m - 1, min(m, _MOST)).round().astype(int))
+    peak = max(max(trust.picks), max(trust.random_high), 0.05)
+    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if peak / step <= 5 or step == 0.25)
+    top = min(1.0, step * math.ceil(peak / step - 1e-9))
+
+    def x(pick: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * pick / m
+
+    def y(share: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share / top
+
+    def line(values: Sequence[float]) -> list[tuple[float, float]]:
+        return [(x(index + 1), y(values[index])) for index in chosen]
+
+    high, low = line(trust.random_high), line(trust.random_low)
+    shares = np.arange(0.0, top + step / 2, step).tolist()
+    every = next(
+        size for size in (base * 10**power for power in range(9) for base in (1, 2, 5)) if m / size <= 8
+    )
+    return Chart(
+        picks=_places(line(trust.picks)),
+        mean=_places(line(trust.random_mean)),
+        band=_places(high + low[::-1]),
+        x_ticks=tuple(Tick(round(x(pick), 1), f"{pick:,}") for pick in range(every, m + 1, every)),
+        y_ticks=tuple(Tick(round(y(share), 1), f"{100 * share:.0f} %") for share in shares),
+        end_picks=round(y(trust.picks[-1]), 1),
+        end_mean=round(y(trust.random_mean[-1]), 1),
+    )
+
+
+def _places(points: Sequence[tuple[float, float]]) -> str:
+    """Points as SVG writes them."""
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -1,0 +1,198 @@
+"""A report as one file that needs neither a server nor a network. The figures are those of the stored report."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.errors import InputError, MediaError, RunError
+from usl_backend.report.mapdata import packed
+from usl_backend.report.record import load_map
+from usl_backend.report.sources import Sources, Thumbnails
+from usl_backend.report.view import Page, View, static_directory, studio_links, template_directory
+from usl_backend.runs.artifacts import written_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from usl_backend.report.record import Report
+    from usl_backend.report.sources import Read
+    from usl_backend.runs import Run, RunFiles
+
+
+def plotly_script() -> Path:
+    """Plotly's own bundled script, as its Python package brings it; the package itself is not imported.
+
+    Raises
+    ------
+    RunError
+        It is not where this version of the package should have it.
+    """
+    found = find_spec("plotly")
+    folders = list(found.submodule_search_locations or []) if found else []
+    for folder in folders:
+        path = Path(folder) / "package_data" / "plotly.min.js"
+        if path.is_file():
+            return path
+    raise RunError(
+        "plotly's plotly.min.js is missing; pip install --force-reinstall 'plotly>=7,<8' brings it back"
+    )
+
+
+def write_report(
+    run: Run,
+    files: RunFiles,
+    report: Report,
+    path: Path,
+    *,
+    read: Read | None,
+    studio_url: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write a run's report as one HTML file: script, style and thumbnails inside.
+
+    Parameters
+    ----------
+    run, files, report
+        What is shown.
+    path
+        The file; replaced in one step. Its folder must exist.
+    read
+        Reads the media of thumbnails that are not kept yet; None shows only those that are.
+    studio_url
+        Address of Label Studio for the links; "" leaves them out.
+    progress
+        Called as `progress(thumbnails done, total)`.
+
+    Returns
+    -------
+    int
+        Pictures that could not be shown.
+
+    Raises
+    ------
+    InputError
+        The file's folder does not exist.
+    RunError
+        The map is missing.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
+    points = load_map(files)
+    if points is None:
+        raise RunError(
+            f"the map of run {run.id} is missing; `usl-backend report {run.id} --force` makes it again"
+        )
+    sources = Sources(files)
+    links = studio_links(run, studio_url)
+    pictures: dict[int, str] = {}
+    view = View(run, report, sources, pictures.get, links)
+    shown = view.shown()
+    if report.modality == "image":
+        pictures.update(_pictures(shown, Thumbnails(files, sources, read or _unread), progress))
+    cards = {
+        task: {"image": card.image, "text": card.text, "alt": card.alt}
+        for task in shown
+        if not (card := view.card(task)).missing
+    }
+    address = links(0)
+    scripts = [
+        _inline(plotly_script().read_text(encoding="utf-8")),
+        _inline((static_directory() / "map.js").read_text(encoding="utf-8")),
+    ]
+    page = _environment().get_template("report/file.html").render(
+        view=view,
+        page=Page(1, 1, 0, len(report.whys)),
+        near=view.page(1),
+        address=None,
+            json_address=None,
+            map_address=None,
+            instance_address=None,
+        row_address=lambda rank: f"#pick-{rank + 1}",
+        style=_safe((static_directory() / "report.css").read_text(encoding="utf-8")),
+        map_data=_data(packed(points, task_url=address.removesuffix("0") + "{task}" if address else None)),
+        map_cards=_data(cards),
+        scripts=[_safe(script) for script in scripts],
+        policy=_policy(scripts),
+        written=datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )  # fmt: skip
+    with written_whole(path) as stream:
+        stream.write(page.encode())
+    return len(shown) - len(pictures) if report.modality == "image" else 0
+
+
+def _pictures(
+    tasks: Iterable[int], thumbnails: Thumbnails, progress: Callable[[int, int], None] | None
+) -> Mapping[int, str]:
+    """Thumbnails as data addresses; those that cannot be had are left out."""
+    wanted = list(tasks)
+
+    def one(task: int) -> str | None:
+        try:
+            return "data:image/jpeg;base64," + base64.b64encode(thumbnails.path(task).read_bytes()).decode()
+        except MediaError:
+            return None
+
+    found = {}
+    with ThreadPoolExecutor(8) as pool:
+        for done, (task, address) in enumerate(zip(wanted, pool.map(one, wanted), strict=True), start=1):
+            if address is not None:
+                found[task] = address
+            if progress is not None:
+                progress(done, len(wanted))
+    return found
+
+
+def _unread(_instance: object) -> bytes:
+    """Stands for a reader where there is none."""
+    raise MediaError("media are not read for this report")
+
+
+def _environment() -> Any:
+    """Templates that escape everything they are not told is safe."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(template_directory()),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _safe(text: str) -> Any:
+    """Our own text, put into the page as it is."""
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 - our files and JSON escaped by _data, never foreign text
+
+
+def _data(value: object) -> Any:
+    """JSON that can stand in a page: nothing in it can end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"))
+    return _safe(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _inline(script: str) -> str:
+    """A script that can stand in a page. What follows is decoded the same within its strings."""
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """Only these scripts run, nothing is fetched; Plotly compiles its shaders' drawing code and sets styles."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
+        "form-action 'none'; base-uri 'none'"
+    )
