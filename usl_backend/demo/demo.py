@@ -131,7 +131,7 @@ class _Demo:
         data = self._data
         self.project_id = project.find_or_create(self.client, self.place.memory.project, data.classes)
         self.place.remember(project=self.project_id)
-        with self._step(f"Uploading {len(data.images):,} pictures of {project.TITLE}"):
+        with self._step(f"{len(data.images):,} pictures of {project.TITLE} in the project"):
             pictures = dataset.write_images(self.place.directory / "pictures", side=PICTURE_SIDE)
             self._indices = project.fill(self.client, self.project_id, pictures)
         if self._last_backend != self.backend.url:

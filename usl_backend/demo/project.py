@@ -121,8 +121,11 @@ def fill(
     StudioError
         Label Studio took fewer files than it was given.
     """
-    present = set(indices(client, project_id).values())
+    known = indices(client, project_id)
+    present = set(known.values())
     missing = [path for path in pictures if int(path.stem) not in present]
+    if not missing:
+        return known
     for start in range(0, len(missing), FILES_PER_REQUEST):
         batch = missing[start : start + FILES_PER_REQUEST]
         # A field each: of several files in one field Label Studio keeps the last.
