@@ -256,10 +256,11 @@ class _Run:
         leaders = rows if len(groups.leaders) == len(rows) else rows[groups.leaders]
         place = groups.member_of[held]
         weights = None if len(leaders) == len(rows) else groups.weights()
-        found = self.cluster(leaders, near, budget, place, weights)
+        points = smooth(leaders, near.indices) if p.smoothing and near is not None else leaders
+        found = self.cluster(points, budget, place, weights)
         picks, labels, filled = self.pick(leaders, found, typicality, place, budget)
         chosen = picks[len(held) :]
-        order, gain = self.order(leaders, labels, picks, len(held))
+        order, gain = self.order(points, labels, picks, len(held))
         position = np.full(len(picks), -1, dtype=np.int32)
         position[len(held) + order] = np.arange(budget, dtype=np.int32)
         chosen = chosen[order]
@@ -306,15 +307,13 @@ class _Run:
         )
 
     def cluster(
-        self, rows: NDArray[Any], near: Neighbors | None, budget: int, held: NDArray[np.int64],
-        weights: NDArray[np.float64] | None,
-    ) -> Clustering:  # fmt: skip
+        self, points: NDArray[Any], budget: int, held: NDArray[np.int64], weights: NDArray[np.float64] | None
+    ) -> Clustering:
         """Clusters: held ones first, then one per pick."""
         p = self.p
-        points = smooth(rows, near.indices) if p.smoothing and near is not None else rows
         fixed = points[held] if len(held) else None
         if p.start == "rows":
-            free = np.setdiff1d(np.arange(len(rows)), held)
+            free = np.setdiff1d(np.arange(len(points)), held)
             start = free[self.rng.permutation(len(free))[:budget]]
             return paper_kmeans(
                 points,
@@ -376,16 +375,14 @@ class _Run:
         return term / term.dtype.type(np.median(finite)) if len(finite) else term
 
     def order(
-        self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64], held: int
+        self, points: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64], held: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Order and gain of the clusters that are not held."""
-        sums, mass = cluster_sums(rows, labels, clusters=len(picks))
-        means = sums / np.maximum(mass, 1.0)[:, None]
+        """Order and gain of the clusters that are not held, among the rows as they were clustered."""
+        sums, mass = cluster_sums(points, labels, clusters=len(picks))
+        mass = np.maximum(mass, 1.0)
+        means = sums / mass[:, None]
         return order_picks(
-            means[held:],
-            weights=np.maximum(mass[held:], 1.0),
-            picks=rows[picks[held:]],
-            progress=self.progress,
+            means[held:], weights=mass[held:], picks=points[picks[held:]], progress=self.progress
         )
 
 
