@@ -301,18 +301,25 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "usl-backend-benchmarks")
     parser.add_argument("--json", type=Path, help="write records and figures here")
     parser.add_argument("--plot", type=Path, help="write an SVG here")
+    parser.add_argument(
+        "--show", type=Path, nargs="+", help="only show what --json wrote, of several runs together"
+    )
     options = parser.parse_args()
 
     def load_set(name: str) -> FeatureSet:
         return load(name, cache=options.cache, data_dir=options.data_dir)
 
-    records = measure(options.sets, options.methods, options.seeds, options.pool, load_set)
-    steady = [] if options.no_stability else stability(options.sets, options.pool, load_set)
+    if options.show:
+        held = [json.loads(path.read_text(encoding="utf-8")) for path in options.show]
+        records = [record for one in held for record in one["records"]]
+        steady = [record for one in held for record in one["stability"]]
+    else:
+        records = measure(options.sets, options.methods, options.seeds, options.pool, load_set)
+        steady = [] if options.no_stability else stability(options.sets, options.pool, load_set)
     results = Results(records)
     bars = results.bars(steady) if "usl" in results.methods else []
-    print(
-        f"\nsets chosen on: {', '.join(TUNING)}; never looked at: {', '.join(s for s in SETS if s not in TUNING)}"
-    )
+    unseen = ", ".join(name for name in SETS if name not in TUNING)
+    print(f"\nsets chosen on: {', '.join(TUNING)}; never looked at: {unseen}")
     print(results.table())
     for bar in bars:
         print(

@@ -4,7 +4,7 @@ from oracles import blobs, squared
 
 from usl_backend.selection.density import density
 from usl_backend.selection.duplicates import alone, merge, near_rows, same_rows
-from usl_backend.selection.ordering import order_picks, ward_tree
+from usl_backend.selection.ordering import order_picks
 from usl_backend.selection.picking import cluster_argmax, fill, pick_rounds
 from usl_backend.selection.repulsion import repulsion
 
@@ -122,45 +122,42 @@ def test_merge__groups_of_groups():
     assert merge(alone(4), alone(4)).sizes.tolist() == [1, 1, 1, 1]
 
 
-def test_ward_tree__heights_are_those_of_scipy():
-    from scipy.cluster.hierarchy import linkage
-
-    rows, _ = blobs(60, 5, seed=1)
-    _, heights = ward_tree(rows, weights=np.ones(60))
-    # scipy's height is sqrt(2 x rise of the sum of squares).
-    np.testing.assert_allclose(np.sort(heights), linkage(rows, "ward")[:, 2] ** 2 / 2, rtol=1e-9)
-
-
-def test_ward_tree__weights_count_as_copies():
-    from scipy.cluster.hierarchy import linkage
-
-    rows, _ = blobs(20, 4, seed=2)
-    weights = np.random.default_rng(0).integers(1, 5, 20)
-    _, heights = ward_tree(rows, weights=weights)
-    copied = linkage(np.repeat(rows, weights, axis=0), "ward")[:, 2] ** 2 / 2
-    np.testing.assert_allclose(np.sort(heights), copied[-19:], rtol=1e-9)
-
-
-def test_order_picks__walks_from_the_top():
-    # Two far groups of clusters; in the left one a heavy pair.
+def test_order_picks__keeps_one_pick_per_far_group_first():
+    # Two far groups of clusters, in the left one a heavy pair.
     centers = np.array([[0.0, 0], [1, 0], [10, 0], [10, 0.5]])
-    order, gain = order_picks(centers, weights=np.array([9.0, 9, 5, 5]), picks=centers)
-    assert set(order.tolist()) == {0, 1, 2, 3}
-    assert {order[0] < 2, order[1] < 2} == {True, False}
-    assert order[2] < 2
-    np.testing.assert_allclose(
-        gain[1:], np.sort(ward_tree(centers, weights=np.array([9.0, 9, 5, 5]))[1])[::-1]
-    )
-    np.testing.assert_allclose(gain[0], gain[1:].sum())
+    weights = np.array([9.0, 8, 5, 4])
+    order, gain = order_picks(centers, weights=weights, picks=centers, rng=np.random.default_rng(0))
+    assert order.tolist() == [1, 2, 0, 3] or order.tolist() == [0, 2, 1, 3]
+    mean = weights @ centers / 26
+    np.testing.assert_allclose(gain[0], weights @ ((centers - mean) ** 2).sum(1))
+    left, right = weights[:2] @ centers[:2] / 17, weights[2:] @ centers[2:] / 9
+    np.testing.assert_allclose(gain[1], 17 * 9 / 26 * ((left - right) ** 2).sum())
+    np.testing.assert_allclose(gain[2:], [9 * 8 / 17, 5 * 4 / 9 * 0.25])
 
 
-def test_order_picks__one_cluster():
-    order, gain = order_picks(np.ones((1, 3)), weights=np.ones(1), picks=np.ones((1, 3)))
-    assert order.tolist() == [0]
-    assert gain.tolist() == [0.0]
+@pytest.mark.parametrize("m", [1, 2, 3, 7, 64, 100])
+def test_order_picks__is_a_permutation_with_gains(m):
+    rows, _ = blobs(m, 5, seed=m)
+    order, gain = order_picks(rows, weights=np.ones(m), picks=rows, rng=np.random.default_rng(0))
+    assert sorted(order) == list(range(m))
+    assert (gain >= 0).all()
+
+
+def test_order_picks__halves_cover_better_than_chance():
+    rows, _ = blobs(80, 6, seed=3, groups=16)
+    order, _ = order_picks(rows, weights=np.ones(80), picks=rows, rng=np.random.default_rng(0))
+    for size in (10, 20, 40):
+        ours = squared(rows, rows[order[:size]]).min(1).sum()
+        chance = [
+            squared(rows, rows[np.random.default_rng(s).permutation(80)[:size]]).min(1).sum()
+            for s in range(50)
+        ]
+        assert ours < min(chance)
 
 
 def test_order_picks__copies_of_one_place_have_no_gain():
-    order, gain = order_picks(np.ones((6, 3)), weights=np.ones(6), picks=np.ones((6, 3)))
+    order, gain = order_picks(
+        np.ones((6, 3)), weights=np.ones(6), picks=np.ones((6, 3)), rng=np.random.default_rng(0)
+    )
     assert sorted(order.tolist()) == list(range(6))
     np.testing.assert_allclose(gain, 0, atol=1e-12)

@@ -260,7 +260,7 @@ class _Run:
         found = self.cluster(points, budget, place, weights)
         picks, labels, filled = self.pick(leaders, found, typicality, place, budget)
         chosen = picks[len(held) :]
-        order, gain = self.order(points, labels, picks, len(held))
+        order, gain = self.order(leaders, labels, picks, len(held))
         position = np.full(len(picks), -1, dtype=np.int32)
         position[len(held) + order] = np.arange(budget, dtype=np.int32)
         chosen = chosen[order]
@@ -375,14 +375,14 @@ class _Run:
         return term / term.dtype.type(np.median(finite)) if len(finite) else term
 
     def order(
-        self, points: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64], held: int
+        self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64], held: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Order and gain of the clusters that are not held, among the rows as they were clustered."""
-        sums, mass = cluster_sums(points, labels, clusters=len(picks))
+        """Order and gain of the clusters that are not held."""
+        sums, mass = cluster_sums(rows, labels, clusters=len(picks))
         mass = np.maximum(mass, 1.0)
         means = sums / mass[:, None]
         return order_picks(
-            means[held:], weights=mass[held:], picks=points[picks[held:]], progress=self.progress
+            means[held:], weights=mass[held:], picks=rows[picks[held:]], rng=self.rng, progress=self.progress
         )
 
 
