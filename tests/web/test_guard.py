@@ -16,7 +16,7 @@ def _basic(user, password, encoding="utf-8"):
 
 def _routes(app):
     """Every (method, path) that the app answers, with likely arguments."""
-    arguments = {"run_id": "12-1", "filename": "usl.css", "task_id": 7}
+    arguments = {"run_id": "12-1", "filename": "run.js", "name": "report.css", "task": 7}
     with app.test_request_context():
         for rule in app.url_map.iter_rules():
             path = rule.build({name: arguments[name] for name in rule.arguments})[1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from . import api, errors, guard, pages, probes, protocol
+from . import api, errors, guard, pages, probes, protocol, report_pages
 from .services import EXTENSION, Services
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app.register_blueprint(protocol.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(pages.blueprint, url_prefix="/usl")
+    app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
     for blueprint in api.BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix="/usl/api")
     return app

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import exports, runs
+from . import exports, report, runs
 
-BLUEPRINTS = (runs.blueprint, exports.blueprint)
+BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint)
 
 __all__ = ["BLUEPRINTS"]

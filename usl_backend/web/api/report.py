@@ -1,0 +1,95 @@
+"""A run's report as JSON, and the thumbnails of its tasks. The pages are in `report_pages`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from flask import Blueprint, Response, jsonify, request, send_file, url_for
+
+from usl_backend.errors import MediaError, UnknownRunError
+from usl_backend.report.mapdata import packed
+from usl_backend.report.record import load_map
+from usl_backend.report.sources import excerpt_of, name_of
+from usl_backend.report.view import studio_links
+from usl_backend.web.reports import shown
+from usl_backend.web.services import services
+
+blueprint = Blueprint("api_report", __name__)
+
+DAY: Final = 86_400
+_ABSENT: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 120"><rect width="120" height="120" fill="#8883"/>'
+    '<text x="60" y="64" font-family="sans-serif" font-size="12" text-anchor="middle" fill="#777">not readable</text>'
+    "</svg>"
+)
+
+
+@blueprint.get("/runs/<run_id>/map")
+def show_map(run_id: str) -> Response:
+    """The map of a run's pool, packed for a browser: places, densities, clusters, picks."""
+    run = services().store.get(run_id)
+    shown(run)
+    points = load_map(services().store.files(run.id))
+    if points is None:
+        raise UnknownRunError(
+            f"the map of run {run.id} is missing; `usl-backend report {run.id} --force` makes it"
+        )
+    address = studio_links(run, services().host.label_studio_url)(0)
+    response = jsonify(
+        {"run": run.id, **packed(points, task_url=address.removesuffix("0") + "{task}" if address else None)}
+    )
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@blueprint.get("/runs/<run_id>/why")
+def list_whys(run_id: str) -> Mapping[str, Any]:
+    """Why each task was picked, in pick order; rank 0 is the first."""
+    run = services().store.get(run_id)
+    return {"run": run.id, "picks": [asdict(why) for why in shown(run).report.whys]}
+
+
+@blueprint.get("/runs/<run_id>/trust")
+def show_trust(run_id: str) -> Mapping[str, Any]:
+    """Whether the picks are worth more than random ones: coverage, stability, repeats."""
+    run = services().store.get(run_id)
+    return {"run": run.id, **asdict(shown(run).report.trust)}
+
+
+@blueprint.get("/runs/<run_id>/instances/<int:task>")
+def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
+    """What a task of the run shows: an excerpt of its text, or where its thumbnail is."""
+    run = services().store.get(run_id)
+    instance = shown(run).sources.get(task)
+    if instance is None:
+        raise UnknownRunError(f"task {task} is not part of run {run.id}")
+    name = name_of(instance)
+    image = (
+        url_for("api_report.thumbnail", run_id=run.id, task=task) if instance.modality == "image" else None
+    )
+    return {
+        "task": task,
+        "text": excerpt_of(instance),
+        "image": image,
+        "alt": f"Task {task}" + (f", {name}" if name else ""),
+    }
+
+
+@blueprint.get("/runs/<run_id>/thumbnail/<int:task>")
+def thumbnail(run_id: str, task: int) -> Response:
+    """A small picture of a task of the run; made when first asked for, from nothing but the run's own tasks."""
+    run = services().store.get(run_id)
+    found = shown(run)
+    if found.sources.get(task) is None:
+        raise UnknownRunError(f"task {task} is not part of run {run.id}")
+    try:
+        path = found.thumbnails.path(task)
+    except MediaError:
+        # shown in place of the picture; the reason may name hosts and is not for whoever embeds this
+        return Response(_ABSENT, status=404, mimetype="image/svg+xml", headers={"Cache-Control": "no-store"})
+    response = send_file(path, mimetype="image/jpeg", conditional=True)
+    response.headers["Cache-Control"] = f"private, max-age={DAY}"
+    return response

@@ -1,0 +1,134 @@
+"""The pages of a run's report: map, gallery, why, trust. Progress is in `pages`; figures come from `report/`."""
+
+from __future__ import annotations
+
+import gzip
+import mimetypes
+from functools import lru_cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from usl_backend.report.view import PER_PAGE, View, static_directory, studio_links, template_directory
+from usl_backend.report.write import plotly_script
+
+from .reports import Awaited, reports
+from .services import services
+
+if TYPE_CHECKING:
+    from usl_backend.runs import Run
+
+blueprint = Blueprint("report", __name__, template_folder=str(template_directory()))
+
+FILES: Final = {"report.css", "map.js", "wait.js", "plotly.min.js"}
+_DRAWING: Final = (
+    # Plotly compiles the drawing of points and sets styles on what it draws; every script is a file of ours.
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_KEEP: Final = "private, max-age=86400"
+
+
+@blueprint.get("/report/<name>")
+def file(name: str) -> Response:
+    """The report's style sheet and scripts, Plotly's own among them."""
+    if name not in FILES:
+        abort(HTTPStatus.NOT_FOUND)
+    path = plotly_script() if name == "plotly.min.js" else static_directory() / name
+    kind = mimetypes.types_map.get(path.suffix, "application/octet-stream")
+    packs = "gzip" in request.headers.get("Accept-Encoding", "")
+    response = Response(_packed(path, path.stat().st_mtime_ns) if packs else path.read_bytes(), mimetype=kind)
+    if packs:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
+    response.headers["Cache-Control"] = "private, no-cache" if name != "plotly.min.js" else _KEEP
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@blueprint.get("/runs/<run_id>/map")
+def show_map(run_id: str) -> Response:
+    """Every instance on a plane, the picks numbered."""
+    response = _page(run_id, "map", "Map")
+    response.headers["Content-Security-Policy"] = _DRAWING
+    return response
+
+
+@blueprint.get("/runs/<run_id>/gallery")
+def show_gallery(run_id: str) -> Response:
+    """The picks beside what is least typical, what they stand for, repeats and skipped tasks."""
+    return _page(run_id, "gallery", "Gallery")
+
+
+@blueprint.get("/runs/<run_id>/why")
+def show_why(run_id: str) -> Response:
+    """Why each task was picked."""
+    return _page(run_id, "why", "Why these tasks")
+
+
+@blueprint.get("/runs/<run_id>/trust")
+def show_trust(run_id: str) -> Response:
+    """Whether the picks are worth more than random ones."""
+    return _page(run_id, "trust", "Can I trust it?")
+
+
+@blueprint.post("/runs/<run_id>/report")
+def try_again(run_id: str) -> AnyResponse:
+    """The button that makes a report again which could not be made."""
+    run = services().store.get(run_id)
+    reports().again(run)
+    return redirect(url_for("report.show_trust", run_id=run.id), 303)
+
+
+def _page(run_id: str, part: str, heading: str) -> Response:
+    """One part of the report, or why it is not there."""
+    run = services().store.get(run_id)
+    found = reports().get(run)
+    if isinstance(found, Awaited):
+        page = render_template("report_awaited.html", run=run, part=part, heading=heading, awaited=found)
+        return Response(page, mimetype="text/html")
+    view = View(
+        run=run,
+        report=found.report,
+        sources=found.sources,
+        image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
+        task_url=studio_links(run, services().host.label_studio_url),
+    )
+    number = request.args.get("page", "")
+    stretch = view.page(int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1)
+    page = render_template(
+        "report_page.html",
+        run=run,
+        part=part,
+        heading=heading,
+        view=view,
+        page=stretch,
+        near=stretch,
+        **_addresses(run, part),
+    )
+    return Response(page, mimetype="text/html")
+
+
+def _addresses(run: Run, part: str) -> dict[str, Any]:
+    """Where the parts of the report lead to."""
+    return {
+        "address": lambda number: url_for(f"report.show_{part}", run_id=run.id, page=number),
+        "row_address": lambda rank: url_for(
+            "report.show_why", run_id=run.id, page=rank // PER_PAGE + 1, _anchor=f"pick-{rank + 1}"
+        ),
+        "json_address": url_for("api_report.list_whys", run_id=run.id),
+        "map_address": url_for("api_report.show_map", run_id=run.id),
+        "instance_address": url_for("api_report.show_instance", run_id=run.id, task=0).removesuffix("0")
+        + "{task}",
+    }
+
+
+@lru_cache(maxsize=len(FILES))
+def _packed(path: Path, stamp: int) -> bytes:
+    """A file for transport; packed once per change (`stamp`)."""
+    del stamp
+    return gzip.compress(path.read_bytes(), 6)
