@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +14,25 @@ from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
 from usl_backend.runs import RunState
 
+if TYPE_CHECKING:
+    from usl_backend.exports.media import Media
+
 
 @click.command()
 @click.argument("target")
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), default="json", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), help="Directory to make. Default: export-RUN.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Directory to make. Default: export-RUN."
+)
+@click.option(
+    "--media",
+    type=click.Choice(["copy", "link", "none"]),
+    help="Files of the rows: copied, linked (hard, else symbolic; copied where they are not on this disk), or only "
+    "listed. Default: as the format needs it.",
+)
+@click.option(
+    "--check", is_flag=True, help="Load what was written as its reader would; TARGET may be a directory."
+)
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @click.option("--include-labeled", is_flag=True, help="List the labeled rows among the unlabeled ones too.")
 @click.option("--control", help="Choices tag to read, where the label config has several.")
@@ -27,34 +42,83 @@ def export(
     target: str,
     format_name: str,
     output: Path | None,
+    media: Media | None,
+    check: bool,
     force: bool,
     include_labeled: bool,
     control: str | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Write the labeled and unlabeled tasks of a project (12: its newest completed run) or of a run (12-7)."""
-    from usl_backend.exports import export_split
+    """Write the labeled and unlabeled tasks of a project (12: its newest completed run) or of a run (12-7).
+
+    With --check, a directory that was written earlier is read the way its consumer would, and nothing is written.
+    """
+    from usl_backend.exports import check_export, export_split, read_manifest
     from usl_backend.exports.project import exported_run, project_split
+    from usl_backend.exports.studio_files import studio_files
     from usl_backend.studio.client import StudioClient, parse_target
 
+    if check and Path(target).is_dir():
+        _report_check(Path(target), as_json=as_json)
+        return
     host = host_settings(flags)
     store = open_store(host)
     url, project_id = (None, None) if "-" in target and "/" not in target else parse_target(target)
     run = store.get(target) if project_id is None else exported_run(store, project_id)
     with StudioClient.from_settings(host, url=url) as client:
         split = project_split(store, run, client=client, control=control, include_labeled=include_labeled)
-    directory = export_split(split, output or Path(f"export-{run.id}"), format=format_name, force=force)
+        with studio_files(client, host) as fetch:
+            directory = export_split(
+                split,
+                output or Path(f"export-{run.id}"),
+                format=format_name,
+                media=media,
+                fetch=fetch,
+                force=force,
+            )
+    if check:
+        check_export(directory)
     counts = split.manifest["counts"]
+    manifest = read_manifest(directory)
+    written, missing = manifest["contents"], manifest["media"]["missing"]
     if as_json:
-        click.echo(json.dumps({"directory": str(directory), "run": run.id, "counts": counts}))
+        told = {
+            "directory": str(directory),
+            "run": run.id,
+            "counts": counts,
+            "missing": missing,
+            "checked": check,
+        }
+        click.echo(json.dumps(told))
         return
     click.echo(
-        f"{directory}: {counts['labeled']} labeled and {counts['unlabeled']} unlabeled tasks of run {run.id}"
+        f"{directory}: {written['labeled']} labeled and {written['unlabeled']} unlabeled tasks of run {run.id}"
     )
+    if not written["labeled"]:
+        click.echo("nothing is labeled yet; label some tasks and export again")
     for name in ("conflicts", "skipped", "empty", "unreadable"):
         if counts[name]:
             click.echo(f"{name}: {counts[name]} (see {directory / 'manifest.json'})")
+    if missing:
+        click.echo(f"left out, their files cannot be had: {len(missing)} (see {directory / 'manifest.json'})")
+    if check:
+        click.echo(f"checked: {format_name} reads as it was written")
+
+
+def _report_check(directory: Path, *, as_json: bool) -> None:
+    """Read an export and say what its consumer will find."""
+    from usl_backend.exports import check_export
+
+    found = check_export(directory)
+    if as_json:
+        click.echo(json.dumps({"directory": str(directory), **asdict(found)}))
+        return
+    click.echo(
+        f"{directory}: {found.format}, {found.labeled} labeled and {found.unlabeled} unlabeled rows, ok"
+    )
+    for name, count in found.per_class.items():
+        click.echo(f"{count:7d}  {name}")
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,10 +103,13 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
     level = ours.level
     ours.addHandler(log)
     ours.setLevel(min(logging.INFO, ours.getEffectiveLevel()))
+    # Whoever ends this process by SIGTERM wants what Ctrl-C does: cancel, and leave nothing half-written.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _bars() as watch:
             return run_here(store, run, host=host, watch=watch)
     finally:
+        signal.signal(signal.SIGTERM, before)
         ours.setLevel(level)
         ours.removeHandler(log)
         log.close()

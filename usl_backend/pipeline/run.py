@@ -117,7 +117,7 @@ class _Execution:
     def _fetch(self) -> tuple[list[Instance], Project]:
         """First stage: tasks."""
         if not self.files.has_instances():
-            with self._stage("fetch"):
+            with self._stage("fetch", "listing tasks"):
                 found, project = fetch(
                     self.client,
                     self.run.project,
@@ -138,7 +138,7 @@ class _Execution:
             self.report("embed", 0, len(instances), "loading the encoder")
         encoder = load(self.settings.encoder, image_size=self.settings.image_size)
         if missing:
-            with self._stage("embed"), self._reader() as reader:
+            with self._stage("embed", "reading and encoding"), self._reader() as reader:
                 cache = EmbeddingCache(self.host.model_dir / CACHE, encoder_key=encoder.key, dim=encoder.dim)
                 known = len(cache)
                 pool, hashes = embed(
@@ -181,7 +181,8 @@ class _Execution:
     def _select(self, pool: Pool, budget: int, labeled: np.ndarray[Any, Any]) -> Selection:
         """Third stage: the picks."""
         if not self.files.has_selection():
-            with self._stage("select"):
+            free = len(pool) - len(labeled)
+            with self._stage("select", f"choosing {budget} of {free} tasks"):
                 chosen = select(
                     pool,
                     self.settings,
@@ -211,7 +212,7 @@ class _Execution:
     ) -> dict[str, Any]:
         """Last stage: the queue."""
         if not self.files.has_published():
-            with self._stage("publish", announce=not self.run.dry_run):
+            with self._stage("publish", None if self.run.dry_run else "writing the queue"):
                 near = self.files.read_neighbors() if self.files.has_neighbors() else None
                 reserve = reserve_rows(selection, self.settings.reserve, excluded=labeled, neighbors=near)
                 self.files.write_published(
@@ -228,10 +229,10 @@ class _Execution:
         return self.files.read_published()
 
     @contextmanager
-    def _stage(self, name: str, *, announce: bool = True) -> Iterator[None]:
-        """Announce and time a stage."""
-        if announce:
-            self.report(name, 0, 0)
+    def _stage(self, name: str, step: str | None) -> Iterator[None]:
+        """Announce a stage, unless there is no step to name, and time it."""
+        if step is not None:
+            self.report(name, 0, 0, step)
         begun = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - begun, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 
 from usl_backend.errors import InputError
 from usl_backend.selection import METHODS, USL, nearest_neighbors
-from usl_backend.settings import RunSettings, parse_budget, resolve_budget
+from usl_backend.settings import RunSettings, method_parameters, parse_budget, resolve_budget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,5 +140,8 @@ def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = Non
 
 
 def _method(settings: RunSettings) -> Selector:
-    """The method with its parameters."""
-    return METHODS[settings.method](preset=settings.preset, **settings.options)
+    """The method with its parameters; all cores compute where nobody says otherwise, which changes no result."""
+    options = dict(settings.options)
+    if "workers" in method_parameters(settings.method):
+        options.setdefault("workers", len(os.sched_getaffinity(0)))
+    return METHODS[settings.method](preset=settings.preset, **options)
