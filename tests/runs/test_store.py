@@ -248,3 +248,9 @@ def test_store__corrupted_or_impossible_directory_names_the_remedy(tmp_path):
 
 def test_store__its_file_is_its_owners_alone(store):
     assert store.path.stat().st_mode & 0o077 == 0
+
+
+def test_fail__a_message_that_is_no_proper_text_is_kept_readable(store):
+    run = _create(store)
+    store.fail(run.id, "OSError", "no file b\udcff")
+    assert store.get(run.id).error["message"] == "no file b\\udcff"

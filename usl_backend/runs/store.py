@@ -250,7 +250,7 @@ class RunStore:
             run_id,
             (RunState.QUEUED, RunState.RUNNING),
             state=RunState.FAILED,
-            error={"type": kind, "message": message},
+            error={"type": kind, "message": _proper(message)},
             finished_at=time.time(),
         )
 
@@ -362,7 +362,14 @@ class RunStore:
                 "INSERT OR REPLACE INTO setups "
                 "(project_key, project, extra_params, label_config, refused, updated_at) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                (project_key, project, params, label_config, refused, time.time()),
+                (
+                    project_key,
+                    project,
+                    params,
+                    _proper(label_config),
+                    refused and _proper(refused),
+                    time.time(),
+                ),
             )
         return True
 
@@ -517,7 +524,14 @@ def _stored(name: str, value: Any) -> Any:
     """A value as its column holds it."""
     if name in _JSON and value is not None:
         return json.dumps(value)
+    if isinstance(value, str):
+        return _proper(value)
     return int(value) if isinstance(value, bool) else value
+
+
+def _proper(text: str) -> str:
+    """Text that SQLite can hold, whatever a foreign error put into its message."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _loaded(name: str, value: Any) -> Any:

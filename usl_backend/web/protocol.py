@@ -16,7 +16,7 @@ from usl_backend.runs import Run, RunState, parse_project_key, project_key
 from usl_backend.settings import RunSettings, parse_extra_params
 
 from .errors import refusal
-from .services import json_body, page_of, services
+from .services import check_text, json_body, page_of, services
 
 blueprint = Blueprint("protocol", __name__)
 
@@ -43,6 +43,7 @@ def setup() -> Mapping[str, Any]:
     store = services().store
     try:
         extra_params = parse_extra_params(body.get("extra_params"))
+        check_text(extra_params)  # text within text: it was parsed a second time
         RunSettings.resolve(extra_params=extra_params)
     except SettingsError as error:
         store.remember_setup(project, key or str(project), label_config=label_config, refused=str(error))
@@ -55,7 +56,7 @@ def setup() -> Mapping[str, Any]:
 @blueprint.post("/predict")
 def predict() -> Mapping[str, Any]:
     """Answer one empty list per task: the queue is written in bulk, never one prediction at a time."""
-    tasks = json_body().get("tasks")
+    tasks = json_body(kept=False).get("tasks")
     if not isinstance(tasks, list):
         raise InputError("the body of POST /predict has no list of tasks; send an object with tasks")
     return {"results": [[] for _ in tasks]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
 
 EXTENSION = "usl"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""How an escaped surrogate looks in JSON; proper pairs too, so it only says where to look."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,41 @@ def services() -> Services:
     return found
 
 
-def json_body() -> Mapping[str, Any]:
+def json_body(*, kept: bool = True) -> Mapping[str, Any]:
     """The request's JSON object.
+
+    Parameters
+    ----------
+    kept
+        Something of it will be stored or shown, so it has to be proper text.
 
     Raises
     ------
     InputError
-        The body is not a JSON object. Its content is never quoted: it may hold tokens.
+        The body is not a JSON object of proper text. Its content is never quoted: it may hold tokens.
     """
     body = request.get_json(silent=True)
+    if kept and _SURROGATE.search(request.get_data(cache=True)):
+        check_text(body)
     if not isinstance(body, Mapping):
         raise InputError(
             f"the body of {request.method} {request.path} is not a JSON object; send one as application/json"
         )
     return body
+
+
+def check_text(value: object) -> None:
+    """Refuse text that JSON can carry but no file, database or page can.
+
+    Raises
+    ------
+    InputError
+        A lone surrogate, such as half of an emoji.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError("the text has half of a character (a lone surrogate); send proper Unicode") from None
 
 
 def page_of(run: Run) -> str:
