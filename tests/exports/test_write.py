@@ -3,6 +3,7 @@ import io
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,21 +29,70 @@ def test_export_split__json(tmp_path: Path) -> None:
         "manifest.json",
         "unlabeled.json",
     ]
-    keys = ("index", "task", "source", "role", "rank", "label")
+    keys = ("index", "task", "source", "file", "role", "rank", "label")
     assert json.loads((directory / "labeled.json").read_text("utf-8")) == [
-        dict(zip(keys, (1, 11, "/data/upload/1/b.png", "pick", 0, 'T-shirt, "top"'), strict=True)),
-        dict(zip(keys, (3, 13, "s3://bucket/d é.png", "outside", None, "Hose\nlang"), strict=True)),
+        dict(zip(keys, (1, 11, "/data/upload/1/b.png", None, "pick", 0, 'T-shirt, "top"'), strict=True)),
+        dict(zip(keys, (3, 13, "s3://bucket/d é.png", None, "outside", None, "Hose\nlang"), strict=True)),
     ]
     assert json.loads((directory / "unlabeled.json").read_text("utf-8")) == [
-        {"index": 0, "task": 10, "source": "/data/upload/1/a.png", "role": "pool", "rank": None},
-        {"index": 2, "task": 12, "source": "c,2.png", "role": "reserve", "rank": 1},
+        {
+            "index": 0,
+            "task": 10,
+            "source": "/data/upload/1/a.png",
+            "file": None,
+            "role": "pool",
+            "rank": None,
+        },
+        {"index": 2, "task": 12, "source": "c,2.png", "file": None, "role": "reserve", "rank": 1},
     ]
     assert json.loads((directory / "manifest.json").read_text("utf-8")) == {
         "kind": "usl-backend export",
         "format": "json",
         "classes": ['T-shirt, "top"', "Hose\nlang", "Bag"],
+        "contents": {
+            "labeled": 2,
+            "unlabeled": 2,
+            "per_class": {'T-shirt, "top"': 1, "Hose\nlang": 1, "Bag": 0},
+        },
+        "labeled_rows_are_also_unlabeled": False,
+        "media": {"mode": "none", "copied": 0, "hard_links": 0, "symbolic_links": 0, "missing": {}},
+        "usage": {},
         "run": "12-7",
         "seed": 0,
+        "rows": [
+            {
+                "index": 0,
+                "task": 10,
+                "source": "/data/upload/1/a.png",
+                "role": "pool",
+                "rank": None,
+                "part": "unlabeled",
+            },
+            {
+                "index": 1,
+                "task": 11,
+                "source": "/data/upload/1/b.png",
+                "role": "pick",
+                "rank": 0,
+                "part": "labeled",
+            },
+            {
+                "index": 2,
+                "task": 12,
+                "source": "c,2.png",
+                "role": "reserve",
+                "rank": 1,
+                "part": "unlabeled",
+            },
+            {
+                "index": 3,
+                "task": 13,
+                "source": "s3://bucket/d é.png",
+                "role": "outside",
+                "rank": None,
+                "part": "labeled",
+            },
+        ],
     }
 
 
@@ -51,15 +101,15 @@ def test_export_split__csv_reads_back(tmp_path: Path) -> None:
     with (directory / "labeled.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows == [
-        ["index", "task", "source", "role", "rank", "label"],
-        ["1", "11", "/data/upload/1/b.png", "pick", "0", 'T-shirt, "top"'],
-        ["3", "13", "s3://bucket/d é.png", "outside", "", "Hose\nlang"],
+        ["index", "task", "source", "file", "role", "rank", "label"],
+        ["1", "11", "/data/upload/1/b.png", "", "pick", "0", 'T-shirt, "top"'],
+        ["3", "13", "s3://bucket/d é.png", "", "outside", "", "Hose\nlang"],
     ]
     with (directory / "unlabeled.csv").open(encoding="utf-8", newline="") as stream:
         assert list(csv.reader(stream)) == [
-            ["index", "task", "source", "role", "rank"],
-            ["0", "10", "/data/upload/1/a.png", "pool", ""],
-            ["2", "12", "c,2.png", "reserve", "1"],
+            ["index", "task", "source", "file", "role", "rank"],
+            ["0", "10", "/data/upload/1/a.png", "", "pool", ""],
+            ["2", "12", "c,2.png", "", "reserve", "1"],
         ]
     assert json.loads((directory / "manifest.json").read_text("utf-8"))["format"] == "csv"
 
@@ -100,14 +150,14 @@ def test_export_split__failure_leaves_nothing(tmp_path: Path, monkeypatch: pytes
         (directory / "labeled.csv").write_text("half")
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setitem(FORMATS, "csv", full)  # type: ignore[arg-type]
+    monkeypatch.setitem(FORMATS, "csv", replace(FORMATS["csv"], write=full))
     with pytest.raises(ExportError, match="No space left on device"):
         export_split(SPLIT, tmp_path / "split", format="csv")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_export_split__unknown_format_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match='format is "parquet"; choose one of json, csv'):
+    with pytest.raises(ExportError, match='format is "parquet"; choose one of json, jsonl, csv, torch'):
         export_split(SPLIT, tmp_path / "split", format="parquet")
 
 

@@ -1,6 +1,19 @@
 """What was labeled and what was not, written for those who train on it. Training itself is no part of this package."""
 
+from usl_backend.exports.check import Checked, check_export, read_manifest
+from usl_backend.exports.formats import FORMATS
+from usl_backend.exports.media import local_file
 from usl_backend.exports.split import Row, Split
-from usl_backend.exports.write import FORMATS, archive_split, export_split
+from usl_backend.exports.write import archive_split, export_split
 
-__all__ = ["FORMATS", "Row", "Split", "archive_split", "export_split"]
+__all__ = [
+    "FORMATS",
+    "Checked",
+    "Row",
+    "Split",
+    "archive_split",
+    "check_export",
+    "export_split",
+    "local_file",
+    "read_manifest",
+]

@@ -11,6 +11,9 @@ from usl_backend.errors import ExportError
 Role = Literal["pick", "reserve", "pool", "outside"]
 """pick and reserve: queued by the run; pool: could have been chosen; outside: labeled, but not in the run's pool."""
 
+Usage = Mapping[str, Any]
+"""JSON-able words of a format: flags and names that its consumer wants."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -30,6 +33,8 @@ class Row:
         Place in the run's queue, 0 first; None outside it.
     label
         Its class; None where it has none.
+    file
+        Where its media lies inside the export, with `/`; None where the export only lists it.
     """
 
     index: int
@@ -38,6 +43,12 @@ class Row:
     role: Role = "pool"
     rank: int | None = None
     label: str | None = None
+    file: str | None = None
+
+    @property
+    def path(self) -> str:
+        """What a reader opens: the file inside the export, else the source."""
+        return self.source if self.file is None else self.file
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,30 @@ class Split:
                 f"label {unknown[0]!r} is not among the classes ({', '.join(self.classes) or 'none'}); "
                 "give every class that occurs"
             )
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Class -> its position, which is what index files and annotation files name it by."""
+        return {name: place for place, name in enumerate(self.classes)}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a format's consumer gets out of a written export.
+
+    Attributes
+    ----------
+    labeled
+        File (or source) and class of each labeled row.
+    unlabeled
+        File (or source) of each unlabeled row.
+    inside
+        Whether the files lie inside the export, so that they can be looked for.
+    """
+
+    labeled: tuple[tuple[str, str], ...]
+    unlabeled: tuple[str, ...]
+    inside: bool
 
 
 def including_labeled(unlabeled: Sequence[Row], labeled: Sequence[Row]) -> tuple[Row, ...]:

@@ -1,20 +1,23 @@
-"""The formats `json` and `csv`: labeled.*, unlabeled.*, one row per task. Other families have files of their own."""
+"""The formats `json`, `jsonl` and `csv`: labeled.*, unlabeled.*, one row per task; other families have other files."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from usl_backend.exports.split import Row, Split
+from usl_backend.exports.split import Contents, Row, Split, Usage
 
-COLUMNS = ("index", "task", "source", "role", "rank")
+PARTS = ("labeled", "unlabeled")
+"""Stems of the two files."""
+
+COLUMNS = ("index", "task", "source", "file", "role", "rank")
 """Columns of both files; labeled files have `label` behind them."""
 
 
-def write_json(split: Split, directory: Path) -> None:
+def write_json(split: Split, directory: Path) -> Usage:
     """Write `labeled.json` and `unlabeled.json`: lists of objects, keys as in `COLUMNS`.
 
     Parameters
@@ -22,15 +25,27 @@ def write_json(split: Split, directory: Path) -> None:
     split
         What is written.
     directory
-        Exists and is empty.
+        Exists; nothing of the format is in it.
     """
-    for name, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
-        objects = [{column: asdict(row)[column] for column in _columns(name)} for row in rows]
-        text = "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in objects) + "\n]\n"
-        (directory / f"{name}.json").write_text(text, encoding="utf-8")
+    for name, rows in _parts(split):
+        with (directory / f"{name}.json").open("w", encoding="utf-8") as stream:
+            stream.write("[")
+            for place, row in enumerate(rows):
+                stream.write((",\n" if place else "\n") + _object(row, _columns(name)))
+            stream.write("\n]\n")
+    return {}
 
 
-def write_csv(split: Split, directory: Path) -> None:
+def write_jsonl(split: Split, directory: Path) -> Usage:
+    """Write `labeled.jsonl` and `unlabeled.jsonl`: an object per line, keys as in `COLUMNS`."""
+    for name, rows in _parts(split):
+        with (directory / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
+            for row in rows:
+                stream.write(_object(row, _columns(name)) + "\n")
+    return {}
+
+
+def write_csv(split: Split, directory: Path) -> Usage:
     """Write `labeled.csv` and `unlabeled.csv` with a header; RFC 4180, UTF-8, empty where there is no rank.
 
     Parameters
@@ -38,13 +53,43 @@ def write_csv(split: Split, directory: Path) -> None:
     split
         What is written.
     directory
-        Exists and is empty.
+        Exists; nothing of the format is in it.
     """
-    for name, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
+    for name, rows in _parts(split):
         with (directory / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(_columns(name))
             writer.writerows(_values(rows, _columns(name)))
+    return {}
+
+
+def read_json(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
+    """What `json.load` makes of both files."""
+    parts = [json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in PARTS]
+    return _contents(*parts)
+
+
+def read_jsonl(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
+    """What a reader of JSON lines makes of both files."""
+    parts = []
+    for name in PARTS:
+        with (directory / f"{name}.jsonl").open(encoding="utf-8", newline="\n") as stream:
+            parts.append([json.loads(line) for line in stream])
+    return _contents(*parts)
+
+
+def read_csv(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
+    """What `csv.DictReader` makes of both files."""
+    parts = []
+    for name in PARTS:
+        with (directory / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
+            parts.append(list(csv.DictReader(stream)))
+    return _contents(*parts)
+
+
+def _parts(split: Split) -> Iterable[tuple[str, tuple[Row, ...]]]:
+    """Name and rows of both files."""
+    return zip(PARTS, (split.labeled, split.unlabeled), strict=True)
 
 
 def _columns(name: str) -> tuple[str, ...]:
@@ -52,6 +97,20 @@ def _columns(name: str) -> tuple[str, ...]:
     return (*COLUMNS, "label") if name == "labeled" else COLUMNS
 
 
-def _values(rows: Sequence[Row], columns: tuple[str, ...]) -> list[list[object]]:
+def _object(row: Row, columns: tuple[str, ...]) -> str:
+    """A row as a JSON object on one line."""
+    return json.dumps({column: getattr(row, column) for column in columns}, ensure_ascii=False)
+
+
+def _values(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[list[object]]:
     """Rows as lists."""
-    return [[getattr(row, column) for column in columns] for row in rows]
+    return ([getattr(row, column) for column in columns] for row in rows)
+
+
+def _contents(labeled: list[dict[str, Any]], unlabeled: list[dict[str, Any]]) -> Contents:
+    """Both files as pairs and paths."""
+    return Contents(
+        tuple((row["file"] or row["source"], row["label"]) for row in labeled),
+        tuple(row["file"] or row["source"] for row in unlabeled),
+        inside=any(row["file"] for row in [*labeled, *unlabeled]),
+    )

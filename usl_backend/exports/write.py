@@ -6,15 +6,17 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from usl_backend.errors import ExportError
-from usl_backend.exports.split import Split
-from usl_backend.exports.tables import write_csv, write_json
+from usl_backend.exports.formats import FORMATS
+from usl_backend.exports.media import Fetch, Media, Placed, place_files
+from usl_backend.exports.split import Row, Split
 
-FORMATS: Mapping[str, Callable[[Split, Path], None]] = {"json": write_json, "csv": write_csv}
-"""Format name -> what writes its files into a directory."""
 MANIFEST = "manifest.json"
 KIND = "usl-backend export"
 """Stands in every manifest, so that only our own directories are ever replaced."""
@@ -25,6 +27,8 @@ def export_split(
     directory: str | Path,
     *,
     format: str = "json",  # noqa: A002 - the user's word
+    media: Media | None = None,
+    fetch: Fetch | None = None,
     force: bool = False,
 ) -> Path:
     """Write a split and its manifest to a new directory.
@@ -39,7 +43,12 @@ def export_split(
     directory
         Must not exist, unless `force` is given and it is an earlier export.
     format
-        A key of `FORMATS`: "json" or "csv".
+        A key of `FORMATS`, such as "json", "csv", "eman" or "huggingface".
+    media
+        "copy", "link" or "none"; None: as the format needs it where `fetch` is given, else "none".
+    fetch
+        Where a row's file is, or its bytes. `exports.local_file` takes sources for paths: only for sources that you
+        trust, since it reads whatever they name.
     force
         Replace an earlier export.
 
@@ -51,7 +60,7 @@ def export_split(
     Raises
     ------
     ExportError
-        Unknown format, the directory exists, or it cannot be written.
+        Unknown format, the directory exists, it cannot be written, or the format cannot hold these rows.
 
     Examples
     --------
@@ -61,14 +70,14 @@ def export_split(
     PosixPath('split')
     """
     target = Path(directory)
-    write = _writer(format)
+    _known(format)
     _refuse_existing(target, force=force)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
             fresh = Path(temporary) / "new"
             fresh.mkdir()
-            _write_all(split, fresh, format, write)
+            _write_all(split, fresh, format, media=media, fetch=fetch)
             if target.exists():
                 target.rename(Path(temporary) / "old")
             fresh.rename(target)
@@ -79,15 +88,21 @@ def export_split(
     return target
 
 
-def archive_split(split: Split, *, format: str = "json") -> bytes:  # noqa: A002
+def archive_split(
+    split: Split,
+    *,
+    format: str = "json",  # noqa: A002
+    media: Media | None = None,
+    fetch: Fetch | None = None,
+) -> bytes:
     """Write a split and its manifest to a ZIP archive.
 
     Parameters
     ----------
     split
         What is written.
-    format
-        As in `export_split`.
+    format, media, fetch
+        As in `export_split`; "link" is "copy" here.
 
     Returns
     -------
@@ -97,35 +112,80 @@ def archive_split(split: Split, *, format: str = "json") -> bytes:  # noqa: A002
     Raises
     ------
     ExportError
-        Unknown format.
+        Unknown format, or one that cannot hold these rows.
     """
-    write = _writer(format)
+    _known(format)
     buffer = io.BytesIO()
     with (
         tempfile.TemporaryDirectory() as temporary,
         zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        _write_all(split, Path(temporary), format, write)
+        _write_all(split, Path(temporary), format, media=media, fetch=fetch)
         for path in sorted(Path(temporary).rglob("*")):
             if path.is_file():
                 archive.write(path, path.relative_to(temporary).as_posix())
     return buffer.getvalue()
 
 
-def _write_all(split: Split, directory: Path, format_name: str, write: Callable[[Split, Path], None]) -> None:
-    """The format's files, then the manifest."""
-    write(split, directory)
-    manifest = {"kind": KIND, "format": format_name, "classes": list(split.classes), **split.manifest}
-    (directory / MANIFEST).write_text(
-        json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+def _write_all(split: Split, directory: Path, name: str, *, media: Media | None, fetch: Fetch | None) -> None:
+    """The files, the format's lists, then the manifest."""
+    chosen = FORMATS[name]
+    placed = Placed()
+    media = media or ("none" if fetch is None else chosen.media)
+    if media != "none":
+        if fetch is None:
+            raise ExportError(f'media is "{media}", but nothing says where files come from; give fetch too')
+        split, placed = place_files(split, directory, media=media, layout=chosen.layout(split), fetch=fetch)
+    usage = chosen.write(split, directory)
+    counts = Counter(row.label for row in split.labeled)
+    manifest: dict[str, Any] = {
+        "kind": KIND,
+        "format": name,
+        "classes": list(split.classes),
+        "contents": {
+            "labeled": len(split.labeled),
+            "unlabeled": len(split.unlabeled),
+            "per_class": {label: counts[label] for label in split.classes},
+        },
+        "labeled_rows_are_also_unlabeled": bool(
+            {row.task for row in split.labeled} & {row.task for row in split.unlabeled}
+        ),
+        "media": {"mode": media, **asdict(placed)},
+        "usage": dict(usage),
+        **{key: value for key, value in split.manifest.items() if key != "rows"},
+    }
+    with (directory / MANIFEST).open("w", encoding="utf-8") as stream:
+        head = json.dumps(manifest, indent=1, ensure_ascii=False)
+        stream.write(head.removesuffix("\n}") + ',\n "rows": [')
+        for place, row in enumerate(_rows(split)):
+            stream.write((",\n  " if place else "\n  ") + json.dumps(row, ensure_ascii=False))
+        stream.write("\n ]\n}\n")
 
 
-def _writer(name: str) -> Callable[[Split, Path], None]:
-    """The writer of a format."""
+def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
+    """Every row of the manifest, one that is in neither part included, with where its file went."""
+    files = {row.task: row.file for row in (*split.labeled, *split.unlabeled) if row.file is not None}
+    if "rows" in split.manifest:
+        for row in split.manifest["rows"]:
+            yield {**row, "file": files[row["task"]]} if row["task"] in files else row
+        return
+    rows: dict[int, tuple[Row, str]] = {row.task: (row, "unlabeled") for row in split.unlabeled}
+    rows.update({row.task: (row, "labeled") for row in split.labeled})
+    for row, part in sorted(rows.values(), key=lambda entry: entry[0].index):
+        entry = {
+            "index": row.index,
+            "task": row.task,
+            "source": row.source,
+            "role": row.role,
+            "rank": row.rank,
+        }
+        yield {**entry, "part": part} | ({} if row.file is None else {"file": row.file})
+
+
+def _known(name: str) -> None:
+    """Refuse an unknown format."""
     if name not in FORMATS:
         raise ExportError(f'format is "{name}"; choose one of {", ".join(FORMATS)}')
-    return FORMATS[name]
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:

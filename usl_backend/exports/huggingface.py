@@ -1,0 +1,96 @@
+"""Hugging Face `imagefolder`: files with metadata beside them, and the card that names both splits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usl_backend.errors import ExportError
+from usl_backend.exports.split import Contents, Row, Split, Usage
+
+if TYPE_CHECKING:
+    from usl_backend.exports.media import Layout, Part
+
+METADATA = "metadata.jsonl"
+
+
+def by_part(split: Split) -> Layout:  # noqa: ARG001 - one signature for all formats
+    """One folder per split, since metadata must lie above its files."""
+
+    def place(row: Row, part: Part) -> str:
+        return f"{part}/{row.task}"
+
+    return place
+
+
+def write_huggingface(split: Split, directory: Path) -> Usage:
+    """Write `labeled/metadata.jsonl`, `unlabeled/metadata.jsonl` and the card `README.md`.
+
+    `load_dataset(directory)` gives the splits `labeled` and `unlabeled` with the columns image, label (a ClassLabel
+    with every class of the label config; null where there is none), task, role and rank.
+
+    Raises
+    ------
+    ExportError
+        The files are not in the export.
+    """
+    for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
+        if any(row.file is None for row in rows):
+            raise ExportError(
+                "imagefolder reads files inside the export only; give --media link or --media copy, or choose jsonl"
+            )
+        (directory / part).mkdir(exist_ok=True)
+        with (directory / part / METADATA).open("w", encoding="utf-8", newline="\n") as stream:
+            for row in rows:
+                entry = {
+                    "file_name": str(row.file).removeprefix(f"{part}/"),
+                    "label": row.label if part == "labeled" else None,
+                    "task": row.task,
+                    "role": row.role,
+                    "rank": row.rank,
+                }
+                stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    (directory / "README.md").write_text(_card(split), encoding="utf-8")
+    return {"call": "datasets.load_dataset(directory)", "splits": ["labeled", "unlabeled"]}
+
+
+def read_huggingface(directory: Path, manifest: Usage) -> Contents:
+    """What `imagefolder` makes of the folders: every file has an entry, every entry its file."""
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for part in manifest["usage"]["splits"]:
+        with (directory / part / METADATA).open(encoding="utf-8", newline="\n") as stream:
+            entries = [json.loads(line) for line in stream]
+        parts[part] = [(f"{part}/{entry['file_name']}", entry["label"]) for entry in entries]
+        files = {path.name for path in (directory / part).iterdir()} - {METADATA}
+        if odd := files ^ {entry["file_name"] for entry in entries}:
+            raise ExportError(
+                f"{part}: {len(odd)} files without metadata or the other way round, such as {min(odd)}"
+            )
+    return Contents(tuple(parts["labeled"]), tuple(file for file, _ in parts["unlabeled"]), inside=True)
+
+
+def _card(split: Split) -> str:
+    """Dataset card; its head is YAML, of which JSON is a part."""
+    names = {str(place): name for place, name in enumerate(split.classes)}
+    features = [
+        {"name": "image", "dtype": "image"},
+        {"name": "label", "dtype": {"class_label": {"names": names}}},
+        {"name": "task", "dtype": "int64"},
+        {"name": "role", "dtype": "string"},
+        {"name": "rank", "dtype": "int64"},
+    ]
+    parts = [part for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)) if rows]
+    head = {
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": part, "path": f"{part}/**"} for part in parts],
+            }
+        ],
+        "dataset_info": {"features": features},
+    }
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
+    return "\n".join(
+        ["---", *lines, "---", "", "Written by usl-backend; `manifest.json` says from what.", ""]
+    )

@@ -1,0 +1,73 @@
+"""Index arrays: USL's FixMatch, TorchSSL and whoever counts in rows. What the rows are stands in the manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from usl_backend.errors import ExportError
+from usl_backend.exports.split import Contents, Split, Usage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def write_npy(split: Split, directory: Path) -> Usage:
+    """Write `indices/<dataset>/` with int64 arrays, `.npy`.
+
+    `<method>_selected_<m>.npy`, or `random_<m>.npy`: rows with a label, in rank order, rows without a rank last;
+    their number must be the training's num_labeled. `unlabeled.npy`: rows without. `targets.npy`: class of every
+    row, -1 where there is none; `classes.txt`: their names, escaped as JSON strings, one a line.
+    """
+    dataset = f"project-{split.manifest.get('project', {}).get('id', 'none')}"
+    method = str(split.manifest.get("method", "usl"))
+    name = ("random" if method == "random" else f"{method}_selected") + f"_{len(split.labeled)}"
+    folder = directory / "indices" / dataset
+    folder.mkdir(parents=True)
+    ranked = sorted(split.labeled, key=lambda row: (row.rank is None, row.rank or 0, row.index))
+    rows = int(max((row.index for row in (*split.labeled, *split.unlabeled)), default=-1)) + 1
+    targets = np.full(rows, -1, dtype=np.int64)
+    targets[[row.index for row in split.labeled]] = [split.places[str(row.label)] for row in split.labeled]
+    arrays = {
+        name: np.array([row.index for row in ranked], dtype=np.int64),
+        "unlabeled": np.array([row.index for row in split.unlabeled], dtype=np.int64),
+        "targets": targets,
+    }
+    for stem, array in arrays.items():
+        np.save(folder / f"{stem}.npy", array, allow_pickle=False)
+    names = "".join(json.dumps(label, ensure_ascii=False) + "\n" for label in split.classes)
+    (folder / "classes.txt").write_text(names, encoding="utf-8")
+    return {"dataset": dataset, "name": name, "num_labeled": len(ranked), "folder": f"indices/{dataset}"}
+
+
+def read_npy(directory: Path, manifest: Usage) -> Contents:
+    """What `np.load` makes of the arrays."""
+    usage = manifest["usage"]
+    folder = directory / usage["folder"]
+    labeled, unlabeled, targets = (
+        _array(folder / f"{stem}.npy") for stem in (usage["name"], "unlabeled", "targets")
+    )
+    if len(labeled) != usage["num_labeled"]:
+        raise ExportError(
+            f"{usage['name']}.npy has {len(labeled)} rows, but num_labeled is {usage['num_labeled']}"
+        )
+    for rows in (labeled, unlabeled):
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(targets):
+            raise ExportError(f"an index is outside the {len(targets)} rows of targets.npy")
+    paths = {row["index"]: row.get("file") or row["source"] for row in manifest["rows"]}
+    return Contents(
+        tuple((paths[row], manifest["classes"][targets[row]]) for row in labeled.tolist()),
+        tuple(paths[row] for row in unlabeled.tolist()),
+        inside=any(row.get("file") for row in manifest["rows"]),
+    )
+
+
+def _array(path: Path) -> NDArray[np.int64]:
+    """One array of row numbers or classes."""
+    array: NDArray[np.int64] = np.load(path, allow_pickle=False)
+    if array.ndim != 1 or array.dtype != np.int64:
+        raise ExportError(f"{path.name} holds {array.dtype} of {array.ndim} dimensions, not a list of int64")
+    return array

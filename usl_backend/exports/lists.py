@@ -1,0 +1,114 @@
+"""Lists with one file a line: mmpretrain's annotation files and semilearn's, which have loaders of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from usl_backend.errors import ExportError
+from usl_backend.exports.loaders import check_loader, write_loader
+from usl_backend.exports.split import Contents, Row, Split, Usage
+
+
+def write_mmpretrain(split: Split, directory: Path) -> Usage:
+    """Write `labeled.txt` (`path class`), `unlabeled.txt` (`path`) and both as OpenMMLab JSON.
+
+    Labeled lines are cut at the last blank, so paths may hold blanks, but no line breaks and none at their ends.
+    """
+    for row in (*split.labeled, *split.unlabeled):
+        if row.path != row.path.strip() or len(row.path.splitlines()) != 1:
+            raise ExportError(_broken(row))
+    _write(directory / "labeled.txt", (f"{row.path} {split.places[str(row.label)]}" for row in split.labeled))
+    _write(directory / "unlabeled.txt", (row.path for row in split.unlabeled))
+    for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
+        entries: list[dict[str, object]] = [{"img_path": row.path} for row in rows]
+        if part == "labeled":
+            for entry, row in zip(entries, rows, strict=True):
+                entry["gt_label"] = split.places[str(row.label)]
+        content = {"metainfo": {"classes": list(split.classes)}, "data_list": entries}
+        with (directory / f"{part}.json").open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, ensure_ascii=False)
+    return {
+        "labeled": {"type": "CustomDataset", "ann_file": "labeled.txt", "classes": list(split.classes)},
+        "unlabeled": {"type": "CustomDataset", "ann_file": "unlabeled.txt", "with_label": False},
+    }
+
+
+def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
+    """What mmpretrain's CustomDataset makes of the text files; the JSON files have to say the same."""
+    classes = manifest["classes"]
+    pairs = [line.strip().rsplit(" ", 1) for line in _lines(directory / "labeled.txt")]
+    labeled = tuple((path, classes[int(place)]) for path, place in pairs)
+    unlabeled = tuple(_lines(directory / "unlabeled.txt"))
+    for part, wanted in (("labeled", labeled), ("unlabeled", unlabeled)):
+        content = json.loads((directory / f"{part}.json").read_text(encoding="utf-8"))
+        names = content["metainfo"]["classes"]
+        told = tuple(
+            (entry["img_path"], names[entry["gt_label"]]) if part == "labeled" else entry["img_path"]
+            for entry in content["data_list"]
+        )
+        if told != wanted or names != classes:
+            raise ExportError(f"{part}.json and {part}.txt differ")
+    return Contents(labeled, unlabeled, inside=(directory / "media").is_dir())
+
+
+SEMILEARN_LOADER = "semilearn_split.py"
+"""Copied into exports: two datasets for semilearn (USB) 0.3."""
+
+
+def write_semilearn(split: Split, directory: Path) -> Usage:
+    """Write `l_train.txt` and `u_train.txt` (`path class`, -1 where there is none) and a loader for semilearn.
+
+    Semi-Aves' reader cuts at blanks, so paths may hold none.
+    """
+    for row in (*split.labeled, *split.unlabeled):
+        if len(row.path.split()) != 1 or row.path != row.path.strip():
+            raise ExportError(_broken(row))
+    _write(directory / "l_train.txt", (f"{row.path} {split.places[str(row.label)]}" for row in split.labeled))
+    _write(directory / "u_train.txt", (f"{row.path} -1" for row in split.unlabeled))
+    (directory / "classes.json").write_text(
+        json.dumps(list(split.classes), ensure_ascii=False), encoding="utf-8"
+    )
+    write_loader(directory, SEMILEARN_LOADER)
+    return {
+        "call": "from semilearn_split import get_split; labeled, unlabeled = get_split('fixmatch', directory, "
+        "transform_weak, transform_strong)",
+        "num_classes": len(split.classes),
+        "num_labels": len(split.labeled),
+        "note": "split_ssl_data is not called: it overwrites stored indices and asks that num_labels be a multiple of "
+        "num_classes. Give include_labeled=True for USB's habit of training on labeled rows as unlabeled ones too.",
+    }
+
+
+def read_semilearn(directory: Path, manifest: Usage) -> Contents:
+    """What semilearn's reader of Semi-Aves makes of the lists; the loader must be the one that was written."""
+    check_loader(directory, SEMILEARN_LOADER)
+    parts = [[line.rsplit() for line in _lines(directory / name)] for name in ("l_train.txt", "u_train.txt")]
+    if any(int(place) != -1 for _, place in parts[1]):
+        raise ExportError("u_train.txt holds a class; -1 stands for none")
+    return Contents(
+        tuple((path, manifest["classes"][int(place)]) for path, place in parts[0]),
+        tuple(path for path, _ in parts[1]),
+        inside=(directory / "media").is_dir(),
+    )
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """One line each; only a line feed ends one."""
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list."""
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        return [line.rstrip("\n") for line in stream]
+
+
+def _broken(row: Row) -> str:
+    """Why a list cannot hold a row."""
+    return (
+        f"task {row.task}'s path {row.path!r} has blanks or line breaks that its readers cut at; give --media link or "
+        "--media copy, so that the files get plain names, or choose csv or jsonl"
+    )

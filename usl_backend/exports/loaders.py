@@ -1,0 +1,47 @@
+"""Python loaders that travel with an export; they are texts here and never run by this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from usl_backend.errors import ExportError
+from usl_backend.exports.split import Contents, Split, Usage
+from usl_backend.exports.tables import read_csv, write_csv
+
+TORCH_LOADER = "torch_split.py"
+"""Copied into exports: datasets in torchvision's manner."""
+_TEXTS = Path(__file__).parent / "templates"
+
+
+def write_loader(directory: Path, name: str) -> None:
+    """Copy a loader into an export."""
+    (directory / name).write_bytes((_TEXTS / f"{name}.txt").read_bytes())
+
+
+def check_loader(directory: Path, name: str) -> None:
+    """Insist that a loader is the one that was written.
+
+    Raises
+    ------
+    ExportError
+        It is missing or was changed.
+    """
+    path = directory / name
+    if not path.is_file() or path.read_bytes() != (_TEXTS / f"{name}.txt").read_bytes():
+        raise ExportError(f"{name} is not as this release writes it; export again")
+
+
+def write_torch(split: Split, directory: Path) -> Usage:
+    """Write the CSV files and a loader that makes torch datasets of them."""
+    write_csv(split, directory)
+    write_loader(directory, TORCH_LOADER)
+    return {
+        "call": "from torch_split import LabeledRows, UnlabeledRows; LabeledRows(directory, transform=weak)",
+        "num_classes": len(split.classes),
+    }
+
+
+def read_torch(directory: Path, manifest: Usage) -> Contents:
+    """What the loader's own reading of the CSV files gives."""
+    check_loader(directory, TORCH_LOADER)
+    return read_csv(directory, manifest)
