@@ -134,8 +134,8 @@ def run_once(
 def judge(rows: NDArray[np.float32], picks: NDArray[np.int64]) -> dict[str, float]:
     """Coverage and density of picks, over at most 20,000 rows in the space that the default selects in."""
     from usl_backend.selection import nearest_neighbors
+    from usl_backend.selection.assignment import assign
     from usl_backend.selection.density import density
-    from usl_backend.selection.kmeans import assign
     from usl_backend.selection.rows import fit_projection
 
     some = np.unique(np.linspace(0, len(rows) - 1, 20_000).astype(np.int64))

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from oracles import blobs, squared
 
+from usl_backend.selection.assignment import assign, assign_coarse, assign_near, cluster_sums
 from usl_backend.selection.kmeans import (
-    assign,
-    assign_near,
-    cluster_sums,
     descend,
     kmeans,
     paper_kmeans,
@@ -143,6 +141,17 @@ def test_assign_near__with_all_centers_is_exact():
     assert np.array_equal(
         assign_near(rows, centers, labels, near=40).labels, squared(rows, centers).argmin(1)
     )
+
+
+def test_assign_coarse__guesses_most_rows_right_and_never_better_than_exact():
+    rows, _ = blobs(5000, 8, seed=13, groups=30)
+    centers = rows[:900].copy()
+    exact, guess = assign(rows, centers), assign_coarse(rows, centers)
+    assert (exact.labels == guess.labels).mean() > 0.9
+    assert (guess.distances >= exact.distances - 1e-12).all()
+    np.testing.assert_allclose(guess.distances, ((rows - centers[guess.labels]) ** 2).sum(1), atol=1e-9)
+    few = assign_coarse(rows, centers[:300])
+    assert np.array_equal(few.labels, assign(rows, centers[:300]).labels)
 
 
 @pytest.mark.parametrize("clusters", [1, 3, 70, 1200])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .assignment import NEAR_CENTERS, Assignment, assign, assign_coarse, assign_near, cluster_sums
 from .kmeans_start import LOCAL_CLUSTERS, greedy_start, local_start
-from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
     from .base import Progress
 
-BLOCK = 4096
-"""Rows per block of sums."""
-BLOCK_CELLS = 524_288
-"""Products held at once, so that they stay in the cache."""
 SAMPLE_ROWS = 64
 """Rows per cluster, at least 5,000 and at most 250,000 in all, on which starts are compared."""
 SAMPLE_STEPS = 15
@@ -31,26 +27,8 @@ CELL_SAMPLE_ROWS = 32
 """Rows per cell that the rough centers of cells are made from."""
 RESTART_CLUSTERS = 400
 """Starts times clusters, at most, beyond the first start."""
-NEAR_CENTERS = 32
-"""Centers that a row looks at between exact assignments."""
 SETTLED = 2e-4
 """Relative fall of the inertia below which k-means has settled."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Nearest center of every row.
-
-    Attributes
-    ----------
-    labels : (n,) int32
-        Row of `centers`; ties to the first.
-    distances : (n,) float
-        Squared distance to it.
-    """
-
-    labels: NDArray[np.int32]
-    distances: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -70,104 +48,6 @@ class Clustering:
     labels: NDArray[np.int32]
     centers: NDArray[Any]
     inertia: float
-
-
-def assign(
-    rows: NDArray[np.floating[Any]],
-    centers: NDArray[np.floating[Any]],
-    *,
-    settle_ties: bool = False,
-    workers: int = 1,
-) -> Assignment:
-    """Give every row its nearest center.
-
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64
-    centers : (k, d) float
-        Rows of NaN attract nothing.
-    settle_ties
-        Recompute near-ties from the differences and give exact ties to the first center; the paper presets need
-        it where a pool has duplicates.
-    workers
-        Threads over blocks; no influence on the result.
-
-    Returns
-    -------
-    Assignment
-    """
-    n = len(rows)
-    alive = ~np.isnan(centers[:, 0])
-    usable = np.where(alive[:, None], centers, 0.0).astype(rows.dtype)
-    half = np.einsum("ij,ij->i", usable, usable) / 2
-    half[~alive] = np.inf
-    labels = np.empty(n, dtype=np.int32)
-    distances = np.empty(n, dtype=rows.dtype)
-    tolerance = 1e-5 if rows.dtype == np.float32 else 1e-12
-
-    def one(block: slice) -> None:
-        part = rows[block]
-        score = part @ usable.T
-        score -= half
-        best = score.argmax(axis=1)
-        places = np.arange(len(part))
-        norms = np.einsum("ij,ij->i", part, part)
-        if settle_ties:
-            top = score[places, best]
-            close = score >= (top - tolerance * (np.abs(top) + norms))[:, None]
-            for row in np.flatnonzero(close.sum(axis=1) > 1):
-                rivals = np.flatnonzero(close[row])
-                difference = part[row] - usable[rivals]
-                best[row] = rivals[np.einsum("ij,ij->i", difference, difference).argmin()]
-        labels[block] = best
-        distances[block] = np.maximum(norms - 2.0 * score[places, best], 0.0)
-
-    for _ in map_blocks(
-        one, row_blocks(n, size=int(np.clip(BLOCK_CELLS // len(centers), 64, 8192))), workers=workers
-    ):
-        pass
-    return Assignment(labels=labels, distances=distances)
-
-
-def cluster_sums(
-    rows: NDArray[np.floating[Any]],
-    labels: NDArray[np.integer[Any]],
-    *,
-    clusters: int,
-    weights: NDArray[np.floating[Any]] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum of the rows and of the weights of each cluster, in float64.
-
-    Parameters
-    ----------
-    rows : (n, d) float
-    labels : (n,) integers
-        0 <= label < clusters.
-    clusters
-        Number of clusters.
-    weights : (n,) float or None
-        None counts each row once.
-
-    Returns
-    -------
-    sums : (clusters, d) float64
-    mass : (clusters,) float64
-    """
-    sums = np.zeros((clusters, rows.shape[1]))
-    for block in row_blocks(len(rows), size=16 * BLOCK):
-        order = np.argsort(labels[block], kind="stable")
-        part = rows[block][order]
-        if weights is not None:
-            part = part * weights[block][order, None].astype(part.dtype)
-        present, first = np.unique(labels[block][order], return_index=True)
-        if 4 * len(present) > len(part):
-            sums[present] += np.add.reduceat(part, first, axis=0, dtype=np.float64)
-        else:
-            # reduceat walks the columns row by row: a sum per cluster is ten times faster on long runs.
-            ends = np.append(first[1:], len(part))
-            for label, begin, end in zip(present.tolist(), first.tolist(), ends.tolist(), strict=True):
-                sums[label] += part[begin:end].sum(axis=0, dtype=np.float64)
-    return sums, np.bincount(labels, weights=weights, minlength=clusters).astype(np.float64)
 
 
 def paper_kmeans(
@@ -386,7 +266,7 @@ def descend(
     """
     centers = centers.copy()
     k = len(centers)
-    found = assign(rows, centers, workers=workers)
+    found = assign_coarse(rows, centers, workers=workers)
     sums, mass = cluster_sums(rows, found.labels, clusters=k, weights=weights)
     inertia = _served(found, weights)
     for step in range(iterations):
@@ -421,61 +301,6 @@ def descend(
     if report is not None:
         report(iterations)
     return Clustering(found.labels, centers, _served(found, weights))
-
-
-def assign_near(
-    rows: NDArray[np.floating[Any]],
-    centers: NDArray[np.floating[Any]],
-    labels: NDArray[np.int32],
-    *,
-    near: int = NEAR_CENTERS,
-    workers: int = 1,
-) -> Assignment:
-    """Give every row the best of the centers nearest to its present one.
-
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64
-    centers : (k, d) float
-    labels : (n,) int32
-        Present center of each row.
-    near
-        Centers looked at, the present one included.
-    workers
-        Threads over clusters; no influence on the result.
-
-    Returns
-    -------
-    Assignment
-        Exact for all rows but those whose nearest center is not among the `near` nearest to their present one.
-    """
-    k = len(centers)
-    usable = centers.astype(rows.dtype)
-    half = np.einsum("ij,ij->i", usable, usable) / 2
-    candidates = np.empty((k, near), dtype=np.int64)
-    for block in row_blocks(k, size=1024):
-        apart = half - usable[block] @ usable.T
-        apart[np.arange(len(apart)), np.arange(block.start, block.stop)] = -np.inf
-        candidates[block] = np.argpartition(apart, near - 1, axis=1)[:, :near]
-    candidates.sort(axis=1)
-    order = np.argsort(labels, kind="stable")
-    begin = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=k))])
-    result = np.empty(len(rows), dtype=np.int32)
-    distances = np.empty(len(rows), dtype=rows.dtype)
-
-    def one(cluster: int) -> None:
-        members = order[begin[cluster] : begin[cluster + 1]]
-        part, seen = rows[members], candidates[cluster]
-        score = part @ usable[seen].T
-        score -= half[seen]
-        best = score.argmax(axis=1)
-        result[members] = seen[best]
-        norms = np.einsum("ij,ij->i", part, part)
-        distances[members] = np.maximum(norms - 2.0 * score[np.arange(len(part)), best], 0.0)
-
-    for _ in map_blocks(one, np.flatnonzero(np.diff(begin)).tolist(), workers=workers):
-        pass
-    return Assignment(labels=result, distances=distances)
 
 
 def _served(found: Assignment, weights: NDArray[Any] | None) -> float:

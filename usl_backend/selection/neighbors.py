@@ -12,8 +12,9 @@ import numpy as np
 
 from usl_backend.errors import SelectionError
 
+from .assignment import assign
 from .base import Neighbors
-from .kmeans import assign, quick_centers
+from .kmeans import quick_centers
 from .rows import squared_distances
 from .threads import map_blocks, row_blocks
 

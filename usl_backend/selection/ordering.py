@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .kmeans import cluster_sums, kmeans
+from .assignment import cluster_sums
+from .kmeans import kmeans
 from .picking import cluster_argmax
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .assignment import cluster_sums
 from .base import Neighbors, Selection
 from .density import density
 from .duplicates import Groups, same_rows
-from .kmeans import Clustering, cluster_sums, kmeans, paper_kmeans
+from .kmeans import Clustering, kmeans, paper_kmeans
 from .neighborhood import neighborhood
 from .ordering import order_picks
 from .parameters import option, resolve
