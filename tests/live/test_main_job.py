@@ -1,15 +1,18 @@
 """The whole job on a real Label Studio: what annotators are served after `select` or Start Training."""
 
 import csv
+import io
 import json
 import signal
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from live_studio import LiveProject, LiveStudio, choice
 from shell import FOLDER, Shell, local
 
@@ -211,10 +214,9 @@ def test_main_job__start_training_through_the_server(
     folder = label_studio.documents_root / FOLDER
     uploaded = fill(project.client, project.id, [folder / name for name in pictures[:80]])
     with served(label_studio, shell) as server:
-        connected = backend.connect(
-            project.client, project.id, server.url, extra_params={"budget": 6, "reserve": 2}
-        )
-        assert (connected.created, connected.backend.connected, connected.webhooks) == (True, True, 1)
+        told = shell("connect", project.id, "--public-url", server.url, "--budget", 6, "--reserve", 2)
+        assert told.code == 0, told.out + told.err
+        assert f"connected {server.url} to project {project.id}" in told.out
         backend.start_training(project.client, project.id, server.url)
         wait_until(lambda: bool(server.runs(project.id)))
         backend.start_training(project.client, project.id, server.url)
@@ -225,6 +227,10 @@ def test_main_job__start_training_through_the_server(
         ]
         picks = server.picks(run["id"])
         assert (len(picks), set(picks) <= set(uploaded)) == (6, True)
+        archive = requests.get(f"{server.url}/usl/api/runs/{run['id']}/export?format=csv", timeout=60)
+        with zipfile.ZipFile(io.BytesIO(archive.content)) as packed:
+            assert sorted(packed.namelist()) == ["labeled.csv", "manifest.json", "unlabeled.csv"]
+            assert packed.read("unlabeled.csv").decode().count("\n") == 81
         # Our own PATCH of the project started nothing; the shell and the server see the same runs.
         assert shell("status", project.id, "--json").json[0]["id"] == run["id"]
     assert project.serve([project.client], 6) == picks
