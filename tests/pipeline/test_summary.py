@@ -41,7 +41,14 @@ def test_kinds_of__numbers_and_details_do_not_make_a_kind() -> None:
 def test_summarize__counts_add_up_and_everything_is_named() -> None:
     skipped = dict.fromkeys(range(100, 100 + SHOWN + 3), "the file is empty (0 bytes)")
     settings = RunSettings.resolve(explicit={"budget": "5%", "seed": 3}, environ={})
-    chosen = Selection(np.array([4, 2]), np.ones(2), None, np.zeros(7, np.int32), {"k": 20}, {"filled": 0})
+    chosen = Selection(
+        np.array([4, 2]),
+        np.ones(2),
+        None,
+        np.zeros(7, np.int32),
+        {"k": 20},
+        {"groups": [list(range(50))] * 99},
+    )
     queue = [{"task": 5, "rank": 0, "role": "pick"}, {"task": 3, "rank": 1, "role": "pick"}]
     reserve = [{"task": 6, "rank": 2, "role": "reserve"}]
     found = summarize(
@@ -77,6 +84,7 @@ def test_summarize__counts_add_up_and_everything_is_named() -> None:
     assert (found["picks"], found["reserve"], found["carried_over"]) == (2, 1, 1)
     assert found["tab"] == {"id": 4, "url": "http://localhost:8080/projects/12/data?tab=4"}
     unread = f"{SHOWN + 4} of 36 unlabeled tasks could not be read and were left out"
+    assert found["method"]["diagnostics"] == {"groups": [list(range(SHOWN))] * SHOWN}
     assert found["warnings"] == [
         f'{unread}; the first is task 30: "image" is empty',
         "pre-annotations were copied",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from usl_backend.settings import RunSettings
 
 SHOWN = 20
-"""Unreadable tasks that a summary names; the artifacts hold all of them."""
+"""Unreadable tasks that a summary names, and entries of its other lists; the artifacts hold all of them."""
 
 
 def summarize(
@@ -88,7 +88,7 @@ def summarize(
             "name": settings.method,
             "preset": settings.preset,
             "parameters": dict(selection.parameters),
-            "diagnostics": dict(selection.diagnostics),
+            "diagnostics": _brief(selection.diagnostics),
         },
         "encoder": {"name": settings.encoder, "key": encoder_key, "image_size": settings.image_size},
         "seed": settings.seed,
@@ -116,6 +116,15 @@ def skipped_tasks(project: Project, pool: Pool) -> dict[int, str]:
 def kinds_of(skipped: Mapping[int, str]) -> Counter[str]:
     """How often each kind of reason occurs; reasons that differ in numbers or details are one kind."""
     return Counter(re.sub(r"\d[\d,.]*", "N", why.partition(": ")[0]) for why in skipped.values())
+
+
+def _brief(values: Any) -> Any:
+    """The same with long lists cut: a summary is read at every poll; the selection's artifact holds all."""
+    if isinstance(values, Mapping):
+        return {name: _brief(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_brief(value) for value in values[:SHOWN]]
+    return values
 
 
 def _warnings(project: Project, skipped: Mapping[int, str]) -> list[str]:
