@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_studio import CHOICES, LiveProject, LiveStudio, make_personal_token, sign_up
+from live_studio import CHOICES, LiveProject, LiveStudio, make_personal_token
 
+from usl_backend.demo.annotators import sign_up
 from usl_backend.demo.studio_server import LabelStudioServer, find_executable
 from usl_backend.studio.client import StudioClient
 
@@ -98,7 +99,7 @@ def client(label_studio: LiveStudio) -> Iterator[StudioClient]:
 @pytest.fixture(scope="session")
 def second_annotator(label_studio: LiveStudio, client: StudioClient) -> Iterator[StudioClient]:
     """Another user of the same organisation, with a legacy token of their own."""
-    token = sign_up(label_studio, client, "second@example.com")
+    token = sign_up(client, "second@example.com", "second-password-1")
     with StudioClient(label_studio.url, token, timeout=120) as annotator:
         yield annotator
 

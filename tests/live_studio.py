@@ -1,12 +1,9 @@
 """What the live tests hold in their hands: a running Label Studio, a fresh project, another user."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import requests
 
 from usl_backend.studio.client import Project, StudioClient
 
@@ -78,20 +75,6 @@ class LiveProject:
 def choice(label: str) -> dict[str, Any]:
     """A classification result for the CHOICES config."""
     return {"from_name": "choice", "to_name": "image", "type": "choices", "value": {"choices": [label]}}
-
-
-def sign_up(studio: LiveStudio, client: StudioClient, email: str, password: str = "second-password-1") -> str:
-    """Accept the organisation's invitation as a browser would; the new user's legacy token."""
-    invitation = studio.url + client.http.json("GET", "/api/invite")["invite_url"]
-    with requests.Session() as browser:
-        page = browser.get(invitation, timeout=60)
-        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-        assert found, page.text[:500]
-        form = {"csrfmiddlewaretoken": found[1], "email": email, "password": password}
-        browser.post(invitation, data=form, headers={"Referer": invitation}, timeout=60)
-        answer = browser.get(f"{studio.url}/api/current-user/token", timeout=60)
-        answer.raise_for_status()
-        return str(answer.json()["token"])
 
 
 def make_personal_token(client: StudioClient) -> str:
