@@ -6,7 +6,7 @@ from oracles import blobs
 
 from usl_backend.errors import SelectionError, SettingsError
 from usl_backend.selection.parameters import option, resolve
-from usl_backend.selection.rows import check_budget, check_embeddings, fit_projection
+from usl_backend.selection.rows import check_budget, check_embeddings, fit_projection, generator
 
 
 def test_fit_projection__spans_the_principal_axes():
@@ -54,6 +54,24 @@ def test_check_embeddings__counts_the_other_bad_rows():
     rows[[39_990, 20_000, 3], 1] = np.nan
     with pytest.raises(SelectionError, match="row 3 and 2 more rows"):
         check_embeddings(rows)
+
+
+def test_check_embeddings__values_that_overflow_are_named():
+    with pytest.raises(SelectionError, match="row 1 of the embeddings hold values beyond 1e18"):
+        check_embeddings(np.array([[1.0, 2.0], [1e200, 0.0]]))
+
+
+def test_generator__bad_seeds_are_named():
+    for seed in (-1, 1.5, "x", None, True):
+        with pytest.raises(SelectionError, match="rng is"):
+            generator(seed)
+    assert generator(np.int64(4)).random() == np.random.default_rng(4).random()
+
+
+def test_apply__scale_of_the_pool_does_not_matter():
+    rows, _ = blobs(60, 5, seed=3)
+    small, large = (fit_projection(rows * s, dimensions=3).apply(rows * s) for s in (2.0**-60, 2.0**40))
+    assert np.array_equal(small, large)
 
 
 def test_check_budget__returns_sorted_distinct_labeled_rows():

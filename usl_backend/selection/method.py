@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Neighbors, Progress, Selection
 from .parameters import option, resolve
-from .rows import check_budget, check_embeddings, fit_projection, squared_distances
+from .rows import check_budget, check_embeddings, fit_projection, generator, squared_distances
 from .threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class Method:
             report("project", 0, 1)
             rows = fit_projection(embeddings, dimensions=self.parameters.projection).apply(embeddings)
             report("project", 1, 1)
-            generator = np.random.default_rng(rng)
-            picks = self.choose(Task(rows, budget, held, generator, neighbors, report))
+            picks = self.choose(Task(rows, budget, held, generator(rng), neighbors, report))
             cluster = nearest_pick(rows, picks.rows) if picks.cluster is None else picks.cluster
         return Selection(
             indices=picks.rows,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BLOCK = 16_384
 """Rows read at once: a memory-mapped pool is never in memory as a whole."""
+LARGEST = 1e18
+"""Values from here on overflow when they are squared in float32."""
 COVARIANCE_ROWS = 65_536
 """Rows, evenly spaced, that the principal components are computed from."""
 
@@ -31,7 +33,8 @@ def check_embeddings(embeddings: NDArray[np.floating[Any]]) -> None:
     Raises
     ------
     SelectionError
-        Not a two-dimensional floating array, no rows or columns, or a NaN or infinite value (the row is named).
+        Not a two-dimensional floating array, no rows or columns, or a value that is NaN, infinite or
+        beyond 1e18 (the row is named).
     """
     if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
         shape = getattr(embeddings, "shape", type(embeddings).__name__)
@@ -41,16 +44,39 @@ def check_embeddings(embeddings: NDArray[np.floating[Any]]) -> None:
     n, d = embeddings.shape
     if n == 0 or d == 0:
         raise SelectionError(f"embeddings have the shape ({n}, {d}); there is nothing to select from")
-    bad: list[int] = []
     for block in row_blocks(n, size=BLOCK):
-        finite = np.isfinite(embeddings[block]).all(axis=1)
-        if not finite.all():
-            bad.extend((np.flatnonzero(~finite) + block.start).tolist())
-    if bad:
-        others = f" and {len(bad) - 1} more rows" if len(bad) > 1 else ""
-        raise SelectionError(
-            f"row {bad[0]}{others} of the embeddings hold NaN or infinity; leave those rows out or embed them again"
-        )
+        part = embeddings[block]
+        # NaN fails both comparisons, so that one pass over the values finds every kind of trouble.
+        if part.min() > -LARGEST and part.max() < LARGEST:
+            continue
+        raise SelectionError(_trouble(embeddings))
+
+
+def _trouble(embeddings: NDArray[np.floating[Any]]) -> str:
+    """Say which rows hold values that cannot be computed with."""
+    bad: list[int] = []
+    for block in row_blocks(len(embeddings), size=BLOCK):
+        part = embeddings[block]
+        fit = ((part > -LARGEST) & (part < LARGEST)).all(axis=1)
+        bad.extend((np.flatnonzero(~fit) + block.start).tolist())
+    others = f" and {len(bad) - 1} more rows" if len(bad) > 1 else ""
+    kind = "values beyond 1e18" if np.isfinite(embeddings[bad[0]]).all() else "NaN or infinity"
+    return f"row {bad[0]}{others} of the embeddings hold {kind}; leave those rows out or embed them again"
+
+
+def generator(rng: int | np.random.Generator) -> np.random.Generator:
+    """Generator from a seed, or the one given.
+
+    Raises
+    ------
+    SelectionError
+        The seed is negative or no whole number.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise SelectionError(f"rng is {rng!r}; give a seed of 0 or more, or a numpy Generator")
+    return np.random.default_rng(int(rng))
 
 
 def check_budget(
@@ -143,7 +169,7 @@ class Projection:
             if self.normalize:
                 length = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64))
                 # Rounding leaves a row that equals the centre with a length near zero: its direction is noise.
-                tiny = length <= 1e-6 * max(1.0, float(np.linalg.norm(self.mean)))
+                tiny = length <= 1e-6 * float(np.linalg.norm(self.mean))
                 length[tiny] = 1.0
                 part /= length[:, None].astype(dtype)
                 part[tiny] = 0.0

@@ -21,7 +21,7 @@ from .ordering import order_picks
 from .parameters import option, resolve
 from .picking import fill, pick_rounds
 from .repulsion import Horizon, repulsion
-from .rows import check_budget, check_embeddings, fit_projection, squared_distances
+from .rows import check_budget, check_embeddings, fit_projection, generator, squared_distances
 from .threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
@@ -211,9 +211,7 @@ class USL:
         check_embeddings(embeddings)
         budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
         with one_thread():
-            return _Run(self.parameters, np.random.default_rng(rng), progress).select(
-                embeddings, budget, held, neighbors
-            )
+            return _Run(self.parameters, generator(rng), progress).select(embeddings, budget, held, neighbors)
 
     def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[Any]:
         """Rows as `select` sees them: projected and normalized as the parameters say.
