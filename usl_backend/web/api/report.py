@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify, request, send_file, url_for
+from flask import Blueprint, Response, jsonify, request, url_for
 
 from usl_backend.errors import MediaError, UnknownRunError
 from usl_backend.report.mapdata import packed
@@ -90,6 +90,6 @@ def thumbnail(run_id: str, task: int) -> Response:
     except MediaError:
         # shown in place of the picture; the reason may name hosts and is not for whoever embeds this
         return Response(_ABSENT, status=404, mimetype="image/svg+xml", headers={"Cache-Control": "no-store"})
-    response = send_file(path, mimetype="image/jpeg", conditional=True)
+    response = Response(path.read_bytes(), mimetype="image/jpeg")
     response.headers["Cache-Control"] = f"private, max-age={DAY}"
     return response

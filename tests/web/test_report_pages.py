@@ -1,0 +1,355 @@
+import gzip
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digit_run import FIRST, Made, png
+from flask.testing import FlaskClient
+
+from usl_backend.errors import MediaError
+from usl_backend.instances import Instance
+from usl_backend.jobs import Jobs
+from usl_backend.report import build, load
+from usl_backend.runs import RunState
+from usl_backend.settings import HostSettings
+from usl_backend.web import create_app
+from usl_backend.web.reports import EXTENSION, Reports
+
+PARTS = ("trust", "map", "gallery", "why")
+HTML = {"Accept": "text/html"}
+
+
+class Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag == name]
+
+
+class Site:
+    """The app before a data directory with one finished run."""
+
+    def __init__(self, directory: Path, made: Made, command: tuple[str, ...]) -> None:
+        self.made = made
+        self.host = HostSettings(label_studio_url="http://studio.test", model_dir=directory)
+        self.app = create_app(self.host, Jobs(made.store, self.host))
+        self.reports = Reports(self.host, made.store, command=command)
+        self.reports._read = made.read
+        self.app.extensions[EXTENSION] = self.reports
+        self.client: FlaskClient = self.app.test_client()
+
+    def page(self, part: str, **query: object) -> str:
+        answer = self.client.get(f"/usl/runs/12-1/{part}", headers=HTML, query_string=query)
+        assert answer.status_code == 200
+        return answer.text
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    sites: list[Site] = []
+
+    def make(
+        n: int = 90, *, report: bool = True, command: tuple[str, ...] = ("false",), **more: object
+    ) -> Site:
+        made = Made(tmp_path / "site", n, **{"budget": 6, **more})
+        if report:
+            build(made.run, made.files)
+        sites.append(Site(tmp_path / "site", made, command))
+        return sites[-1]
+
+    yield make
+    for one in sites:
+        one.reports.close()
+        one.made.store.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_page__runs_no_script_but_its_own_files(site: Site, part: str) -> None:
+    answer = site.client.get(f"/usl/runs/12-1/{part}", headers=HTML)
+    tags = Tags(answer.text)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert ("'unsafe-eval'" in policy) == (part == "map")
+    assert "'unsafe-inline'" not in policy.partition("style-src")[0]
+    assert all((script["src"] or "").startswith("/usl/") for script in tags.all("script"))
+    assert not any(name.startswith("on") or name == "style" for _, at in tags.found for name in at)
+    assert [a.get("aria-current") for a in tags.all("a") if a.get("aria-current")] == ["page"]
+
+
+def test_gallery__order_of_the_picks_is_the_rank_order(site: Site) -> None:
+    picks = site.page("gallery").partition('id="picks"')[2].partition("</section>")[0]
+    assert [int(task) for task in re.findall(r">task (\d+)<", picks)] == [
+        entry["task"] for entry in site.made.queue
+    ]
+    links = [a["href"] for a in Tags(picks).all("a")]
+    assert links[0] == f"http://studio.test/projects/12/data?tab=3&task={site.made.queue[0]['task']}"
+
+
+def test_gallery__names_the_skipped_and_the_least_typical(site: Site) -> None:
+    page = site.page("gallery")
+    assert "the file is empty (0 bytes)" in page
+    lowest = page.partition('id="lowest"')[2].partition("</section>")[0]
+    order = np.argsort(site.made.selection.score, kind="stable")[:48]
+    assert [int(task) for task in re.findall(r">task (\d+)<", lowest)] == site.made.ids[order].tolist()
+
+
+def test_why__has_a_row_for_every_pick_and_leads_to_the_nearest(make_site: Callable[..., Site]) -> None:
+    site = make_site(300, budget=130)
+    assert [f'id="pick-{n}"' in site.page("why") for n in (1, 100, 101)] == [True, True, False]
+    second = site.page("why", page=2)
+    assert [f'id="pick-{n}"' in second for n in (100, 101, 130)] == [False, True, True]
+    report = load(site.made.files)
+    assert report is not None
+    nearest = report.whys[0].nearest_rank
+    assert nearest is not None
+    assert f"why?page={nearest // 100 + 1}#pick-{nearest + 1}" in site.page("why")
+
+
+@pytest.mark.parametrize("wrong", ["0", "-3", "99", "x", "9" * 50, "٣"])
+def test_page__a_page_that_is_not_there_leads_to_one_that_is(site: Site, wrong: str) -> None:
+    assert "task 1" in site.page("gallery", page=wrong)
+
+
+def test_trust__says_it_honestly(site: Site) -> None:
+    report = load(site.made.files)
+    assert report is not None
+    page = site.page("trust")
+    assert report.trust.verdict == "clear"
+    assert "The picks are worth more than random tasks." in page
+    assert f"{100 * report.trust.random_mean[-1]:.1f} %" in page
+    assert "--control 100" in page
+
+
+@pytest.mark.parametrize("verdict", ["small", "none"])
+def test_trust__a_small_gain_is_told_first(site: Site, verdict: str) -> None:
+    path = site.made.files.directory / "report" / "report.json"
+    path.write_text(path.read_text().replace('"verdict": "clear"', f'"verdict": "{verdict}"'))
+    text = site.page("trust").partition('class="verdict')[2]
+    expected = (
+        "The gain over random tasks is small here" if verdict == "small" else "cover no more of the pool"
+    )
+    assert expected in text.partition("</p>")[0]
+
+
+def test_page__of_texts_shows_markup_as_text(make_site: Callable[..., Site]) -> None:
+    hostile = '<script>alert(1)</script><img src=x onerror=alert(1)>"&'
+    site = make_site(report=False, modality="text", title=hostile)
+    instances, meta = site.made.files.read_instances()
+    changed = [Instance(one.id, "text", f"{hostile} {one.id}") for one in instances]
+    site.made.files.write_instances(changed, {**meta, "skipped": {"7": hostile}})
+    build(site.made.run, site.made.files)
+    for part in PARTS:
+        page = site.page(part)
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+        assert Tags(page).all("img") == []
+
+
+def test_page__hostile_file_name_is_shown_as_text(make_site: Callable[..., Site]) -> None:
+    site = make_site(report=False)
+    instances, meta = site.made.files.read_instances()
+    name = "/data/upload/12/%22%3E%3Cscript%3Ealert(1)%3C/script%3E.png"
+    site.made.files.write_instances([Instance(one.id, "image", name) for one in instances], meta)
+    build(site.made.run, site.made.files)
+    page = site.page("gallery")
+    assert "<script>alert" not in page
+    assert {image["alt"] for image in Tags(page).all("img")} >= {
+        f"Task {site.made.queue[0]['task']}, script>.png"
+    }
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_page__unknown_run(site: Site, part: str) -> None:
+    answer = site.client.get(f"/usl/runs/12-99/{part}", headers=HTML)
+    assert answer.status_code == 404
+    assert "12-99" in answer.text
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_page__queued_run_says_so_and_waits(site: Site, part: str) -> None:
+    run = site.made.store.create(project=13, settings={})
+    answer = site.client.get(f"/usl/runs/{run.id}/{part}", headers=HTML)
+    assert answer.status_code == 200
+    assert "The run is queued" in answer.text
+    assert "wait.js" in answer.text
+
+
+def test_page__run_that_ended_before_it_chose(site: Site) -> None:
+    run = site.made.store.create(project=13, settings={})
+    site.made.store.fail(run.id, "StudioError", "no such project")
+    answer = site.client.get(f"/usl/runs/{run.id}/trust", headers=HTML)
+    assert "ended before anything was chosen" in answer.text
+    assert "wait.js" not in answer.text
+
+
+def test_page__run_whose_files_were_removed(site: Site) -> None:
+    for path in site.made.files.directory.rglob("*.*"):
+        path.unlink()
+    assert "removed to make room" in site.page("trust")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def test_page__a_missing_report_is_made_by_a_process(make_site: Callable[..., Site]) -> None:
+    site = make_site(report=False, command=(sys.executable, "-m", "usl_backend", "report"))
+    assert "The report is being made" in site.page("trust")
+    wait_for(lambda: "wait.js" not in site.page("trust"))
+    assert "The picks are worth more" in site.page("trust")
+
+
+def test_page__the_process_gets_no_secret(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS", "BASIC_AUTH_USER"):
+        monkeypatch.setenv(name, "tok-secret-123")
+    told = "import os; print(dict(os.environ)); raise SystemExit(1)"
+    site = make_site(report=False, command=(sys.executable, "-c", told))
+    site.page("trust")
+    wait_for(lambda: "could not be made" in site.page("trust"))
+    log = (site.made.files.directory / "report" / "log.txt").read_text()
+    assert "MODEL_DIR" in log
+    assert "tok-secret-123" not in log
+
+
+def test_page__a_failed_report_says_why_and_can_be_tried_again(make_site: Callable[..., Site]) -> None:
+    site = make_site(
+        report=False, command=(sys.executable, "-c", "import sys; sys.exit('error: no space on the disk')")
+    )
+    site.page("trust")
+    wait_for(lambda: "no space on the disk" in site.page("trust"))
+    assert "wait.js" not in site.page("trust")
+    assert site.client.post("/usl/runs/12-1/report").status_code == 303
+    assert "is being made" in site.page("trust")
+
+
+def test_page__one_report_at_a_time(make_site: Callable[..., Site]) -> None:
+    site = make_site(report=False, command=(sys.executable, "-c", "import time; time.sleep(60)"))
+    other = Made(site.host.model_dir, 40, budget=3)
+    assert other.run.state is RunState.DONE
+    assert "is being made" in site.page("trust")
+    answer = site.client.get(f"/usl/runs/{other.run.id}/trust", headers=HTML)
+    assert "waits for that of run 12-1" in answer.text
+
+
+def test_page__a_report_made_anew_is_shown(site: Site) -> None:
+    site.page("trust")
+    path = site.made.files.directory / "report" / "report.json"
+    path.write_text(path.read_text().replace('"verdict": "clear"', '"verdict": "none"'))
+    assert "cover no more of the pool" in site.page("trust")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("report.css", "text/css"),
+        ("map.js", "javascript"),
+        ("plotly.min.js", "javascript"),
+        ("wait.js", "javascript"),
+    ],
+)
+def test_file__is_served_packed_and_kept(site: Site, name: str, kind: str) -> None:
+    plain = site.client.get(f"/usl/report/{name}")
+    packed = site.client.get(f"/usl/report/{name}", headers={"Accept-Encoding": "gzip"})
+    assert kind in plain.headers["Content-Type"]
+    assert gzip.decompress(packed.data) == plain.data
+    again = site.client.get(f"/usl/report/{name}", headers={"If-None-Match": plain.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["../record.py", "..%2frecord.py", "file.html", "__init__.py", "%2e%2e"])
+def test_file__nothing_else_is_served(site: Site, name: str) -> None:
+    assert site.client.get(f"/usl/report/{name}").status_code == 404
+
+
+def test_thumbnail__is_the_picture_of_the_task(site: Site) -> None:
+    answer = site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + 4}")
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    assert "private" in answer.headers["Cache-Control"]
+    kept = site.made.files.directory / "report" / "thumbnails" / f"{FIRST + 4}.jpg"
+    assert answer.data == kept.read_bytes()
+
+
+@pytest.mark.parametrize("task", ["1", "999999", str(2**70), "-1", "..%2f..%2fusl.sqlite3", "7"])
+def test_thumbnail__of_anything_else_is_not_found(site: Site, task: str) -> None:
+    answer = site.client.get(f"/usl/api/runs/12-1/thumbnail/{task}")
+    assert answer.status_code == 404
+
+
+def test_thumbnail__vanished_media_show_a_placeholder(site: Site) -> None:
+    def read(_: Instance) -> bytes:
+        raise MediaError("http://studio.test/secret answered 404")
+
+    site.reports._read = read
+    answer = site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}")
+    assert (answer.status_code, answer.mimetype) == (404, "image/svg+xml")
+    assert b"secret" not in answer.data
+    site.reports._read = lambda instance: png(site.made.digits[instance.id - FIRST])
+    assert site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}").status_code == 200
+
+
+def test_thumbnail__without_a_token_is_a_placeholder(site: Site) -> None:
+    site.reports._read = None
+    assert site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}").status_code == 404
+
+
+def test_api_why__every_pick_in_order(site: Site) -> None:
+    told = site.client.get("/usl/api/runs/12-1/why").json
+    assert [why["task"] for why in told["picks"]] == [entry["task"] for entry in site.made.queue]
+    assert [why["rank"] for why in told["picks"]] == list(range(6))
+
+
+def test_api_trust__is_the_stored_report(site: Site) -> None:
+    report = load(site.made.files)
+    assert report is not None
+    told = site.client.get("/usl/api/runs/12-1/trust").json
+    assert tuple(told["picks"]) == report.trust.picks
+    assert told["verdict"] == report.trust.verdict
+
+
+def test_api_map__has_every_point_and_answers_304(site: Site) -> None:
+    answer = site.client.get("/usl/api/runs/12-1/map")
+    assert answer.json["task_url"] == "http://studio.test/projects/12/data?tab=3&task={task}"
+    assert set(answer.json["arrays"]) == {"ids", "x", "y", "cluster", "density", "picks"}
+    again = site.client.get("/usl/api/runs/12-1/map", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_api_instance__text_or_thumbnail(make_site: Callable[..., Site]) -> None:
+    site = make_site(modality="text")
+    told = site.client.get(f"/usl/api/runs/12-1/instances/{FIRST}").json
+    assert told == {
+        "task": FIRST,
+        "text": "the digit in row 0 of the table",
+        "image": None,
+        "alt": f"Task {FIRST}",
+    }
+    assert site.client.get("/usl/api/runs/12-1/instances/3").status_code == 404
+
+
+@pytest.mark.parametrize("part", ["why", "trust", "map", "instances/1001", "thumbnail/1001"])
+def test_api__without_a_report_says_so(make_site: Callable[..., Site], part: str) -> None:
+    site = make_site(report=False)
+    answer = site.client.get(f"/usl/api/runs/12-1/{part}")
+    assert answer.status_code == 409
+    assert "has no report yet" in answer.json["error"]["message"]
