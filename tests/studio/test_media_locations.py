@@ -37,6 +37,25 @@ def test_locate__label_studio_itself_gets_the_token(source: str, url: str, addre
 @pytest.mark.parametrize(
     "source",
     [
+        "/api/current-user/token",
+        "/data/../api/current-user/token",
+        "/data/%2e%2e/api/current-user/token",
+        "/database/x.png",
+        f"{STUDIO}/api/projects/3/export",
+        f"{STUDIO}/static/samples/x.png",
+        "/tasks/7/annotations/?x=/resolve/",
+    ],
+)
+def test_locate__label_studio_gets_no_token_for_anything_but_media(source: str) -> None:
+    found = find(source)
+    assert found.url is not None
+    assert found.url.startswith(STUDIO)
+    assert (dict(found.headers), found.trusted) == ({}, True)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
         "https://elsewhere.example/x.png",
         "http://studio.example/x.png",
         "http://studio.example:8081/x.png",

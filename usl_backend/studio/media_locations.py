@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from usl_backend.errors import MediaError
 from usl_backend.media import Location
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # Schemes of Label Studio's storages; it redirects to the storage or passes the bytes on.
 STORAGE_SCHEMES = frozenset({"s3", "s3s", "gs", "azure-blob", "azure_spi", "redis"})
 _LOCAL_FILES = "/data/local-files/"
+# Where Label Studio serves media. Nothing else of it is asked with our token: whoever imports tasks writes these
+# addresses, and must not make us read Label Studio's API for them.
+_MEDIA_PATHS = re.compile(r"/(data|storage-data)/|/(tasks|projects)/\d+/(resolve|presign)/")
 
 
 def locate(
@@ -38,7 +42,8 @@ def locate(
     url
         Address of Label Studio.
     authorization
-        Gives the header that Label Studio accepts; sent to Label Studio's own origin only.
+        Gives the header that Label Studio accepts; sent only to Label Studio's own origin, and there only where it
+        serves media.
     documents_root
         Label Studio's local-files root as this host sees it; files that exist below it are read from disk.
 
@@ -72,7 +77,7 @@ def locate(
         return Location(url=address, headers={"Authorization": authorization()}, trusted=True)
     if scheme in {"http", "https"}:
         if (scheme, parts.netloc) == (base.scheme, base.netloc):
-            return Location(url=source, headers={"Authorization": authorization()}, trusted=True)
+            return _own(source, parts.path.removeprefix(base.path), authorization)
         return Location(url=source)
     if scheme or parts.netloc or not source.startswith("/"):
         raise MediaError(
@@ -94,4 +99,10 @@ def locate(
             return Location(path=file_path)
     query = f"?{parts.query}" if parts.query else ""
     address = f"{url}{quote(path, safe='/%:@+,;=~$!*()')}{query}"
-    return Location(url=address, headers={"Authorization": authorization()}, trusted=True)
+    return _own(address, path, authorization)
+
+
+def _own(address: str, path: str, authorization: Callable[[], str]) -> Location:
+    """A location on Label Studio itself; with the token only where media are served."""
+    media = _MEDIA_PATHS.match(path) is not None and ".." not in unquote(path).split("/")
+    return Location(url=address, headers={"Authorization": authorization()} if media else {}, trusted=True)
