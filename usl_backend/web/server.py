@@ -47,7 +47,8 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
         The data directory cannot be used or has a server already.
     """
     log_to_stderr(host)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
+    # it warns whenever a request waits for a thread
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     check_exposure(host)
     RunSettings.resolve()  # a wrong variable is told to who starts the server, not to who uses it
     store = RunStore(host.model_dir)
