@@ -6,7 +6,7 @@ from usl_backend.selection.density import density
 from usl_backend.selection.duplicates import alone, merge, near_rows, same_rows
 from usl_backend.selection.ordering import order_picks
 from usl_backend.selection.picking import cluster_argmax, fill, pick_rounds
-from usl_backend.selection.repulsion import repulsion
+from usl_backend.selection.repulsion import Horizon, Repulsion
 
 
 def test_density__higher_where_neighbors_are_nearer():
@@ -17,31 +17,70 @@ def test_density__higher_where_neighbors_are_nearer():
     assert np.isfinite(density(np.zeros((4, 2)), floor=0.1)).all()
 
 
-@pytest.mark.parametrize("horizon", ["distance", "nearest", "nearest-other"])
+def literal_repulsion(rows, labels, picks, *, kind, alpha, distance, number, floor):
+    result = np.zeros(len(rows))
+    clusters = [c for c in range(len(picks)) if picks[c] >= 0]
+    for i in range(len(rows)):
+        apart = {c: ((rows[i] - rows[picks[c]]) ** 2).sum() for c in clusters}
+        near = sorted(clusters, key=apart.get)
+        for c in near if kind == "distance" else near[:number]:
+            if kind == "distance" and (c == labels[i] or apart[c] >= distance):
+                continue
+            if kind == "nearest" and apart[c] == 0:
+                continue
+            if kind == "nearest-other" and c == labels[i]:
+                continue
+            result[i] += 1.0 / max(apart[c], floor) ** alpha
+    return result
+
+
+@pytest.mark.parametrize("kind", ["distance", "nearest", "nearest-other"])
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_repulsion__matches_the_formula(horizon, alpha):
+def test_repulsion__matches_the_formula_while_picks_change(kind, alpha):
     rows, labels = blobs(150, 6, seed=0)
-    picks = np.array([np.flatnonzero(labels == c)[0] for c in range(8)])
-    own = labels.copy()
-    own[:5] = -1
-    expected = np.zeros(150)
-    for i in range(150):
-        distances = squared(rows[i : i + 1], rows[picks])[0]
-        order = np.argsort(distances)
-        for j in order if horizon == "distance" else order[:4]:
-            if horizon == "distance" and (j == own[i] or distances[j] >= 1.2):
-                continue
-            if horizon == "nearest" and distances[j] == 0:
-                continue
-            if horizon == "nearest-other" and j == own[i]:
-                continue
-            expected[i] += 1.0 / max(distances[j], 1e-6) ** alpha
-    for workers in (1, 2):
-        found = repulsion(
-            rows, picks=picks, own=own, alpha=alpha, horizon=horizon, horizon_distance=1.2, horizon_picks=4,
-            floor=1e-6, workers=workers,
-        )  # fmt: skip
+    picks = np.array([np.flatnonzero(labels == c)[0] for c in range(8)] + [-1])
+    options = {"alpha": alpha, "horizon": Horizon(kind, 1.2, 4), "floor": 1e-6}
+    one, two = (Repulsion(rows, labels=labels, workers=workers, **options) for workers in (1, 2))
+    rng = np.random.default_rng(0)
+    for changes in (0, 2, 1, 6, 3, 0, 2):
+        for c in rng.choice(8, changes, replace=False):
+            picks[c] = rng.choice(np.flatnonzero(labels == c))
+        expected = literal_repulsion(
+            rows, labels, picks, kind=kind, alpha=alpha, distance=1.2, number=4, floor=1e-6
+        )
+        found = one.of(picks)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+        assert np.array_equal(found, two.of(picks))
+
+
+def test_repulsion__a_pick_on_top_of_a_foreign_row_leaves_no_trace():
+    rows, labels = blobs(60, 4, seed=1, groups=4)
+    rows[labels == 1] = np.concatenate([rows[labels == 0][:1], rows[labels == 1][1:]])
+    # The first row of cluster 1 lies a hair from one of cluster 0.
+    first = np.flatnonzero(labels == 1)[0]
+    rows[first] += 1e-9
+    crowd = Repulsion(rows, labels=labels, alpha=1.0, horizon=Horizon("distance", 4.0))
+    picks = np.array([np.flatnonzero(labels == c)[-1] for c in range(4)])
+    before = crowd.of(picks)
+    moved = picks.copy()
+    moved[1] = first
+    assert crowd.of(moved).max() > 1e12
+    np.testing.assert_allclose(crowd.of(picks), before, rtol=1e-12)
+
+
+def test_repulsion__near_picks_only_come_close_to_all(monkeypatch):
+    from usl_backend.selection import repulsion
+
+    rows, _ = blobs(4000, 6, seed=2, groups=40, dtype=np.float32)
+    picks = np.arange(400)
+    labels = squared(rows, rows[picks]).argmin(1)
+    options = {"labels": labels, "alpha": 0.5, "horizon": Horizon("nearest-other", picks=8), "floor": 1e-6}
+    monkeypatch.setattr(repulsion, "EXACT_CELLS", 1000)
+    monkeypatch.setattr(repulsion, "NEAR_PICKS", 64)
+    exact = Repulsion(rows, exact=True, **options).of(picks)
+    near = Repulsion(rows, **options).of(picks)
+    assert (np.abs(near - exact) < 1e-4 * exact).mean() > 0.95
+    assert (near <= exact * 1.0001).all()
 
 
 def test_cluster_argmax__ties_to_the_lower_row_and_minus_infinity_never():
@@ -55,8 +94,8 @@ def test_pick_rounds__averages_the_repulsion_from_zero_and_never_reads_the_last(
     labels = np.array([0, 0, 1])
     calls = []
 
-    def force(picks, own):
-        calls.append((picks.tolist(), own.tolist()))
+    def force(picks):
+        calls.append(picks.tolist())
         return np.array([1.0, 0.0, 0.0])
 
     options = {
@@ -70,7 +109,7 @@ def test_pick_rounds__averages_the_repulsion_from_zero_and_never_reads_the_last(
     assert picks.tolist() == [1, 2]
     # Two updates of 1 from 0 with momentum .5: .5, then .75.
     np.testing.assert_allclose(utility, base - 0.5 * np.array([0.75, 0, 0]))
-    assert calls == [([0, 2], [0, 0, 1]), ([1, 2], [0, 0, 1])]
+    assert calls == [[0, 2], [1, 2]]
     calls.clear()
     pick_rounds(base, labels, rounds=1, **options)
     assert calls == []

@@ -49,7 +49,7 @@ def pick_rounds(
     weight: float,
     rounds: int,
     momentum: float,
-    repulsion: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]],
+    repulsion: Callable[[NDArray[np.int64]], NDArray[Any]],
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Pick by utility, update the repulsion from the picks, pick again.
@@ -71,7 +71,7 @@ def pick_rounds(
     momentum
         R <- momentum R + (1 - momentum) new, from R = 0.
     repulsion
-        Called with the picks (p,) and each row's own position in them (n,), -1 where its cluster has none.
+        Called with the picks (clusters,), -1 where a cluster has none; returns (n,).
     report
         Called with rounds done and rounds.
 
@@ -93,10 +93,7 @@ def pick_rounds(
             report(step + 1, rounds)
         if step == rounds - 1 or weight == 0.0:
             break
-        present = np.flatnonzero(picks >= 0)
-        position = np.full(clusters, -1, dtype=np.int64)
-        position[present] = np.arange(len(present))
-        new = repulsion(picks[present], position[labels])
+        new = repulsion(picks)
         force = momentum * force + (1.0 - momentum) * new
     return picks, utility
 

@@ -5,6 +5,7 @@ R_i = sum over picks j of 1 / d2(i, j)^alpha within a horizon (section 3.3 of Wa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,81 +16,178 @@ from .threads import map_blocks, row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Horizon = Literal["distance", "nearest", "nearest-other"]
-BLOCK_CELLS = 8_000_000
+Kind = Literal["distance", "nearest", "nearest-other"]
+BLOCK_CELLS = 2_000_000
 """Distances held at once per worker."""
+EXACT_CELLS = 400_000_000
+"""Rows times picks up to which every pair is looked at; above it a row looks at the picks near its cluster's."""
+NEAR_PICKS = 256
+"""Picks that it then looks at, or twice the horizon if that is more."""
+DOMINANT = 1e5
+"""A contribution from here on is never subtracted, as it would take the others' digits with it."""
 
 
-def repulsion(
-    rows: NDArray[np.floating[Any]],
-    *,
-    picks: NDArray[np.int64],
-    own: NDArray[np.integer[Any]],
-    alpha: float,
-    horizon: Horizon,
-    horizon_distance: float = np.inf,
-    horizon_picks: int = 128,
-    floor: float = 0.0,
-    workers: int = 1,
-) -> NDArray[Any]:
-    """Sum of 1 / d2^alpha over the picks within the horizon.
+@dataclass(frozen=True)
+class Horizon:
+    """Which picks repel a row.
+
+    Attributes
+    ----------
+    kind
+        "distance": all picks nearer than `distance` but not the own cluster's;
+        "nearest": the `picks` nearest, a pick at distance 0 skipped;
+        "nearest-other": the `picks` nearest, the own cluster's skipped.
+    distance
+        Squared distance, exclusive.
+    picks
+        Picks looked at, those skipped included.
+    """
+
+    kind: Kind
+    distance: float = np.inf
+    picks: int = 128
+
+
+class Repulsion:
+    """Repulsion under changing picks; what does not change between calls is not computed again.
 
     Parameters
     ----------
     rows : (n, d) float32 or float64
-    picks : (p,) int64
-        Rows picked, one per cluster.
-    own : (n,) integers
-        Position in `picks` of each row's own cluster, -1 where it has none.
+    labels : (n,) integers
+        Cluster of each row.
     alpha
         Exponent on the squared distance.
     horizon
-        "distance": all picks nearer than `horizon_distance` (squared) but not the own cluster's;
-        "nearest": the `horizon_picks` nearest, a pick at distance 0 skipped;
-        "nearest-other": the `horizon_picks` nearest, the own cluster's skipped.
-    horizon_distance
-        Squared distance, exclusive.
-    horizon_picks
-        Picks looked at, those skipped included.
+        Which picks repel.
     floor
         Smallest squared distance; 0 as in the official code.
+    exact
+        Look at every pair of row and pick whatever their number.
     workers
         Threads over blocks; no influence on the result.
 
-    Returns
-    -------
-    (n,) float, the dtype of `rows`
-        Non-negative; higher = more crowded by other picks = less wanted.
+    Notes
+    -----
+    By distance, a change of some picks subtracts what they did and adds what the new ones do, in float64; rows
+    that a removed pick dominated (more than 1e5) are summed anew. By number, every call is computed anew: above
+    4e8 pairs of row and pick, from the 256 picks nearest to the own cluster's pick unless `exact`.
     """
-    n, p = len(rows), len(picks)
-    result = np.zeros(n, dtype=rows.dtype)
-    centers = rows[picks]
-    nearest = min(horizon_picks, p)
 
-    def one(block: slice) -> None:
-        distances = squared_distances(rows[block], centers)
-        mine = own[block]
-        places = np.flatnonzero(mine >= 0)
-        if horizon == "distance":
-            keep = distances < horizon_distance
-            keep[places, mine[places]] = False
+    def __init__(
+        self,
+        rows: NDArray[np.floating[Any]],
+        *,
+        labels: NDArray[np.integer[Any]],
+        alpha: float,
+        horizon: Horizon,
+        floor: float = 0.0,
+        exact: bool = False,
+        workers: int = 1,
+    ) -> None:
+        self._rows, self._labels = rows, labels
+        self._alpha, self._horizon, self._floor = alpha, horizon, floor
+        self._exact, self._workers = exact, workers
+        self._before: NDArray[np.int64] | None = None
+        self._total: NDArray[np.float64] = np.zeros(0)
+
+    def of(self, picks: NDArray[np.int64]) -> NDArray[Any]:
+        """Sum of 1 / d2^alpha over the picks within the horizon.
+
+        Parameters
+        ----------
+        picks : (clusters,) int64
+            Row picked in each cluster, -1 where there is none.
+
+        Returns
+        -------
+        (n,) float, the dtype of the rows
+            Non-negative; higher = more crowded by other picks = less wanted.
+        """
+        n = len(self._rows)
+        if self._horizon.kind == "distance":
+            return self._within(picks).astype(self._rows.dtype)
+        present = np.flatnonzero(picks >= 0)
+        near = max(NEAR_PICKS, 2 * self._horizon.picks)
+        if self._exact or n * len(present) <= EXACT_CELLS or near >= len(present):
+            return self._sum(np.arange(n), present, picks)
+        return self._near(present, picks, near)
+
+    def _within(self, picks: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sums by distance, updated from the last call's."""
+        everyone = np.arange(len(self._rows))
+        if self._before is None or 2 * np.count_nonzero(self._before != picks) > len(picks):
+            # With most picks changed, subtracting costs more than starting over.
+            self._total = self._sum(everyone, np.flatnonzero(picks >= 0), picks).astype(np.float64)
         else:
-            keep = np.ones(distances.shape, dtype=bool)
-            if horizon == "nearest-other":
-                keep[places, mine[places]] = False
-            else:
-                keep = distances > 0.0
-            if nearest < p:
-                near = np.argpartition(distances, nearest - 1, axis=1)[:, :nearest]
-                distances = np.take_along_axis(distances, near, axis=1)
-                keep = np.take_along_axis(keep, near, axis=1)
-        if floor > 0.0:
-            np.maximum(distances, floor, out=distances)
-        with np.errstate(divide="ignore"):
-            force = 1.0 / (np.sqrt(distances) if alpha == 0.5 else distances**alpha)
-        force[~keep] = 0.0
-        result[block] = force.sum(axis=1)
+            changed = np.flatnonzero(self._before != picks)
+            gone = self._sum(everyone, changed[self._before[changed] >= 0], self._before)
+            self._total -= gone
+            self._total += self._sum(everyone, changed[picks[changed] >= 0], picks)
+            anew = np.flatnonzero(~(gone < DOMINANT))
+            if len(anew):
+                self._total[anew] = self._sum(anew, np.flatnonzero(picks >= 0), picks)
+        self._before = picks.copy()
+        return np.maximum(self._total, 0.0)
 
-    for _ in map_blocks(one, row_blocks(n, size=max(1, BLOCK_CELLS // p)), workers=workers):
-        pass
-    return result
+    def _near(self, present: NDArray[np.int64], picks: NDArray[np.int64], near: int) -> NDArray[Any]:
+        """Sums by number, from the picks nearest to the pick of each cluster."""
+        result = np.zeros(len(self._rows), dtype=self._rows.dtype)
+        centers = self._rows[picks[present]]
+        order = np.argsort(self._labels, kind="stable")
+        sorted_labels = self._labels[order]
+        for block in row_blocks(len(present), size=1024):
+            apart = squared_distances(centers[block], centers)
+            candidates = present[np.argpartition(apart, near - 1, axis=1)[:, :near]]
+            for cluster, seen in zip(present[block].tolist(), candidates, strict=True):
+                begin, end = np.searchsorted(sorted_labels, [cluster, cluster + 1])
+                members = order[begin:end]
+                result[members] = self._sum(members, np.sort(seen), picks)
+        return result
+
+    def _sum(
+        self, targets: NDArray[np.int64], clusters: NDArray[np.int64], picks: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        """Sums over the picks of some clusters for some rows, every pair looked at."""
+        result = np.zeros(len(targets), dtype=self._rows.dtype)
+        if not len(clusters):
+            return result
+        centers = self._rows[picks[clusters]]
+        whole = len(targets) == len(self._rows)
+
+        def one(block: slice) -> None:
+            rows = self._rows[block] if whole else self._rows[targets[block]]
+            labels = self._labels[block] if whole else self._labels[targets[block]]
+            result[block] = self._forces(squared_distances(rows, centers), labels, clusters)
+
+        blocks = row_blocks(len(targets), size=max(1, BLOCK_CELLS // len(clusters)))
+        for _ in map_blocks(one, blocks, workers=self._workers):
+            pass
+        return result
+
+    def _forces(
+        self, distances: NDArray[Any], labels: NDArray[np.integer[Any]], clusters: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        """Sum of the forces of one block of rows."""
+        horizon = self._horizon
+        if horizon.kind == "distance":
+            skipped = distances >= horizon.distance
+        elif horizon.kind == "nearest":
+            skipped = distances <= 0.0
+        else:
+            skipped = np.zeros(distances.shape, dtype=bool)
+        if horizon.kind != "nearest":
+            # Own cluster's pick: `clusters` ascends.
+            place = np.minimum(np.searchsorted(clusters, labels), len(clusters) - 1)
+            mine = np.flatnonzero(clusters[place] == labels)
+            skipped[mine, place[mine]] = True
+        if horizon.kind != "distance" and horizon.picks < len(clusters):
+            near = np.argpartition(distances, horizon.picks - 1, axis=1)[:, : horizon.picks]
+            distances = np.take_along_axis(distances, near, axis=1)
+            skipped = np.take_along_axis(skipped, near, axis=1)
+        if self._floor > 0.0:
+            np.maximum(distances, self._floor, out=distances)
+        with np.errstate(divide="ignore"):
+            force = 1.0 / (np.sqrt(distances) if self._alpha == 0.5 else distances**self._alpha)
+        force[skipped] = 0.0
+        return np.asarray(force.sum(axis=1))

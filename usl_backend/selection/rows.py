@@ -47,7 +47,7 @@ def check_embeddings(embeddings: NDArray[np.floating[Any]]) -> None:
     for block in row_blocks(n, size=BLOCK):
         part = embeddings[block]
         # NaN fails both comparisons, so that one pass over the values finds every kind of trouble.
-        if part.min() > -LARGEST and part.max() < LARGEST:
+        if float(part.min()) > -LARGEST and float(part.max()) < LARGEST:
             continue
         raise SelectionError(_trouble(embeddings))
 
@@ -56,7 +56,7 @@ def _trouble(embeddings: NDArray[np.floating[Any]]) -> str:
     """Say which rows hold values that cannot be computed with."""
     bad: list[int] = []
     for block in row_blocks(len(embeddings), size=BLOCK):
-        part = embeddings[block]
+        part = embeddings[block].astype(np.float64)
         fit = ((part > -LARGEST) & (part < LARGEST)).all(axis=1)
         bad.extend((np.flatnonzero(~fit) + block.start).tolist())
     others = f" and {len(bad) - 1} more rows" if len(bad) > 1 else ""

@@ -20,7 +20,7 @@ from .neighborhood import neighborhood
 from .ordering import order_picks
 from .parameters import option, resolve
 from .picking import fill, pick_rounds
-from .repulsion import Horizon, repulsion
+from .repulsion import Horizon, Kind, Repulsion
 from .rows import check_budget, check_embeddings, fit_projection, generator, squared_distances
 from .threads import one_thread, row_blocks
 
@@ -59,7 +59,7 @@ class USLParameters:
     rounds: int = option(2, "times the picks are made; repulsion is updated in between", least=1)
     momentum: float = option(0.0, "share of the earlier repulsion kept at an update", least=0, most=1)
     alpha: float = option(0.5, "exponent of the squared distance in the repulsion", least=0)
-    horizon: Horizon = option(  # noqa: RUF009 - the name of the type hides that this is a field
+    horizon: Kind = option(  # noqa: RUF009 - the name of the type hides that this is a field
         "nearest-other",
         "picks that repel: 'distance' = within horizon_distance, 'nearest' = the horizon_picks nearest, "
         "'nearest-other' = the same without the own cluster's",
@@ -77,7 +77,7 @@ class USLParameters:
         "squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never",
         least=-1,
     )
-    exact: bool = option(False, "compare all pairs of rows whatever their number")
+    exact: bool = option(False, "compare all pairs of rows, and of rows and picks, whatever their number")
     workers: int = option(1, "compute threads; no influence on the result", least=1)
 
 
@@ -347,18 +347,15 @@ class _Run:
         allowed[held] = False
         base[held] = -np.inf
 
-        def force(picks: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[Any]:
-            return self.scaled(
-                repulsion(
-                    rows, picks=picks, own=own, alpha=p.alpha, horizon=p.horizon,
-                    horizon_distance=p.horizon_distance, horizon_picks=p.horizon_picks,
-                    floor=1e-6 if p.scale_free else 0.0, workers=p.workers,
-                )
-            )  # fmt: skip
-
+        horizon = Horizon(p.horizon, p.horizon_distance, p.horizon_picks)
+        crowd = Repulsion(
+            rows, labels=found.labels, alpha=p.alpha, horizon=horizon, floor=1e-6 if p.scale_free else 0.0,
+            exact=p.exact, workers=p.workers,
+        )  # fmt: skip
         picks, utility = pick_rounds(
             base, found.labels, clusters=clusters, held=held, weight=p.repulsion_weight, rounds=p.rounds,
-            momentum=p.momentum, repulsion=force, report=lambda done, total: self.report("pick", done, total),
+            momentum=p.momentum, repulsion=lambda picks: self.scaled(crowd.of(picks)),
+            report=lambda done, total: self.report("pick", done, total),
         )  # fmt: skip
         if (picks >= 0).all():
             return picks, found.labels, 0
