@@ -1,7 +1,7 @@
 """One real Label Studio for the whole test session, started from a migrated data directory that is kept.
 
-USL_TEST_LABEL_STUDIO names another `label-studio` command (an older release in an environment of its own),
-USL_TEST_STUDIO_TEMPLATES another directory for the migrated data directories.
+TEST_LABEL_STUDIO names another `label-studio` command (an older release in an environment of its own),
+TEST_LABEL_STUDIO_TEMPLATES another directory for the migrated data directories.
 """
 
 import os
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def studio_executable() -> Path:
-    named = os.environ.get("USL_TEST_LABEL_STUDIO")
+    named = os.environ.get("TEST_LABEL_STUDIO")
     return Path(named) if named else find_executable()
 
 
@@ -52,7 +52,7 @@ def studio_template(studio_executable: Path, pytestconfig: pytest.Config) -> Pat
         capture_output=True,
         text=True,
     ).stdout.strip()
-    cache = os.environ.get("USL_TEST_STUDIO_TEMPLATES")
+    cache = os.environ.get("TEST_LABEL_STUDIO_TEMPLATES")
     home = Path(cache) if cache else Path(pytestconfig.cache.mkdir("label-studio"))
     template = home / version
     if not template.exists():

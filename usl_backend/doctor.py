@@ -27,7 +27,7 @@ from usl_backend.studio.queue import CARRIED_SCORE, SAMPLING
 
 Status = Literal["ok", "warning", "failed"]
 
-OLDEST_STUDIO = (1, 21)
+OLDEST_STUDIO = (1, 20)
 _MEDIA_TRIED = 3
 _DISK_FREE = 2 * 2**30
 _NETWORK_FILE_SYSTEMS = frozenset(

@@ -73,7 +73,7 @@ def test_diagnose__all_is_well_after_connect(
     after = lines(connect(host, project.id, extra_params={"budget": 3}))
     assert after["connection"].status == "ok"
     found = lines(diagnose(host, project.id))
-    assert {check.status for check in found.values()} == {"ok"}
+    assert [check for check in found.values() if check.status != "ok"] == []
     assert {"data directory", "disk space", "encoder", "Label Studio", "token", "backend server"} < set(found)
     assert {"project", "label config", "media", "connection seen by Label Studio", "queue", "overlap"} < set(
         found

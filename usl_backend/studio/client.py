@@ -408,10 +408,9 @@ class StudioClient:
         """
         try:
             return dict(self.http.json("GET", f"/api/projects/{project_id}/next/"))
-        except StudioNotFoundError as error:
-            if "no tasks" in str(error).lower():
-                return None
-            raise
+        except StudioNotFoundError:
+            self.project(project_id)  # raises when it is the project that is missing
+            return None
 
     def annotate(self, task_id: int, result: list[dict[str, Any]], *, was_cancelled: bool = False) -> int:
         """Submit (or skip) a task for the token's user, which releases the lock.
