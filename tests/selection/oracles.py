@@ -39,12 +39,13 @@ def paper_usl(
     centers = rows[start].copy()
     labels = np.zeros(n, dtype=int)
     for _ in range(iterations):
-        for i in range(n):
-            to_centers = ((rows[i] - centers) ** 2).sum(1)
-            labels[i] = np.nanargmin(to_centers)
+        labels = np.nanargmin(squared(rows, centers), axis=1)
+        before = centers.copy()
         for c in range(m):
             members = rows[labels == c]
             centers[c] = members.mean(0) if len(members) else np.nan
+        if np.array_equal(before, centers, equal_nan=True):
+            break  # every further step would repeat this one
     force = np.zeros(n)
     picks = {}
     for _ in range(rounds):

@@ -22,14 +22,14 @@ class Neighbors:
     ----------
     indices : (n, k) int32
         Rows, nearest first; ties by row.
-    distances : (n, k) float32
+    distances : (n, k) float32, or float64 where the rows are
         Squared Euclidean distances, ascending.
     exact
         Whether every neighbour is guaranteed to be right.
     """
 
     indices: NDArray[np.int32]
-    distances: NDArray[np.float32]
+    distances: NDArray[np.floating[Any]]
     exact: bool
 
 
