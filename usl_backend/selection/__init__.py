@@ -8,7 +8,8 @@ from .baselines import KCenter, KMeans, Random, TypiClust
 from .greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
 from .incremental import NewRows, score_new_rows
 from .neighbors import nearest_neighbors
-from .usl import USL, USLParameters
+from .presets import USLParameters
+from .usl import USL
 
 METHODS: dict[str, type[Selector]] = {
     "usl": USL,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .centrality import distance_to_mean
 from .kmeans import Clustering, kmeans
 from .method import Method, Picks, RowParameters, Task
 from .parameters import option
 from .picking import cluster_argmax, fill
 from .rows import squared_distances
-from .usl import distance_to_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,9 @@ from usl_backend.errors import SelectionError
 
 from .density import density
 from .neighbors import nearest_of_others
+from .presets import USLParameters
 from .rows import check_embeddings, fit_projection, squared_distances
 from .threads import one_thread, row_blocks
-from .usl import USLParameters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,117 +6,32 @@ highest utility is picked. The paper's settings are presets of the same class.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .assignment import cluster_sums
 from .base import Neighbors, Selection
+from .centrality import distance_to_mean, smooth
 from .density import density
 from .duplicates import Groups, same_rows
 from .kmeans import Clustering, kmeans, paper_kmeans
 from .neighborhood import neighborhood
 from .ordering import order_picks
-from .parameters import option, resolve
+from .parameters import resolve
 from .picking import fill, pick_rounds
-from .repulsion import Horizon, Kind, Repulsion
+from .presets import PRESETS, USLParameters
+from .repulsion import Horizon, Repulsion
 from .rows import check_budget, check_embeddings, fit_projection, generator, squared_distances
 from .threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
 
     from numpy.typing import NDArray
 
     from .base import Progress
-else:
-    from typing import Literal
-
-
-@dataclass(frozen=True)
-class USLParameters:
-    """Options of `USL`; the defaults are one setting for every encoder and size."""
-
-    projection: int = option(
-        128,
-        "principal components kept after centring when there are more dimensions; 0 = leave rows as they are",
-        least=0,
-    )
-    normalize: bool = option(True, "bring rows to unit length")
-    neighbors: int = option(20, "nearest neighbors that density and smoothing look at", least=1)
-    count_self: bool = option(False, "count a row itself among its neighbors, as the paper's code does")
-    smoothing: bool = option(
-        True, "cluster rows averaged with their neighbors instead of the rows themselves"
-    )
-    centrality_weight: float = option(
-        1.0, "weight of closeness to the cluster's mean in the utility", least=0
-    )
-    density_weight: float = option(0.0, "weight of density in the utility", least=0)
-    repulsion_weight: float = option(0.0, "weight of repulsion from other clusters' picks (lambda)", least=0)
-    scale_free: bool = option(True, "divide each term of the utility by its median before weighting")
-    rounds: int = option(2, "times the picks are made; repulsion is updated in between", least=1)
-    momentum: float = option(0.0, "share of the earlier repulsion kept at an update", least=0, most=1)
-    alpha: float = option(0.5, "exponent of the squared distance in the repulsion", least=0)
-    horizon: Kind = option(  # noqa: RUF009 - the name of the type hides that this is a field
-        "nearest-other",
-        "picks that repel: 'distance' = within horizon_distance, 'nearest' = the horizon_picks nearest, "
-        "'nearest-other' = the same without the own cluster's",
-    )
-    horizon_distance: float = option(4.0, "squared distance from which a pick no longer repels", least=0)
-    horizon_picks: int = option(64, "number of nearest picks that repel", least=1)
-    start: Literal["plusplus", "rows"] = option(
-        "plusplus",
-        "k-means starts: 'plusplus' = the best of several greedy ones, 'rows' = random rows, as the paper",
-    )
-    restarts: int = option(10, "k-means starts compared", least=1)
-    iterations: int = option(20, "k-means steps on all rows", least=1)
-    near_duplicates: float = option(
-        0.01,
-        "squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never",
-        least=-1,
-    )
-    exact: bool = option(False, "compare all pairs of rows, and of rows and picks, whatever their number")
-    workers: int = option(1, "compute threads; no influence on the result", least=1)
-
-
-def _paper(**options: Any) -> USLParameters:
-    """Parameters of the official code, except those named."""
-    shared: dict[str, Any] = {
-        "projection": 0,
-        "normalize": False,
-        "count_self": True,
-        "smoothing": False,
-        "centrality_weight": 0.0,
-        "density_weight": 1.0,
-        "scale_free": False,
-        "start": "rows",
-        "restarts": 1,
-        "near_duplicates": -1.0,
-        "exact": True,
-    }
-    return USLParameters(**(shared | options))
-
-
-PRESETS: dict[str, USLParameters] = {
-    "paper-cifar10": _paper(
-        neighbors=400, repulsion_weight=0.5, rounds=10, momentum=0.9, alpha=0.5,
-        horizon="distance", horizon_distance=4.0, iterations=200,
-    ),
-    "paper-cifar100": _paper(
-        neighbors=400, repulsion_weight=1.0, rounds=10, momentum=0.9, alpha=1.0,
-        horizon="distance", horizon_distance=1.0, iterations=200,
-    ),
-    "paper-imagenet-moco": _paper(
-        neighbors=20, repulsion_weight=1.5, rounds=2, momentum=0.0, alpha=0.5,
-        horizon="nearest", horizon_picks=128, iterations=100,
-    ),
-    "paper-imagenet-clip": _paper(
-        neighbors=20, repulsion_weight=0.05, rounds=2, momentum=0.0, alpha=1.0,
-        horizon="nearest-other", horizon_picks=32, iterations=100, normalize=True,
-    ),
-}  # fmt: skip
 
 
 class USL:
@@ -145,7 +60,8 @@ class USL:
     - a row is not its own neighbor, and a floor keeps the density of exact duplicates finite;
     - k-means runs on rows averaged with their neighbors, from the best of several greedy starts;
     - the pick is the row closest to the mean of its cluster's own (unsmoothed) rows; density and repulsion stay
-      as terms of the same utility, each divided by its median, so that one weight serves every encoder;
+      as terms of the same utility, each divided by its median, so that one weight serves every encoder. Their
+      weights are 0: on every set that defaults were chosen on, weight on density cost accuracy;
     - near-duplicates count as one row; all groups are listed in `diagnostics["near_duplicates"]`;
     - picks come in an order in which every prefix is a selection of its own (`ordering.py`).
 
@@ -380,54 +296,6 @@ class _Run:
         return order_picks(
             means[held:], weights=mass[held:], picks=rows[picks[held:]], rng=self.rng, progress=self.progress
         )
-
-
-def smooth(rows: NDArray[Any], indices: NDArray[np.int32]) -> NDArray[Any]:
-    """Average each row with its neighbors and bring the sum to unit length: one step of a mean shift.
-
-    Parameters
-    ----------
-    rows : (n, d) float
-    indices : (n, k) int32
-        Neighbors, the row itself among them or not: it is counted once.
-
-    Returns
-    -------
-    (n, d) float, the dtype of `rows`
-        A sum of zero stays zero.
-    """
-    result = np.empty_like(rows)
-    for block in row_blocks(len(rows), size=512):
-        near = indices[block]
-        total = rows[near].sum(axis=1)
-        absent = ~(near == np.arange(block.start, block.stop)[:, None]).any(axis=1)
-        total[absent] += rows[block][absent]
-        length = np.sqrt(np.einsum("ij,ij->i", total, total))
-        result[block] = total / np.where(length > 1e-12, length, 1.0)[:, None]
-    return result
-
-
-def distance_to_mean(rows: NDArray[Any], labels: NDArray[np.int32], *, clusters: int) -> NDArray[Any]:
-    """Squared distance of each row to the mean of its cluster's rows.
-
-    Parameters
-    ----------
-    rows : (n, d) float
-    labels : (n,) int32
-    clusters
-        Number of clusters.
-
-    Returns
-    -------
-    (n,) float, the dtype of `rows`
-    """
-    sums, mass = cluster_sums(rows, labels, clusters=clusters)
-    means = (sums / np.maximum(mass, 1.0)[:, None]).astype(rows.dtype)
-    result = np.empty(len(rows), dtype=rows.dtype)
-    for block in row_blocks(len(rows), size=4096):
-        difference = rows[block] - means[labels[block]]
-        result[block] = np.einsum("ij,ij->i", difference, difference)
-    return result
 
 
 def _stand_in(rows: NDArray[Any], cluster: NDArray[np.int32], chosen: NDArray[np.int64]) -> NDArray[np.int32]:
