@@ -1,0 +1,172 @@
+"""Labels over a run's pool; Label Studio is played by a project and its annotations."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from usl_backend.errors import ExportError
+from usl_backend.exports.project import exported_run, project_split
+from usl_backend.instances import Instance, Pool
+from usl_backend.runs import Run, RunStore
+from usl_backend.studio.client import LabeledTask, Project
+
+CHOICES = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
+<Choice value="dog"/></Choices></View>"""
+
+
+def annotation(
+    label: str | None, who: int = 1, *, cancelled: bool = False, truth: bool = False
+) -> dict[str, Any]:
+    result = [] if label is None else [{"from_name": "c", "value": {"choices": label.split("+")}}]
+    return {
+        "result": result,
+        "completed_by": who,
+        "was_cancelled": cancelled,
+        "ground_truth": truth,
+        "id": who,
+    }
+
+
+@dataclass
+class Studio:
+    annotations: dict[int, list[dict[str, Any]]]
+    label_config: str = CHOICES
+    key: str = "12.100"
+
+    def project(self, project_id: int) -> Project:
+        return Project(project_id, self.key, "Pets", 100.0, self.label_config, "", "", 1, False, True, 9)
+
+    def labeled(self, project_id: int) -> Iterator[LabeledTask]:
+        for task, entries in self.annotations.items():
+            yield LabeledTask(task, {"image": f"{task}.png"}, tuple(entries))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RunStore]:
+    store = RunStore(tmp_path)
+    yield store
+    store.close()
+
+
+def completed(store: RunStore, *, dry_run: bool = False) -> Run:
+    """A run over tasks 1-6, of which 6 could not be read: picks 4 and 2, reserve 5."""
+    run = store.claim(store.create(project=12, settings={"seed": 3}, dry_run=dry_run).id)
+    files = store.files(run.id)
+    files.write_instances([Instance(task, "image", f"{task}.png") for task in range(1, 7)], {})
+    files.write_pool(
+        Pool(np.arange(1, 6), np.ones((5, 2), np.float32), {6: "the file is empty"}), ["00" * 32] * 5
+    )
+    queue = [(4, "pick"), (2, "pick"), (5, "reserve")]
+    entries = [{"task": task, "rank": rank, "role": role} for rank, (task, role) in enumerate(queue)]
+    files.write_published({"queue": entries})
+    summary = {
+        "project": {"id": 12, "key": "12.100", "data_key": "image"},
+        "method": {"name": "usl", "preset": None, "parameters": {"k": 20}},
+        "seed": 3,
+        "encoder": {"key": "lite0-128px"},
+        "skipped": {"count": 1},
+    }
+    store.finish(run.id, summary, "ab" * 32, {"numpy": "2"})
+    return store.get(run.id)
+
+
+def split_of(store: RunStore, studio: Studio, **options: Any) -> Any:
+    return project_split(store, completed(store), client=studio, **options)  # type: ignore[arg-type]
+
+
+EVERYTHING = {
+    4: [annotation("cat", 1), annotation("dog", 2), annotation("cat", 3)],
+    2: [annotation("cat", 1), annotation("dog", 2)],
+    5: [annotation("dog", 1, cancelled=True)],
+    1: [annotation("dog", 1), annotation("dog", 2), annotation("cat", 3, truth=True)],
+    3: [annotation(None, 1), annotation("cat", 2, cancelled=True)],
+    9: [annotation("dog", 1)],
+    8: [annotation("cat+dog", 1)],
+}
+
+
+def test_project_split__every_kind_of_annotation_finds_its_place(store: RunStore) -> None:
+    split = split_of(store, Studio(EVERYTHING))
+    assert [(row.index, row.task, row.role, row.rank, row.label) for row in split.labeled] == [
+        (0, 1, "pool", None, "cat"),
+        (3, 4, "pick", 0, "cat"),
+        (6, 9, "outside", None, "dog"),
+    ]
+    assert [(row.index, row.task, row.role, row.rank) for row in split.unlabeled] == [
+        (2, 3, "pool", None),
+        (4, 5, "reserve", 2),
+    ]
+    assert split.classes == ("cat", "dog")
+    manifest = split.manifest
+    assert manifest["counts"] == {
+        "rows": 7, "labeled": 3, "unlabeled": 2, "conflicts": 2, "skipped": 1, "empty": 1, "cancelled": 2,
+        "ground_truth": 1, "unreadable": 1,
+    }  # fmt: skip
+    assert manifest["conflicts"] == [
+        {"task": 2, "labels": [["cat"], ["dog"]]},
+        {"task": 8, "labels": [["cat", "dog"]]},
+    ]
+    assert [(row["index"], row["task"], row["source"], row["part"]) for row in manifest["rows"]] == [
+        (0, 1, "1.png", "labeled"),
+        (1, 2, "2.png", "conflict"),
+        (2, 3, "3.png", "unlabeled"),
+        (3, 4, "4.png", "labeled"),
+        (4, 5, "5.png", "unlabeled"),
+        (5, 8, "8.png", "conflict"),
+        (6, 9, "9.png", "labeled"),
+    ]
+    assert (manifest["run"], manifest["seed"], manifest["encoder"], manifest["pool_digest"]) == (
+        "12-1", 3, "lite0-128px", "ab" * 32,
+    )  # fmt: skip
+
+
+def test_project_split__labeled_rows_among_the_unlabeled_only_when_asked(store: RunStore) -> None:
+    split = split_of(store, Studio({4: [annotation("dog")]}), include_labeled=True)
+    assert [row.task for row in split.labeled] == [4]
+    assert [(row.task, row.label) for row in split.unlabeled] == [(task, None) for task in range(1, 6)]
+    assert split.manifest["labeled_rows_are_also_unlabeled"] is True
+
+
+def test_project_split__choice_that_left_the_label_config_is_still_a_class(store: RunStore) -> None:
+    split = split_of(store, Studio({4: [annotation("owl")]}))
+    assert (split.classes, split.labeled[0].label) == (("cat", "dog", "owl"), "owl")
+
+
+BRUSH = '<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i"><Label value="x"/></BrushLabels></View>'
+SEVERAL = CHOICES.replace("<Choices", '<Choices name="d" toName="i"><Choice value="x"/></Choices><Choices')
+
+
+@pytest.mark.parametrize(
+    ("label_config", "said"),
+    [
+        (BRUSH, "the label config asks for BrushLabels"),
+        (
+            CHOICES.replace("<Choices", '<Choices choice="multiple"'),
+            "Choices 'c' takes several choices per task",
+        ),
+        (SEVERAL, "several Choices"),
+    ],
+)
+def test_project_split__anything_but_one_choice_is_refused_by_name(
+    store: RunStore, label_config: str, said: str
+) -> None:
+    with pytest.raises(ExportError, match=said):
+        split_of(store, Studio({}, label_config))
+
+
+def test_project_split__another_project_under_the_same_number_is_refused(store: RunStore) -> None:
+    with pytest.raises(ExportError, match="project 12 is another one than run 12-1 was made for"):
+        split_of(store, Studio({}, key="12.999"))
+
+
+def test_exported_run__newest_completed_run_that_is_no_dry_run(store: RunStore) -> None:
+    with pytest.raises(ExportError, match="project 12 has no completed run"):
+        exported_run(store, 12)
+    wanted = completed(store)
+    completed(store, dry_run=True)
+    store.fail(store.create(project=12, settings={}).id, "RunError", "no")
+    assert exported_run(store, 12).id == wanted.id
