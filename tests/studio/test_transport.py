@@ -1,0 +1,269 @@
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usl_backend.errors import (
+    InputError,
+    SettingsError,
+    StudioAuthError,
+    StudioError,
+    StudioNotFoundError,
+    StudioUnreachableError,
+)
+from usl_backend.studio import transport
+from usl_backend.studio.client import StudioClient, parse_target
+from usl_backend.studio.transport import ATTEMPTS, Transport, token_claims
+
+LEGACY = "0123456789abcdef0123456789abcdef01234567"
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def token(kind: str, expires: float) -> str:
+    """A JSON Web Token as Label Studio makes them, unsigned."""
+    parts = [{"alg": "none"}, {"token_type": kind, "exp": int(expires)}]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*encoded, "c2ln"])
+
+
+def answer(status: int, body: object = None, **headers: str) -> Answer:
+    return status, headers, b"" if body is None else json.dumps(body).encode()
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as a test says and notes what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.asked: list[tuple[str, str, str]] = []
+        self.respond: Callable[[str, str], Answer] = lambda method, path: answer(200, {})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _handle(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append((self.command, self.path, self.headers.get("Authorization", "")))
+        status, headers, body = self.server.respond(self.command, self.path)
+        if status == 0:
+            self.close_connection = True
+            self.connection.shutdown(2)
+            return
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._handle
+        raise AttributeError(name)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "BACK_OFF", 0.001)
+
+
+def script(*answers: Answer) -> Callable[[str, str], Answer]:
+    """These answers one after the other, the last one for ever."""
+    left = list(answers)
+    return lambda method, path: left.pop(0) if len(left) > 1 else left[0]
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 0])
+def test_request__passing_trouble_is_tried_again(server: Server, status: int) -> None:
+    server.respond = script(answer(status), answer(status), answer(200, {"fine": True}))
+    with Transport(server.url, LEGACY) as http:
+        assert http.json("GET", "/x") == {"fine": True}
+    assert len(server.asked) == 3
+
+
+def test_request__attempts_are_bounded(server: Server) -> None:
+    server.respond = script(answer(503, {"detail": "starting"}))
+    with Transport(server.url, LEGACY) as http, pytest.raises(StudioError, match="503: starting"):
+        http.json("PATCH", "/x", body={})
+    assert len(server.asked) == ATTEMPTS
+
+
+@pytest.mark.parametrize(("status", "times"), [(503, 1), (0, 1), (429, ATTEMPTS), (500, 1)])
+def test_request__what_may_have_happened_is_not_repeated(server: Server, status: int, times: int) -> None:
+    server.respond = script(answer(status))
+    with Transport(server.url, LEGACY) as http, pytest.raises(StudioError):
+        http.json("POST", "/x", body={})
+    assert len(server.asked) == times
+
+
+def test_request__retry_after_is_obeyed(server: Server) -> None:
+    server.respond = script(answer(429, Retry_After="1"), answer(200, {}))
+    began = time.monotonic()
+    with Transport(server.url, LEGACY) as http:
+        http.json("GET", "/x")
+    assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (answer(401, {"detail": "Invalid token."}), StudioAuthError, "Legacy tokens are off by default"),
+        (answer(403, {"detail": "not yours"}), StudioAuthError, "not yours.*may change the project"),
+        (answer(404, {"detail": "No Project"}), StudioNotFoundError, "No Project"),
+        (answer(400, {"validation_errors": {"title": ["too short"]}}), StudioError, "title.*too short"),
+        (answer(302, Location="https://elsewhere/"), StudioError, "redirects.*https://elsewhere/"),
+        ((200, {}, b"<html>a login page</html>"), StudioError, "did not answer with JSON"),
+    ],
+)
+def test_request__refusals_say_what_to_do(
+    server: Server, given: Answer, error: type[StudioError], words: str
+) -> None:
+    server.respond = script(given)
+    with Transport(server.url, LEGACY) as http, pytest.raises(error, match=words) as caught:
+        http.json("POST", "/x", body={})
+    assert type(caught.value) is error
+    assert LEGACY not in str(caught.value)
+    assert LEGACY not in repr(http)
+
+
+def test_request__nobody_there() -> None:
+    with Server() as closed:
+        url = closed.url
+    with (
+        Transport(url, LEGACY) as http,
+        pytest.raises(StudioUnreachableError, match=r"Connection refused.*LABEL_STUDIO_URL"),
+    ):
+        http.json("GET", "/x")
+
+
+def test_request__netrc_of_the_host_does_not_replace_the_token(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Transport(server.url, LEGACY) as http:
+        http.json("GET", "/x")
+    assert server.asked == [("GET", "/x", f"Token {LEGACY}")]
+
+
+def test_authorization__many_threads_refresh_once(server: Server) -> None:
+    access = token("access", time.time() + 300)
+    server.respond = script(answer(200, {"access": access}))
+    with Transport(server.url, token("refresh", 4e9)) as http:
+        threads = [threading.Thread(target=http.authorization) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert http.authorization() == f"Bearer {access}"
+    assert server.asked == [("POST", "/api/token/refresh/", "")]
+
+
+def test_authorization__short_lived_token_is_renewed_every_time(server: Server) -> None:
+    server.respond = script(answer(200, {"access": token("access", time.time() + 60)}))
+    with Transport(server.url, token("refresh", 4e9)) as http:
+        http.authorization()
+        http.authorization()
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("api_key", ["", "   ", token("access", 4e9)])
+def test_transport__keys_that_cannot_work_are_refused_before_anything_is_sent(api_key: str) -> None:
+    with pytest.raises(SettingsError, match="LABEL_STUDIO_API_KEY"):
+        Transport("http://127.0.0.1:1", api_key)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host", "http://"])
+def test_transport__addresses_that_cannot_work_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="LABEL_STUDIO_URL"):
+        Transport(url, LEGACY)
+
+
+@pytest.mark.parametrize(
+    "text", ["a.b.c", LEGACY, "..", "a.!!.c", f"x.{base64.urlsafe_b64encode(b'[1]').decode()}.y"]
+)
+def test_token_claims__anything_else_is_no_token(text: str) -> None:
+    assert token_claims(text) is None
+
+
+def test_client__two_tasks_of_a_shifting_page_are_given_once(server: Server) -> None:
+    rows = [
+        {"id": i, "data": {"image": str(i)}, "total_annotations": 0, "cancelled_annotations": 0}
+        for i in range(4)
+    ]
+    # Somebody imports between two pages in an order that repeats task 1.
+    pages = [{"tasks": rows[:2], "total": 5}, {"tasks": rows[1:], "total": 5}]
+    server.respond = script(*(answer(200, page) for page in pages))
+    with StudioClient(server.url, LEGACY) as client:
+        assert [task.id for task in client.tasks(1)] == [0, 1, 2, 3]
+
+
+def test_client__large_pages_that_fail_are_asked_for_in_small_ones(server: Server) -> None:
+    def respond(_: str, path: str) -> Answer:
+        query = dict(part.split("=") for part in path.partition("?")[2].split("&"))
+        size, page = int(query["page_size"]), int(query["page"])
+        if size > 500:
+            return answer(500, {"detail": "Expression tree is too large (maximum depth 1000)"})
+        ids = range(1200)[(page - 1) * size : page * size]
+        return answer(200, {"tasks": [{"id": i, "data": {}} for i in ids], "total": 1200})
+
+    server.respond = respond
+    with StudioClient(server.url, LEGACY) as client:
+        assert [task.id for task in client.tasks(1)] == list(range(1200))
+    assert len(server.asked) == 4
+
+
+def test_client__export_that_breaks_off_is_an_error(server: Server) -> None:
+    server.respond = script((200, {}, b'[{"id": 1, "data": {}, "annotations": []}, {"id": 2, "da'))
+    with StudioClient(server.url, LEGACY) as client:
+        stream = client.labeled(1)
+        assert next(stream).id == 1
+        with pytest.raises(StudioError, match="broke off"):
+            next(stream)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12", (None, 12)),
+        (" 12 ", (None, 12)),
+        ("http://localhost:8080/projects/12", ("http://localhost:8080", 12)),
+        ("http://localhost:8080/projects/12/data?tab=3&task=4", ("http://localhost:8080", 12)),
+        ("https://host/ls/projects/7/", ("https://host/ls", 7)),
+    ],
+)
+def test_parse_target__numbers_and_addresses(text: str, expected: tuple[str | None, int]) -> None:
+    assert parse_target(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-1", "twelve", "http://host/", "http://host/projects/", "http://host/projects/1x", "projects/1"],
+)
+def test_parse_target__anything_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is no project"):
+        parse_target(text)
