@@ -202,3 +202,39 @@ def test_execute__cancelled_in_any_stage_stops_there(bench: Bench, pictures: Pat
         == {"fetch": [False] * 4, "embed": [True, *[False] * 3], "select": [True, True, False, False]}[stage]
     )
     assert bench.store.get(run.id).state is RunState.CANCELLED
+
+
+def test_execute__control_set_follows_the_picks_and_may_share_with_them(bench: Bench, pictures: Path) -> None:
+    run = bench.start(budget=20, reserve=3, control=15)
+    bench.execute(run, Studio(pictures))
+    entries = bench.store.files(run.id).read_published()["queue"]
+    roles = [entry["role"] for entry in entries]
+    drawn = [entry for entry in entries if entry.get("control")]
+    behind = [entry for entry in drawn if entry["role"] == "control"]
+    assert len(drawn) == 15
+    # 15 of 40 drawn without regard to 20 picks: some are picks, some are not
+    assert 0 < len(behind) < 15
+    assert {entry["role"] for entry in drawn} == {"pick", "control"}
+    assert roles == ["pick"] * 20 + ["control"] * len(behind) + ["reserve"] * 3
+    assert [entry["rank"] for entry in entries] == list(range(len(entries)))
+    assert len({entry["task"] for entry in entries}) == len(entries)
+    summary = bench.store.get(run.id).summary
+    assert (summary["picks"], summary["control"], summary["reserve"]) == (20, 15, 3)
+
+
+def test_execute__control_set_does_not_depend_on_budget_or_change_the_picks(
+    bench: Bench, pictures: Path
+) -> None:
+    found = []
+    for explicit in ({"budget": 6, "control": 8}, {"budget": 12, "control": 8}, {"budget": 6}):
+        run = bench.start(reserve=0, **explicit)
+        bench.execute(run, Studio(pictures))
+        entries = bench.store.files(run.id).read_published()["queue"]
+        found.append(({entry["task"] for entry in entries if entry.get("control")}, queue(bench, run)))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] == found[2][1]
+
+
+def test_execute__a_control_set_larger_than_the_pool_is_refused(bench: Bench, pictures: Path) -> None:
+    with pytest.raises(InputError, match="control is 41 but only 40 tasks can be drawn"):
+        bench.execute(bench.start(budget=4, control=41), Studio(pictures))

@@ -24,9 +24,10 @@ def publish(
     project_key: str,
     picks: Sequence[int],
     reserve: Sequence[int],
+    control: Sequence[int] = (),
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Make Label Studio serve the picks in order, then the reserve; a dry run only says what it would do.
+    """Make Label Studio serve picks in order, control set, then reserve; a dry run only says what it would do.
 
     What Label Studio looked like before is remembered in the store before anything is changed, so that a reset
     finds it even when this process dies on the way.
@@ -43,6 +44,8 @@ def publish(
         Project id with creation time.
     picks, reserve
         Task ids, first to last; disjoint.
+    control
+        Task ids of the control set, disjoint from the reserve; those that are picks keep the place of a pick.
     progress
         Called as `progress(done, total)`.
 
@@ -51,10 +54,13 @@ def publish(
     dict
         The published artifact, JSON-able.
     """
-    ids = [*picks, *reserve]
-    roles = ["pick"] * len(picks) + ["reserve"] * len(reserve)
+    chosen, drawn = set(picks), set(control)
+    behind = [task for task in control if task not in chosen]
+    ids = [*picks, *behind, *reserve]
+    roles = ["pick"] * len(picks) + ["control"] * len(behind) + ["reserve"] * len(reserve)
     queue = [
-        {"task": int(task), "rank": rank, "role": role}
+        # a pick may be part of the control set too, so its role alone does not tell
+        {"task": int(task), "rank": rank, "role": role} | ({"control": True} if task in drawn else {})
         for rank, (task, role) in enumerate(zip(ids, roles, strict=True))
     ]
     if run.dry_run:
@@ -74,7 +80,7 @@ def publish(
         project,
         run_id=run.id,
         picks=picks,
-        reserve=reserve,
+        reserve=[*behind, *reserve],
         state=QueueState.from_json(known) if known is not None else None,
         save=lambda state: store.save_queue_state(project_key, state.to_json()),
         progress=progress,

@@ -15,6 +15,7 @@ import numpy as np
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import pool_digest
 from usl_backend.media import MediaLimits, MediaReader
+from usl_backend.pipeline.control import control_rows
 from usl_backend.pipeline.embed import embed
 from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.publish import publish
@@ -96,8 +97,10 @@ class _Execution:
         pool, hashes, encoder = self._embed(instances)
         labeled = rows_of(pool, project.labeled)
         budget = self._budget(pool, project, labeled)
+        free = np.setdiff1d(np.arange(len(pool)), labeled)
+        control = control_rows(free, self.settings.control, seed=self.settings.seed)
         selection = self._select(pool, budget, labeled)
-        published = self._publish(pool, project, selection, labeled)
+        published = self._publish(pool, project, selection, labeled, control)
         digest = pool_digest(pool.ids, hashes, encoder.key)
         summary = summarize(
             self.run,
@@ -208,13 +211,19 @@ class _Execution:
         self.report("select", done, total, step)
 
     def _publish(
-        self, pool: Pool, project: Project, selection: Selection, labeled: np.ndarray[Any, Any]
+        self,
+        pool: Pool,
+        project: Project,
+        selection: Selection,
+        labeled: np.ndarray[Any, Any],
+        control: np.ndarray[Any, Any],
     ) -> dict[str, Any]:
         """Last stage: the queue."""
         if not self.files.has_published():
             with self._stage("publish", None if self.run.dry_run else "writing the queue"):
                 near = self.files.read_neighbors() if self.files.has_neighbors() else None
-                reserve = reserve_rows(selection, self.settings.reserve, excluded=labeled, neighbors=near)
+                taken = np.union1d(labeled, control)
+                reserve = reserve_rows(selection, self.settings.reserve, excluded=taken, neighbors=near)
                 self.files.write_published(
                     publish(
                         self.client,
@@ -223,6 +232,7 @@ class _Execution:
                         project_key=project.key,
                         picks=pool.ids[selection.indices].tolist(),
                         reserve=pool.ids[reserve].tolist(),
+                        control=pool.ids[control].tolist(),
                         progress=self.report.of("publish", "writing the queue"),
                     )
                 )

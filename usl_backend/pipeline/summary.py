@@ -51,8 +51,8 @@ def summarize(
     Returns
     -------
     dict
-        Keys project, budget, pool, skipped, method, encoder, seed, picks, reserve, model_version, tab, verified,
-        carried_over, warnings, seconds, dry_run.
+        Keys project, budget, pool, skipped, method, encoder, seed, picks, control, reserve, model_version, tab,
+        verified, carried_over, warnings, seconds, dry_run.
     """
     skipped = skipped_tasks(project, pool)
     roles = Counter(entry["role"] for entry in published["queue"])
@@ -93,6 +93,7 @@ def summarize(
         "encoder": {"name": settings.encoder, "key": encoder_key, "image_size": settings.image_size},
         "seed": settings.seed,
         "picks": roles["pick"],
+        "control": sum(bool(entry.get("control")) for entry in published["queue"]),
         "reserve": roles["reserve"],
         "model_version": published["model_version"],
         "tab": None

@@ -43,6 +43,13 @@ class RunSettings(BaseModel):
         description="Next-best tasks queued behind the picks, so that nobody is told there is nothing left; "
         "at least as many as annotators.",
     )
+    control: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Tasks drawn uniformly from the whole pool, whatever the picks are, and queued right behind "
+        "them: an unbiased test set.",
+    )
     keep_labels: bool = Field(
         False, description="Tasks already annotated hold their clusters; the budget goes to what they leave."
     )
