@@ -84,8 +84,9 @@
       text: picks.map((_, rank) => (rank < NUMBERED ? String(rank + 1) : "")), hoverinfo: "none", ...pickMarks(),
     };
     const ring = { type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", marker: { size: 28, symbol: "circle-open", line: { width: 3 }, color: "#d55e00" } };
-    const buttons = ["toImage", "select2d", "lasso2d", "autoScale2d"];
-    await Plotly.newPlot(place, [cloud, marks, ring], look(), { responsive: true, displaylogo: false, scrollZoom: !touch.matches, modeBarButtonsToRemove: buttons });
+    // named one by one: Plotly's own choice includes buttons that send data elsewhere
+    const buttons = [["zoomIn2d", "zoomOut2d", "pan2d", "resetScale2d"]];
+    await Plotly.newPlot(place, [cloud, marks, ring], look(), { responsive: true, displaylogo: false, scrollZoom: !touch.matches, modeBarButtons: buttons });
     place.on("plotly_hover", (event) => show(event.points[0].customdata));
     place.on("plotly_click", (event) => {
       const row = event.points[0].customdata;
