@@ -238,10 +238,10 @@ def test_huggingface__metadata_beside_the_files(make_split: MakeSplit, tmp_path:
     lines = (directory / "labeled" / "metadata.jsonl").read_text("utf-8").splitlines()
     assert json.loads(lines[0]) == {
         "file_name": "99.png",
-        "label": "Bag/Tasche",
+        "label": 3,
         "task": 99,
         "role": "pool",
-        "rank": None,
+        "rank": -1,
     }
     assert sorted(path.name for path in (directory / "labeled").iterdir()) == [
         "95.png",

@@ -27,8 +27,10 @@ def by_part(split: Split) -> Layout:  # noqa: ARG001 - one signature for all for
 def write_huggingface(split: Split, directory: Path) -> Usage:
     """Write `labeled/metadata.jsonl`, `unlabeled/metadata.jsonl` and the card `README.md`.
 
-    `load_dataset(directory)` gives the splits `labeled` and `unlabeled` with the columns image, label (a ClassLabel
-    with every class of the label config; null where there is none), task, role and rank.
+    `load_dataset(directory)` gives the splits `labeled` and `unlabeled` with the columns image, label (a place among
+    the classes; -1 where there is none, as is the habit there), task, role and rank (-1 outside the run's queue).
+    Nulls would not do: a column of nothing else has another type in one split than in the other, and such metadata
+    is refused.
 
     Raises
     ------
@@ -45,19 +47,22 @@ def write_huggingface(split: Split, directory: Path) -> Usage:
             for row in rows:
                 entry = {
                     "file_name": str(row.file).removeprefix(f"{part}/"),
-                    "label": row.label if part == "labeled" else None,
+                    "label": split.places[str(row.label)] if part == "labeled" else -1,
                     "task": row.task,
                     "role": row.role,
-                    "rank": row.rank,
+                    "rank": -1 if row.rank is None else row.rank,
                 }
                 stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
     (directory / "README.md").write_text(_card(split), encoding="utf-8")
-    return {"call": "datasets.load_dataset(directory)", "splits": ["labeled", "unlabeled"]}
+    return {
+        "call": "load_dataset(directory).cast_column('label', ClassLabel(names=classes))",
+        "splits": ["labeled", "unlabeled"],
+    }
 
 
 def read_huggingface(directory: Path, manifest: Usage) -> Contents:
     """What `imagefolder` makes of the folders: every file has an entry, every entry its file."""
-    parts: dict[str, list[tuple[str, str]]] = {}
+    parts: dict[str, list[tuple[str, int]]] = {}
     for part in manifest["usage"]["splits"]:
         with (directory / part / METADATA).open(encoding="utf-8", newline="\n") as stream:
             entries = [json.loads(line) for line in stream]
@@ -67,30 +72,16 @@ def read_huggingface(directory: Path, manifest: Usage) -> Contents:
             raise ExportError(
                 f"{part}: {len(odd)} files without metadata or the other way round, such as {min(odd)}"
             )
-    return Contents(tuple(parts["labeled"]), tuple(file for file, _ in parts["unlabeled"]), inside=True)
+    if any(label != -1 for _, label in parts["unlabeled"]):
+        raise ExportError("unlabeled: a row has a label; -1 stands for none")
+    classes = manifest["classes"]
+    labeled = tuple((file, classes[label] if label >= 0 else "-1") for file, label in parts["labeled"])
+    return Contents(labeled, tuple(file for file, _ in parts["unlabeled"]), inside=True)
 
 
 def _card(split: Split) -> str:
     """Dataset card; its head is YAML, of which JSON is a part."""
-    names = {str(place): name for place, name in enumerate(split.classes)}
-    features = [
-        {"name": "image", "dtype": "image"},
-        {"name": "label", "dtype": {"class_label": {"names": names}}},
-        {"name": "task", "dtype": "int64"},
-        {"name": "role", "dtype": "string"},
-        {"name": "rank", "dtype": "int64"},
-    ]
     parts = [part for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)) if rows]
-    head = {
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": part, "path": f"{part}/**"} for part in parts],
-            }
-        ],
-        "dataset_info": {"features": features},
-    }
-    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
-    return "\n".join(
-        ["---", *lines, "---", "", "Written by usl-backend; `manifest.json` says from what.", ""]
-    )
+    files = [{"split": part, "path": f"{part}/**"} for part in parts]
+    head = json.dumps([{"config_name": "default", "data_files": files}])
+    return f"---\nconfigs: {head}\n---\n\nWritten by usl-backend; `manifest.json` says from what.\n"

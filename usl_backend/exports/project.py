@@ -105,7 +105,9 @@ def project_split(
         labeled=labeled,
         unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
         classes=(*asked.classes, *gone),
-        manifest=_manifest(run, rows, labels, told.cancelled, include_labeled=include_labeled),
+        manifest=_manifest(
+            run, rows, labels, told.cancelled, include_labeled=include_labeled, control_set=_control_set(files)
+        ),
     )
 
 
@@ -168,7 +170,13 @@ def _rows(files: RunFiles, labels: _Classes, sources: Mapping[int, str]) -> tupl
 
 
 def _manifest(
-    run: Run, rows: Sequence[Row], labels: _Classes, cancelled: int, *, include_labeled: bool
+    run: Run,
+    rows: Sequence[Row],
+    labels: _Classes,
+    cancelled: int,
+    *,
+    include_labeled: bool,
+    control_set: Sequence[int],
 ) -> dict[str, Any]:
     """Where the rows come from and what was left out."""
     summary = run.summary
@@ -205,6 +213,7 @@ def _manifest(
             for task, choices in sorted(labels.conflicts.items())
         ],
         "skipped": list(labels.skipped),
+        "control_set": list(control_set),
         "rows": [
             {
                 "index": row.index,
@@ -217,6 +226,11 @@ def _manifest(
             for row, part in zip(rows, parts, strict=True)
         ],
     }
+
+
+def _control_set(files: RunFiles) -> list[int]:
+    """Tasks drawn uniformly from the pool, picks among them: measure accuracy on these."""
+    return [entry["task"] for entry in files.read_published()["queue"] if entry.get("control")]
 
 
 def _part(row: Row, labels: _Classes) -> str:
