@@ -198,13 +198,19 @@ def _show(store: RunStore, run: Run, *, as_json: bool) -> None:
             click.echo(line)
 
 
+def _control(summary: Any) -> str:
+    """How many tasks the control set has, if there is one."""
+    drawn = summary.get("control", 0)
+    return f", {drawn} in the control set" if drawn else ""
+
+
 def _lines(summary: Any, published: Any, run_id: str) -> Iterator[str]:
     """The summary for people."""
     budget, pool = summary["budget"], summary["pool"]
     asked = "the default" if budget["default"] else f'"{budget["asked"]}"'
     yield (
-        f"run {run_id}: chose {summary['picks']} of {pool['readable']} unlabeled tasks (budget {asked}) "
-        f"and {summary['reserve']} in reserve, by {summary['method']['name']}"
+        f"run {run_id}: chose {summary['picks']} of {pool['readable']} unlabeled tasks (budget {asked})"
+        f"{_control(summary)} and {summary['reserve']} in reserve, by {summary['method']['name']}"
         + (f" {summary['method']['preset']}" if summary["method"]["preset"] else "")
         + f", seed {summary['seed']}"
     )

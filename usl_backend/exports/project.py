@@ -106,7 +106,12 @@ def project_split(
         unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
         classes=(*asked.classes, *gone),
         manifest=_manifest(
-            run, rows, labels, told.cancelled, include_labeled=include_labeled, control_set=_control_set(files)
+            run,
+            rows,
+            labels,
+            told.cancelled,
+            include_labeled=include_labeled,
+            control_set=_control_set(files),
         ),
     )
 

@@ -1,0 +1,44 @@
+"""The control set on a real Label Studio: served right behind the picks, told apart in the export."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from live_studio import LiveProject
+from shell import Shell, local
+
+from usl_backend.studio.client import StudioClient
+
+
+def test_control__is_served_behind_the_picks_and_named_in_the_export(
+    shell: Shell,
+    make_project: Callable[..., LiveProject],
+    pictures: list[str],
+    second_annotator: StudioClient,
+    tmp_path: Path,
+) -> None:
+    project = make_project(data=[local(name) for name in pictures[:60]])
+    told = shell("select", project.id, "--budget", 20, "--control", 15, "--reserve", 3)
+    assert told.code == 0, told.err
+    assert ", 15 in the control set and 3 in reserve" in told.out
+    run = shell.store.latest(project.id)
+    assert run is not None
+    entries = shell.store.files(run.id).read_published()["queue"]
+    drawn = [entry["task"] for entry in entries if entry.get("control")]
+    behind = [entry["task"] for entry in entries if entry["role"] == "control"]
+    assert len(drawn) == 15
+    assert 0 < len(behind) < 15
+    ranked = [entry["task"] for entry in entries]
+    assert project.model_versions() == {f"usl-{run.id}": len(ranked)}
+
+    served = project.serve([project.client, second_annotator], 20 + len(behind) + 1)
+    assert served == ranked[: len(served)]
+
+    told = shell("export", project.id, "--output", tmp_path / "split", "--format", "csv", "--json")
+    assert told.code == 0, told.err
+    manifest = json.loads((tmp_path / "split" / "manifest.json").read_text("utf-8"))
+    assert manifest["control_set"] == drawn
+    with (tmp_path / "split" / "labeled.csv").open(newline="") as stream:
+        roles = {int(row["task"]): row["role"] for row in csv.DictReader(stream)}
+    assert [task for task in ranked if roles.get(task) == "control"] == behind
