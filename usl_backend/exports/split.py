@@ -9,7 +9,7 @@ from typing import Any, Literal
 from usl_backend.errors import ExportError
 
 Role = Literal["pick", "control", "reserve", "pool", "outside"]
-"""pick, control, reserve: queued by the run; pool: could have been chosen; outside: labeled, but not in the run's pool."""
+"""pick, control, reserve: queued by the run; pool: could have been chosen; outside: labeled, not in the run's pool."""
 
 Usage = Mapping[str, Any]
 """JSON-able words of a format: flags and names that its consumer wants."""
