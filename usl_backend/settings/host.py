@@ -10,7 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from usl_backend.media.limits import MediaLimits
 from usl_backend.settings.names import environment_name, invalid_value, unknown_setting
+
+_LIMITS = MediaLimits()
 
 
 class HostSettings(BaseModel):
@@ -50,9 +53,11 @@ class HostSettings(BaseModel):
     media_allowed_hosts: str = Field(
         "", description="Comma-separated host names on private addresses that media may be fetched from."
     )
-    media_max_bytes: int = Field(64 * 2**20, ge=1, description="Largest media file, in bytes.")
-    media_timeout: float = Field(30.0, gt=0, description="Longest time for one media file, in seconds.")
-    media_max_pixels: int = Field(100_000_000, ge=1, description="Largest image, in pixels.")
+    media_max_bytes: int = Field(_LIMITS.bytes, ge=1, description="Largest media file, in bytes.")
+    media_timeout: float = Field(
+        _LIMITS.seconds, gt=0, description="Longest time for one media file, in seconds."
+    )
+    media_max_pixels: int = Field(_LIMITS.pixels, ge=1, description="Largest image, in pixels.")
 
     @field_validator("label_studio_url", "public_url")
     @classmethod
