@@ -57,7 +57,7 @@ def test_publish__two_annotators_get_the_ranks_in_order(
     second_annotator: StudioClient,
     token: str,
 ) -> None:
-    project = make_project(25)
+    project = make_project(15)
     order = chosen(project, 10)
     key = personal_token if token == "personal" else label_studio.token
     with StudioClient(label_studio.url, key) as ours:
