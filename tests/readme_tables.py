@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from usl_backend.cli import app
+from usl_backend.exports import FORMATS
 from usl_backend.jobs import Jobs
 from usl_backend.runs import RunStore
 from usl_backend.settings import HostSettings, settings_table
@@ -47,12 +48,19 @@ def routes() -> str:
     return "\n".join(rows)
 
 
+def formats() -> str:
+    """A row for each format of an export."""
+    rows = ["| format | what is written |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{name}` | {made.summary} |" for name, made in FORMATS.items())])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings: run": lambda: settings_table("run").strip(),
     "settings: method": lambda: settings_table("method").strip(),
     "settings: host": lambda: settings_table("host").strip(),
     "verbs": verbs,
     "routes": routes,
+    "formats": formats,
 }
 
 
