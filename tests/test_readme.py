@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from readme_tables import TABLES, block, rewritten
 
+from usl_backend.doctor import OLDEST_STUDIO
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -43,6 +45,10 @@ def test_readme__python_runs() -> None:
     exec(source, names)
     selection = names["selection"]
     assert len(set(selection.indices.tolist())) == 40
+
+
+def test_readme__oldest_label_studio_is_the_one_that_doctor_accepts() -> None:
+    assert f"Label Studio {OLDEST_STUDIO[0]}.{OLDEST_STUDIO[1]} or newer" in README
 
 
 def test_readme__files_of_the_paper_exist() -> None:
