@@ -97,7 +97,7 @@ def export(
     )
     if not written["labeled"]:
         click.echo("nothing is labeled yet; label some tasks and export again")
-    for name in ("conflicts", "skipped", "empty", "unreadable"):
+    for name in ("conflicts", "skipped", "empty", "unreadable", "deleted"):
         if counts[name]:
             click.echo(f"{name}: {counts[name]} (see {directory / 'manifest.json'})")
     if missing:

@@ -96,7 +96,8 @@ def project_split(
     asked = _single_choice(config, control)
     told = _Told(client.labeled(run.project), data_key=run.summary["project"]["data_key"])
     labels = _Classes(read_labels(told, config, control=asked.name))
-    rows = _rows(files, labels, told.sources)
+    deleted = _deleted(files, client, run, now=project.task_number)
+    rows = _rows(files, labels, told.sources, deleted)
     labeled = tuple(row for row in rows if row.label is not None)
     unlabeled = tuple(row for row in rows if row.label is None and row.task not in labels.conflicts)
     # A choice that was taken out of the label config since is still somebody's answer.
@@ -112,6 +113,7 @@ def project_split(
             told.cancelled,
             include_labeled=include_labeled,
             control_set=_control_set(files),
+            deleted=sorted(deleted),
         ),
     )
 
@@ -157,12 +159,26 @@ def _single_choice(config: LabelConfig, control: str | None) -> ControlTag:
     return tag
 
 
-def _rows(files: RunFiles, labels: _Classes, sources: Mapping[int, str]) -> tuple[Row, ...]:
-    """Readable tasks of the pool and labeled or disputed tasks outside it, by id."""
+def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> frozenset[int]:
+    """Tasks that the run read and that are no longer in the project.
+
+    Listing tasks is the longest call of all, so it is left out where the project still has as many as the run found.
+    """
+    if now == run.summary["pool"]["tasks"]:
+        return frozenset()
+    data_key = run.summary["project"]["data_key"]
+    there = {task.id for task in client.tasks(run.project, data_key=data_key, only_unlabeled=False)}
+    return frozenset(set(files.read_pool()[0].ids.tolist()) - there)
+
+
+def _rows(
+    files: RunFiles, labels: _Classes, sources: Mapping[int, str], deleted: frozenset[int]
+) -> tuple[Row, ...]:
+    """Readable tasks of the pool that still exist and labeled or disputed tasks outside it, by id."""
     instances, _ = files.read_instances()
     pool, _ = files.read_pool()
     queued = {entry["task"]: entry for entry in files.read_published()["queue"]}
-    inside = set(pool.ids.tolist())
+    inside = set(pool.ids.tolist()) - deleted
     known = {instance.id: instance.source for instance in instances if instance.id in inside}
     outside = {task: sources[task] for task in (*labels.by_task, *labels.conflicts) if task not in inside}
     rows = []
@@ -182,6 +198,7 @@ def _manifest(
     *,
     include_labeled: bool,
     control_set: Sequence[int],
+    deleted: Sequence[int],
 ) -> dict[str, Any]:
     """Where the rows come from and what was left out."""
     summary = run.summary
@@ -212,12 +229,14 @@ def _manifest(
             "cancelled": cancelled,
             "ground_truth": labels.ground_truth,
             "unreadable": summary["skipped"]["count"],
+            "deleted": len(deleted),
         },
         "conflicts": [
             {"task": task, "labels": [list(choice) for choice in choices]}
             for task, choices in sorted(labels.conflicts.items())
         ],
         "skipped": list(labels.skipped),
+        "deleted": list(deleted),
         "control_set": list(control_set),
         "rows": [
             {

@@ -1,0 +1,183 @@
+"""Round trip on a real Label Studio: select, label by the truth with noise, export in every format, load each."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import pytest
+from live_studio import LiveProject, LiveStudio
+from shell import FOLDER, Shell, local
+
+from usl_backend.demo.dataset import load, write_images
+from usl_backend.demo.project import fill
+from usl_backend.exports import FORMATS, read_manifest
+from usl_backend.studio.client import StudioClient
+
+MakeProject = Callable[..., LiveProject]
+
+CLASSES = (*load().classes, "nobody chose")
+CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
+    + "".join(f"<Choice value={quoteattr(name)}/>" for name in CLASSES)
+    + "</Choices></View>"
+)
+
+
+def answer(label: str) -> list[dict[str, Any]]:
+    value = {"choices": [label]}
+    return [{"from_name": "choice", "to_name": "image", "type": "choices", "value": value}]
+
+
+@pytest.fixture
+def labeled(
+    shell: Shell, make_project: MakeProject, pictures: list[str], second_annotator: StudioClient
+) -> tuple[LiveProject, dict[int, str], dict[str, set[int]]]:
+    """A project with a run and noisy labels; the labels that have to come out, and the tasks of each kind of noise."""
+    project = make_project(label_config=CONFIG, data=[local(name) for name in pictures[:50]])
+    told = shell("select", project.id, "--budget", 14, "--reserve", 3)
+    assert told.code == 0, told.err
+    told = shell("export", project.id, "--output", shell.data / "early")
+    assert told.code == 0, told.err
+    assert "0 labeled and 50 unlabeled" in told.out
+    assert "nothing is labeled yet" in told.out
+    run = shell.store.latest(project.id)
+    assert run is not None
+    picks = [e["task"] for e in shell.store.files(run.id).read_published()["queue"] if e["role"] == "pick"]
+    (outside,) = project.add_tasks([local(pictures[60])])
+    place = {task: row for row, task in enumerate(project.tasks)} | {outside: 60}
+    truth = {task: load().classes[load().labels[place[task]]] for task in place}
+    first, second = project.client, second_annotator
+    for task in [*picks[:8], outside]:
+        first.annotate(task, answer(truth[task]))
+    tie, corrected, skipped, rescued, changed, empty = picks[8:14]
+    first.annotate(tie, answer(CLASSES[0]))
+    second.annotate(tie, answer(CLASSES[1]))
+    first.annotate(corrected, answer(CLASSES[1] if truth[corrected] == CLASSES[0] else CLASSES[0]))
+    kept = second.annotate(corrected, answer(truth[corrected]))
+    first.http.json("PATCH", f"/api/annotations/{kept}/", body={"ground_truth": True})
+    first.annotate(skipped, [], was_cancelled=True)
+    first.annotate(rescued, [], was_cancelled=True)
+    second.annotate(rescued, answer(truth[rescued]))
+    old = first.annotate(changed, answer(CLASSES[1] if truth[changed] == CLASSES[0] else CLASSES[0]))
+    first.http.json("PATCH", f"/api/annotations/{old}/", body={"result": answer(truth[changed])})
+    first.annotate(empty, [])
+    right = {task: truth[task] for task in [*picks[:8], outside, corrected, rescued, changed]}
+    return project, right, {"tie": {tie}, "skipped": {skipped}, "empty": {empty}, "outside": {outside}}
+
+
+def test_export__every_format_holds_the_labels(
+    labeled: tuple[LiveProject, dict[int, str], dict[str, set[int]]],
+    shell: Shell,
+    label_studio: LiveStudio,
+    pictures: list[str],
+    tmp_path: Path,
+) -> None:
+    project, right, noise = labeled
+    tasks = (*project.tasks, *noise["outside"])
+    folder = label_studio.documents_root / FOLDER
+    names = [*pictures[:50], pictures[60]]
+    digest = {
+        task: hashlib.sha256((folder / name).read_bytes()).digest()
+        for task, name in zip(tasks, names, strict=True)
+    }
+    assert len(set(digest.values())) == 51
+    rest = set(tasks) - set(right) - noise["tie"]
+    for name, entry in FORMATS.items():
+        told = shell(
+            "export",
+            project.id,
+            "--format",
+            name,
+            "--media",
+            "link",
+            "--check",
+            "-o",
+            tmp_path / name,
+            "--json",
+        )
+        assert told.code == 0, (name, told.err)
+        assert told.json["checked"] is True
+        counts = told.json["counts"]
+        assert (counts["labeled"], counts["unlabeled"], counts["conflicts"]) == (12, 38, 1)
+        assert (counts["skipped"], counts["empty"], counts["cancelled"], counts["ground_truth"]) == (
+            1,
+            1,
+            2,
+            1,
+        )
+        manifest = read_manifest(tmp_path / name)
+        contents = entry.read(tmp_path / name, manifest)
+        seen = {
+            hashlib.sha256((tmp_path / name / path).read_bytes()).digest(): label
+            for path, label in contents.labeled
+        }
+        assert seen == {digest[task]: label for task, label in right.items()}, name
+        left = {hashlib.sha256((tmp_path / name / path).read_bytes()).digest() for path in contents.unlabeled}
+        assert left == {digest[task] for task in rest}, name
+        assert (manifest["media"]["copied"], manifest["media"]["missing"]) == (0, {})
+        assert manifest["contents"]["per_class"]["nobody chose"] == 0
+        assert manifest["conflicts"] == [{"task": min(noise["tie"]), "labels": [[CLASSES[0]], [CLASSES[1]]]}]
+        told = shell("export", tmp_path / name, "--check")
+        assert told.code == 0, told.err
+        assert f"{name}, 12 labeled and 38 unlabeled rows, ok" in told.out
+
+
+def test_export__files_over_http_and_deleted_tasks(
+    shell: Shell, make_project: MakeProject, personal_token: str, tmp_path: Path
+) -> None:
+    """Where Label Studio's disk is not ours, files are fetched; tasks that were deleted are named and left out."""
+    project = make_project(label_config=CONFIG)
+    names = write_images(tmp_path / "pictures")[:12]
+    place = fill(project.client, project.id, names)
+    told = shell("select", project.id, "--budget", 4, "--reserve", 2)
+    assert told.code == 0, told.err
+    right = {task: load().classes[load().labels[place[task]]] for task in list(place)[:6]}
+    for task, label in right.items():
+        project.client.annotate(task, answer(label))
+    gone = [task for task, row in place.items() if row in (0, 11)]
+    for task in gone:
+        project.client.http.request("DELETE", f"/api/tasks/{task}/").close()
+    told = shell(
+        "export", project.id, "--format", "huggingface", "--output", tmp_path / "hf", "--json", "--check",
+        LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="", LABEL_STUDIO_API_KEY=personal_token,
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    manifest = read_manifest(tmp_path / "hf")
+    assert (manifest["contents"]["labeled"], manifest["contents"]["unlabeled"]) == (5, 5)
+    assert (manifest["media"]["copied"], manifest["media"]["hard_links"]) == (10, 0)
+    assert manifest["deleted"] == sorted(gone)
+    files, labels = zip(*FORMATS["huggingface"].read(tmp_path / "hf", manifest).labeled, strict=True)
+    assert [(tmp_path / "hf" / file).read_bytes() for file in files] == [
+        names[place[task]].read_bytes() for task in sorted(right) if task not in gone
+    ]
+    assert labels == tuple(right[task] for task in sorted(right) if task not in gone)
+
+
+def test_export__damage_and_refusals(
+    labeled: tuple[LiveProject, dict[int, str], dict[str, set[int]]], shell: Shell, tmp_path: Path
+) -> None:
+    project, _, _ = labeled
+    (tmp_path / "file").write_text("")
+    told = shell("export", project.id, "--output", tmp_path / "file" / "below")
+    assert told.code == 1
+    assert "below cannot be written (" in told.err
+    told = shell("export", project.id, "--output", tmp_path / "names", "--format", "names", "--media", "none")
+    assert told.code == 1
+    assert "give --media link or --media copy" in told.err
+    told = shell("export", tmp_path, "--check")
+    assert told.code == 1
+    assert "is no export of usl-backend" in told.err
+    assert shell("export", project.id, "--format", "parquet").code == 2
+    told = shell(
+        "export", project.id, "--output", tmp_path / "ok", "--format", "mmpretrain", "--media", "copy"
+    )
+    assert told.code == 0, told.err
+    next((tmp_path / "ok" / "media").iterdir()).unlink()
+    told = shell("export", tmp_path / "ok", "--check", "--json")
+    assert told.code == 1
+    assert "is missing" in told.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+    assert json.loads((shell.data / "early" / "manifest.json").read_text())["counts"]["labeled"] == 0
