@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_sett
 @host_options(*DATA, *STUDIO, *MEDIA)
 def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags: Any) -> None:
     """Show whether a run's picks can be trusted, and write its report."""
+    from usl_backend.errors import USLError
     from usl_backend.report import build, write_report
+    from usl_backend.report.check import check_run
     from usl_backend.report.sources import open_media
     from usl_backend.runs import RunStore
+    from usl_backend.studio.client import StudioClient
 
     host = host_settings(flags)
     store = RunStore(host.model_dir)
@@ -35,6 +39,14 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     files = store.files(run_id)
     said = (lambda _step: None) if as_json else (lambda step: click.echo(f"{step} ...", err=True))
     found = build(run, files, force=force, progress=said)
+    checked = None
+    if found.controls and host.api_key:
+        with StudioClient.from_settings(host) as client:
+            try:
+                checked = check_run(files, found, client, project=run.project, seed=int(run.settings["seed"]))
+            except USLError as error:
+                # the report itself needs no labels
+                click.echo(f"warning: the labels of the control set cannot be read: {error}", err=True)
     missing = 0
     if output is not None:
         # without a token the file is written with the thumbnails that are there
@@ -53,6 +65,7 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
             "matched": trust.matched,
             "effective_clusters": trust.effective_clusters,
             "near_duplicate_share": trust.near_duplicate_share,
+            "labels": None if checked is None else asdict(checked),
             "file": None if output is None else str(output),
             "pictures_missing": missing,
         }
@@ -65,5 +78,15 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     )
     if trust.matched is not None and trust.matched < len(found.whys):
         click.echo(f"after pick {trust.matched} they cover what {len(found.whys)} random tasks cover")
+    if checked is not None:
+        click.echo(
+            f"with {checked.size} labels each, picks name {checked.picks_accuracy:.0%} of the control set rightly, "
+            f"random tasks {checked.random_accuracy:.0%}; all {checked.picks} labeled picks {checked.accuracy:.0%} "
+            f"({checked.low:.0%} to {checked.high:.0%})"
+        )
+    elif found.controls:
+        click.echo(
+            f"the control set has {len(found.controls)} tasks; too few of them are labeled for a check"
+        )
     if output is not None:
         click.echo(f"written to {output}" + (f"; {missing} pictures could not be had" if missing else ""))

@@ -13,7 +13,17 @@ from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
 from usl_backend.report.gallery import COPIES, GROUPS, duplicate_groups, lowest_rows, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
-from usl_backend.report.record import LAYOUT, ClusterView, Low, MapNote, MapPoints, Report, load, save
+from usl_backend.report.record import (
+    DIMENSIONS,
+    LAYOUT,
+    ClusterView,
+    Low,
+    MapNote,
+    MapPoints,
+    Report,
+    load,
+    save,
+)
 from usl_backend.report.trust import stability, trust
 from usl_backend.report.why import explain, percentiles
 from usl_backend.selection import METHODS
@@ -31,8 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DIMENSIONS: Final = 128
-"""Principal components in which the report compares instances, whatever the method did."""
 STABILITY_ROWS: Final = 200_000
 """Above this many, selecting again with other seeds would take too long."""
 

@@ -25,6 +25,8 @@ FOLDER: Final = "report"
 """Of the run's directory."""
 TEXT: Final = "report.json"
 MAP: Final = "map.npz"
+DIMENSIONS: Final = 128
+"""Principal components in which the report compares instances, whatever the method did."""
 LAYOUT = 1
 """Counts changes of what is stored: a report of another layout is computed again."""
 

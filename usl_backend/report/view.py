@@ -14,6 +14,7 @@ from usl_backend.report.sources import Sources, excerpt_of, name_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from usl_backend.report.check import Check
     from usl_backend.runs import Run
 
 PER_PAGE: Final = 100
@@ -70,6 +71,8 @@ class View:
         Address of a task's thumbnail, or None.
     task_url
         Address of a task in Label Studio, or None.
+    check
+        What the labels of the control set say, where they were read.
     """
 
     run: Run
@@ -77,6 +80,7 @@ class View:
     sources: Sources
     image: Callable[[int], str | None]
     task_url: Callable[[int], str | None]
+    check: Check | None = None
     words: object = field(default=words)
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from usl_backend.report.check import load_check
 from usl_backend.report.view import PER_PAGE, View, static_directory, studio_links, template_directory
 from usl_backend.report.write import plotly_script
 
@@ -97,6 +98,7 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         sources=found.sources,
         image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
         task_url=studio_links(run, services().host.label_studio_url),
+        check=load_check(services().store.files(run.id)),
     )
     number = request.args.get("page", "")
     stretch = view.page(int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1)

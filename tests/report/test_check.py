@@ -1,0 +1,111 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from digit_run import Made
+from sklearn.datasets import load_digits
+
+from usl_backend.report.check import FEWEST, Check, check, load_check, save_check, wilson
+from usl_backend.selection import USL
+from usl_backend.selection.rows import fit_projection
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, dict[int, str]]:
+    data = load_digits()
+    pixels = data.data.astype(np.float32)
+    return fit_projection(pixels, dimensions=64).apply(pixels), dict(
+        enumerate(str(label) for label in data.target)
+    )
+
+
+def checked(
+    rows: np.ndarray, labels: dict[int, str], picks: np.ndarray, controls: np.ndarray
+) -> Check | None:
+    rng = np.random.default_rng(0)
+    return check(rows, picks=picks, controls=controls, labels=labels, rng=rng, read_at=5.0)
+
+
+def brute(rows: np.ndarray, labels: dict[int, str], teachers: list[int], pupils: list[int]) -> float:
+    """1-NN accuracy, one difference at a time."""
+    right = 0
+    for pupil in pupils:
+        apart = [float(((rows[pupil] - rows[teacher]) ** 2).sum()) for teacher in teachers]
+        right += labels[teachers[int(np.argmin(apart))]] == labels[pupil]
+    return right / len(pupils)
+
+
+def test_check__accuracy_is_that_of_the_picks_on_controls_that_are_none(
+    digits: tuple[np.ndarray, dict[int, str]],
+) -> None:
+    rows, labels = digits
+    picks, controls = np.arange(30), np.arange(20, 90)
+    found = checked(rows, labels, picks, controls)
+    assert found is not None
+    assert (found.picks, found.controls, found.size) == (30, 60, 30)
+    assert found.accuracy == pytest.approx(brute(rows, labels, list(range(30)), list(range(30, 90))))
+    assert found.low < found.accuracy < found.high
+
+
+def test_check__only_labeled_tasks_count(digits: tuple[np.ndarray, dict[int, str]]) -> None:
+    rows, labels = digits
+    known = {row: name for row, name in labels.items() if row % 2 == 0}
+    found = checked(rows, known, np.arange(40), np.arange(100, 200))
+    assert found is not None
+    assert (found.picks, found.controls) == (20, 50)
+    assert found.accuracy == pytest.approx(
+        brute(rows, labels, list(range(0, 40, 2)), list(range(100, 200, 2)))
+    )
+
+
+def test_check__real_picks_beat_random_ones_of_the_same_number(
+    digits: tuple[np.ndarray, dict[int, str]],
+) -> None:
+    rows, labels = digits
+    picks = USL().select(rows, 20, rng=0).indices
+    controls = np.random.default_rng(1).choice(len(rows), 300, replace=False)
+    found = checked(rows, labels, picks, controls)
+    assert found is not None
+    assert found.size == 20
+    assert found.picks_accuracy > found.random_accuracy
+    assert found.better > 0.9
+
+
+def test_check__picks_of_one_class_are_not_praised(digits: tuple[np.ndarray, dict[int, str]]) -> None:
+    rows, labels = digits
+    zeros = np.array([row for row, name in labels.items() if name == "0"])[:20]
+    found = checked(rows, labels, zeros, np.arange(500, 700))
+    assert found is not None
+    assert found.better == 0.0
+
+
+def test_check__too_few_labels_give_no_figure(digits: tuple[np.ndarray, dict[int, str]]) -> None:
+    rows, labels = digits
+    assert checked(rows, labels, np.arange(30), np.arange(100, 100 + FEWEST - 1)) is None
+    assert checked(rows, labels, np.arange(1), np.arange(100, 200)) is None
+    assert checked(rows, labels, np.arange(100, 200), np.arange(100, 200)) is None
+    assert checked(rows, {}, np.arange(30), np.arange(100, 200)) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    # figures of Newcombe 1998, table I
+    [
+        (81 / 263, 263, 0.2553, 0.3662),
+        (15 / 148, 148, 0.0624, 0.1605),
+        (0.0, 20, 0.0, 0.1611),
+        (1.0, 29, 0.8830, 1.0),
+    ],
+)
+def test_wilson__published_figures(share: float, count: int, low: float, high: float) -> None:
+    assert wilson(share, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_save_check__comes_back_and_damage_counts_as_none(make_run: Callable[..., Made]) -> None:
+    made = make_run(40, budget=3)
+    assert load_check(made.files) is None
+    kept = Check(3, 30, 0.5, 0.4, 0.6, 3, 0.5, 0.4, 0.75, 1.0)
+    save_check(made.files, kept)
+    assert load_check(made.files) == kept
+    (made.files.directory / "report" / "labels.json").write_text("{}")
+    assert load_check(made.files) is None

@@ -1,0 +1,223 @@
+"""Whether the picks help, once labels are there: accuracy on the control set only.
+
+The control set is a uniform draw of the pool, so accuracy on it is that of the whole pool. The picks are typical by
+choice: accuracy on them would flatter any model, and is never computed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from usl_backend.evaluation.accuracy import nearest_neighbor_accuracy
+from usl_backend.report.record import DIMENSIONS, FOLDER, folder
+from usl_backend.runs.artifacts import written_whole
+from usl_backend.selection.rows import fit_projection
+from usl_backend.studio.label_config import parse
+from usl_backend.studio.labels import classifier, read_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.report.record import Report
+    from usl_backend.runs import RunFiles
+    from usl_backend.studio.client import StudioClient
+
+NAME: Final = "labels.json"
+FEWEST: Final = 20
+"""Labeled control tasks that a figure needs."""
+SPLITS: Final = 50
+"""Times that the control set is split into what random labels learn from and what both are tested on."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the labels say; every accuracy is that of the nearest labeled task, 0 to 1, higher = better.
+
+    Attributes
+    ----------
+    picks, controls
+        Labeled picks, and labeled control tasks that are no picks.
+    accuracy, low, high
+        Of all labeled picks on those control tasks, with a 95 % interval (Wilson's).
+    size
+        Labels that both sides of the comparison learn from.
+    picks_accuracy, random_accuracy
+        Of the first `size` labeled picks, and of `size` control tasks drawn at random: both on the control tasks
+        left over, mean of the splits.
+    better
+        Share of the splits in which the picks are ahead, ties half, 0 to 1.
+    read_at
+        Unix seconds.
+    """
+
+    picks: int
+    controls: int
+    accuracy: float
+    low: float
+    high: float
+    size: int
+    picks_accuracy: float
+    random_accuracy: float
+    better: float
+    read_at: float
+
+
+def check(
+    rows: NDArray[np.floating[Any]],
+    *,
+    picks: NDArray[np.integer[Any]],
+    controls: NDArray[np.integer[Any]],
+    labels: Mapping[int, str],
+    rng: np.random.Generator,
+    read_at: float,
+) -> Check | None:
+    """Measure the labeled picks on the labeled control set.
+
+    Parameters
+    ----------
+    rows : (n, d) float
+        As the report compares them.
+    picks : (m,) integers
+        Rows in pick order.
+    controls : (c,) integers
+        Rows of the control set, picks among them.
+    labels
+        Row -> class, of the rows that have one.
+    rng
+        Splits the control set.
+    read_at
+        When the labels were read, Unix seconds.
+
+    Returns
+    -------
+    Check or None
+        None while fewer than 20 control tasks besides picks, or fewer than 2 picks, have a label.
+    """
+    taught = np.array([row for row in picks.tolist() if row in labels], dtype=np.int64)
+    chosen = set(picks.tolist())
+    tested = np.array(
+        [row for row in controls.tolist() if row in labels and row not in chosen], dtype=np.int64
+    )
+    if len(tested) < FEWEST or len(taught) < 2:
+        return None
+    names = {name: place for place, name in enumerate(sorted(set(labels.values())))}
+
+    def accuracy(teachers: NDArray[np.int64], pupils: NDArray[np.int64]) -> float:
+        return nearest_neighbor_accuracy(
+            rows[teachers],
+            classes=np.array([names[labels[row]] for row in teachers.tolist()]),
+            test_rows=rows[pupils],
+            test_classes=np.array([names[labels[row]] for row in pupils.tolist()]),
+        )
+
+    size = min(len(taught), len(tested) // 2)
+    ours, theirs = np.empty(SPLITS), np.empty(SPLITS)
+    for split in range(SPLITS):
+        order = rng.permutation(tested)
+        ours[split] = accuracy(taught[:size], order[size:])
+        theirs[split] = accuracy(order[:size], order[size:])
+    overall = accuracy(taught, tested)
+    low, high = wilson(overall, len(tested))
+    return Check(
+        picks=len(taught),
+        controls=len(tested),
+        accuracy=overall,
+        low=low,
+        high=high,
+        size=size,
+        picks_accuracy=float(ours.mean()),
+        random_accuracy=float(theirs.mean()),
+        better=float((ours > theirs).mean() + (ours == theirs).mean() / 2),
+        read_at=read_at,
+    )
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share seen in `count` independent draws (Wilson 1927).
+
+    Parameters
+    ----------
+    share
+        0 to 1.
+    count
+        At least 1.
+
+    Returns
+    -------
+    (float, float)
+        Within 0 to 1.
+    """
+    z = 1.959964
+    middle = share + z * z / (2 * count)
+    reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+
+
+def check_run(
+    files: RunFiles, report: Report, client: StudioClient, *, project: int, seed: int
+) -> Check | None:
+    """Read a project's labels and measure a run's picks by them; the result is kept beside the report.
+
+    Parameters
+    ----------
+    files, report
+        Of the run.
+    client
+        Door to Label Studio.
+    project
+        Label Studio's id.
+    seed
+        Splits the control set.
+
+    Returns
+    -------
+    Check or None
+        None while there are too few labels.
+
+    Raises
+    ------
+    InputError
+        The project asks for something else than a choice per task.
+    StudioError
+        Label Studio refuses or fails.
+    """
+    config = parse(client.project(project).label_config)
+    told = read_labels(client.labeled(project), config, control=classifier(config).name)
+    pool, _ = files.read_pool()
+    place = {task: row for row, task in enumerate(pool.ids.tolist())}
+    found = check(
+        fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings),
+        picks=np.array([place[why.task] for why in report.whys]),
+        controls=np.array([place[task] for task in report.controls]),
+        labels={place[task]: "/".join(choice) for task, choice in told.by_task.items() if task in place},
+        rng=np.random.default_rng([seed, 0xCE]),
+        read_at=time.time(),
+    )
+    if found is not None:
+        save_check(files, found)
+    return found
+
+
+_ADAPTER: TypeAdapter[Check] = TypeAdapter(Check)
+
+
+def save_check(files: RunFiles, found: Check) -> None:
+    """Keep a check beside the report."""
+    with written_whole(folder(files) / NAME) as stream:
+        stream.write(_ADAPTER.dump_json(found))
+
+
+def load_check(files: RunFiles) -> Check | None:
+    """The kept check; None where there is none that can be read."""
+    try:
+        return _ADAPTER.validate_json((files.directory / FOLDER / NAME).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
