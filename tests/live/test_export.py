@@ -181,3 +181,21 @@ def test_export__damage_and_refusals(
     assert "is missing" in told.err
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
     assert json.loads((shell.data / "early" / "manifest.json").read_text())["counts"]["labeled"] == 0
+
+
+def test_evaluate__labeled_project(
+    shell: Shell, make_project: MakeProject, pictures: list[str], tmp_path: Path
+) -> None:
+    project = make_project(label_config=CONFIG, data=[local(name) for name in pictures[:60]])
+    for row, task in enumerate(project.tasks):
+        project.client.annotate(task, answer(load().classes[load().labels[row]]), was_cancelled=row == 7)
+    told = shell("evaluate", project.id, "--budgets", "10,20", "--seeds", 2, "--methods", "usl", "--json")
+    assert told.code == 0, told.err
+    assert (told.json["rows"], told.json["budgets"]) == (59, [10, 20])
+    assert list(told.json["methods"]) == ["usl", "random"]
+    best = max(max(row) for row in told.json["methods"]["usl"]["accuracy"])
+    assert 0.4 < best <= 1.0
+    empty = make_project(label_config=CONFIG, data=[local(pictures[0])])
+    told = shell("evaluate", empty.id)
+    assert told.code == 1
+    assert f"no task of project {empty.id} has a class" in told.err

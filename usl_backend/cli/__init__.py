@@ -27,6 +27,7 @@ VERBS = {
     "resume": ("select", "Go on with a run that failed, was cancelled or died."),
     "report": ("report", "Show whether a run's picks can be trusted, and write its report."),
     "export": ("results", "Write the labeled and unlabeled tasks of a project."),
+    "evaluate": ("evaluate", "Replay selections on labeled data: what would chosen labels have been worth?"),
     "reset": ("results", "Put a project's sampling, tab and predictions back."),
     "doctor": ("service", "Check what a run needs, and say what to do."),
     "gc": ("runs", "Remove what old runs left on disk."),

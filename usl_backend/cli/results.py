@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from usl_backend.cli.options import DATA, STUDIO, host_options, host_settings, json_option, open_store
+from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option, open_store
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
 from usl_backend.runs import RunState
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--include-labeled", is_flag=True, help="List the labeled rows among the unlabeled ones too.")
 @click.option("--control", help="Choices tag to read, where the label config has several.")
 @json_option
-@host_options(*STUDIO, *DATA)
+@host_options(*STUDIO, *DATA, *MEDIA)
 def export(
     target: str,
     format_name: str,

@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from usl_backend.cli import main
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(4, 120, p=[0.6, 0.2, 0.1, 0.1])
+    rows = (rng.normal(size=(4, 8)) * 3)[labels] + 0.2 * rng.normal(size=(120, 8))
+    path = tmp_path / "vectors.npz"
+    np.savez(path, embeddings=rows, labels=np.array(["ü", "b", "c", "d"])[labels])
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def test_evaluate__table_and_plot(vectors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plot = vectors.with_suffix(".svg")
+    assert run("evaluate", vectors, "--budgets", "4,8", "--seeds", 2, "--methods", "usl", "--plot", plot) == 0
+    told = capsys.readouterr().out
+    assert "120 labeled rows, 4 classes, 2 seeds" in told
+    lines = [line.split() for line in told.splitlines() if line.strip().startswith(("4 ", "8 "))]
+    assert [line[:2] for line in lines] == [["4", "usl"], ["4", "random"], ["8", "usl"], ["8", "random"]]
+    assert float(lines[0][2]) > float(lines[1][2])
+    assert plot.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_evaluate__json_holds_every_seed(vectors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run("evaluate", vectors, "--budgets", "4", "--seeds", 3, "--methods", "k-means,random", "--json") == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["classes"], told["budgets"]) == (120, 4, [4])
+    assert list(told["methods"]) == ["k-means", "random"]
+    assert [len(row) for row in told["methods"]["k-means"]["accuracy"]] == [3]
+    assert told["methods"]["k-means"]["classes_covered"] == [[1.0, 1.0, 1.0]]
+
+
+def test_evaluate__default_budgets_follow_the_classes(
+    vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", vectors, "--seeds", 2, "--methods", "", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["budgets"] == [4, 8, 16, 40]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--methods", "oracle"], "method is 'oracle'; choose among usl, random"),
+        (["--budgets", "ten"], "budgets is 'ten'; give numbers"),
+        (["--budgets", "85"], "must lie between 1 and the pool of 84"),
+    ],
+)
+def test_evaluate__bad_words(
+    vectors: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert run("evaluate", vectors, *words) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arrays", [{"embeddings": np.ones((50, 2))}, {"embeddings": np.ones(50), "labels": np.ones(50)}]
+)
+def test_evaluate__bad_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray]
+) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert run("evaluate", tmp_path / "x.npz") == 1
+    assert "embeddings" in capsys.readouterr().err
+
+
+def test_evaluate__missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", tmp_path / "none.npz") == 1
+    assert "does not hold the arrays" in capsys.readouterr().err

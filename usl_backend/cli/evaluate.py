@@ -1,0 +1,220 @@
+"""`evaluate`: what chosen labels would have been worth on data that is labeled already. Nothing is written to it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
+from usl_backend.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from usl_backend.evaluation.efficiency import Efficiency
+    from usl_backend.settings import HostSettings
+
+METHODS = "usl,k-means,typiclust"
+
+
+@click.command()
+@click.argument("target")
+@click.option("--budgets", help="Numbers of labels, such as 10,20,40. Default: 1, 2, 4 and 10 per class.")
+@click.option("--methods", default=METHODS, show_default=True, help="Methods to compare with random.")
+@click.option(
+    "--seeds", default=5, show_default=True, type=click.IntRange(2, 100), help="Test sets to average over."
+)
+@click.option("--control", help="Choices tag to read, where the label config has several.")
+@click.option(
+    "--image-size", type=click.IntRange(min=32), help="Side to which images are resized, in pixels."
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="SVG file to draw the curve to."
+)
+@json_option
+@host_options(*STUDIO, *DATA, *MEDIA)
+def evaluate(
+    target: str,
+    budgets: str | None,
+    methods: str,
+    seeds: int,
+    control: str | None,
+    image_size: int | None,
+    plot: Path | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Replay selections on labeled data: accuracy over budget, against random.
+
+    TARGET is a project whose tasks are labeled (12, or its address), or an .npz file with the arrays `embeddings`
+    (n, d) and `labels` (n,). 30 % of the labeled rows are kept for testing; a linear classifier on the embeddings is
+    trained on the labels that each method would have asked for.
+    """
+    from usl_backend.evaluation.curve import draw
+    from usl_backend.evaluation.efficiency import replay
+    from usl_backend.selection import METHODS as KNOWN
+
+    names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]
+    if unknown := [name for name in names if name not in KNOWN]:
+        raise InputError(f"method is {unknown[0]!r}; choose among {', '.join(KNOWN)}")
+    host = host_settings(flags)
+    if target.endswith(".npz"):
+        rows, labels = _arrays(Path(target))
+    else:
+        rows, labels = _project(target, host, control=control, image_size=image_size, quiet=as_json)
+    kinds = sorted(set(labels))
+    places = {kind: place for place, kind in enumerate(kinds)}
+    import numpy as np
+
+    classes = np.array([places[label] for label in labels], dtype=np.int64)
+    bought = _budgets(budgets, classes=len(kinds), rows=len(rows))
+    with click.progressbar(length=seeds * len(bought), label="replaying", hidden=as_json) as bar:
+        found = replay(
+            rows,
+            classes,
+            budgets=bought,
+            methods={name: KNOWN[name]() for name in names},
+            seeds=seeds,
+            progress=lambda done, total: bar.update(done - bar.pos),  # noqa: ARG005
+        )
+    if plot is not None:
+        plot.write_text(draw(found), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(_json(found), indent=1))
+    else:
+        _table(found, seeds)
+        if plot is not None:
+            click.echo(f"curve: {plot}")
+
+
+def _arrays(path: Path) -> tuple[NDArray[np.float32], list[str]]:
+    """Rows and labels of a file."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            rows, labels = arrays["embeddings"], arrays["labels"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} does not hold the arrays embeddings and labels ({error})") from error
+    if rows.ndim != 2 or labels.shape != (len(rows),) or not np.isfinite(rows).all():
+        raise InputError(f"embeddings {rows.shape} must be finite, (n, d), and match labels {labels.shape}")
+    return rows.astype(np.float32), [str(label) for label in labels]
+
+
+def _project(
+    target: str, host: HostSettings, *, control: str | None, image_size: int | None, quiet: bool
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Embeddings and labels of a project's labeled tasks."""
+    import numpy as np
+
+    from usl_backend.encoders import load
+    from usl_backend.encoders.allocator import keep_freed_memory
+    from usl_backend.instances import Instance
+    from usl_backend.media import MediaLimits, MediaReader
+    from usl_backend.pipeline.embed import embed
+    from usl_backend.pipeline.retention import CACHE
+    from usl_backend.runs.shards import EmbeddingCache
+    from usl_backend.settings import RunSettings
+    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.label_config import object_key, parse
+    from usl_backend.studio.labels import read_labels
+
+    keep_freed_memory()
+    url, project_id = parse_target(target)
+    settings = RunSettings.resolve(explicit={} if image_size is None else {"image_size": image_size})
+    root = host.label_studio_local_files_document_root
+    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
+    with (
+        StudioClient.from_settings(host, url=url) as client,
+        MediaReader(
+            limits=limits, local_roots=() if root is None else (root,), allowed_hosts=host.allowed_hosts
+        ) as reader,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        config = parse(client.project(project_id).label_config)
+        data_key = object_key(config, settings.data_key).data_key
+        tasks = list(client.labeled(project_id))
+        by_task = read_labels(tasks, config, control=control).by_task
+        instances = [
+            Instance(task.id, "image", str(task.data.get(data_key) or ""))
+            for task in sorted(tasks, key=lambda task: task.id)
+            if len(by_task.get(task.id, ())) == 1
+        ]
+        if not instances:
+            raise InputError(
+                f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
+            )
+        encoder = load(settings.encoder, image_size=settings.image_size)
+        with click.progressbar(length=len(instances), label="embedding", hidden=quiet) as bar:
+            pool, _ = embed(
+                instances,
+                locate=lambda instance: client.locate(instance.id, instance.source),
+                reader=reader,
+                encoder=encoder,
+                cache=EmbeddingCache(host.model_dir / CACHE, encoder_key=encoder.key, dim=encoder.dim),
+                directory=Path(folder),
+                progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
+                workers=host.media_workers,
+            )
+        rows = np.array(pool.embeddings, dtype=np.float32)
+    return rows, [by_task[task][0] for task in pool.ids.tolist()]
+
+
+def _budgets(given: str | None, *, classes: int, rows: int) -> list[int]:
+    """Budgets to compare; by default 1, 2, 4 and 10 per class, up to a third of the rows."""
+    if given is None:
+        return [b for b in (classes, 2 * classes, 4 * classes, 10 * classes) if b <= rows // 3] or [classes]
+    try:
+        return [int(part) for part in given.split(",")]
+    except ValueError:
+        raise InputError(f"budgets is {given!r}; give numbers such as 10,20,40") from None
+
+
+def _json(found: Efficiency) -> dict[str, Any]:
+    """Everything, for machines."""
+    return {
+        "rows": found.rows,
+        "classes": found.classes,
+        "budgets": list(found.budgets),
+        "methods": {
+            name: {
+                "accuracy": values.tolist(),
+                "classes_covered": found.covered[name].tolist(),
+                "random_equivalent": [
+                    found.random_equivalent(name, place) for place in range(len(found.budgets))
+                ],
+            }
+            for name, values in found.accuracy.items()
+        },
+        "random": {"budgets": found.random_budgets.tolist(), "accuracy": found.random_accuracy.tolist()},
+    }
+
+
+def _table(found: Efficiency, seeds: int) -> None:
+    """One line per budget and method."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("labels", "method", "accuracy", "s.d.", "classes seen", "worth random labels"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for place, budget in enumerate(found.budgets):
+        for name, values in found.accuracy.items():
+            worth = found.random_equivalent(name, place)
+            table.add_row(
+                str(budget),
+                name,
+                f"{100 * values[place].mean():.1f} %",
+                f"{100 * values[place].std(ddof=1):.1f}",
+                f"{100 * found.covered[name][place].mean():.0f} %",
+                f"> {found.random_budgets[-1]}" if worth is None else f"{worth:.0f}",
+            )
+    click.echo(
+        f"{found.rows} labeled rows, {found.classes} classes, {seeds} seeds, 30 % of the rows for testing"
+    )
+    Console().print(table)

@@ -1,0 +1,171 @@
+"""What labels are worth by how they are chosen: selections replayed on rows whose classes are known. Reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.errors import InputError
+from usl_backend.evaluation.accuracy import linear_accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.selection import Selector
+
+RANDOM = "random"
+TEST_SHARE = 0.3
+"""Share of the rows that are kept out of the pool and predicted."""
+FEWEST = 40
+"""Rows below which a figure says nothing."""
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Accuracy over budget, per method.
+
+    Attributes
+    ----------
+    budgets
+        Labels bought, ascending.
+    accuracy
+        Method -> (budgets, seeds) float64: share of right classes on rows that were in no pool, 0 to 1; higher =
+        better. `random` is always there.
+    covered
+        Method -> (budgets, seeds) float64: share of the classes that have at least one label.
+    random_budgets : (r,) int64
+        Budgets of the longer random curve that equivalents are read from.
+    random_accuracy : (r,) float64
+        Its mean accuracy, made never to fall.
+    rows, classes
+        How many there were.
+    """
+
+    budgets: tuple[int, ...]
+    accuracy: Mapping[str, NDArray[np.float64]]
+    covered: Mapping[str, NDArray[np.float64]]
+    random_budgets: NDArray[np.int64]
+    random_accuracy: NDArray[np.float64]
+    rows: int
+    classes: int
+
+    def random_equivalent(self, method: str, place: int) -> float | None:
+        """How many random labels reach the accuracy of a method's labels; None: more than there are.
+
+        Parameters
+        ----------
+        method
+            Key of `accuracy`.
+        place
+            Position in `budgets`.
+        """
+        wanted = float(self.accuracy[method][place].mean())
+        if wanted > self.random_accuracy[-1]:
+            return None
+        above = int(np.argmax(self.random_accuracy >= wanted))
+        if above == 0:
+            return float(self.random_budgets[0])
+        low, high = self.random_accuracy[above - 1 : above + 1]
+        begin, end = np.log(self.random_budgets[above - 1 : above + 1])
+        return float(np.exp(begin + (end - begin) * (wanted - low) / (high - low)))
+
+
+def replay(
+    rows: NDArray[np.floating[Any]],
+    classes: NDArray[np.integer[Any]],
+    *,
+    budgets: Sequence[int],
+    methods: Mapping[str, Selector],
+    seeds: int = 5,
+    draws: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> Efficiency:
+    """Choose, label by the truth, train, test: again for every seed, budget and method.
+
+    Each seed keeps other rows out for testing. A linear classifier on the rows themselves is what is trained.
+
+    Parameters
+    ----------
+    rows : (n, d) float
+        Embeddings.
+    classes : (n,) integers
+        Their classes, 0 or more.
+    budgets
+        Labels to buy, each at most the pool (70 % of the rows).
+    methods
+        Name -> selector, without random.
+    seeds
+        Test sets, and seeds of the methods; at least 2.
+    draws
+        Random selections per seed and budget.
+    progress
+        Called as `progress(done, total)` in seeds times budgets.
+
+    Returns
+    -------
+    Efficiency
+
+    Raises
+    ------
+    InputError
+        Too few rows or classes, or a budget beyond the pool.
+    """
+    n, count = len(rows), int(classes.max()) + 1 if len(classes) else 0
+    found = len(np.unique(classes))
+    pool_size = n - round(TEST_SHARE * n)
+    budgets = tuple(sorted(set(budgets)))
+    if n < FEWEST or found < 2:
+        raise InputError(
+            f"{n} labeled rows of {found} classes are too few to compare selections; label at least {FEWEST} of 2"
+        )
+    if not budgets or budgets[0] < 1 or budgets[-1] > pool_size:
+        raise InputError(
+            f"budgets {budgets} must lie between 1 and the pool of {pool_size} of {n} labeled rows"
+        )
+    unit = np.asarray(rows, dtype=np.float32)
+    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    ladder = np.unique(np.geomspace(budgets[0], pool_size, 12).astype(np.int64))
+    accuracy = {name: np.zeros((len(budgets), seeds)) for name in (*methods, RANDOM)}
+    covered = {name: np.zeros((len(budgets), seeds)) for name in (*methods, RANDOM)}
+    ladder_accuracy = np.zeros((len(ladder), seeds))
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(n)
+        pool, test = order[:pool_size], order[pool_size:]
+
+        def score(
+            picks: NDArray[np.int64], pool: NDArray[np.int64] = pool, test: NDArray[np.int64] = test
+        ) -> float:
+            chosen = pool[picks]
+            return linear_accuracy(
+                unit[chosen], classes=classes[chosen], test_rows=unit[test], test_classes=classes[test]
+            )
+
+        for place, budget in enumerate(budgets):
+            for name, method in methods.items():
+                picks = method.select(unit[pool], budget, rng=seed).indices
+                accuracy[name][place, seed] = score(picks)
+                covered[name][place, seed] = len(np.unique(classes[pool[picks]])) / count
+            some = [rng.choice(pool_size, budget, replace=False) for _ in range(draws)]
+            accuracy[RANDOM][place, seed] = np.mean([score(picks) for picks in some])
+            covered[RANDOM][place, seed] = np.mean(
+                [len(np.unique(classes[pool[picks]])) / count for picks in some]
+            )
+            if progress is not None:
+                progress(seed * len(budgets) + place + 1, seeds * len(budgets))
+        for place, budget in enumerate(ladder):
+            ladder_accuracy[place, seed] = np.mean(
+                [score(rng.choice(pool_size, int(budget), replace=False)) for _ in range(draws)]
+            )
+    return Efficiency(
+        budgets=budgets,
+        accuracy=accuracy,
+        covered=covered,
+        random_budgets=ladder,
+        random_accuracy=np.maximum.accumulate(ladder_accuracy.mean(axis=1)),
+        rows=n,
+        classes=found,
+    )
