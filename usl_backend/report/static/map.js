@@ -11,6 +11,8 @@
   const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a8a8a"];
   const NUMBERED = 200;
   const WITHOUT_WEBGL = 4000;
+  // The points are asked for while Plotly, the larger part, is still on its way.
+  const ready = new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
   let map = null;
   let cards = null;
   let current = -1;
@@ -158,6 +160,7 @@
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
       map = unpack(await answer.json());
     }
+    await ready;
     await draw();
     document.getElementById("before").addEventListener("click", () => step(-1));
     document.getElementById("after").addEventListener("click", () => step(1));
