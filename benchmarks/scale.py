@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def run_case(case: str, method: str, options: argparse.Namespace) -> dict[str, A
     return {"case": case, "method": method, "k": options.k} | result
 
 
-def fidelity(folder: Path) -> list[dict[str, Any]]:
+def fidelity(folder: Path) -> Iterator[dict[str, Any]]:
     """k-means objective beside scikit-learn's, and density arg-max per cluster beside that of exact neighbors."""
     from sklearn.cluster import KMeans
 
@@ -173,13 +174,12 @@ def fidelity(folder: Path) -> list[dict[str, Any]]:
     from usl_backend.selection.picking import cluster_argmax
     from usl_backend.selection.threads import one_thread
 
-    records = []
     rows = np.load(make_rows(50_000, 128, folder=folder))
     with one_thread():
         ours = [kmeans(rows, clusters=400, rng=np.random.default_rng(seed)).inertia for seed in range(5)]
         peers = [KMeans(400, n_init=1, random_state=seed).fit(rows).inertia_ for seed in range(5)]
         ratio = float(np.mean(ours) / np.mean(peers))
-        records.append({"figure": "k-means objective / scikit-learn's, 50k, <= 1.005", "value": ratio})
+        yield ({"figure": "k-means objective / scikit-learn's, 50k, <= 1.005", "value": ratio})
         for n, clusters, least in ((50_000, 400, 0.98), (200_000, 1000, 0.99)):
             rows = np.load(make_rows(n, 128, folder=folder))
             labels = kmeans(rows, clusters=clusters, rng=np.random.default_rng(0)).labels
@@ -193,7 +193,6 @@ def fidelity(folder: Path) -> list[dict[str, Any]]:
             records.append(
                 {"figure": f"density arg-max as with exact neighbors, {n:,}, >= {least}", "value": share}
             )
-    return records
 
 
 def main() -> None:
@@ -226,9 +225,9 @@ def main() -> None:
         return
     records: list[dict[str, Any]] = []
     if options.fidelity:
-        records = fidelity(options.folder)
-        for record in records:
-            print(f"{record['figure']}: {record['value']:.4f}")
+        for record in fidelity(options.folder):
+            records.append(record)
+            print(f"{record['figure']}: {record['value']:.4f}", flush=True)
     else:
         print(
             f"{'case':20s} {'method':8s} {'CPU s':>8s} {'wall s':>8s} {'MB':>6s} {'to pick':>8s} {'density':>8s} ratio"

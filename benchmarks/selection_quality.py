@@ -195,7 +195,7 @@ class Results:
             [
                 np.mean(r["half"]) - np.mean(r["fresh_half"])
                 for r in records
-                if r["method"] == "usl" and "half" in r and r["per_class"] > 1
+                if r["method"] == "usl" and "half" in r
             ]
         )
 
@@ -299,10 +299,10 @@ def main() -> None:
     parser.add_argument("--no-stability", action="store_true", help="leave out the 80 %% subsets")
     parser.add_argument("--data-dir", type=Path, help="folder with clothing.zip")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "usl-backend-benchmarks")
-    parser.add_argument("--json", type=Path, help="write records and figures here")
+    parser.add_argument("--json", type=Path, help="write figures here, and records unless --show")
     parser.add_argument("--plot", type=Path, help="write an SVG here")
     parser.add_argument(
-        "--show", type=Path, nargs="+", help="only show what --json wrote, of several runs together"
+        "--show", type=Path, nargs="+", help="only show what --json wrote, several runs together"
     )
     options = parser.parse_args()
 
@@ -311,7 +311,7 @@ def main() -> None:
 
     if options.show:
         held = [json.loads(path.read_text(encoding="utf-8")) for path in options.show]
-        records = [record for one in held for record in one["records"]]
+        records = [record for one in held for record in one["records"] if record["seed"] in options.seeds]
         steady = [record for one in held for record in one["stability"]]
     else:
         records = measure(options.sets, options.methods, options.seeds, options.pool, load_set)
@@ -327,13 +327,18 @@ def main() -> None:
         )
     if options.json:
         content = {
-            "records": records,
-            "stability": steady,
-            "bars": bars,
-            "seeds": options.seeds,
-            "pool": options.pool,
-        }
-        options.json.write_text(json.dumps(content), encoding="utf-8")
+            "seeds": results.seeds, "pool": options.pool, "figures": bars, "stability": steady,
+            "cells": {
+                method: {
+                    f"{name} {each}/class": round(float(mean), 2)
+                    for (name, each), mean in zip(results.cells, values.mean(axis=1), strict=True)
+                }
+                for method, values in results.values.items()
+            },
+        }  # fmt: skip
+        if not options.show:
+            content["records"] = records
+        options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
     if options.plot:
         plot(results.lines(), PER_CLASS, options.plot, bold="usl")
 
