@@ -16,7 +16,7 @@ from .assignment import assign
 from .base import Neighbors
 from .kmeans import quick_centers
 from .rows import squared_distances
-from .threads import map_blocks, row_blocks
+from .threads import map_blocks, one_thread, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,23 +91,26 @@ def nearest_neighbors(
         if progress is not None and (done == n or before // 4096 != done // 4096):
             progress("neighbors", done, n)
 
-    if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
-        exact = True
-        search = _exact_float64 if rows.dtype == np.float64 else _exact_float32
-        blocks = row_blocks(n, size=256 if rows.dtype == np.float64 else 2048)
+    with one_thread():
+        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
+            exact = True
+            search = _exact_float64 if rows.dtype == np.float64 else _exact_float32
+            blocks = row_blocks(n, size=256 if rows.dtype == np.float64 else 2048)
 
-        def one(block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
-            targets = np.arange(block.start, block.stop)
-            return targets, _nearest_of(rows, targets, search(rows, targets, k), k, include_self=include_self)
+            def one(block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
+                targets = np.arange(block.start, block.stop)
+                return targets, _nearest_of(
+                    rows, targets, search(rows, targets, k), k, include_self=include_self
+                )
 
-        for targets, found in map_blocks(one, blocks, workers=workers):
-            store(targets, found)
-    else:
-        cells = _Cells(rows, k=k, seed=seed, workers=workers)
-        for targets, found in map_blocks(
-            lambda cell: cells.search(cell, k, include_self=include_self), cells.tasks(), workers=workers
-        ):
-            store(targets, found)
+            for targets, found in map_blocks(one, blocks, workers=workers):
+                store(targets, found)
+        else:
+            cells = _Cells(rows, k=k, seed=seed, workers=workers)
+            for targets, found in map_blocks(
+                lambda cell: cells.search(cell, k, include_self=include_self), cells.tasks(), workers=workers
+            ):
+                store(targets, found)
     return Neighbors(indices=indices, distances=distances, exact=exact)
 
 
