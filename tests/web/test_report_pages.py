@@ -11,9 +11,10 @@ import pytest
 from digit_run import FIRST, Made, png
 from flask.testing import FlaskClient
 
-from usl_backend.errors import MediaError
+from usl_backend.errors import MediaError, StudioUnreachableError
 from usl_backend.instances import Instance
 from usl_backend.jobs import Jobs
+from usl_backend.media import UnavailableError
 from usl_backend.report import build, load
 from usl_backend.runs import RunState
 from usl_backend.settings import HostSettings
@@ -306,6 +307,26 @@ def test_thumbnail__vanished_media_show_a_placeholder(site: Site) -> None:
     assert b"secret" not in answer.data
     site.reports._read = lambda instance: png(site.made.digits[instance.id - FIRST])
     assert site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}").status_code == 200
+
+
+@pytest.mark.parametrize("error", [UnavailableError("busy"), StudioUnreachableError("nobody answers")])
+def test_thumbnail__a_silent_source_is_left_alone_for_a_while(
+    site: Site, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def read(instance: Instance) -> bytes:
+        asked.append(instance.id)
+        raise error
+
+    site.reports._read = read
+    statuses = [site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + i}").status_code for i in range(5)]
+    assert (statuses, asked) == ([404] * 5, [FIRST])
+    monkeypatch.setattr("usl_backend.web.reports.PAUSE", 0.0)
+    site.reports._silent_until = 0.0
+    site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + 1}")
+    site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + 2}")
+    assert asked == [FIRST, FIRST + 1, FIRST + 2]
 
 
 def test_thumbnail__without_a_token_is_a_placeholder(site: Site) -> None:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from flask import current_app
 
-from usl_backend.errors import MediaError, RunError, USLError
+from usl_backend.errors import MediaError, RunError, StudioUnreachableError, USLError
+from usl_backend.media import UnavailableError
 from usl_backend.report.record import FOLDER, TEXT, Report, load
 from usl_backend.report.sources import Read, Sources, Thumbnails, limits_of, open_media
 
@@ -39,6 +41,8 @@ KEPT: Final = 8
 """Runs whose report and index of instances are held in memory."""
 NICENESS: Final = 15
 """Added to the server's for the process that makes a report: runs come first."""
+PAUSE: Final = 10.0
+"""Seconds in which no picture is asked for after nobody answered."""
 LOG: Final = "log.txt"
 _SECRETS: Final = ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS")
 
@@ -93,6 +97,7 @@ class Reports:
         self._failed: dict[str, str] = {}
         self._media = ExitStack()
         self._read: Read | None = None
+        self._silent_until = 0.0
 
     def get(self, run: Run) -> Shown | Awaited:
         """The run's report, or why it is not there; begins to make it where it can be made."""
@@ -183,7 +188,14 @@ class Reports:
                         self._read = self._media.enter_context(open_media(self._host))
                     except USLError as error:
                         raise MediaError(str(error)) from error
-        return self._read(instance)
+        if time.monotonic() < self._silent_until:
+            raise MediaError("whoever has the pictures did not answer just now; trying again soon")
+        try:
+            return self._read(instance)
+        except (UnavailableError, StudioUnreachableError):
+            # a page of pictures must not keep every thread of the server waiting, one after the other
+            self._silent_until = time.monotonic() + PAUSE
+            raise
 
 
 def reports() -> Reports:
