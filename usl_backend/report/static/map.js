@@ -129,7 +129,8 @@
     const link = element(address ? "a" : "b", `task ${task}`);
     if (address) Object.assign(link, { href: address, target: "_blank", rel: "noopener noreferrer" });
     head.append(rank >= 0 ? `Pick ${rank + 1}, ` : "", link);
-    const facts = element("p", `stands with pick ${map.cluster[row] + 1}; more typical than ${map.density[row]} % of the pool`);
+    const stands = rank < 0 && map.cluster[row] >= 0 ? `represented by pick ${map.cluster[row] + 1}; ` : "";
+    const facts = element("p", `${stands}more typical than ${map.density[row]} % of the pool`);
     facts.className = "quiet";
     Plotly.restyle(place, { x: [[map.x[row]]], y: [[map.y[row]]] }, [2]);
     const card = await cardOf(task).catch(() => ({}));
