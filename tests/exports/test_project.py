@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from usl_backend.errors import ExportError
+from usl_backend.exports import export_split, read_manifest
 from usl_backend.exports.project import exported_run, project_split
 from usl_backend.instances import Instance, Pool
 from usl_backend.runs import Run, RunStore
-from usl_backend.studio.client import LabeledTask, Project
+from usl_backend.studio.client import LabeledTask, Project, Task
 
 CHOICES = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="dog"/></Choices></View>"""
@@ -36,9 +37,26 @@ class Studio:
     annotations: dict[int, list[dict[str, Any]]]
     label_config: str = CHOICES
     key: str = "12.100"
+    tasks_now: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 
     def project(self, project_id: int) -> Project:
-        return Project(project_id, self.key, "Pets", 100.0, self.label_config, "", "", 1, False, True, 9)
+        return Project(
+            project_id,
+            self.key,
+            "Pets",
+            100.0,
+            self.label_config,
+            "",
+            "",
+            1,
+            False,
+            True,
+            len(self.tasks_now),
+        )
+
+    def tasks(self, project_id: int, *, data_key: str, only_unlabeled: bool) -> Iterator[Task]:
+        assert (data_key, only_unlabeled) == ("image", False)
+        return (Task(task, {}, 0, 0) for task in self.tasks_now)
 
     def labeled(self, project_id: int) -> Iterator[LabeledTask]:
         for task, entries in self.annotations.items():
@@ -65,6 +83,7 @@ def completed(store: RunStore, *, dry_run: bool = False) -> Run:
     files.write_published({"queue": entries})
     summary = {
         "project": {"id": 12, "key": "12.100", "data_key": "image"},
+        "pool": {"tasks": 9},
         "method": {"name": "usl", "preset": None, "parameters": {"k": 20}},
         "seed": 3,
         "encoder": {"key": "lite0-128px"},
@@ -104,12 +123,20 @@ def test_project_split__every_kind_of_annotation_finds_its_place(store: RunStore
     manifest = split.manifest
     assert manifest["counts"] == {
         "rows": 7, "labeled": 3, "unlabeled": 2, "conflicts": 2, "skipped": 1, "empty": 1, "cancelled": 2,
-        "ground_truth": 1, "unreadable": 1,
+        "ground_truth": 1, "unreadable": 1, "deleted": 0,
     }  # fmt: skip
     assert manifest["conflicts"] == [
         {"task": 2, "labels": [["cat"], ["dog"]]},
         {"task": 8, "labels": [["cat", "dog"]]},
     ]
+    assert (manifest["run"], manifest["seed"], manifest["encoder"], manifest["pool_digest"]) == (
+        "12-1", 3, "lite0-128px", "ab" * 32,
+    )  # fmt: skip
+
+
+def test_project_split__manifest_names_every_row_and_its_part(store: RunStore, tmp_path: Path) -> None:
+    directory = export_split(split_of(store, Studio(EVERYTHING)), tmp_path / "out")
+    manifest = read_manifest(directory)
     assert [(row["index"], row["task"], row["source"], row["part"]) for row in manifest["rows"]] == [
         (0, 1, "1.png", "labeled"),
         (1, 2, "2.png", "conflict"),
@@ -119,9 +146,15 @@ def test_project_split__every_kind_of_annotation_finds_its_place(store: RunStore
         (5, 8, "8.png", "conflict"),
         (6, 9, "9.png", "labeled"),
     ]
-    assert (manifest["run"], manifest["seed"], manifest["encoder"], manifest["pool_digest"]) == (
-        "12-1", 3, "lite0-128px", "ab" * 32,
-    )  # fmt: skip
+
+
+def test_project_split__tasks_deleted_since_are_named_and_left_out(store: RunStore) -> None:
+    studio = Studio({4: [annotation("dog")]}, tasks_now=(1, 2, 4, 6, 7, 8, 9))
+    split = split_of(store, studio)
+    assert [row.task for row in split.labeled] == [4]
+    assert [row.task for row in split.unlabeled] == [1, 2]
+    assert split.manifest["deleted"] == [3, 5]
+    assert split.manifest["counts"]["deleted"] == 2
 
 
 def test_project_split__labeled_rows_among_the_unlabeled_only_when_asked(store: RunStore) -> None:

@@ -106,6 +106,7 @@ def project_split(
         labeled=labeled,
         unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
         classes=(*asked.classes, *gone),
+        disputed=tuple(row for row in rows if row.label is None and row.task in labels.conflicts),
         manifest=_manifest(
             run,
             rows,
@@ -238,17 +239,6 @@ def _manifest(
         "skipped": list(labels.skipped),
         "deleted": list(deleted),
         "control_set": list(control_set),
-        "rows": [
-            {
-                "index": row.index,
-                "task": row.task,
-                "source": row.source,
-                "role": row.role,
-                "rank": row.rank,
-                "part": part,
-            }
-            for row, part in zip(rows, parts, strict=True)
-        ],
     }
 
 

@@ -64,13 +64,16 @@ class Split:
     classes
         Every class, in the label config's order.
     manifest
-        Where the rows come from, JSON-able; written beside every export.
+        Where the rows come from, JSON-able; written beside every export, with the rows themselves.
+    disputed
+        Rows in neither part, since annotators disagree; only the manifest names them.
     """
 
     labeled: tuple[Row, ...]
     unlabeled: tuple[Row, ...]
     classes: tuple[str, ...]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    disputed: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted({str(row.label) for row in self.labeled} - set(self.classes))

@@ -15,7 +15,7 @@ from typing import Any
 from usl_backend.errors import ExportError
 from usl_backend.exports.formats import FORMATS
 from usl_backend.exports.media import Fetch, Media, Placed, place_files
-from usl_backend.exports.split import Row, Split
+from usl_backend.exports.split import Split
 
 MANIFEST = "manifest.json"
 KIND = "usl-backend export"
@@ -152,7 +152,7 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
         ),
         "media": {"mode": media, **asdict(placed)},
         "usage": dict(usage),
-        **{key: value for key, value in split.manifest.items() if key != "rows"},
+        **split.manifest,
     }
     with (directory / MANIFEST).open("w", encoding="utf-8") as stream:
         head = json.dumps(manifest, indent=1, ensure_ascii=False)
@@ -163,23 +163,19 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
 
 
 def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
-    """Every row of the manifest, one that is in neither part included, with where its file went."""
-    files = {row.task: row.file for row in (*split.labeled, *split.unlabeled) if row.file is not None}
-    if "rows" in split.manifest:
-        for row in split.manifest["rows"]:
-            yield {**row, "file": files[row["task"]]} if row["task"] in files else row
-        return
-    rows: dict[int, tuple[Row, str]] = {row.task: (row, "unlabeled") for row in split.unlabeled}
-    rows.update({row.task: (row, "labeled") for row in split.labeled})
-    for row, part in sorted(rows.values(), key=lambda entry: entry[0].index):
+    """Every row of the manifest, the disputed ones included, by index and one at a time."""
+    parts = {"unlabeled": split.unlabeled, "labeled": split.labeled, "conflict": split.disputed}
+    places = {row.task: (row, part) for part, rows in parts.items() for row in rows}
+    for row, part in sorted(places.values(), key=lambda entry: entry[0].index):
         entry = {
             "index": row.index,
             "task": row.task,
             "source": row.source,
             "role": row.role,
             "rank": row.rank,
+            "part": part,
         }
-        yield {**entry, "part": part} | ({} if row.file is None else {"file": row.file})
+        yield entry if row.file is None else {**entry, "file": row.file}
 
 
 def _known(name: str) -> None:
