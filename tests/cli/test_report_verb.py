@@ -55,11 +55,11 @@ def test_report__unknown_run(made: Made, told: Told) -> None:
     assert "99-1" in err
 
 
-def test_report__a_run_that_chose_nothing_yet(made: Made, told: Told) -> None:
+def test_report__a_run_that_is_not_done(made: Made, told: Told) -> None:
     made.store.create(project=13, settings={})
     code, _, err = told("report", "13-1")
     assert code == 1
-    assert "has chosen nothing yet (it is queued)" in err
+    assert "run 13-1 is queued; its report can be made once it is done" in err
 
 
 def test_report__a_folder_that_is_not_there(made: Made, told: Told, tmp_path: Path) -> None:

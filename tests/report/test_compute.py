@@ -92,10 +92,16 @@ def test_load_map__damaged_counts_as_none(small: Made) -> None:
     assert load_map(small.files) is None
 
 
-def test_build__a_run_without_pool_is_told(small: Made) -> None:
+def test_build__a_run_without_files_is_told(small: Made) -> None:
     (small.files.directory / "pool.npz").unlink()
-    with pytest.raises(RunError, match="12-1 has chosen nothing yet"):
+    with pytest.raises(RunError, match="files of run 12-1 were removed"):
         build(small.run, small.files)
+
+
+def test_build__a_run_that_is_not_done_is_told(small: Made) -> None:
+    run = small.store.create(project=13, settings={})
+    with pytest.raises(RunError, match="run 13-1 is queued; its report can be made once it is done"):
+        build(run, small.store.files(run.id))
 
 
 def test_build__pick_that_is_also_a_control_is_listed_among_the_controls(small: Made) -> None:

@@ -191,11 +191,11 @@ def test_page__queued_run_says_so_and_waits(site: Site, part: str) -> None:
     assert "wait.js" in answer.text
 
 
-def test_page__run_that_ended_before_it_chose(site: Site) -> None:
+def test_page__run_that_failed_before_it_was_done(site: Site) -> None:
     run = site.made.store.create(project=13, settings={})
     site.made.store.fail(run.id, "StudioError", "no such project")
     answer = site.client.get(f"/usl/runs/{run.id}/trust", headers=HTML)
-    assert "ended before anything was chosen" in answer.text
+    assert "The run failed before it was done" in answer.text
     assert "wait.js" not in answer.text
 
 

@@ -26,6 +26,7 @@ from usl_backend.report.record import (
 )
 from usl_backend.report.trust import stability, trust
 from usl_backend.report.why import explain, percentiles
+from usl_backend.runs import RunState
 from usl_backend.selection import METHODS
 from usl_backend.selection.density import density
 from usl_backend.selection.neighbors import nearest_neighbors
@@ -71,14 +72,14 @@ def build(run: Run, files: RunFiles, *, force: bool = False, progress: Step | No
     Raises
     ------
     RunError
-        The run has no pool or no selection yet.
+        The run is not done, or its files were removed.
     """
     if not force and (known := load(files)) is not None:
         return known
+    if run.state is not RunState.DONE:
+        raise RunError(f"run {run.id} is {run.state}; its report can be made once it is done")
     if not (files.has_pool() and files.has_selection()):
-        raise RunError(
-            f"run {run.id} has chosen nothing yet (it is {run.state}); its report can be made once it is done"
-        )
+        raise RunError(f"the files of run {run.id} were removed to make room; select again for a report")
     return _Build(
         run, files, progress or (lambda step: logger.info("report of %s: %s", run.id, step))
     ).build()

@@ -24,6 +24,7 @@ from usl_backend.errors import MediaError, RunError, StudioUnreachableError, USL
 from usl_backend.media import UnavailableError
 from usl_backend.report.record import FOLDER, TEXT, Report, load
 from usl_backend.report.sources import Read, Sources, Thumbnails, limits_of, open_media
+from usl_backend.runs import RunState
 
 from .services import services
 
@@ -103,6 +104,11 @@ class Reports:
         """The run's report, or why it is not there; begins to make it where it can be made."""
         if run.state.is_active:
             return Awaited(True, f"The run is {run.state.value}; its report is made when it is over.")
+        if run.state is not RunState.DONE:
+            ended = "failed" if run.state is RunState.FAILED else "was cancelled"
+            return Awaited(
+                False, f"The run {ended} before it was done, so there is nothing to report; resume it."
+            )
         files = self._store.files(run.id)
         with self._lock:
             stamp = _stamp(files.directory / FOLDER / TEXT)
@@ -120,12 +126,7 @@ class Reports:
                     self._known.popitem(last=False)
                 return shown
             if not (files.has_pool() and files.has_selection()):
-                return Awaited(
-                    False,
-                    "The run's files were removed to make room."
-                    if run.summary
-                    else "The run ended before anything was chosen, so there is nothing to report.",
-                )
+                return Awaited(False, "The run's files were removed to make room; select again for a report.")
             return self._make(run.id, files.directory / FOLDER)
 
     def again(self, run: Run) -> None:
