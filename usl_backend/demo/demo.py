@@ -179,10 +179,11 @@ class _Demo:
                 f"  password    {self.place.memory.password}\n\n"
                 f"[bold]The {picks} picks, in order[/]  {tab}\n"
                 "  1. Open it and log in.\n"
-                "  2. Label All Tasks: the first picture is rank 0, the most typical of all.\n"
-                "  3. Score column: low = first.\n\n"
+                "  2. Label All Tasks: the first picture is rank 0.\n"
+                "  3. Prediction score: low = first.\n\n"
                 f"[bold]Model card[/]  {self.studio.url}/projects/{self.project_id}/settings/ml\n"
-                "  Its menu has Start Training, which selects anew from what is unlabeled.",
+                "  Its menu has Start Training, which selects anew from what is unlabeled.\n\n"
+                f"[bold]The backend's own pages[/]  {self.backend.url}/usl/",
                 title="usl-backend demo",
                 expand=False,
             ),
