@@ -29,6 +29,8 @@ RESTART_CLUSTERS = 400
 """Starts times clusters, at most, beyond the first start."""
 SETTLED = 2e-4
 """Relative fall of the inertia below which k-means has settled."""
+MANY_CLUSTERS, MANY_SETTLED = 512, 1e-3
+"""From so many clusters on it has settled earlier: the last steps cost most and bring 0.2 % of the inertia."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def kmeans(
 
     Notes
     -----
-    Steps stop when the inertia falls by less than one part in 5,000. With more than 64 clusters a row looks only
+    Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than 64 clusters a row looks only
     at the 32 centers nearest to its own in between exact assignments.
     """
     attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
@@ -269,6 +271,7 @@ def descend(
     found = assign_coarse(rows, centers, workers=workers)
     sums, mass = cluster_sums(rows, found.labels, clusters=k, weights=weights)
     inertia = _served(found, weights)
+    settled = SETTLED if k < MANY_CLUSTERS else MANY_SETTLED
     for step in range(iterations):
         filled = mass > 0
         filled[:held] = False
@@ -295,7 +298,7 @@ def descend(
         inertia = _served(found, weights)
         if report is not None:
             report(step + 1)
-        if not len(changed) or (not moved and before - inertia < SETTLED * before):
+        if not len(changed) or (not moved and before - inertia < settled * before):
             break
     found = assign(rows, centers, workers=workers)
     if report is not None:
