@@ -168,8 +168,8 @@ def kmeans(
 
     Notes
     -----
-    Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than 64 clusters a row looks only
-    at the 32 centers nearest to its own in between exact assignments.
+    Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than
+    64 clusters a row looks only at the 32 centers nearest to its own in between exact assignments.
     """
     attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
     size = min(len(rows), max(5000, min(SAMPLE_ROWS * clusters, 250_000)))
