@@ -9,6 +9,9 @@
   const touch = matchMedia("(hover: none)");
   // Okabe and Ito's colors, told apart with any color vision
   const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a8a8a"];
+  // Cividis, and the same from blue to yellow without what would sink into a dark page
+  const LIGHT_SCALE = "Cividis";
+  const DARK_SCALE = [[0, "#5b82bd"], [0.5, "#a9a78c"], [1, "#fee838"]];
   const NUMBERED = 200;
   const WITHOUT_WEBGL = 4000;
   // The points are asked for while Plotly, the larger part, is still on its way.
@@ -40,15 +43,19 @@
     }
   }
 
+  function narrow() {
+    return place.clientWidth < 500;
+  }
+
   function marker(color) {
-    const size = map.x.length > 20000 ? 3 : map.x.length > 3000 ? 5 : 7;
+    const size = map.x.length > 20000 ? 3 : map.x.length > 3000 || narrow() ? 5 : 7;
     if (color === "cluster") {
       const steps = PALETTE.flatMap((hex, i) => [[i / 8, hex], [(i + 1) / 8, hex]]);
       return { size, opacity: 0.7, color: map.shown.map((i) => map.cluster[i] % 8), cmin: -0.5, cmax: 7.5, colorscale: steps, showscale: false };
     }
     return {
-      size, opacity: 0.7, color: map.shown.map((i) => map.density[i]), cmin: 0, cmax: 100, colorscale: "Cividis",
-      showscale: true, colorbar: { title: { text: "typical" }, thickness: 10, len: 0.5, outlinewidth: 0, ticksuffix: " %" },
+      size, opacity: 0.7, color: map.shown.map((i) => map.density[i]), cmin: 0, cmax: 100,
+      colorscale: dark.matches ? DARK_SCALE : LIGHT_SCALE, showscale: !narrow(), colorbar: { title: { text: "typical" }, thickness: 10, len: 0.5, outlinewidth: 0, ticksuffix: " %" },
     };
   }
 
@@ -69,7 +76,8 @@
   function pickMarks() {
     const ink = dark.matches ? "#ffffff" : "#111111";
     const paper = dark.matches ? "#111111" : "#ffffff";
-    return { marker: { size: map.picks.length > 60 ? 13 : 16, color: ink, line: { width: 1.5, color: paper } }, textfont: { size: map.picks.length > 60 ? 8 : 10, color: paper } };
+    const many = map.picks.length > 60 || narrow();
+    return { marker: { size: many ? 13 : 16, color: ink, line: { width: 1.5, color: paper } }, textfont: { size: many ? 8 : 10, color: paper } };
   }
 
   async function draw() {
@@ -172,6 +180,7 @@
       Plotly.relayout(place, look());
       const { marker: mark, textfont } = pickMarks();
       Plotly.restyle(place, { marker: [mark], textfont: [textfont] }, [1]);
+      Plotly.restyle(place, { marker: [marker(chosenColor())] }, [0]);
     });
   }
 
