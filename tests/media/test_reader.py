@@ -435,20 +435,20 @@ def test_read__bad_data_url(url: str, reason: str) -> None:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """root/a/b.png inside, secret.png and rootling/c.png outside."""
-    (tmp_path / "root" / "a").mkdir(parents=True)
-    (tmp_path / "rootling").mkdir()
-    (tmp_path / "root" / "a" / "b.png").write_bytes(b"inside")
-    (tmp_path / "root" / "100%25 a.png").write_bytes(b"percent")
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    (tmp_path / "folders").mkdir()
+    (tmp_path / "folder" / "a" / "b.png").write_bytes(b"inside")
+    (tmp_path / "folder" / "100%25 a.png").write_bytes(b"percent")
     (tmp_path / "secret.png").write_bytes(b"outside")
-    (tmp_path / "rootling" / "c.png").write_bytes(b"outside")
+    (tmp_path / "folders" / "c.png").write_bytes(b"outside")
     return tmp_path
 
 
 def test_read__file_below_a_root(tree: Path) -> None:
-    guarded = MediaReader(local_roots=[tree / "rootling", tree / "root"])
-    for source in ("a/b.png", str(tree / "root" / "a" / "b.png"), "a/./b.png"):
+    guarded = MediaReader(local_roots=[tree / "folders", tree / "folder"])
+    for source in ("a/b.png", str(tree / "folder" / "a" / "b.png"), "a/./b.png"):
         location = guarded.locate(source)
-        assert location.path == tree / "root" / "a" / "b.png"
+        assert location.path == tree / "folder" / "a" / "b.png"
         assert guarded.read(location) == b"inside"
     assert guarded.read(guarded.locate("100%25 a.png")) == b"percent"
 
@@ -458,19 +458,19 @@ def test_read__file_below_a_root(tree: Path) -> None:
     [
         "../secret.png", "a/../../secret.png", "..%2fsecret.png", "%2e%2e/secret.png", "%252e%252e%252fsecret.png",
         "a\\..\\..\\secret.png", "..\\secret.png", "/etc/passwd", "//etc/passwd", "\\\\server\\share\\a.png",
-        "%5c%5cserver%5cshare", "a/b.png\0.jpg", "a/b.png%00.jpg", "../rootling/c.png", "~/a.png\0", "/",
-        "file:///etc/passwd", "C:\\a.png", "a/../../root/a/b.png",
+        "%5c%5cserver%5cshare", "a/b.png\0.jpg", "a/b.png%00.jpg", "../folders/c.png", "~/a.png\0", "/",
+        "file:///etc/passwd", "C:\\a.png", "a/../../folder/a/b.png",
     ],
 )  # fmt: skip
 def test_locate__no_path_leaves_its_root(tree: Path, source: str) -> None:
     with pytest.raises(MediaError):
-        MediaReader(local_roots=[tree / "root"]).locate(source)
+        MediaReader(local_roots=[tree / "folder"]).locate(source)
 
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_read__location_outside_the_roots_is_refused_however_it_was_made(tree: Path, trusted: bool) -> None:
-    guarded = MediaReader(local_roots=[tree / "root"])
-    for path in (tree / "secret.png", tree / "rootling" / "c.png", tree / "root" / ".." / "secret.png"):
+    guarded = MediaReader(local_roots=[tree / "folder"])
+    for path in (tree / "secret.png", tree / "folders" / "c.png", tree / "folder" / ".." / "secret.png"):
         with pytest.raises(MediaError, match=r"outside|'..'"):
             guarded.read(Location(path=path, trusted=trusted))
 
@@ -481,12 +481,12 @@ def test_read__without_roots_no_file(tree: Path) -> None:
 
 
 def test_read__symbolic_links(tree: Path) -> None:
-    (tree / "root" / "out.png").symlink_to(tree / "secret.png")
-    (tree / "root" / "outside").symlink_to(tree)
-    (tree / "root" / "in.png").symlink_to(tree / "root" / "a" / "b.png")
-    (tree / "root" / "loop").symlink_to(tree / "root" / "loop")
-    guarded = MediaReader(local_roots=[tree / "root"])
-    for source in ("out.png", "outside/secret.png", "outside/root/../secret.png"):
+    (tree / "folder" / "out.png").symlink_to(tree / "secret.png")
+    (tree / "folder" / "outside").symlink_to(tree)
+    (tree / "folder" / "in.png").symlink_to(tree / "folder" / "a" / "b.png")
+    (tree / "folder" / "loop").symlink_to(tree / "folder" / "loop")
+    guarded = MediaReader(local_roots=[tree / "folder"])
+    for source in ("out.png", "outside/secret.png", "outside/folder/../secret.png"):
         with pytest.raises(MediaError, match=r"outside|'..'"):
             guarded.locate(source)
     with pytest.raises(MediaError):
@@ -495,25 +495,25 @@ def test_read__symbolic_links(tree: Path) -> None:
 
 
 def test_read__folder_swapped_for_a_link_after_the_check(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guarded = MediaReader(local_roots=[tree / "root"])
+    guarded = MediaReader(local_roots=[tree / "folder"])
     checked = guarded._below_root
 
     def swapping(source: str) -> Path:
         path = checked(source)
-        (tree / "root" / "a").rename(tree / "root" / "old")
-        (tree / "root" / "a").symlink_to(tree / "evil")
+        (tree / "folder" / "a").rename(tree / "folder" / "old")
+        (tree / "folder" / "a").symlink_to(tree / "evil")
         return path
 
     (tree / "evil").mkdir()
     (tree / "evil" / "b.png").write_bytes(b"outside")
     monkeypatch.setattr(guarded, "_below_root", swapping)
     with pytest.raises(MediaError, match="cannot be read"):
-        guarded.read(Location(path=tree / "root" / "a" / "b.png"))
+        guarded.read(Location(path=tree / "folder" / "a" / "b.png"))
 
 
 def test_read__what_is_no_regular_file(tree: Path) -> None:
-    os.mkfifo(tree / "root" / "pipe")
-    guarded = MediaReader(local_roots=[tree / "root"], limits=MediaLimits(bytes=5))
+    os.mkfifo(tree / "folder" / "pipe")
+    guarded = MediaReader(local_roots=[tree / "folder"], limits=MediaLimits(bytes=5))
     for source, reason in (
         ("pipe", "regular"),
         ("a", "directory"),
@@ -525,7 +525,7 @@ def test_read__what_is_no_regular_file(tree: Path) -> None:
 
 
 def test_read__unreadable_name(tree: Path) -> None:
-    guarded = MediaReader(local_roots=[tree / "root"])
+    guarded = MediaReader(local_roots=[tree / "folder"])
     with pytest.raises(MediaError, match="too long"):
         guarded.read(guarded.locate("x" * 5000))
 
