@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import resource
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,30 @@ def test_export_split__failure_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ExportError, match="No space left on device"):
         export_split(SPLIT, tmp_path / "split", format="csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["json", "csv", "mmpretrain", "npy"])
+def test_export_split__file_that_can_grow_no_more_leaves_nothing(tmp_path: Path, name: str) -> None:
+    """A real failure in the middle of a file, as a full disk or a quota gives."""
+    earlier = export_split(SPLIT, tmp_path / "split")
+    before = {path.name: path.read_bytes() for path in earlier.iterdir()}
+    rows = tuple(Row(index, index, f"{index}.png") for index in range(5_000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(ExportError, match="cannot be written"):
+            export_split(Split((), rows, ()), tmp_path / "split", format=name, force=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["split"]
+    assert {path.name: path.read_bytes() for path in earlier.iterdir()} == before
+
+
+def test_export_split__unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ExportError, match="choose another directory"):
+        export_split(SPLIT, tmp_path / "file" / "split")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_export_split__unknown_format_is_named(tmp_path: Path) -> None:
