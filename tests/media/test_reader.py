@@ -434,7 +434,7 @@ def test_read__bad_data_url(url: str, reason: str) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """root/a/b.png inside, secret.png and rootling/c.png outside."""
+    """Inside folder: a/b.png; outside: secret.png and folders/c.png."""
     (tmp_path / "folder" / "a").mkdir(parents=True)
     (tmp_path / "folders").mkdir()
     (tmp_path / "folder" / "a" / "b.png").write_bytes(b"inside")
