@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 EXACT_ROWS = 20_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
-CELL_ROWS = 400
-"""Rows per cell aimed at: fewer make the matrix products small, more make the candidates coarse."""
+CELL_ROWS, LARGE_CELL_ROWS = 200, 400
+"""Rows per cell aimed at, and in pools of more than 400,000, where assigning rows to cells is what costs.
+
+On 25,000 real image embeddings, cells of 200 and 4,096 candidates keep the densest row of 99 % of the clusters (97 %
+of the neighbors); cells of 400 keep 96 %, and 2,048 candidates 89 %.
+"""
+LARGE_ROWS = 400_000
 SPARE = 8
 """Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
 
@@ -193,8 +198,8 @@ def nearest_of_others(
 
 
 def candidates_wanted(k: int) -> int:
-    """Rows that each cell is compared with: 2,048 up to k = 50, 8,192 at k = 400."""
-    return int(np.clip(20 * k, 2048, 8192))
+    """Rows that each cell is compared with: 4,096 up to k = 200, 8,192 from k = 400 on."""
+    return int(np.clip(20 * k, 4096, 8192))
 
 
 def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -245,7 +250,8 @@ class _Cells:
 
     def __init__(self, rows: NDArray[Any], *, k: int, seed: int, workers: int) -> None:
         n = len(rows)
-        centers = quick_centers(rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed))
+        size = CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS
+        centers = quick_centers(rows, clusters=max(2, n // size), rng=np.random.default_rng(seed))
         labels = assign(rows, centers, workers=workers).labels
         self.order = np.argsort(labels, kind="stable")
         self.rows = rows[self.order]
