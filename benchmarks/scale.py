@@ -164,7 +164,7 @@ def run_case(case: str, method: str, options: argparse.Namespace) -> dict[str, A
     return {"case": case, "method": method, "k": options.k} | result
 
 
-def fidelity(folder: Path) -> Iterator[dict[str, Any]]:
+def fidelity(folder: Path, embeddings: Path | None) -> Iterator[dict[str, Any]]:
     """k-means objective beside scikit-learn's, and density arg-max per cluster beside that of exact neighbors."""
     from sklearn.cluster import KMeans
 
@@ -172,25 +172,35 @@ def fidelity(folder: Path) -> Iterator[dict[str, Any]]:
     from usl_backend.selection.density import density
     from usl_backend.selection.kmeans import kmeans
     from usl_backend.selection.picking import cluster_argmax
+    from usl_backend.selection.rows import fit_projection
     from usl_backend.selection.threads import one_thread
 
-    rows = np.load(make_rows(50_000, 128, folder=folder))
+    def same_picks(rows: NDArray[np.float32], clusters: int) -> float:
+        labels = kmeans(rows, clusters=clusters, rng=np.random.default_rng(0)).labels
+        best = [
+            cluster_argmax(
+                density(nearest_neighbors(rows, k=20, exact=exact).distances), labels, clusters=clusters
+            )
+            for exact in (True, False)
+        ]
+        return float((best[0] == best[1]).mean())
+
     with one_thread():
+        if embeddings is not None:
+            held = np.load(embeddings)
+            rows = fit_projection(held, dimensions=128).apply(held)
+            for clusters in (40, 100, 400):
+                name = f"density arg-max as with exact neighbors, {embeddings.name}, {clusters} clusters, >= 0.98"
+                yield {"figure": name, "value": same_picks(rows, clusters)}
+        rows = np.load(make_rows(50_000, 128, folder=folder))
         ours = [kmeans(rows, clusters=400, rng=np.random.default_rng(seed)).inertia for seed in range(5)]
         peers = [KMeans(400, n_init=1, random_state=seed).fit(rows).inertia_ for seed in range(5)]
         ratio = float(np.mean(ours) / np.mean(peers))
         yield {"figure": "k-means objective / scikit-learn's, 50k, <= 1.005", "value": ratio}
         for n, clusters, least in ((50_000, 400, 0.98), (200_000, 1000, 0.99)):
             rows = np.load(make_rows(n, 128, folder=folder))
-            labels = kmeans(rows, clusters=clusters, rng=np.random.default_rng(0)).labels
-            best = [
-                cluster_argmax(
-                    density(nearest_neighbors(rows, k=20, exact=exact).distances), labels, clusters=clusters
-                )
-                for exact in (True, False)
-            ]
-            share = float((best[0] == best[1]).mean())
-            yield {"figure": f"density arg-max as with exact neighbors, {n:,}, >= {least}", "value": share}
+            name = f"density arg-max as with exact neighbors, {n:,}, >= {least}"
+            yield {"figure": name, "value": same_picks(rows, clusters)}
 
 
 def main() -> None:
@@ -207,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--fidelity", action="store_true", help="objective and picks beside exact peers instead"
     )
+    parser.add_argument("--embeddings", type=Path, help="real rows (.npy) that --fidelity looks at too")
     parser.add_argument("--json", type=Path, help="write figures here")
     parser.add_argument("--one", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
@@ -223,7 +234,7 @@ def main() -> None:
         return
     records: list[dict[str, Any]] = []
     if options.fidelity:
-        for record in fidelity(options.folder):
+        for record in fidelity(options.folder, options.embeddings):
             records.append(record)
             print(f"{record['figure']}: {record['value']:.4f}", flush=True)
     else:
