@@ -188,6 +188,22 @@ def test_export_split__unknown_format_is_named(tmp_path: Path) -> None:
 
 def test_archive_split__holds_the_same_files(tmp_path: Path) -> None:
     directory = export_split(SPLIT, tmp_path / "split", format="csv")
-    with zipfile.ZipFile(io.BytesIO(archive_split(SPLIT, format="csv"))) as archive:
-        packed = {name: archive.read(name) for name in archive.namelist()}
-    assert packed == {path.name: path.read_bytes() for path in directory.iterdir()}
+    stream = io.BytesIO()
+    archive_split(SPLIT, stream, format="csv")
+    with zipfile.ZipFile(stream) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            path.name: path.read_bytes() for path in directory.iterdir()
+        }
+
+
+def test_archive_split__files_are_inside() -> None:
+    stream = io.BytesIO()
+    archive_split(SPLIT, stream, format="eman", fetch=lambda row: b"\x89PNG" + bytes([row.task]))
+    with zipfile.ZipFile(stream) as archive:
+        assert archive.read("train/c0/c0_11.png") == b"\x89PNG\x0b"
+        assert archive.read("train/unlabeled/unlabeled_10.png") == b"\x89PNG\x0a"
+
+
+def test_archive_split__format_that_needs_files_is_refused_without() -> None:
+    with pytest.raises(ExportError, match="--media link"):
+        archive_split(SPLIT, io.BytesIO(), format="huggingface")

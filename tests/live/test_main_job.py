@@ -231,6 +231,14 @@ def test_main_job__start_training_through_the_server(
         with zipfile.ZipFile(io.BytesIO(archive.content)) as packed:
             assert sorted(packed.namelist()) == ["labeled.csv", "manifest.json", "unlabeled.csv"]
             assert packed.read("unlabeled.csv").decode().count("\n") == 81
+        address = f"{server.url}/usl/api/runs/{run['id']}/export"
+        archive = requests.get(address, params={"format": "huggingface"}, timeout=120)
+        with zipfile.ZipFile(io.BytesIO(archive.content)) as packed:
+            assert sum(name.startswith("unlabeled/") for name in packed.namelist()) == 81
+            assert packed.read(f"unlabeled/{picks[0]}.png").startswith(b"\x89PNG")
+        refused_archive = requests.get(address, params={"format": "huggingface", "media": "none"}, timeout=60)
+        assert refused_archive.status_code == 400
+        assert "reads files inside the export only" in refused_archive.json()["error"]["message"]
         # Our own PATCH of the project started nothing; the shell and the server see the same runs.
         assert shell("status", project.id, "--json").json[0]["id"] == run["id"]
     assert project.serve([project.client], 6) == picks

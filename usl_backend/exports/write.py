@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 import zipfile
@@ -10,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from usl_backend.errors import ExportError
 from usl_backend.exports.formats import FORMATS
@@ -90,41 +89,40 @@ def export_split(
 
 def archive_split(
     split: Split,
+    stream: IO[bytes],
     *,
     format: str = "json",  # noqa: A002
     media: Media | None = None,
     fetch: Fetch | None = None,
-) -> bytes:
+) -> None:
     """Write a split and its manifest to a ZIP archive.
 
     Parameters
     ----------
     split
         What is written.
+    stream
+        Open for writing.
     format, media, fetch
-        As in `export_split`; "link" is "copy" here.
-
-    Returns
-    -------
-    bytes
-        The archive.
+        As in `export_split`; links become files in an archive.
 
     Raises
     ------
     ExportError
-        Unknown format, or one that cannot hold these rows.
+        Unknown format, one that cannot hold these rows, or no room for the files.
     """
     _known(format)
-    buffer = io.BytesIO()
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        _write_all(split, Path(temporary), format, media=media, fetch=fetch)
-        for path in sorted(Path(temporary).rglob("*")):
-            if path.is_file():
-                archive.write(path, path.relative_to(temporary).as_posix())
-    return buffer.getvalue()
+    try:
+        with (
+            tempfile.TemporaryDirectory() as temporary,
+            zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            _write_all(split, Path(temporary), format, media=media, fetch=fetch)
+            for path in sorted(Path(temporary).rglob("*")):
+                if path.is_file():
+                    archive.write(path, path.relative_to(temporary).as_posix())
+    except OSError as error:
+        raise ExportError(f"the archive cannot be written ({error.strerror or error}); make room") from error
 
 
 def _write_all(split: Split, directory: Path, name: str, *, media: Media | None, fetch: Fetch | None) -> None:

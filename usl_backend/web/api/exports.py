@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+import tempfile
+
+from flask import Blueprint, Response, request, send_file
 
 from usl_backend.errors import InputError
 from usl_backend.exports import archive_split
+from usl_backend.exports.media import Media
 from usl_backend.exports.project import project_split
+from usl_backend.exports.studio_files import studio_files
 from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import services
 
 blueprint = Blueprint("api_exports", __name__)
 
+_MEDIA: dict[str, Media] = {"copy": "copy", "none": "none"}
 _SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 @blueprint.get("/runs/<run_id>/export")
 def export_run(run_id: str) -> Response:
-    """Labeled and unlabeled tasks of a finished run: `?format=csv&include_labeled=true&control=choice`."""
+    """Labeled and unlabeled tasks of a finished run: `?format=csv&media=copy&include_labeled=true&control=choice`."""
     found = services()
     run = found.store.get(run_id)
     include = request.args.get("include_labeled", "").lower()
     if include not in _SWITCH:
         raise InputError(f'include_labeled is "{include[:40]}"; give true or false')
-    with StudioClient.from_settings(found.host) as client:
-        split = project_split(
-            found.store,
-            run,
-            client=client,
-            control=request.args.get("control"),
-            include_labeled=_SWITCH[include],
+    media = request.args.get("media", "")
+    if media and media not in _MEDIA:
+        raise InputError(f'media is "{media[:40]}"; give copy or none')
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it when it is sent
+    try:
+        with (
+            StudioClient.from_settings(found.host) as client,
+            studio_files(client, found.host) as fetch,
+        ):
+            split = project_split(
+                found.store,
+                run,
+                client=client,
+                control=request.args.get("control"),
+                include_labeled=_SWITCH[include],
+            )
+            archive_split(
+                split,
+                archive,
+                format=request.args.get("format", "json")[:40],
+                media=_MEDIA.get(media),
+                fetch=fetch,
+            )
+        archive.seek(0)
+        return send_file(
+            archive, mimetype="application/zip", as_attachment=True, download_name=f"export-{run.id}.zip"
         )
-    archive = archive_split(split, format=request.args.get("format", "json")[:40])
-    name = f"export-{run.id}.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(archive, mimetype="application/zip", headers=headers)
+    except BaseException:
+        archive.close()
+        raise
