@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 EXACT_ROWS = 20_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
 CELL_ROWS, LARGE_CELL_ROWS = 200, 400
-"""Rows per cell aimed at, and in pools of more than 400,000, where assigning rows to cells is what costs.
+"""Rows per cell aimed at, and in pools of more than 400,000, where speed is bought with some neighbors.
 
 On 25,000 real image embeddings, cells of 200 and 4,096 candidates keep the densest row of 99 % of the clusters (97 %
 of the neighbors); cells of 400 keep 96 %, and 2,048 candidates 89 %.
 """
 LARGE_ROWS = 400_000
+"""Above this many rows cells are larger and candidates fewer; smoothing hardly notices, presets search exactly."""
 SPARE = 8
 """Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
 
@@ -97,7 +98,7 @@ def nearest_neighbors(
             progress("neighbors", done, n)
 
     with one_thread():
-        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
+        if rows.dtype == np.float64 or exact or candidates_wanted(k, n=n) * 2 > n:
             exact = True
             search = _exact_float64 if rows.dtype == np.float64 else _exact_float32
             blocks = row_blocks(n, size=256 if rows.dtype == np.float64 else 2048)
@@ -197,9 +198,9 @@ def nearest_of_others(
     )
 
 
-def candidates_wanted(k: int) -> int:
-    """Rows that each cell is compared with: 4,096 up to k = 200, 8,192 from k = 400 on."""
-    return int(np.clip(20 * k, 4096, 8192))
+def candidates_wanted(k: int, *, n: int) -> int:
+    """Rows that each cell is compared with: at least 4,096, or 2,048 in large pools; 8,192 from k = 400 on."""
+    return int(np.clip(20 * k, 2048 if n > LARGE_ROWS else 4096, 8192))
 
 
 def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -260,7 +261,7 @@ class _Cells:
         self.begin = np.concatenate([[0], np.cumsum(sizes)])
         filled = np.flatnonzero(sizes)
         self.sizes, self.filled = sizes, filled
-        self.wanted = candidates_wanted(k)
+        self.wanted = candidates_wanted(k, n=n)
         between = squared_distances(centers, centers)
         between[:, sizes == 0] = np.inf
         between[np.arange(len(centers)), np.arange(len(centers))] = -1.0
