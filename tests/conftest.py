@@ -6,6 +6,7 @@ TEST_LABEL_STUDIO_TEMPLATES another directory for the migrated data directories.
 
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,12 @@ from usl_backend.studio.client import StudioClient
 
 USERNAME, PASSWORD = "owner@example.com", "owner-password-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test: shells start background jobs, such as a CI's, with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
