@@ -6,38 +6,15 @@ import logging
 import multiprocessing
 import os
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shard_writers import DIM, append_forever, append_many, cache_at, digest, fill, rows
 
 from usl_backend.errors import RunError
 from usl_backend.runs import shards
 from usl_backend.runs.shards import EmbeddingCache
-
-DIM = 6
-
-
-def digest(number: int) -> str:
-    return hashlib.sha256(str(number).encode()).hexdigest()
-
-
-def row(number: int) -> np.ndarray:
-    """What content `number` is embedded as."""
-    return np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-
-
-def rows(numbers: list[int]) -> np.ndarray:
-    return np.stack([row(number) for number in numbers]) if numbers else np.empty((0, DIM), np.float32)
-
-
-def cache_at(directory: Path, key: str = "encoder-1") -> EmbeddingCache:
-    return EmbeddingCache(directory, encoder_key=key, dim=DIM)
-
-
-def fill(cache: EmbeddingCache, numbers: list[int]) -> None:
-    cache.append([digest(number) for number in numbers], rows(numbers))
 
 
 def known(cache: EmbeddingCache, numbers: list[int]) -> list[bool]:
@@ -213,16 +190,6 @@ def test_init__key_that_is_no_folder_name(tmp_path: Path, key: str) -> None:
         cache_at(tmp_path, key)
 
 
-def append_forever(directory: Path, told: Connection) -> None:
-    cache = cache_at(directory)
-    number = len(cache)
-    while True:
-        fill(cache, list(range(number, number + 5)))
-        cache.flush()
-        number += 5
-        told.send(number)
-
-
 def test_flush__killed_process_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     delays = np.random.default_rng(5).uniform(0.0, 0.02, 6)
@@ -241,6 +208,7 @@ def test_flush__killed_process_loses_nothing_that_was_flushed(tmp_path: Path) ->
                 flushed = reading.recv()
         reading.close()
         assert known(cache_at(tmp_path), list(range(flushed))) == [True] * flushed
+    assert flushed > 0
     cache = cache_at(tmp_path)
     gathered = cache.gather([digest(number) for number in range(flushed)], tmp_path / "out.npy")
     np.testing.assert_array_equal(gathered, rows(list(range(flushed))))
@@ -263,13 +231,6 @@ def test_init__sweeps_up_what_killed_processes_left(tmp_path: Path) -> None:
     assert known(cache_at(tmp_path), [1]) == [True]
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in young)
-
-
-def append_many(directory: Path, start: int) -> None:
-    cache = cache_at(directory)
-    for number in range(start, start + 40):
-        fill(cache, [number])
-        cache.flush()
 
 
 def test_flush__several_processes_lose_nothing(tmp_path: Path) -> None:
