@@ -5,6 +5,19 @@ A message names the thing, its value and the remedy in one sentence that a user 
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The remedy for a name that nobody knows: the nearest known one, or all of them where none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    return f'did you mean "{close[0]}"?' if close else "known are " + (", ".join(names) or "none")
+
 
 class USLError(Exception):
     """Root of the errors of this package."""

@@ -9,7 +9,7 @@ from usl_backend.errors import EncoderError
 
 def test_load__unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(
-        EncoderError, match="unknown encoder 'efficientnet'; did you mean 'efficientnet-lite0'"
+        EncoderError, match='unknown encoder "efficientnet"; did you mean "efficientnet-lite0"'
     ):
         encoders.load("efficientnet")
 

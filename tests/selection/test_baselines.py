@@ -49,7 +49,7 @@ def test_select__score_and_picks_favor_the_groups_over_lone_rows(name):
 
 
 def test_select__unknown_options_are_named():
-    with pytest.raises(SettingsError, match="did you mean 'restarts'"):
+    with pytest.raises(SettingsError, match='did you mean "restarts"'):
         METHODS["k-means"](restart=3)
     with pytest.raises(SettingsError, match="k-center has no preset"):
         KCenter(preset="paper")

@@ -215,13 +215,13 @@ def test_select__bad_labeled_is_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "paper-cifar11"}, "did you mean 'paper-cifar10'"),
-        ({"neighbours": 5}, "did you mean 'neighbors'"),
+        ({"preset": "paper-cifar11"}, 'did you mean "paper-cifar10"'),
+        ({"neighbours": 5}, 'did you mean "neighbors"'),
         ({"neighbors": 0}, "neighbors is 0"),
         ({"neighbors": 2.5}, "whole number"),
         ({"neighbors": "five"}, "'five'"),
         ({"smoothing": 2}, "smoothing is 2"),
-        ({"start": "row"}, "did you mean 'rows'"),
+        ({"start": "row"}, 'did you mean "rows"'),
         ({"momentum": 1.5}, "at most 1"),
         ({"alpha": float("nan")}, "nan"),
     ],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Final
 
 from usl_backend.encoders.base import Encoder
-from usl_backend.errors import EncoderError
+from usl_backend.errors import EncoderError, nearest_name
 
 __all__ = ["ENCODERS", "Encoder", "load"]
 
@@ -43,10 +42,7 @@ def load(name: str, *, image_size: int = 128) -> Encoder:
         The name is unknown, the size is too small, or something has to be installed; the text says what.
     """
     if name not in ENCODERS:
-        nearest = difflib.get_close_matches(name, ENCODERS, n=1, cutoff=0.0)[0]
-        raise EncoderError(
-            f"unknown encoder '{name}'; did you mean '{nearest}'? Known: {', '.join(ENCODERS)}"
-        )
+        raise EncoderError(f'unknown encoder "{name}"; {nearest_name(name, ENCODERS)}')
     if image_size < 32:
         raise EncoderError(f"image_size is {image_size}; encoder {name} needs at least 32 pixels")
     return ENCODERS[name](image_size)

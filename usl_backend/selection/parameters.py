@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from usl_backend.errors import SettingsError
+from usl_backend.errors import SettingsError, nearest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 P = TypeVar("P")
 
@@ -19,14 +18,6 @@ P = TypeVar("P")
 def option(default: Any, help: str, **bounds: float) -> Any:  # noqa: A002 - the contract calls it help
     """Make a dataclass field with a default, a help text and optional bounds `least` and `most` (inclusive)."""
     return dataclasses.field(default=default, metadata={"help": help, **bounds})
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, as the end of an error message."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    listing = ", ".join(names) or "none"
-    return f"did you mean {close[0]!r}? known: {listing}" if close else f"known: {listing}"
 
 
 def resolve(

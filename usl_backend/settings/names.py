@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import SettingsError
+from usl_backend.errors import SettingsError, nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,14 +24,7 @@ def environment_name(name: str) -> str:
 
 def unknown_setting(name: str, known: Iterable[str], *, what: str = "setting") -> SettingsError:
     """The error for a name nobody knows, with the nearest that somebody does."""
-    return SettingsError(f'unknown {what} "{name}"; {nearest(name, known)}')
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy that suggests the nearest known name, or lists all."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f'did you mean "{close[0]}"?' if close else "known are " + ", ".join(names)
+    return SettingsError(f'unknown {what} "{name}"; {nearest_name(name, known)}')
 
 
 def invalid_value(

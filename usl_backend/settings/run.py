@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from usl_backend.errors import SettingsError
+from usl_backend.errors import SettingsError, nearest_name
 from usl_backend.selection import METHODS
 from usl_backend.settings.budget import BUDGET_HELP, parse_budget
 from usl_backend.settings.host import HostSettings
-from usl_backend.settings.names import PREFIX, environment_name, invalid_value, nearest, unknown_setting
+from usl_backend.settings.names import PREFIX, environment_name, invalid_value, unknown_setting
 
 
 class RunSettings(BaseModel):
@@ -70,7 +70,7 @@ class RunSettings(BaseModel):
     @classmethod
     def _known_method(cls, value: str) -> str:
         if value not in METHODS:
-            raise SettingsError(f'method is "{value}"; {nearest(value, METHODS)}')
+            raise SettingsError(f'method is "{value}"; {nearest_name(value, METHODS)}')
         return value
 
     @classmethod
@@ -204,7 +204,7 @@ def _checked_options(settings: RunSettings) -> dict[str, Any]:
     """The method's options with their own types; only those that were given."""
     method = METHODS[settings.method]
     if settings.preset is not None and settings.preset not in method.presets:
-        remedy = nearest(settings.preset, method.presets) if method.presets else "it has none"
+        remedy = nearest_name(settings.preset, method.presets) if method.presets else "it has none"
         raise SettingsError(f'preset of method "{settings.method}" is "{settings.preset}"; {remedy}')
     known = method_parameters(settings.method)
     for name in settings.options:
