@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Wait until a condition holds; fail when it does not within `seconds`."""
+
+    def wait(condition: Callable[[], object], seconds: float = 100.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it never happened"
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -78,14 +77,3 @@ def jobs(store, host, command):
     jobs = Jobs(store, host, command=command, grace=2.0, interval=0.02)
     yield jobs
     jobs.stop()
-
-
-@pytest.fixture
-def wait_for():
-    def wait(condition, seconds=60.0):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it never happened"
-            time.sleep(0.01)
-
-    return wait

@@ -43,15 +43,15 @@ def test_drain__nothing_queued_is_nothing_to_do(store, host):
     assert not (store.directory / "server.lock").exists()
 
 
-def test_drain__leaves_it_to_a_server_that_is_at_work(jobs, store, host, wait_for):
+def test_drain__leaves_it_to_a_server_that_is_at_work(jobs, store, host, wait_until):
     jobs.start()
     run_id = jobs.enqueue(12, explicit={"seed": 0}).id
     drain(store, host)
-    wait_for(lambda: not store.get(run_id).state.is_active)
+    wait_until(lambda: not store.get(run_id).state.is_active)
     assert store.get(run_id).state is RunState.DONE
 
 
-def test_supervise_detached__outlives_who_asked(store, host, wait_for):
+def test_supervise_detached__outlives_who_asked(store, host, wait_until):
     """The real process and the real pipeline, with no Label Studio to be found."""
     host = host.model_copy(update={"label_studio_url": "http://127.0.0.1:9"})
     run_id = Jobs(store, host).enqueue(12).id
@@ -62,10 +62,10 @@ def test_supervise_detached__outlives_who_asked(store, host, wait_for):
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=child_environment(host), check=True, timeout=60
     )
-    wait_for(lambda: not store.get(run_id).state.is_active, seconds=120)
+    wait_until(lambda: not store.get(run_id).state.is_active, seconds=120)
     assert store.get(run_id).error["type"] == "StudioUnreachableError"
     assert "tok-secret" not in (store.directory / "detached.log").read_text()
-    wait_for(lambda: not _supervised(store))
+    wait_until(lambda: not _supervised(store))
 
 
 def _supervised(store):

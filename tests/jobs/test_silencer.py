@@ -46,45 +46,45 @@ def _projects(webhooks):
     return [project for project, _, _ in webhooks.seen]
 
 
-def test_ask__looks_once_under_either_scheme(make, webhooks, wait_for):
+def test_ask__looks_once_under_either_scheme(make, webhooks, wait_until):
     make().ask(12, "http://b:9090/")
-    wait_for(lambda: len(webhooks.seen) == 2)
+    wait_until(lambda: len(webhooks.seen) == 2)
     assert [address for _, address, _ in webhooks.seen] == ["http://b:9090", "https://b:9090"]
 
 
-def test_ask__the_public_address_too(make, webhooks, wait_for):
+def test_ask__the_public_address_too(make, webhooks, wait_until):
     make(HostSettings(public_url="https://usl.example/x")).ask(12, "http://b:9090")
-    wait_for(lambda: len(webhooks.seen) == 3)
+    wait_until(lambda: len(webhooks.seen) == 3)
     assert webhooks.seen[2][1] == "https://usl.example/x"
 
 
-def test_ask__many_are_one(make, webhooks, wait_for):
+def test_ask__many_are_one(make, webhooks, wait_until):
     silencer = make(settle=0.2, rest=60.0)
     for _ in range(50):
         silencer.ask(12, "http://b")
         silencer.ask(13, "http://b")
-    wait_for(lambda: len(webhooks.seen) == 4)
+    wait_until(lambda: len(webhooks.seen) == 4)
     silencer.ask(12, "http://b")
     assert sorted(_projects(webhooks)) == [12, 12, 13, 13]
 
 
-def test_ask__again_after_the_rest(make, webhooks, wait_for):
+def test_ask__again_after_the_rest(make, webhooks, wait_until):
     silencer = make(rest=0.3)
     silencer.ask(12, "http://b")
-    wait_for(lambda: len(webhooks.seen) == 2)
+    wait_until(lambda: len(webhooks.seen) == 2)
     silencer.ask(12, "http://b")
-    wait_for(lambda: len(webhooks.seen) == 4)
+    wait_until(lambda: len(webhooks.seen) == 4)
     assert webhooks.seen[2][2] - webhooks.seen[0][2] >= 0.3
 
 
 @pytest.mark.parametrize("error", [StudioUnreachableError("down"), ZeroDivisionError("by zero")])
-def test_failure__is_logged_and_the_next_is_looked_at(make, webhooks, wait_for, caplog, error):
+def test_failure__is_logged_and_the_next_is_looked_at(make, webhooks, wait_until, caplog, error):
     caplog.set_level("INFO")
     webhooks.fail = error
     silencer = make()
     silencer.ask(12, "http://b")
-    wait_for(lambda: len(webhooks.seen) == 1)
+    wait_until(lambda: len(webhooks.seen) == 1)
     webhooks.fail = None
     silencer.ask(13, "http://b")
-    wait_for(lambda: len(webhooks.seen) == 3)
+    wait_until(lambda: len(webhooks.seen) == 3)
     assert "webhook of project 12 could not be switched off" in caplog.text

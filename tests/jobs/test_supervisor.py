@@ -24,10 +24,10 @@ def _began(store, run_id, times=1):
     return lambda: log.exists() and log.read_text().count("began") >= times
 
 
-def test_jobs__a_run_from_queue_to_done(jobs, store, wait_for):
+def test_jobs__a_run_from_queue_to_done(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 0)
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     run = store.get(run_id)
     assert run.state is RunState.DONE
     assert run.summary["nice"] == min(19, os.nice(0) + 10)
@@ -81,55 +81,55 @@ def test_start_training__second_is_refused_by_name_even_with_bad_settings(jobs, 
     assert len(store.list()) == 1
 
 
-def test_jobs__one_at_a_time_oldest_first(jobs, store, wait_for):
+def test_jobs__one_at_a_time_oldest_first(jobs, store, wait_until):
     jobs.start()
     first, second, third = _seed(jobs, 1, project=1), _seed(jobs, 0, project=2), _seed(jobs, 0, project=3)
-    wait_for(_began(store, first))
+    wait_until(_began(store, first))
     assert [store.get(run).state for run in (second, third)] == [RunState.QUEUED] * 2
     jobs.cancel(first)
-    wait_for(_over(store, third))
+    wait_until(_over(store, third))
     assert store.get(second).started_at <= store.get(third).started_at
     assert store.get(second).state is RunState.DONE
 
 
-def test_cancel__ends_the_process_and_frees_the_project_at_once(jobs, store, wait_for):
+def test_cancel__ends_the_process_and_frees_the_project_at_once(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 1)
-    wait_for(_began(store, run_id))
+    wait_until(_began(store, run_id))
     lock = store.files(run_id).lock
     assert held(lock)
     assert jobs.cancel(run_id).state is RunState.CANCELLED
     following = _seed(jobs, 0)
-    wait_for(_over(store, following))
+    wait_until(_over(store, following))
     assert not held(lock)
     assert store.get(run_id).state is RunState.CANCELLED
     assert store.get(following).state is RunState.DONE
 
 
-def test_cancel__a_process_that_does_not_listen_is_killed(jobs, store, wait_for):
+def test_cancel__a_process_that_does_not_listen_is_killed(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 6)
-    wait_for(
+    wait_until(
         lambda: "deaf" in store.files(run_id).log.read_text() if store.files(run_id).log.exists() else False
     )
     jobs.cancel(run_id)
-    wait_for(lambda: not held(store.files(run_id).lock))
+    wait_until(lambda: not held(store.files(run_id).lock))
     assert store.get(run_id).state is RunState.CANCELLED
 
 
-def test_resume__goes_on(jobs, store, wait_for):
+def test_resume__goes_on(jobs, store, wait_until):
     run_id = _seed(jobs, 0)
     jobs.cancel(run_id)
     jobs.start()
     assert jobs.resume(run_id).state is RunState.QUEUED
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     assert store.get(run_id).state is RunState.DONE
 
 
-def test_failure__is_a_sentence_without_secrets(jobs, store, wait_for):
+def test_failure__is_a_sentence_without_secrets(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 2)
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     run = store.get(run_id)
     assert run.state is RunState.FAILED
     assert run.error == {"type": "MediaError", "message": "cannot log in with ***"}
@@ -137,38 +137,38 @@ def test_failure__is_a_sentence_without_secrets(jobs, store, wait_for):
     assert run.attempts == 1
 
 
-def test_failure__unforeseen_keeps_its_trace_in_the_log(jobs, store, wait_for):
+def test_failure__unforeseen_keeps_its_trace_in_the_log(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 3)
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     error = store.get(run_id).error
     assert error["type"] == "ZeroDivisionError"
     assert error["message"] == f"unexpected ZeroDivisionError: by zero; the trace is in {run_id}/log.txt"
     assert "Traceback" in store.files(run_id).log.read_text()
 
 
-def test_death__is_tried_again(jobs, store, wait_for):
+def test_death__is_tried_again(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 4)
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     run = store.get(run_id)
     assert (run.state, run.attempts) == (RunState.DONE, 3)
 
 
 @pytest.mark.parametrize(("seed", "said"), [(5, "memory ran out"), (7, "exit code 7")])
-def test_death__three_times_is_a_failure_that_says_how(jobs, store, wait_for, seed, said):
+def test_death__three_times_is_a_failure_that_says_how(jobs, store, wait_until, seed, said):
     jobs.start()
     run_id = _seed(jobs, seed)
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     run = store.get(run_id)
     assert (run.state, run.attempts, run.error["type"]) == (RunState.FAILED, 3, "ProcessDied")
     assert said in run.error["message"]
 
 
-def test_stop__queues_again_what_was_running(jobs, store, wait_for):
+def test_stop__queues_again_what_was_running(jobs, store, wait_until):
     jobs.start()
     run_id = _seed(jobs, 1)
-    wait_for(_began(store, run_id))
+    wait_until(_began(store, run_id))
     process = holder(store.files(run_id).lock)
     jobs.stop()
     run = store.get(run_id)
@@ -176,7 +176,7 @@ def test_stop__queues_again_what_was_running(jobs, store, wait_for):
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     jobs.start()
-    wait_for(_began(store, run_id, times=2))
+    wait_until(_began(store, run_id, times=2))
 
 
 def test_start__second_server_on_a_directory_is_refused(jobs, store, host):
@@ -185,31 +185,31 @@ def test_start__second_server_on_a_directory_is_refused(jobs, store, host):
         Jobs(store, host).start()
 
 
-def test_recover__a_run_whose_server_and_process_died_is_computed(jobs, store, wait_for):
+def test_recover__a_run_whose_server_and_process_died_is_computed(jobs, store, wait_until):
     run_id = _seed(jobs, 0)
     store.claim_next(1)
     jobs.start()
-    wait_for(_over(store, run_id))
+    wait_until(_over(store, run_id))
     run = store.get(run_id)
     assert (run.state, run.attempts) == (RunState.DONE, 2)
 
 
-def test_recover__a_process_that_outlived_its_server_is_left_alone(jobs, store, wait_for):
+def test_recover__a_process_that_outlived_its_server_is_left_alone(jobs, store, wait_until):
     run_id = _seed(jobs, 1)
     store.claim_next(1)
     with Lock(store.files(run_id).lock):
         jobs.start()
         following = _seed(jobs, 0, project=13)
-        wait_for(lambda: jobs.is_alive)
+        wait_until(lambda: jobs.is_alive)
         for _ in range(10):
             jobs._look()
         assert store.get(run_id).state is RunState.RUNNING
         assert store.get(following).state is RunState.QUEUED
         store.finish(run_id, {})
-        wait_for(_over(store, following))
+        wait_until(_over(store, following))
 
 
-def test_recover__waits_for_the_last_process_of_a_project_to_leave(jobs, store, wait_for):
+def test_recover__waits_for_the_last_process_of_a_project_to_leave(jobs, store, wait_until):
     old = _seed(jobs, 0)
     with Lock(store.files(old).lock):
         jobs.cancel(old)
@@ -219,19 +219,19 @@ def test_recover__waits_for_the_last_process_of_a_project_to_leave(jobs, store, 
             jobs._look()
         assert store.get(following).state in (RunState.QUEUED, RunState.RUNNING)
         assert not store.files(following).log.exists()
-    wait_for(_over(store, following))
+    wait_until(_over(store, following))
     assert store.get(following).attempts == 1
 
 
-def test_recover__a_shell_that_died_leaves_a_failed_run(jobs, store, wait_for):
+def test_recover__a_shell_that_died_leaves_a_failed_run(jobs, store, wait_until):
     run = store.create(project=12, settings={"seed": 0}, place="shell")
     store.claim(run.id)
     jobs.start()
-    wait_for(_over(store, run.id))
+    wait_until(_over(store, run.id))
     assert store.get(run.id).error["type"] == "ProcessDied"
 
 
-def test_killed_server__its_run_finishes_or_resumes(store, host, command, wait_for):
+def test_killed_server__its_run_finishes_or_resumes(store, host, command, wait_until):
     """The real thing: kill -9 of a server process; the child lives on, and the next server takes over."""
     code = (
         "import sys, time\nfrom usl_backend.jobs import Jobs\nfrom usl_backend.runs import RunStore\n"
@@ -241,7 +241,7 @@ def test_killed_server__its_run_finishes_or_resumes(store, host, command, wait_f
     )
     environment = {**os.environ, "MODEL_DIR": str(host.model_dir), "LABEL_STUDIO_API_KEY": host.api_key}
     with subprocess.Popen([sys.executable, "-c", code, command[-1]], env=environment) as server:
-        wait_for(lambda: store.latest(12) is not None and _began(store, "12-1")())
+        wait_until(lambda: store.latest(12) is not None and _began(store, "12-1")())
         server.send_signal(signal.SIGKILL)
     lock = store.files("12-1").lock
     assert held(lock)
@@ -250,10 +250,10 @@ def test_killed_server__its_run_finishes_or_resumes(store, host, command, wait_f
     jobs.start()
     try:
         os.kill(holder(lock), signal.SIGKILL)
-        wait_for(_began(store, "12-1", times=2))
+        wait_until(_began(store, "12-1", times=2))
         assert store.get("12-1").attempts == 2
         jobs.cancel("12-1")
-        wait_for(lambda: not held(lock))
+        wait_until(lambda: not held(lock))
     finally:
         jobs.stop()
         second.close()

@@ -1,14 +1,27 @@
 """A shell for each test, and real pictures in Label Studio's local files."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from live_studio import LiveStudio
+from recorder import Recorder
 from shell import FOLDER, Shell, environment_for, forget_host_settings
 
 from usl_backend.demo.dataset import write_images
 from usl_backend.runs import RunStore
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """A backend that only notes what it is asked."""
+    with Recorder() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,6 @@ from usl_backend.studio import backend
 from usl_backend.studio.client import StudioClient
 
 MakeProject = Callable[..., LiveProject]
-
-
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    with Recorder() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_connect__as_the_form_does_and_without_a_webhook(

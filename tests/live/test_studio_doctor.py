@@ -1,8 +1,7 @@
 """The doctor on a real project: every line of it, well and ill."""
 
 import io
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,6 @@ from usl_backend.studio.queue import publish
 MakeProject = Callable[..., LiveProject]
 BOXES = """<View><Image name="image" value="$image"/>
 <RectangleLabels name="box" toName="image"><Label value="car"/></RectangleLabels></View>"""
-
-
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    with Recorder() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import sys
-import time
 
 import pytest
 
@@ -44,14 +43,3 @@ def client(host, jobs):
 @pytest.fixture
 def guarded_client(guarded, jobs):
     return create_app(guarded, jobs).test_client()
-
-
-@pytest.fixture
-def wait_until():
-    def wait(condition, seconds=100.0):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it never happened"
-            time.sleep(0.02)
-
-    return wait
