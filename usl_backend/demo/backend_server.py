@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import requests
 
-from usl_backend.demo import child
+from usl_backend.demo.child import ChildServer
 from usl_backend.demo.studio_server import HOST
 from usl_backend.errors import RunError, StudioError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 READY_WITHIN = 120.0
 
 
-class BackendServer:
+class BackendServer(ChildServer):
     """`usl-backend serve` as a context manager.
 
     Parameters
@@ -42,34 +39,18 @@ class BackendServer:
     """
 
     def __init__(self, data_directory: Path, *, studio_url: str, api_key: str, port: int) -> None:
+        super().__init__(
+            "the backend",
+            url=f"http://{HOST}:{port}",
+            log_path=data_directory / "backend.log",
+            failure=RunError,
+        )
         self.data_directory = data_directory
         self.port = port
-        self.url = f"http://{HOST}:{port}"
-        self.log_path = data_directory / "backend.log"
         self._studio_url, self._api_key = studio_url, api_key
-        self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
         # A proxy or a .netrc entry of this host has no say between us and our own child.
         self._session.trust_env = False
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id (and process group) of the running server, else None."""
-        return self._process.pid if self._process else None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it ended without being told to."""
-        return self._process is not None and self._process.poll() is not None
 
     def start(self) -> None:
         """Start the server and wait until it is ready.
@@ -80,18 +61,11 @@ class BackendServer:
             It ended, or was not ready in time; the message carries the end of its log.
         """
         command = [sys.executable, "-m", "usl_backend", "serve", "--host", HOST, "--port", str(self.port)]
-        self._process = child.spawn(command, environment=self._environment(), log_path=self.log_path)
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
+        self._launch(command, environment=self._environment(), ready=self._ready, within=READY_WITHIN)
 
     def stop(self) -> None:
         """Stop the server and its children; harmless when it is not running."""
-        process, self._process = self._process, None
-        if process is not None:
-            child.stop(process, name="the backend")
+        super().stop()
         self._session.close()
 
     def runs(self, project_id: int) -> list[dict[str, Any]]:
@@ -128,24 +102,6 @@ class BackendServer:
             "MODEL_DIR": str(self.data_directory),
             "PYTHONUNBUFFERED": "1",
         }
-
-    def _wait(self) -> None:
-        """Until /readyz answers 200."""
-        process = self._process
-        assert process is not None
-        started = time.monotonic()
-        while not self._ready():
-            if process.poll() is not None:
-                raise RunError(
-                    f"the backend ended with exit code {process.returncode} while starting;"
-                    f" the end of {self.log_path}:\n{child.tail(self.log_path)}"
-                )
-            if time.monotonic() - started > READY_WITHIN:
-                raise RunError(
-                    f"the backend was not ready within {READY_WITHIN:.0f} s;"
-                    f" the end of {self.log_path}:\n{child.tail(self.log_path)}"
-                )
-            time.sleep(0.2)
 
     def _ready(self) -> bool:
         """Whether /readyz answers 200."""

@@ -1,4 +1,4 @@
-"""Start, watch and stop one child process of our own; what the child is, its owner knows."""
+"""Start, watch and stop child processes of our own; what a child is, its owner knows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import logging
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
+
+    from usl_backend.errors import USLError
 
 logger = logging.getLogger(__name__)
 
@@ -75,3 +79,96 @@ def tail(log_path: Path, lines: int = 25) -> str:
     if not log_path.exists():
         return ""
     return "\n".join(log_path.read_text("utf-8", errors="replace").splitlines()[-lines:])
+
+
+class ChildServer:
+    """A server that runs as a child process, as a context manager; a subclass says how it is started.
+
+    Parameters
+    ----------
+    name
+        What to call it in messages.
+    url
+        Its address.
+    log_path
+        What it writes to its standard output and error.
+    failure
+        Raised when it does not get ready.
+    """
+
+    def __init__(self, name: str, *, url: str, log_path: Path, failure: type[USLError]) -> None:
+        self.url = url
+        self.log_path = log_path
+        self._name = name
+        self._failure = failure
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id (and process group) of the running server, else None."""
+        return self._process.pid if self._process else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._process is not None and self._process.poll() is not None
+
+    def start(self) -> None:
+        """Start the server and wait until it is ready."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop the server and its children, and nothing else; harmless when it is not running."""
+        process, self._process = self._process, None
+        if process is not None:
+            stop(process, name=self._name)
+
+    def _launch(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        ready: Callable[[], bool],
+        within: float,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """Start `command` and wait until `ready`, at most `within` seconds; stopped again when that fails."""
+        self._process = spawn(command, environment=environment, log_path=self.log_path)
+        try:
+            self._wait(self._process, ready, within, progress)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(
+        self,
+        process: subprocess.Popen[bytes],
+        ready: Callable[[], bool],
+        within: float,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        """Until `ready`; a failure carries the end of the log."""
+        started = time.monotonic()
+        while not ready():
+            waited = time.monotonic() - started
+            trouble = ""
+            if process.poll() is not None:
+                trouble = f"ended with exit code {process.returncode} while starting"
+            elif waited > within:
+                trouble = f"was not ready within {within:.0f} s"
+            if trouble:
+                raise self._failure(
+                    f"{self._name} {trouble}; the end of {self.log_path}:\n{tail(self.log_path)}"
+                )
+            if progress:
+                progress(waited)
+            time.sleep(0.3)

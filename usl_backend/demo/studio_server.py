@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import requests
 
@@ -21,7 +19,6 @@ from usl_backend.errors import InputError, StudioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
 HOST = "127.0.0.1"
 LOG_NAME = "label-studio.log"
@@ -75,7 +72,7 @@ def find_executable() -> Path:
     return executable
 
 
-class LabelStudioServer:
+class LabelStudioServer(child.ChildServer):
     """A Label Studio of our own, as a context manager.
 
     Parameters
@@ -122,30 +119,19 @@ class LabelStudioServer:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.data_directory = data_directory.absolute()
-        self.documents_root = (documents_root or self.data_directory / "documents").absolute()
         self.port = free_port() if port is None else port
+        super().__init__(
+            "Label Studio",
+            url=f"http://{HOST}:{self.port}",
+            log_path=self.data_directory / LOG_NAME,
+            failure=StudioError,
+        )
+        self.documents_root = (documents_root or self.data_directory / "documents").absolute()
         self.username, self.password, self.token = username, password, token
-        self.url = f"http://{HOST}:{self.port}"
-        self.log_path = self.data_directory / LOG_NAME
         self._executable = executable
         self._progress = progress
         self._timeout = timeout
         self._overrides = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id (and process group) of the running server, else None."""
-        return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start the server and wait until it answers.
@@ -176,19 +162,18 @@ class LabelStudioServer:
             "--port",
             str(self.port),
         ]
-        self._process = child.spawn(command, environment=self._environment(), log_path=self.log_path)
+        self._launch(
+            command,
+            environment=self._environment(),
+            ready=self._healthy,
+            within=self._timeout,
+            progress=self._progress,
+        )
         try:
-            self._wait()
+            self._check_token()
         except BaseException:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """Stop the server and its children, and nothing else; harmless when it is not running."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        child.stop(process, name="Label Studio")
 
     def log_tail(self, lines: int = 25) -> str:
         """Read the last lines of the server's log.
@@ -234,26 +219,8 @@ class LabelStudioServer:
             **self._overrides,
         }
 
-    def _wait(self) -> None:
-        """Until /health answers 200 and the token is accepted."""
-        process = self._process
-        assert process is not None
-        started = time.monotonic()
-        while not self._healthy():
-            waited = time.monotonic() - started
-            if process.poll() is not None:
-                raise StudioError(
-                    f"Label Studio ended with exit code {process.returncode} while starting;"
-                    f" the end of {self.log_path}:\n{self.log_tail()}"
-                )
-            if waited > self._timeout:
-                raise StudioError(
-                    f"Label Studio was not ready within {self._timeout:.0f} s;"
-                    f" the end of {self.log_path}:\n{self.log_tail()}"
-                )
-            if self._progress:
-                self._progress(waited)
-            time.sleep(0.5)
+    def _check_token(self) -> None:
+        """The directory belongs to the token given."""
         answer = requests.get(
             f"{self.url}/api/current-user/whoami",
             headers={"Authorization": f"Token {self.token}"},
