@@ -114,8 +114,8 @@ def test_resolve__options_over_preset_over_default():
         ({"count": float("inf")}, "inf"),
         ({"count": True}, "give a number"),
         ({"wrapped": 1}, "true or false"),
-        ({"wieght": 1}, "did you mean 'weight'"),
-        ({"preset": "bog"}, "did you mean 'big'"),
+        ({"wieght": 1}, 'did you mean "weight"'),
+        ({"preset": "bog"}, 'did you mean "big"'),
     ],
 )
 def test_resolve__bad_values_are_named(options, message):
