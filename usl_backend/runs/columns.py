@@ -1,0 +1,34 @@
+"""How the values of a `Run` stand in their columns. No statement is here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from .record import Run, RunState
+
+COLUMNS: Final = tuple(Run.__dataclass_fields__)
+_JSON: Final = frozenset({"settings", "error", "versions", "summary"})
+
+
+def stored(name: str, value: Any) -> Any:
+    """A value as its column holds it."""
+    if name in _JSON and value is not None:
+        return json.dumps(value)
+    if isinstance(value, str):
+        return proper(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+def proper(text: str) -> str:
+    """Text that SQLite can hold, whatever a foreign error put into its message."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def loaded(name: str, value: Any) -> Any:
+    """Inverse of `stored`."""
+    if name in _JSON and value is not None:
+        return json.loads(value)
+    if name == "state":
+        return RunState(value)
+    return bool(value) if name == "dry_run" else value

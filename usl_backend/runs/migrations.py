@@ -1,0 +1,29 @@
+"""Layouts of the database file, one step per version. How they are applied is in `database.py`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, project INTEGER NOT NULL, project_key TEXT NOT NULL, settings TEXT NOT NULL,
+        state TEXT NOT NULL, stage TEXT, step TEXT, done INTEGER NOT NULL DEFAULT 0,
+        total INTEGER NOT NULL DEFAULT 0, error TEXT, pool_digest TEXT, versions TEXT NOT NULL DEFAULT '{}',
+        attempts INTEGER NOT NULL DEFAULT 0, created_at REAL NOT NULL, started_at REAL, finished_at REAL,
+        heartbeat REAL, dry_run INTEGER NOT NULL DEFAULT 0, summary TEXT NOT NULL DEFAULT '{}',
+        place TEXT NOT NULL DEFAULT 'server', sequence INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX one_active_run ON runs (project) WHERE state IN ('queued', 'running');
+    CREATE INDEX runs_by_age ON runs (sequence);
+    CREATE INDEX runs_by_project ON runs (project, sequence);
+    CREATE TABLE numbers (project INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+    CREATE TABLE setups (
+        project_key TEXT PRIMARY KEY, project INTEGER NOT NULL, extra_params TEXT NOT NULL,
+        label_config TEXT NOT NULL, refused TEXT, updated_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX setups_by_project ON setups (project, updated_at);
+    CREATE TABLE queues (project_key TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+"""Step n brings the file from `user_version` n to n + 1. Never edit a step that was released: append one."""

@@ -1,0 +1,99 @@
+"""What is remembered of a Label Studio project: what /setup told, and what was published. Runs are in `store.py`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .columns import proper
+from .database import Database
+from .record import ProjectSetup
+
+
+class ProjectRecords(Database):
+    """Setups and queue states of the projects of one data directory."""
+
+    def remember_setup(
+        self,
+        project: int,
+        project_key: str,
+        *,
+        extra_params: Mapping[str, Any] | None = None,
+        label_config: str = "",
+        refused: str | None = None,
+    ) -> bool:
+        """Keep what /setup told; the last one wins.
+
+        A refused setup never replaces an accepted one: Label Studio keeps the old parameters too when we
+        refuse the new. It is kept where nothing was accepted before, so that Start Training can say why.
+
+        Returns
+        -------
+        bool
+            Whether anything changed; the same setup told again writes nothing.
+        """
+        known = self._setup_of("project_key = ?", (project_key,))
+        params = json.dumps(dict(extra_params or {}), sort_keys=True)
+        if known is not None:
+            same_params = json.dumps(dict(known.extra_params), sort_keys=True) == params
+            if refused is not None and known.refused is None:
+                return False
+            if same_params and known.label_config == label_config and known.refused == refused:
+                newest = self.setup(project)
+                if newest is not None and newest.project_key == project_key:
+                    return False
+        with self._transaction() as sql:
+            sql.execute(
+                "INSERT OR REPLACE INTO setups "
+                "(project_key, project, extra_params, label_config, refused, updated_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    project_key,
+                    project,
+                    params,
+                    proper(label_config),
+                    refused and proper(refused),
+                    time.time(),
+                ),
+            )
+        return True
+
+    def setup(self, project: int, project_key: str = "") -> ProjectSetup | None:
+        """What is known of a project: of that very key, or without a key of the newest with that id."""
+        if project_key:
+            return self._setup_of("project_key = ?", (project_key,))
+        return self._setup_of("project = ? ORDER BY updated_at DESC LIMIT 1", (project,))
+
+    def queue_state(self, project_key: str) -> dict[str, Any] | None:
+        """What was published to a project, as `studio.queue` left it; None when nothing is."""
+        row = (
+            self._connection()
+            .execute("SELECT state FROM queues WHERE project_key = ?", (project_key,))
+            .fetchone()
+        )
+        return None if row is None else dict(json.loads(row[0]))
+
+    def save_queue_state(self, project_key: str, state: Mapping[str, Any] | None) -> None:
+        """Remember what was published to a project; None forgets it."""
+        with self._transaction() as sql:
+            if state is None:
+                sql.execute("DELETE FROM queues WHERE project_key = ?", (project_key,))
+            else:
+                sql.execute(
+                    "INSERT OR REPLACE INTO queues VALUES (?, ?)", (project_key, json.dumps(dict(state)))
+                )
+
+    def _setup_of(self, condition: str, values: tuple[Any, ...]) -> ProjectSetup | None:
+        """The setup that a condition of ours finds."""
+        row = (
+            self._connection()
+            .execute(
+                "SELECT project, project_key, extra_params, label_config, refused, updated_at FROM setups "  # noqa: S608
+                f"WHERE {condition}",
+                values,
+            )
+            .fetchone()
+        )
+        return None if row is None else ProjectSetup(row[0], row[1], json.loads(row[2]), *row[3:])
