@@ -2,17 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from usl_backend import doctor
 from usl_backend.demo.studio_server import free_port
-from usl_backend.doctor import (
-    Check,
-    backend_address,
-    check_backend_running,
-    check_directory,
-    check_encoder,
-    diagnose,
-    file_system,
-)
+from usl_backend.doctor import Check, backend_address, diagnose
+from usl_backend.doctor import host as host_checks
+from usl_backend.doctor.host import check_backend_running, check_directory, check_encoder, file_system
 from usl_backend.settings import HostSettings
 
 
@@ -53,7 +46,7 @@ def test_check__every_line_that_is_not_ok_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("usl_backend.studio.transport.BACK_OFF", 0.001)
-    monkeypatch.setattr(doctor, "_DISK_FREE", 2**80)
+    monkeypatch.setattr(host_checks, "_DISK_FREE", 2**80)
     lines = [
         *diagnose(settings(tmp_path)),
         *diagnose(
@@ -83,8 +76,8 @@ def test_check_directory__a_file_is_in_the_way(tmp_path: Path) -> None:
 def test_check_directory__network_disk_and_little_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "file_system", lambda _: "nfs4")
-    monkeypatch.setattr(doctor, "_DISK_FREE", 2**80)
+    monkeypatch.setattr(host_checks, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(host_checks, "_DISK_FREE", 2**80)
     local, space = check_directory(tmp_path)
     assert (local.status, space.status) == ("failed", "warning")
     assert "nfs4" in local.detail

@@ -1,0 +1,13 @@
+"""Looks whether a run can succeed here, and says what to do where it cannot; changes nothing but in `connect`.
+
+Every check is a function of its own that returns `Check` lines and raises nothing of this package.
+"""
+
+from __future__ import annotations
+
+from .check import Check
+from .diagnose import connect, diagnose
+from .host import backend_address
+from .studio import OLDEST_STUDIO
+
+__all__ = ["OLDEST_STUDIO", "Check", "backend_address", "connect", "diagnose"]

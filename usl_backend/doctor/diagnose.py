@@ -1,0 +1,110 @@
+"""All checks in the order in which one would mend things, and `connect`, the only one that changes something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from usl_backend.errors import USLError
+from usl_backend.settings import HostSettings
+from usl_backend.studio import backend as studio_backend
+from usl_backend.studio.client import StudioClient
+
+from .check import Check, remedy_of
+from .host import backend_address, check_backend_running, check_directory, check_settings
+from .project import check_project
+from .studio import check_studio
+
+
+def diagnose(
+    host: HostSettings,
+    project_id: int | None = None,
+    *,
+    backend_url: str | None = None,
+    studio_url: str | None = None,
+) -> list[Check]:
+    """Look at this host, at Label Studio and, if one is named, at a project.
+
+    Parameters
+    ----------
+    host
+        Addresses, token and directories.
+    project_id
+        Label Studio's project; None looks at what all projects need.
+    backend_url
+        Address of this backend as Label Studio sees it; derived from the settings when None.
+    studio_url
+        Address of Label Studio that the user named; refused unless it is the configured one.
+
+    Returns
+    -------
+    list of Check
+        In the order in which one would mend things.
+    """
+    found = [*check_directory(host.model_dir), *check_settings()]
+    try:
+        client = StudioClient.from_settings(host, url=studio_url)
+    except USLError as error:
+        return [*found, Check("Label Studio settings", "failed", str(error), remedy_of(error))]
+    url = backend_url or backend_address(host)
+    with client:
+        lines = [*check_studio(client), *check_backend_running(host)]
+        found += lines
+        if any(line.status == "failed" and line.name in {"Label Studio", "token"} for line in lines):
+            return found
+        if project_id is None:
+            return found
+        try:
+            project = client.project(project_id)
+        except USLError as error:
+            return [
+                *found,
+                Check("project", "failed", str(error), f"open {client.url}/projects and look for its number"),
+            ]
+        return found + check_project(client, project, host, url)
+
+
+def connect(
+    host: HostSettings,
+    project_id: int,
+    *,
+    backend_url: str | None = None,
+    extra_params: Mapping[str, Any] | None = None,
+    studio_url: str | None = None,
+) -> list[Check]:
+    """Connect this backend to a project as the UI does, and look at the project.
+
+    Parameters
+    ----------
+    host
+        Addresses, token and basic auth.
+    project_id
+        Label Studio's project.
+    backend_url
+        Address of this backend as Label Studio sees it; derived from the settings when None.
+    extra_params
+        Settings of the project's runs, such as `{"budget": 100}`.
+    studio_url
+        Address of Label Studio that the user named; refused unless it is the configured one.
+
+    Returns
+    -------
+    list of Check
+        Of the project, the first about the connection.
+
+    Raises
+    ------
+    USLError
+        It could not be connected; the message says what to do.
+    """
+    url = backend_url or backend_address(host)
+    password = host.basic_auth_pass.get_secret_value()
+    basic_auth = (host.basic_auth_user, password) if host.basic_auth_user else None
+    with StudioClient.from_settings(host, url=studio_url) as client:
+        project = client.project(project_id)
+        made = studio_backend.connect(
+            client, project_id, url, basic_auth=basic_auth, extra_params=extra_params
+        )
+        verb = "connected" if made.created else "updated the connection of"
+        line = Check("connection", "ok", f"{verb} {url} to project {project_id} ({project.title!r})")
+        return [line, *check_project(client, client.project(project_id), host, url)]

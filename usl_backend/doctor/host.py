@@ -1,0 +1,170 @@
+"""What a run needs of this host: directory, encoder, settings, a running server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from usl_backend.errors import USLError
+from usl_backend.settings import HostSettings, RunSettings
+
+from .check import Check
+
+_DISK_FREE = 2 * 2**30
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "afs",
+        "ceph",
+        "glusterfs",
+    }
+)
+
+
+def check_directory(directory: Path) -> list[Check]:
+    """Whether the data directory can be written, is on a local disk, and has space.
+
+    Parameters
+    ----------
+    directory
+        `MODEL_DIR`; need not exist yet.
+
+    Returns
+    -------
+    list of Check
+        `data directory` and `disk space`.
+    """
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        remedy = "set MODEL_DIR to a directory that this user may write to"
+        return [Check("data directory", "failed", f"{existing} cannot be written to", remedy)]
+    kind = file_system(existing)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        local = Check(
+            "data directory",
+            "failed",
+            f"{directory} is on a network file system ({kind}), where SQLite and file locks are not safe",
+            "set MODEL_DIR to a directory on a local disk",
+        )
+    else:
+        local = Check("data directory", "ok", f"{directory} is on a local disk ({kind or 'kind unknown'})")
+    free = shutil.disk_usage(existing).free
+    text = f"{free / 2**30:.1f} GiB free at {existing}"
+    if free >= _DISK_FREE:
+        return [local, Check("disk space", "ok", text)]
+    remedy = (
+        f"free {_DISK_FREE / 2**30:.0f} GiB there, run `usl-backend gc`, or set MODEL_DIR to another disk"
+    )
+    return [local, Check("disk space", "warning", text, remedy)]
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """Name the kind of file system a path is on.
+
+    Parameters
+    ----------
+    path
+        Exists.
+    mounts
+        The kernel's list of mounts.
+
+    Returns
+    -------
+    str
+        Such as `ext4` or `nfs4`; empty where that list does not exist.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].replace("\\040", " "))
+        # Later lines shadow earlier ones at the same point.
+        if path.resolve().is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), fields[2]
+    return kind
+
+
+def check_encoder(name: str) -> list[Check]:
+    """Whether an encoder and its weights are installed.
+
+    Parameters
+    ----------
+    name
+        A key of `encoders.ENCODERS`.
+
+    Returns
+    -------
+    list of Check
+        `encoder`.
+    """
+    from usl_backend import encoders
+
+    try:
+        encoder = encoders.load(name)
+    except USLError as error:
+        return [Check("encoder", "failed", str(error), "pip install --force-reinstall usl-backend")]
+    return [Check("encoder", "ok", f"{name} and its weights are here ({encoder.dim} dimensions)")]
+
+
+def check_settings() -> list[Check]:
+    """Whether the environment's run settings can be used, and their encoder."""
+    try:
+        return check_encoder(RunSettings.resolve().encoder)
+    except USLError as error:
+        return [Check("settings", "failed", str(error), "correct or unset the variable that is named")]
+
+
+def check_backend_running(host: HostSettings) -> list[Check]:
+    """Whether this backend's server is up, seen from here.
+
+    Parameters
+    ----------
+    host
+        Where it listens.
+
+    Returns
+    -------
+    list of Check
+        `backend server`.
+    """
+    name = "127.0.0.1" if host.host in {"0.0.0.0", "::", ""} else host.host  # noqa: S104 - compared, not bound
+    try:
+        with socket.create_connection((name, host.port), timeout=2):
+            return [Check("backend server", "ok", f"something listens at {name}:{host.port}")]
+    except OSError as error:
+        detail = f"nothing listens at {name}:{host.port} ({error.strerror or error})"
+        return [Check("backend server", "warning", detail, "usl-backend serve")]
+
+
+def backend_address(host: HostSettings) -> str:
+    """Address of this backend for others: `public_url`, else host and port.
+
+    Parameters
+    ----------
+    host
+        The settings.
+
+    Returns
+    -------
+    str
+        Without a trailing slash.
+    """
+    if host.public_url:
+        return host.public_url
+    name = "127.0.0.1" if host.host in {"0.0.0.0", "::", ""} else host.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"

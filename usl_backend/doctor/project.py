@@ -1,0 +1,201 @@
+"""Whether runs of a project would succeed and their order would be kept."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from usl_backend.errors import USLError
+from usl_backend.media import MediaLimits, MediaReader, decode_image
+from usl_backend.settings import HostSettings
+from usl_backend.studio import backend as studio_backend
+from usl_backend.studio import label_config, preannotations
+from usl_backend.studio.client import Project, StudioClient, Task
+from usl_backend.studio.model_versions import is_ours
+from usl_backend.studio.queue import CARRIED_SCORE, SAMPLING
+
+from .check import Check, remedy_of
+
+_MEDIA_TRIED = 3
+
+
+def check_project(client: StudioClient, project: Project, host: HostSettings, url: str) -> list[Check]:
+    """Whether runs of a project would succeed and their order would be kept.
+
+    Parameters
+    ----------
+    client, project
+        The project, just read.
+    host
+        For media limits and directories.
+    url
+        Address of this backend as Label Studio sees it.
+
+    Returns
+    -------
+    list of Check
+        `project`, `label config`, `media`, `connection seen by Label Studio`, `queue`, `overlap`.
+    """
+    steps: list[tuple[str, Callable[[], list[Check]]]] = [
+        ("connection seen by Label Studio", lambda: _check_connection(client, project, url)),
+        ("queue", lambda: _check_queue(project)),
+    ]
+    try:
+        tasks = list(client.tasks(project.id, only_unlabeled=False))
+    except USLError as error:
+        return [Check("project", "failed", str(error), remedy_of(error))]
+    unlabeled = [task for task in tasks if task.unlabeled]
+    found = [_check_tasks(client, project, tasks, unlabeled)]
+    try:
+        tag = label_config.object_key(label_config.parse(project.label_config))
+    except USLError as error:
+        remedy = f"{client.url}/projects/{project.id}/settings/labeling"
+        found.append(Check("label config", "failed", str(error), remedy))
+    else:
+        found.append(Check("label config", "ok", f"{tag.type} {tag.name!r} shows data key {tag.data_key!r}"))
+        steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, tag.data_key, host)))
+    steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
+    for name, step in steps:
+        try:
+            found += step()
+        except USLError as error:
+            found.append(Check(name, "failed", str(error), remedy_of(error)))
+    return found
+
+
+def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unlabeled: list[Task]) -> Check:
+    """Whether there is anything to choose from."""
+    detail = f"{project.title!r}: {len(tasks)} tasks, {len(unlabeled)} without any annotation"
+    if unlabeled:
+        return Check("project", "ok", detail)
+    return Check(
+        "project", "failed", detail, f"import tasks at {client.url}/projects/{project.id}/data/import"
+    )
+
+
+def _check_media(client: StudioClient, tasks: list[Task], data_key: str, host: HostSettings) -> list[Check]:
+    """Whether a few pictures can be read and decoded: first, middle and last."""
+    places = sorted({0, len(tasks) // 2, len(tasks) - 1}) if tasks else []
+    root = host.label_studio_local_files_document_root
+    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
+    reader = MediaReader(
+        limits=limits, local_roots=() if root is None else (root,), allowed_hosts=host.allowed_hosts
+    )
+    broken: list[str] = []
+    with reader:
+        for place in places[:_MEDIA_TRIED]:
+            task = tasks[place]
+            try:
+                data = reader.read(client.locate(task.id, task.data.get(data_key)))  # type: ignore[arg-type]
+                decode_image(data, size=32, limits=limits)
+            except USLError as error:
+                broken.append(f"task {task.id}: {error}")
+    if not broken:
+        return (
+            [Check("media", "ok", f"{len(places)} of {len(places)} pictures tried can be read")]
+            if places
+            else []
+        )
+    detail = f"{len(broken)} of {len(places)} pictures tried cannot be read ({broken[0]})"
+    remedy = (
+        "open the task in Label Studio: if it shows there, see LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT and"
+        " USL_MEDIA_ALLOWED_HOSTS"
+    )
+    return [Check("media", "failed" if len(broken) == len(places) else "warning", detail, remedy)]
+
+
+def _check_connection(client: StudioClient, project: Project, url: str) -> list[Check]:
+    """Whether Label Studio reaches us: it calls every backend before it lists them."""
+    name = "connection seen by Label Studio"
+    command = f"usl-backend connect {project.id}"
+    rows = studio_backend.backends(client, project.id)
+    row = next((row for row in rows if row.url.rstrip("/") == url.rstrip("/")), None)
+    if row is None:
+        others = f"; it has {', '.join(other.url for other in rows)}" if rows else ""
+        detail = f"project {project.id} is not connected to {url}{others}"
+        if _is_private(url):
+            command += (
+                "  (a private address: Label Studio 1.23.1 and later refuse it unless started with"
+                " ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false)"
+            )
+        return [Check(name, "warning", detail, command)]
+    if row.connected:
+        active = [hook for hook in studio_backend.webhooks(client, project.id, url) if hook.get("is_active")]
+        if active:
+            detail = (
+                f"Label Studio reaches {url}, but calls it at every annotation, and annotators wait for it"
+            )
+            return [Check(name, "warning", detail, command)]
+        return [Check(name, "ok", f"Label Studio reaches {url} (model {row.title!r})")]
+    if "reserved network address" in row.error:
+        remedy = (
+            "start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, then: "
+            + command
+        )
+        return [Check(name, "failed", f"Label Studio refuses to call the private address {url}", remedy)]
+    detail = f"Label Studio does not reach {url} ({row.error or f'state {row.state}'})"
+    remedy = (
+        "usl-backend serve, on an address that Label Studio sees; from a container for example"
+        f" USL_PUBLIC_URL=http://host.docker.internal:{urlsplit(url).port or 9090}, then: {command}"
+    )
+    return [Check(name, "failed", detail, remedy)]
+
+
+def _check_queue(project: Project) -> list[Check]:
+    """Whether a published queue is still in force."""
+    if not is_ours(project.model_version):
+        return [Check("queue", "ok", "no queue of ours is in force")]
+    if project.sampling == SAMPLING:
+        return [Check("queue", "ok", f"the queue of {project.model_version} is in force")]
+    detail = f"{project.model_version} is in force, but sampling was set to {project.sampling!r}: its order is not kept"
+    return [
+        Check(
+            "queue", "warning", detail, "press Start Training again, or: usl-backend reset " + str(project.id)
+        )
+    ]
+
+
+def _check_overlap(client: StudioClient, project: Project, tasks: list[Task]) -> list[Check]:
+    """Whether Label Studio will serve something before the chosen tasks."""
+    if project.show_overlap_first:
+        detail = "tasks with overlap are shown first, before the order of the queue"
+        where = f"{client.url}/projects/{project.id}/settings/annotation"
+        return [Check("overlap", "warning", detail, f"turn it off at {where}")]
+    if project.maximum_annotations <= 1:
+        return [Check("overlap", "ok", "one annotation per task: ranks are served in order")]
+    chosen: set[int] = set()
+    if is_ours(project.model_version):
+        chosen = {
+            row.task
+            for row in preannotations.predictions(client, project.id)
+            if row.model_version == project.model_version and (row.score or 0.0) < CARRIED_SCORE
+        }
+    started = [
+        task.id
+        for task in tasks
+        if 0 < task.annotations < project.maximum_annotations and task.id not in chosen
+    ]
+    if not started:
+        detail = (
+            f"{project.maximum_annotations} annotations per task: started tasks come first, at random, then the"
+            " rest of the queue in order; no task outside the queue is started"
+        )
+        return [Check("overlap", "ok", detail)]
+    detail = (
+        f"{len(started)} started tasks outside the queue (first: task {started[0]}) are served before it, because"
+        f" the project asks for {project.maximum_annotations} annotations per task"
+    )
+    remedy = "finish those tasks first, or set the annotations per task to 1 until the queue is labeled"
+    return [Check("overlap", "warning", detail, remedy)]
+
+
+def _is_private(url: str) -> bool:
+    """Whether an address is on this host or a private network; False when its name is not known here."""
+    name = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(not ipaddress.ip_address(entry[4][0]).is_global for entry in found)

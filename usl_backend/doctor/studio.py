@@ -1,0 +1,58 @@
+"""Whether Label Studio can be used; no project is looked at here."""
+
+from __future__ import annotations
+
+import time
+
+from usl_backend.errors import StudioAuthError, USLError
+from usl_backend.studio.client import StudioClient
+
+from .check import Check, remedy_of
+
+OLDEST_STUDIO = (1, 20)
+
+
+def check_studio(client: StudioClient) -> list[Check]:
+    """Whether Label Studio answers and takes the token.
+
+    Parameters
+    ----------
+    client
+        Made from the settings.
+
+    Returns
+    -------
+    list of Check
+        `Label Studio` and, if that is reachable, `token`.
+    """
+    try:
+        # Without this the version would be refused for a bad token before anything was learned.
+        release = client.version()
+    except USLError as error:
+        if not isinstance(error, StudioAuthError):
+            return [Check("Label Studio", "failed", str(error), remedy_of(error))]
+        release = "unknown"
+    found: list[Check] = []
+    numbers = tuple(int(part) for part in release.split(".")[:2] if part.isdecimal())
+    if len(numbers) == 2 and numbers < OLDEST_STUDIO:
+        remedy = f"update it: pip install -U 'label-studio>={OLDEST_STUDIO[0]}.{OLDEST_STUDIO[1]}'"
+        found.append(
+            Check("Label Studio", "warning", f"{client.url} runs {release}, older than tested", remedy)
+        )
+    else:
+        found.append(Check("Label Studio", "ok", f"{client.url} answers (release {release})"))
+    try:
+        user = client.whoami()
+    except USLError as error:
+        return [
+            *found,
+            Check(
+                "token", "failed", str(error), f"create a personal access token at {client.url}/user/account"
+            ),
+        ]
+    detail = f"{client.token_kind} token of {user}"
+    days = client.token_days_left(time.time())
+    if days is not None and days < 14:
+        remedy = f"create a new one at {client.url}/user/account before it ends"
+        return [*found, Check("token", "warning", f"{detail}, ends in {days:.0f} days", remedy)]
+    return [*found, Check("token", "ok", detail)]
