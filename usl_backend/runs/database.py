@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from usl_backend.errors import RunError
 
 from .migrations import MIGRATIONS
+
+_PATIENCE: Final = 30.0
+"""Seconds to wait for another process that writes."""
 
 
 class Database:
@@ -47,6 +52,12 @@ class Database:
             self._opened.clear()
         self._local = threading.local()
 
+    @property
+    def installation(self) -> str:
+        """Six hexadecimal digits, drawn when the directory was first used: tells it from every other."""
+        (name,) = self._connection().execute("SELECT id FROM installation").fetchone()
+        return str(name)
+
     def _connection(self) -> sqlite3.Connection:
         """The connection of the calling thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -54,9 +65,9 @@ class Database:
             try:
                 # closed by close(), from whatever thread; otherwise used by this thread alone
                 connection = sqlite3.connect(
-                    self.path, timeout=30, isolation_level=None, check_same_thread=False
+                    self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
                 )
-                connection.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(connection)
                 connection.execute("PRAGMA synchronous = NORMAL")
                 self.path.chmod(0o600)
             except (sqlite3.Error, OSError) as error:
@@ -97,6 +108,20 @@ class Database:
                     for statement in MIGRATIONS[step].split(";"):
                         sql.execute(statement)
                     sql.execute(f"PRAGMA user_version = {step + 1}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch a new file to WAL; of several that do it at once, SQLite refuses all but one without waiting."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _unusable(directory: Path, error: Exception) -> RunError:
