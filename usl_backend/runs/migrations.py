@@ -25,5 +25,13 @@ MIGRATIONS: Final = (
     CREATE INDEX setups_by_project ON setups (project, updated_at);
     CREATE TABLE queues (project_key TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE installation (id TEXT NOT NULL);
+    INSERT INTO installation VALUES (lower(hex(randomblob(3))));
+    CREATE TABLE counters (
+        name TEXT NOT NULL, labels TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (name, labels)
+    ) WITHOUT ROWID;
+    """,
 )
-"""Step n brings the file from `user_version` n to n + 1. Never edit a step that was released: append one."""
+"""Step n brings the file from `user_version` n to n + 1. Never edit a step that was released: append one,
+and keep a dump of the layout before it in tests/data/layouts, from which its test starts."""

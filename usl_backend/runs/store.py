@@ -16,14 +16,15 @@ from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
 
 from .artifacts import RunFiles
 from .columns import COLUMNS, loaded, proper, stored
+from .counters import Counters
 from .projects import ProjectRecords
 from .record import Place, Run, RunState
 
 Runs = list[Run]
 
 
-class RunStore(ProjectRecords):
-    """Runs, setups and queue states of one data directory; may be shared by threads and processes.
+class RunStore(ProjectRecords, Counters):
+    """Runs, setups, queue states and counters of one data directory; may be shared by threads and processes.
 
     Parameters
     ----------
