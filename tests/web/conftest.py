@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+from pydantic import SecretStr
 
 from usl_backend.jobs import Jobs
 from usl_backend.runs import RunStore
@@ -17,7 +18,12 @@ def host(tmp_path):
 def guarded(host):
     """The same host with credentials."""
     return host.model_copy(
-        update={"basic_auth_user": "usl", "basic_auth_pass": type(host.label_studio_api_key)("pass wörd")}
+        update={
+            "basic_auth_user": "usl",
+            "basic_auth_pass": SecretStr("pass wörd"),
+            "api_token": SecretStr("bearer-token-of-scripts"),
+            "webhook_secret": SecretStr("secret-of-the-webhook"),
+        }
     )
 
 

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from page_forms import form_of
 
 
 def _fail(store, message):
@@ -82,9 +83,10 @@ def test_pages__nothing_inline_and_nothing_from_elsewhere(client, store):
 
 def test_buttons__act_and_come_back(client, store):
     store.create(project=12, settings={"seed": 0})
-    assert client.post("/usl/runs/12-1/cancel").headers["Location"] == "/usl/runs/12-1"
+    form = form_of(client, "/usl/runs/12-1")
+    assert client.post("/usl/runs/12-1/cancel", data=form).headers["Location"] == "/usl/runs/12-1"
     assert store.get("12-1").state == "cancelled"
-    assert client.post("/usl/runs/12-1/resume").status_code == 303
+    assert client.post("/usl/runs/12-1/resume", data=form).status_code == 303
     assert store.get("12-1").state == "queued"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from digit_run import FIRST, Made, png
 from flask.testing import FlaskClient
+from page_forms import form_of
 
 from usl_backend.errors import MediaError, StudioUnreachableError
 from usl_backend.instances import Instance
@@ -240,7 +241,8 @@ def test_page__a_failed_report_says_why_and_can_be_tried_again(make_site: Callab
     site.page("trust")
     wait_for(lambda: "no space on the disk" in site.page("trust"))
     assert "wait.js" not in site.page("trust")
-    assert site.client.post("/usl/runs/12-1/report").status_code == 303
+    form = form_of(site.client, "/usl/runs/12-1/trust")
+    assert site.client.post("/usl/runs/12-1/report", data=form).status_code == 303
     assert "is being made" in site.page("trust")
 
 

@@ -10,7 +10,7 @@ from usl_backend.settings import OPTIONS
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
 
-_KEPT_BACK = frozenset({"basic_auth_user", "basic_auth_pass"})
+_KEPT_BACK = frozenset({"basic_auth_user", "basic_auth_pass", "api_token", "webhook_secret"})
 """How others log in to the server is nothing a run needs."""
 
 

@@ -20,7 +20,8 @@ _MASK = "***"
 
 def secrets_of(host: HostSettings) -> tuple[str, ...]:
     """The configured secrets, longest first; short ones are left out, they would mask ordinary words."""
-    values = {host.api_key, host.basic_auth_pass.get_secret_value()}
+    secrets = (host.basic_auth_pass, host.api_token, host.webhook_secret)
+    values = {host.api_key, *(secret.get_secret_value() for secret in secrets)}
     return tuple(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
 
 

@@ -40,6 +40,15 @@ class HostSettings(BaseModel):
     )
     basic_auth_user: str = Field("", description="User name that callers must give; empty: loopback only.")
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give.")
+    api_token: SecretStr = Field(
+        SecretStr(""),
+        description="Token of at least 16 characters that scripts may send as bearer token, beside basic auth.",
+    )
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of at least 16 characters that a webhook may send as `X-USL-Webhook-Secret` instead of "
+        "credentials.",
+    )
     host: str = Field(
         "127.0.0.1", description="Address to listen on; anything but loopback demands basic auth."
     )

@@ -25,6 +25,7 @@ from usl_backend.media import UnavailableError
 from usl_backend.report.record import FOLDER, TEXT, Report, load
 from usl_backend.report.sources import Read, Sources, Thumbnails, limits_of, open_media
 from usl_backend.runs import RunState
+from usl_backend.settings import OPTIONS
 
 from .services import services
 
@@ -45,7 +46,7 @@ NICENESS: Final = 15
 PAUSE: Final = 10.0
 """Seconds in which no picture is asked for after nobody answered."""
 LOG: Final = "log.txt"
-_SECRETS: Final = ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS")
+_SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in OPTIONS if option.secret)}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from usl_backend.runs import RunStore
 from usl_backend.settings import RunSettings
 
 from .app import create_app
-from .guard import MAX_PREDICT_BODY, check_exposure
+from .credentials import check_exposure
+from .guard import MAX_PREDICT_BODY
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
