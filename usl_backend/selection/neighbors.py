@@ -16,6 +16,7 @@ from .assignment import assign
 from .base import Neighbors
 from .kmeans import quick_centers
 from .rows import squared_distances
+from .smallest import smallest
 from .threads import map_blocks, one_thread, row_blocks
 
 if TYPE_CHECKING:
@@ -296,8 +297,7 @@ class _Cells:
             np.subtract(half, score, out=score)
             own = np.arange(block.start, block.stop)
             score[own - block.start, own] = -np.inf
-            nearest = np.argpartition(score, wide - 1, axis=1)[:, :wide]
-            value = np.take_along_axis(score, nearest, axis=1)
+            nearest, value = smallest(score, wide)
             value += self.half_norms[mine, None]
             value *= 2.0
             found[block], near_distance[block] = places[nearest], value
