@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,42 +105,56 @@ def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int6
 
 def measure(
     names: Sequence[str], methods: Sequence[str], seeds: Sequence[int], pool: int,
-    load_set: Callable[[str], FeatureSet],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """One record per data set, budget, seed and method."""
-    records = []
+    load_set: Callable[[str], FeatureSet], known: Sequence[dict[str, Any]] = (),
+) -> Iterator[list[dict[str, Any]]]:  # fmt: skip
+    """Yield the records of one data set, seed and method at a time, those known left out: one per budget."""
+    done = {(record["set"], record["seed"], record["method"]) for record in known}
     for name in names:
         held = load_set(name)
         for seed in seeds:
+            left = [method for method in methods if (name, seed, method) not in done]
+            if not left:
+                continue
             trial = make_trial(held, seed=seed, pool=pool)
-            for method in methods:
+            for method in left:
                 began = time.process_time()
-                longest = (
-                    select(method, trial, max(PER_CLASS) * trial.count, seed) if method in NESTED else None
-                )
-                for each in PER_CLASS:
-                    budget = each * trial.count
-                    picks = longest[:budget] if longest is not None else select(method, trial, budget, seed)
-                    spread = class_spread(trial.classes[picks], classes=trial.count)
-                    record = {
-                        "set": name, "per_class": each, "seed": seed, "method": method,
-                        "accuracy": accuracy(trial, picks), "covered": spread.covered / trial.count,
-                        "evenness": spread.evenness,
-                    }  # fmt: skip
-                    if method == "usl":
-                        half = max(1, budget // 2)
-                        fresh = select(method, trial, half, seed)
-                        record["half"] = accuracy(trial, picks[:half])
-                        record["fresh_half"] = accuracy(trial, fresh)
-                    records.append(record)
+                yield measure_method(method, trial, name, seed)
                 print(f"{name} seed {seed} {method}: {time.process_time() - began:.1f} CPU s", flush=True)
+
+
+def measure_method(method: str, trial: Trial, name: str, seed: int) -> list[dict[str, Any]]:
+    """Measure one method on one pool at every budget."""
+    longest = select(method, trial, max(PER_CLASS) * trial.count, seed) if method in NESTED else None
+    records = []
+    for each in PER_CLASS:
+        budget = each * trial.count
+        picks = longest[:budget] if longest is not None else select(method, trial, budget, seed)
+        spread = class_spread(trial.classes[picks], classes=trial.count)
+        record = {
+            "set": name, "per_class": each, "seed": seed, "method": method,
+            "accuracy": accuracy(trial, picks), "covered": spread.covered / trial.count,
+            "evenness": spread.evenness,
+        }  # fmt: skip
+        if method == "usl":
+            half = max(1, budget // 2)
+            fresh = select(method, trial, half, seed)
+            record["half"] = accuracy(trial, picks[:half])
+            record["fresh_half"] = accuracy(trial, fresh)
+        records.append(record)
     return records
 
 
-def stability(names: Sequence[str], pool: int, load_set: Callable[[str], FeatureSet]) -> list[dict[str, Any]]:
-    """Spread of the accuracy over random 80 % subsets of one pool, same seed, default and random."""
-    records = []
+def stability(
+    names: Sequence[str],
+    pool: int,
+    load_set: Callable[[str], FeatureSet],
+    known: Sequence[dict[str, Any]] = (),
+) -> Iterator[list[dict[str, Any]]]:
+    """Spread of the accuracy over random 80 % subsets of one pool, same seed, default and random, set by set."""
+    done = {record["set"] for record in known}
     for name in names:
+        if name in done:
+            continue
         held = load_set(name)
         whole = np.random.default_rng(99).permutation(len(held.rows))[: min(held.pool, pool)]
         outside = np.setdiff1d(np.arange(len(held.rows)), whole)
@@ -156,10 +170,11 @@ def stability(names: Sequence[str], pool: int, load_set: Callable[[str], Feature
                 for each in PER_CLASS:
                     picks = select(method, trial, each * trial.count, 0)
                     found.setdefault((method, each), []).append(float(np.mean(accuracy(trial, picks))))
+        records = []
         for each in PER_CLASS:
             ours, chance = (float(np.std(found[method, each], ddof=1)) for method in ("usl", "random"))
             records.append({"set": name, "per_class": each, "usl": ours, "random": chance})
-    return records
+        yield records
 
 
 def _fixed_trial(drawn: FeatureSet) -> Trial:
@@ -299,7 +314,10 @@ def main() -> None:
     parser.add_argument("--no-stability", action="store_true", help="leave out the 80 %% subsets")
     parser.add_argument("--data-dir", type=Path, help="folder with clothing.zip")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "usl-backend-benchmarks")
-    parser.add_argument("--json", type=Path, help="write figures here, and records unless --show")
+    parser.add_argument(
+        "--json", type=Path, help="where records go as they are made; what it holds already is not made again"
+    )
+    parser.add_argument("--summary", type=Path, help="write figures and means here, as JSON")
     parser.add_argument("--plot", type=Path, help="write an SVG here")
     parser.add_argument(
         "--show", type=Path, nargs="+", help="only show what --json wrote, several runs together"
@@ -309,13 +327,27 @@ def main() -> None:
     def load_set(name: str) -> FeatureSet:
         return load(name, cache=options.cache, data_dir=options.data_dir)
 
-    if options.show:
-        held = [json.loads(path.read_text(encoding="utf-8")) for path in options.show]
-        records = [record for one in held for record in one["records"] if record["seed"] in options.seeds]
-        steady = [record for one in held for record in one["stability"]]
-    else:
-        records = measure(options.sets, options.methods, options.seeds, options.pool, load_set)
-        steady = [] if options.no_stability else stability(options.sets, options.pool, load_set)
+    sources = options.show or ([options.json] if options.json and options.json.exists() else [])
+    held = [json.loads(path.read_text(encoding="utf-8")) for path in sources]
+    if any(one["pool"] != options.pool for one in held):
+        raise SystemExit(f"{held[0]['pool']} rows per pool were measured: give --pool, or another --json")
+    records = [record for one in held for record in one["records"]]
+    steady = [record for one in held for record in one["stability"]]
+
+    def keep() -> None:
+        if options.json:
+            content = {"pool": options.pool, "stability": steady, "records": records}
+            options.json.write_text(json.dumps(content), encoding="utf-8")
+
+    if not options.show:
+        for part in measure(options.sets, options.methods, options.seeds, options.pool, load_set, records):
+            records += part
+            keep()
+        if not options.no_stability:
+            for part in stability(options.sets, options.pool, load_set, steady):
+                steady += part
+                keep()
+    records = [record for record in records if record["seed"] in options.seeds]
     results = Results(records)
     bars = results.bars(steady) if "usl" in results.methods else []
     unseen = ", ".join(name for name in SETS if name not in TUNING)
@@ -325,8 +357,8 @@ def main() -> None:
         print(
             f"{'holds' if bar['holds'] else 'FAILS'}  {bar['figure']}: {bar['value']}  {'; '.join(bar['note'])}"
         )
-    if options.json:
-        content = {
+    if options.summary:
+        summary = {
             "seeds": results.seeds, "pool": options.pool, "figures": bars, "stability": steady,
             "cells": {
                 method: {
@@ -336,9 +368,7 @@ def main() -> None:
                 for method, values in results.values.items()
             },
         }  # fmt: skip
-        if not options.show:
-            content["records"] = records
-        options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        options.summary.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     if options.plot:
         plot(results.lines(), PER_CLASS, options.plot, bold="usl")
 
