@@ -70,30 +70,38 @@ def assign(
     half[~alive] = np.inf
     labels = np.empty(n, dtype=np.int32)
     distances = np.empty(n, dtype=rows.dtype)
-    tolerance = 1e-5 if rows.dtype == np.float32 else 1e-12
+    work = _Nearest(rows, usable, half, settle_ties)
+    blocks = row_blocks(n, size=int(np.clip(BLOCK_CELLS // len(centers), 64, 8192)))
+    for block, found in zip(blocks, map_blocks(work, blocks, workers=workers), strict=True):
+        labels[block], distances[block] = found
+    return Assignment(labels=labels, distances=distances)
 
-    def one(block: slice) -> None:
-        part = rows[block]
-        score = part @ usable.T
-        score -= half
+
+@dataclass(frozen=True)
+class _Nearest:
+    """Nearest center, and squared distance to it, of each row of a block."""
+
+    rows: NDArray[Any]
+    centers: NDArray[Any]
+    half_norms: NDArray[Any]
+    settle_ties: bool
+
+    def __call__(self, block: slice) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        part = self.rows[block]
+        score = part @ self.centers.T
+        score -= self.half_norms
         best = score.argmax(axis=1)
         places = np.arange(len(part))
         norms = np.einsum("ij,ij->i", part, part)
-        if settle_ties:
+        if self.settle_ties:
+            tolerance = 1e-5 if part.dtype == np.float32 else 1e-12
             top = score[places, best]
             close = score >= (top - tolerance * (np.abs(top) + norms))[:, None]
             for row in np.flatnonzero(close.sum(axis=1) > 1):
                 rivals = np.flatnonzero(close[row])
-                difference = part[row] - usable[rivals]
+                difference = part[row] - self.centers[rivals]
                 best[row] = rivals[np.einsum("ij,ij->i", difference, difference).argmin()]
-        labels[block] = best
-        distances[block] = np.maximum(norms - 2.0 * score[places, best], 0.0)
-
-    for _ in map_blocks(
-        one, row_blocks(n, size=int(np.clip(BLOCK_CELLS // len(centers), 64, 8192))), workers=workers
-    ):
-        pass
-    return Assignment(labels=labels, distances=distances)
+        return best, np.maximum(norms - 2.0 * score[places, best], 0.0)
 
 
 def assign_near(
@@ -176,23 +184,40 @@ def _assign_among(
     begin = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=len(candidates)))])
     result = np.empty(len(rows), dtype=np.int32)
     distances = np.empty(len(rows), dtype=rows.dtype)
+    work = _NearestAmong(rows, centers, half, candidates, order, begin)
+    filled = np.flatnonzero(np.diff(begin)).tolist()
+    for group, found in zip(filled, map_blocks(work, filled, workers=workers), strict=True):
+        members = order[begin[group] : begin[group + 1]]
+        result[members], distances[members] = found
+    return Assignment(labels=result, distances=distances)
 
-    def one(group: int) -> None:
-        seen = candidates[group]
-        near, near_half = centers[seen].T, half[seen]
-        for start in range(int(begin[group]), int(begin[group + 1]), BLOCK):
-            members = order[start : min(start + BLOCK, int(begin[group + 1]))]
-            part = rows[members]
+
+@dataclass(frozen=True)
+class _NearestAmong:
+    """Nearest center, and squared distance to it, of each row of a group, among the group's candidates."""
+
+    rows: NDArray[Any]
+    centers: NDArray[Any]
+    half_norms: NDArray[Any]
+    candidates: NDArray[np.int64]
+    order: NDArray[np.int64]
+    begin: NDArray[np.int64]
+
+    def __call__(self, group: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        seen = self.candidates[group]
+        near, near_half = self.centers[seen].T, self.half_norms[seen]
+        members = self.order[self.begin[group] : self.begin[group + 1]]
+        labels = np.empty(len(members), dtype=np.int64)
+        distances = np.empty(len(members), dtype=self.rows.dtype)
+        for block in row_blocks(len(members), size=BLOCK):
+            part = self.rows[members[block]]
             score = part @ near
             score -= near_half
             best = score.argmax(axis=1)
-            result[members] = seen[best]
+            labels[block] = seen[best]
             norms = np.einsum("ij,ij->i", part, part)
-            distances[members] = np.maximum(norms - 2.0 * score[np.arange(len(part)), best], 0.0)
-
-    for _ in map_blocks(one, np.flatnonzero(np.diff(begin)).tolist(), workers=workers):
-        pass
-    return Assignment(labels=result, distances=distances)
+            distances[block] = np.maximum(norms - 2.0 * score[np.arange(len(part)), best], 0.0)
+        return labels, distances
 
 
 def cluster_sums(

@@ -6,6 +6,7 @@ each cell only with the rows of the nearest cells.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,8 @@ of the neighbors); cells of 400 keep 96 %, and 2,048 candidates 89 %.
 """
 LARGE_ROWS = 400_000
 """Above this many rows cells are larger and candidates fewer; smoothing hardly notices, presets search exactly."""
+SEARCHED_ROWS = 2048
+"""Rows searched for at once, an eighth of it in float64."""
 SPARE = 8
 """Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
 
@@ -101,22 +104,12 @@ def nearest_neighbors(
     with one_thread():
         if rows.dtype == np.float64 or exact or candidates_wanted(k, n=n) * 2 > n:
             exact = True
-            search = _exact_float64 if rows.dtype == np.float64 else _exact_float32
-            blocks = row_blocks(n, size=256 if rows.dtype == np.float64 else 2048)
-
-            def one(block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
-                targets = np.arange(block.start, block.stop)
-                return targets, _nearest_of(
-                    rows, targets, search(rows, targets, k), k, include_self=include_self
-                )
-
-            for targets, found in map_blocks(one, blocks, workers=workers):
+            everyone = _ExactSearch(rows, np.arange(n), k, include_self)
+            for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
                 store(targets, found)
         else:
-            cells = _Cells(rows, k=k, seed=seed, workers=workers)
-            for targets, found in map_blocks(
-                lambda cell: cells.search(cell, k, include_self=include_self), cells.tasks(), workers=workers
-            ):
+            cells = _cells(rows, k=k, include_self=include_self, seed=seed, workers=workers)
+            for targets, found in map_blocks(cells, cells.filled(), workers=workers):
                 store(targets, found)
     return Neighbors(indices=indices, distances=distances, exact=exact)
 
@@ -148,19 +141,8 @@ def nearest_of_some(
     Neighbors
         (t, k) indices into `rows` and distances.
     """
-    double = rows.dtype == np.float64
-    search = _exact_float64 if double else _exact_float32
-
-    def one(block: slice) -> tuple[NDArray[Any], NDArray[Any]]:
-        some = targets[block]
-        return _nearest_of(rows, some, search(rows, some, k), k, include_self=include_self)
-
-    found = list(map_blocks(one, row_blocks(len(targets), size=256 if double else 2048), workers=workers))
-    return Neighbors(
-        np.concatenate([indices for indices, _ in found]).astype(np.int32),
-        np.concatenate([distances for _, distances in found]),
-        exact=True,
-    )
+    search = _ExactSearch(rows, targets, k, include_self)
+    return _joined([found for _, found in map_blocks(search, search.blocks(), workers=workers)])
 
 
 def nearest_of_others(
@@ -184,14 +166,49 @@ def nearest_of_others(
     Neighbors
         (b, k) indices into `others` and distances, ascending.
     """
-    import faiss
+    blocks = row_blocks(len(rows), size=SEARCHED_ROWS)
+    return _joined(list(map_blocks(_SearchOthers(others, rows, k), blocks, workers=workers)))
 
-    def one(block: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+
+@dataclass(frozen=True)
+class _ExactSearch:
+    """The k nearest rows of each target of a block, every pair looked at."""
+
+    rows: NDArray[Any]
+    targets: NDArray[np.int64]
+    k: int
+    include_self: bool
+
+    def blocks(self) -> list[slice]:
+        """The targets, cut."""
+        size = SEARCHED_ROWS if self.rows.dtype == np.float32 else SEARCHED_ROWS // 8
+        return row_blocks(len(self.targets), size=size)
+
+    def __call__(self, block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], NDArray[Any]]]:
+        targets = self.targets[block]
+        search = _exact_float64 if self.rows.dtype == np.float64 else _exact_float32
+        found = search(self.rows, targets, self.k)
+        return targets, _nearest_of(self.rows, targets, found, self.k, include_self=self.include_self)
+
+
+@dataclass(frozen=True)
+class _SearchOthers:
+    """The k nearest of `rows` for each of a block of others."""
+
+    rows: NDArray[Any]
+    others: NDArray[Any]
+    k: int
+
+    def __call__(self, block: slice) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        import faiss
+
         faiss.omp_set_num_threads(1)
-        distances, found = faiss.knn(rows[block], others, k)
+        distances, found = faiss.knn(self.others[block], self.rows, self.k)
         return found, np.maximum(distances, 0.0)
 
-    found = list(map_blocks(one, row_blocks(len(rows), size=2048), workers=workers))
+
+def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
+    """Exact neighbors of consecutive blocks as one."""
     return Neighbors(
         np.concatenate([indices for indices, _ in found]).astype(np.int32),
         np.concatenate([distances for _, distances in found]),
@@ -247,39 +264,55 @@ def _nearest_of(
     return found, np.maximum(distances, 0.0, out=distances)
 
 
+def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers: int) -> _Cells:
+    """Sort the rows into cells and find the cells nearest to each."""
+    n = len(rows)
+    size = CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS
+    centers = quick_centers(rows, clusters=max(2, n // size), rng=np.random.default_rng(seed))
+    labels = assign(rows, centers, workers=workers).labels
+    order = np.argsort(labels, kind="stable")
+    by_cell = rows[order]
+    sizes = np.bincount(labels, minlength=len(centers))
+    filled = sizes[sizes > 0]
+    wanted = candidates_wanted(k, n=n)
+    between = squared_distances(centers, centers)
+    between[:, sizes == 0] = np.inf
+    between[np.arange(len(centers)), np.arange(len(centers))] = -1.0
+    reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
+    nearest = np.argpartition(between, reach - 1, axis=1)[:, :reach]
+    rank = np.argsort(np.take_along_axis(between, nearest, axis=1), axis=1, kind="stable")
+    return _Cells(
+        rows=by_cell,
+        half_norms=np.einsum("ij,ij->i", by_cell, by_cell) / 2,
+        order=order,
+        sizes=sizes,
+        begin=np.concatenate([[0], np.cumsum(sizes)]),
+        nearest=np.take_along_axis(nearest, rank, axis=1),
+        wanted=wanted,
+        k=k,
+        include_self=include_self,
+    )
+
+
+@dataclass(frozen=True)
 class _Cells:
     """Rows sorted by cell, and for each cell the nearest cells that together hold enough candidates."""
 
-    def __init__(self, rows: NDArray[Any], *, k: int, seed: int, workers: int) -> None:
-        n = len(rows)
-        size = CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS
-        centers = quick_centers(rows, clusters=max(2, n // size), rng=np.random.default_rng(seed))
-        labels = assign(rows, centers, workers=workers).labels
-        self.order = np.argsort(labels, kind="stable")
-        self.rows = rows[self.order]
-        self.half_norms = np.einsum("ij,ij->i", self.rows, self.rows) / 2
-        sizes = np.bincount(labels, minlength=len(centers))
-        self.begin = np.concatenate([[0], np.cumsum(sizes)])
-        filled = np.flatnonzero(sizes)
-        self.sizes, self.filled = sizes, filled
-        self.wanted = candidates_wanted(k, n=n)
-        between = squared_distances(centers, centers)
-        between[:, sizes == 0] = np.inf
-        between[np.arange(len(centers)), np.arange(len(centers))] = -1.0
-        reach = min(
-            len(filled), int(np.ceil(4 * self.wanted / max(1.0, float(np.median(sizes[filled]))))) + 4
-        )
-        nearest = np.argpartition(between, reach - 1, axis=1)[:, :reach]
-        rank = np.argsort(np.take_along_axis(between, nearest, axis=1), axis=1, kind="stable")
-        self.nearest = np.take_along_axis(nearest, rank, axis=1)
+    rows: NDArray[Any]
+    half_norms: NDArray[Any]
+    order: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    wanted: int
+    k: int
+    include_self: bool
 
-    def tasks(self) -> list[int]:
+    def filled(self) -> list[int]:
         """Every cell that holds a row."""
-        return [int(cell) for cell in self.filled]
+        return [int(cell) for cell in np.flatnonzero(self.sizes)]
 
-    def search(
-        self, cell: int, k: int, *, include_self: bool
-    ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
+    def __call__(self, cell: int) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
         """Rows of one cell and their neighbours among the candidates, as (indices, distances)."""
         near = self.nearest[cell]
         enough = int(np.searchsorted(np.cumsum(self.sizes[near]), self.wanted)) + 1
@@ -287,7 +320,7 @@ class _Cells:
         places = np.concatenate(spans)
         candidates, half = self.rows[places], self.half_norms[places]
         begin, end = int(self.begin[cell]), int(self.begin[cell + 1])
-        wide = min(k + 1, len(places))
+        wide = min(self.k + 1, len(places))
         found = np.empty((end - begin, wide), dtype=np.int64)
         near_distance = np.empty((end - begin, wide), dtype=self.rows.dtype)
         for block in row_blocks(end - begin, size=512):
@@ -310,6 +343,6 @@ class _Cells:
         original: NDArray[Any] = self.order[found]
         near_distance[original == own_row[:, None]] = -1.0
         by_distance = np.lexsort((original, near_distance), axis=1)
-        by_distance = by_distance[:, :k] if include_self else by_distance[:, 1 : k + 1]
+        by_distance = by_distance[:, : self.k] if self.include_self else by_distance[:, 1 : self.k + 1]
         distances = np.maximum(np.take_along_axis(near_distance, by_distance, axis=1), 0.0)
         return own_row, (np.take_along_axis(original, by_distance, axis=1), distances)

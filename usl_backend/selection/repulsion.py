@@ -86,8 +86,8 @@ class Repulsion:
         workers: int = 1,
     ) -> None:
         self._rows, self._labels = rows, labels
-        self._alpha, self._horizon, self._floor = alpha, horizon, floor
-        self._exact, self._workers = exact, workers
+        self._force = _Force(alpha, horizon, floor)
+        self._horizon, self._exact, self._workers = horizon, exact, workers
         self._before: NDArray[np.int64] | None = None
         self._total: NDArray[np.float64] = np.zeros(0)
 
@@ -152,24 +152,46 @@ class Repulsion:
         result = np.zeros(len(targets), dtype=self._rows.dtype)
         if not len(clusters):
             return result
-        centers = self._rows[picks[clusters]]
         whole = len(targets) == len(self._rows)
-
-        def one(block: slice) -> None:
-            rows = self._rows[block] if whole else self._rows[targets[block]]
-            labels = self._labels[block] if whole else self._labels[targets[block]]
-            result[block] = self._forces(squared_distances(rows, centers), labels, clusters)
-
+        work = _Sum(
+            self._rows, None if whole else targets, self._labels if whole else self._labels[targets],
+            self._rows[picks[clusters]], clusters, self._force,
+        )  # fmt: skip
         blocks = row_blocks(len(targets), size=max(1, BLOCK_CELLS // len(clusters)))
-        for _ in map_blocks(one, blocks, workers=self._workers):
-            pass
+        for block, summed in zip(blocks, map_blocks(work, blocks, workers=self._workers), strict=True):
+            result[block] = summed
         return result
 
-    def _forces(
+
+@dataclass(frozen=True)
+class _Sum:
+    """Sum of the forces on each target of a block; without targets every row is one."""
+
+    rows: NDArray[Any]
+    targets: NDArray[np.int64] | None
+    labels: NDArray[np.integer[Any]]
+    centers: NDArray[Any]
+    clusters: NDArray[np.int64]
+    force: _Force
+
+    def __call__(self, block: slice) -> NDArray[Any]:
+        rows = self.rows[block] if self.targets is None else self.rows[self.targets[block]]
+        return self.force.of(squared_distances(rows, self.centers), self.labels[block], self.clusters)
+
+
+@dataclass(frozen=True)
+class _Force:
+    """Which picks repel a row, and how strongly."""
+
+    alpha: float
+    horizon: Horizon
+    floor: float
+
+    def of(
         self, distances: NDArray[Any], labels: NDArray[np.integer[Any]], clusters: NDArray[np.int64]
     ) -> NDArray[Any]:
-        """Sum of the forces of one block of rows."""
-        horizon = self._horizon
+        """Sum of the forces of one block of rows, from squared distances that are overwritten."""
+        horizon = self.horizon
         if horizon.kind == "distance":
             skipped = distances >= horizon.distance
         elif horizon.kind == "nearest":
@@ -185,9 +207,9 @@ class Repulsion:
             near = np.argpartition(distances, horizon.picks - 1, axis=1)[:, : horizon.picks]
             distances = np.take_along_axis(distances, near, axis=1)
             skipped = np.take_along_axis(skipped, near, axis=1)
-        if self._floor > 0.0:
-            np.maximum(distances, self._floor, out=distances)
+        if self.floor > 0.0:
+            np.maximum(distances, self.floor, out=distances)
         with np.errstate(divide="ignore"):
-            force = 1.0 / (np.sqrt(distances) if self._alpha == 0.5 else distances**self._alpha)
+            force = 1.0 / (np.sqrt(distances) if self.alpha == 0.5 else distances**self.alpha)
         force[skipped] = 0.0
         return np.asarray(force.sum(axis=1))

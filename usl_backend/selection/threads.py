@@ -1,18 +1,68 @@
-"""One compute thread per block and a pool over blocks. No algorithm lives here.
+"""One compute thread per block and workers over blocks, threads here or an executor's. No algorithm lives here.
 
 BLAS splits one product differently for every thread count, which changes the last bits and then the picks; blocks
-of a fixed size on one thread each do not, so the number of workers changes only the wall time.
+of a fixed size on one thread each do not, so the number of workers, and where they are, change only the wall time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Block = TypeVar("Block")
+Block_contra = TypeVar("Block_contra", contravariant=True)
 Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class BlockWork(Protocol[Block_contra, Result_co]):
+    """What is done with each block: a frozen dataclass with a `__call__`, so that it can travel to other processes.
+
+    Attributes
+    ----------
+    rows : (n, d) float
+        Never written to while it lives: whoever computes elsewhere keeps it there from one `map_blocks` to the
+        next. Every other field travels anew each time.
+    """
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """Rows that the blocks belong to."""
+        ...
+
+    def __call__(self, block: Block_contra, /) -> Result_co:
+        """Result of one block; depends on no other block, and returns instead of writing."""
+        ...
+
+
+class Executor(Protocol):
+    """Where blocks are computed when it is not in this process."""
+
+    def map(self, work: BlockWork[Block, Result], blocks: Sequence[Block]) -> Iterator[Result]:
+        """Apply `work` to every block on one compute thread each; results in the order of `blocks`."""
+        ...
+
+
+_executor: ContextVar[Executor | None] = ContextVar("executor", default=None)
+
+
+@contextmanager
+def computing_on(executor: Executor | None) -> Iterator[None]:
+    """Let an executor compute the blocks of every selection inside the `with` block; None: threads of this process.
+
+    Results are the same bits where the executor's machines have this machine's libraries and kind of processor.
+    """
+    token = _executor.set(executor)
+    try:
+        yield
+    finally:
+        _executor.reset(token)
 
 
 @contextmanager
@@ -25,24 +75,29 @@ def one_thread() -> Iterator[None]:
 
 
 def map_blocks(
-    function: Callable[[Block], Result], blocks: Iterable[Block], *, workers: int = 1
+    work: BlockWork[Block, Result], blocks: Iterable[Block], *, workers: int = 1
 ) -> Iterator[Result]:
-    """Apply `function` to every block, at most `workers` at a time, results in block order.
+    """Apply `work` to every block, at most `workers` at a time, results in block order.
 
     Parameters
     ----------
-    function
-        Called once per block; must not depend on other blocks.
+    work
+        Called once per block.
     blocks
         The work, cut the same way whatever the number of workers.
     workers
-        Threads; 1 = the calling thread.
+        Threads; 1 = the calling thread. Not asked for inside `computing_on`, where the executor has its own.
 
     Yields
     ------
     Result
-        `function(block)` in the order of `blocks`.
+        `work(block)` in the order of `blocks`.
     """
+    executor = _executor.get()
+    if executor is not None:
+        yield from executor.map(work, list(blocks))
+        return
+    function: Callable[[Block], Result] = work
     if workers <= 1:
         yield from map(function, blocks)
         return
