@@ -51,6 +51,20 @@ class StudioUnreachableError(StudioError):
     """No answer from Label Studio at the configured URL (connection refused, time-out, name not found)."""
 
 
+class StudioTroubleError(StudioError):
+    """Label Studio, or a proxy before it, could not answer properly, also when asked again.
+
+    Attributes
+    ----------
+    status : int
+        Of the last answer: 429, 5xx, or 2xx where its body was broken.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class StudioAuthError(StudioError):
     """Label Studio does not accept the configured token."""
 
@@ -61,6 +75,10 @@ class StudioNotFoundError(StudioError):
 
 class RunError(USLError):
     """A run cannot be started, found, resumed or cancelled."""
+
+
+class StorageError(RunError):
+    """The data directory is full, read-only or otherwise refuses what has to be written."""
 
 
 class UnknownRunError(RunError):

@@ -43,6 +43,12 @@ PIPELINE = textwrap.dedent(
             time.sleep(60)
         elif seed == 7:
             os._exit(7)
+        elif seed == 8:  # dies five times, but keeps something each second time
+            times = open(os.path.join(store.run_directory(run.id), "log.txt")).read().count("began")
+            if times % 2:
+                report.kept()
+            if times < 6:
+                os.kill(os.getpid(), signal.SIGKILL)
         store.finish(run.id, {
             "nice": os.nice(0), "session": os.getsid(0) == os.getpid(),
             "argv": sys.argv, "key": host.api_key, "pass": os.environ.get("BASIC_AUTH_PASS"),

@@ -155,6 +155,29 @@ def test_death__is_tried_again(jobs, store, wait_until):
     assert (run.state, run.attempts) == (RunState.DONE, 3)
 
 
+def test_death__after_progress_counts_anew(jobs, store, wait_until):
+    jobs.start()
+    run_id = _seed(jobs, 8)
+    wait_until(_over(store, run_id))
+    assert store.get(run_id).state is RunState.DONE
+    assert store.files(run_id).log.read_text().count("began") == 6
+
+
+def test_start__paused_runs_go_on_unless_overtaken(jobs, store, wait_until):
+    for project in (12, 13, 14):
+        store.create(project=project, settings={"seed": 0}, place="shell" if project == 14 else "server")
+        store.claim(f"{project}-1")
+        store.pause(f"{project}-1", "StudioAuthError", "set LABEL_STUDIO_API_KEY")
+    overtaking = _seed(jobs, 0, project=13)
+    jobs.start()
+    wait_until(_over(store, "12-1"))
+    wait_until(_over(store, overtaking))
+    states = {run.id: run.state for run in store.list()}
+    assert states == {
+        "12-1": RunState.DONE, "13-1": RunState.PAUSED, overtaking: RunState.DONE, "14-1": RunState.PAUSED,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("seed", "said"), [(5, "memory ran out"), (7, "exit code 7")])
 def test_death__three_times_is_a_failure_that_says_how(jobs, store, wait_until, seed, said):
     jobs.start()

@@ -2,7 +2,14 @@ import errno
 
 import pytest
 
-from usl_backend.errors import RunError, StudioAuthError
+from usl_backend.errors import (
+    InputError,
+    RunError,
+    StorageError,
+    StudioAuthError,
+    StudioTroubleError,
+    StudioUnreachableError,
+)
 from usl_backend.jobs import run_here
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import Lock, held
@@ -30,11 +37,31 @@ def test_run_here__holds_the_lock_and_reports(store, host, run):
 
 def test_run_here__failure_is_in_the_record(store, host, run):
     def execute(running, report):
-        raise StudioAuthError("Label Studio does not accept the token; set LABEL_STUDIO_API_KEY")
+        raise InputError("budget is 500 but only 312 of 340 tasks could be read; lower the budget")
 
     failed = run_here(store, run, host=host, execute=execute)
     assert failed.state is RunState.FAILED
-    assert failed.error["type"] == "StudioAuthError"
+    assert failed.error["type"] == "InputError"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StudioUnreachableError("no answer"),
+        StudioTroubleError("503", status=503),
+        StudioAuthError("set LABEL_STUDIO_API_KEY"),
+        StorageError("free some disk space"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system", "/data/x"),
+    ],
+)
+def test_run_here__what_the_run_lacks_pauses_it(store, host, run, error):
+    def execute(running, report):
+        raise error
+
+    paused = run_here(store, run, host=host, execute=execute)
+    assert (paused.state, paused.error["type"]) == (RunState.PAUSED, type(error).__name__)
+    assert store.resume(run.id).state is RunState.QUEUED
 
 
 @pytest.mark.parametrize(

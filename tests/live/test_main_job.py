@@ -183,7 +183,7 @@ def test_main_job__interrupted_shell_leaves_no_queue_and_can_be_resumed(
     assert told.code == 0, told.err
     assert shell.store.get(run.id).summary["verified"]["outcome"] == "first"
     assert shell("resume", run.id).err.startswith(
-        f"error: run {run.id} is done; only a failed or cancelled run"
+        f"error: run {run.id} is done; only a paused, failed or cancelled run"
     )
 
 

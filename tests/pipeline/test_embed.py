@@ -283,7 +283,10 @@ def test_embed__outage_stops_the_run_and_keeps_its_rows(run, encoder, files, mon
         lambda location: UnavailableError("studio answered 502") if str(location.path) in down else None,
         local_roots=[files[0].parent],
     )
-    with pytest.raises(StudioUnreachableError, match=r"12 files in a row .* studio answered 502; resume"):
+    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.01)
+    with pytest.raises(
+        StudioUnreachableError, match=r"cannot be fetched any more.* studio answered 502; resume"
+    ):
         run(instances_of(files), reader=refusing, locate=trusted, workers=1)
     down.clear()
     before = encoder.encoded
@@ -291,6 +294,30 @@ def test_embed__outage_stops_the_run_and_keeps_its_rows(run, encoder, files, mon
     pool, _ = run(instances_of(files), reader=refusing, locate=trusted)
     assert len(pool) == 200
     assert encoder.encoded == 200
+
+
+def test_embed__short_outage_costs_no_instance(run, encoder, files, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.01)
+    calls = iter(range(10**6))
+    refusing = Refusing(
+        lambda _: UnavailableError("studio answered 502") if 50 <= next(calls) < 80 else None,
+        local_roots=[files[0].parent],
+    )
+    pool, _ = run(instances_of(files), reader=refusing, locate=trusted)
+    assert (len(pool), pool.skipped) == (200, {})
+    assert encoder.encoded == 200
+
+
+def test_embed__outage_at_the_very_end_stops_the_run(run, files, monkeypatch) -> None:
+    """Too few are left for a row of failures, but none of them may be called unreadable."""
+    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.01)
+    calls = iter(range(10**6))
+    refusing = Refusing(
+        lambda _: UnavailableError("studio answered 502") if next(calls) >= 195 else None,
+        local_roots=[files[0].parent],
+    )
+    with pytest.raises(StudioUnreachableError, match="studio answered 502; resume"):
+        run(instances_of(files), reader=refusing, locate=trusted)
 
 
 def test_embed__single_failures_of_a_trusted_origin_are_skips(run, files) -> None:

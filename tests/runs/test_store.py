@@ -129,7 +129,7 @@ def test_requeue__counts_attempts_unless_blameless(store):
 
 def test_resume__only_what_failed_or_was_cancelled(store):
     run = _create(store)
-    with pytest.raises(RunError, match="is queued; only a failed or cancelled"):
+    with pytest.raises(RunError, match="is queued; only a paused, failed or cancelled"):
         store.resume(run.id)
     store.claim_next(1)
     store.fail(run.id, "MediaError", "no")

@@ -3,6 +3,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from usl_backend.errors import (
     StudioAuthError,
     StudioError,
     StudioNotFoundError,
+    StudioTroubleError,
     StudioUnreachableError,
 )
 from usl_backend.studio import transport
@@ -41,8 +43,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.asked: list[tuple[str, str, str]] = []
         self.respond: Callable[[str, str], Answer] = lambda method, path: answer(200, {})
@@ -111,6 +113,50 @@ def test_request__attempts_are_bounded(server: Server) -> None:
     assert len(server.asked) == ATTEMPTS
 
 
+def test_request__500_may_pass_but_is_not_asked_for_long(server: Server) -> None:
+    server.respond = script(answer(500), answer(500), answer(200, {"fine": True}))
+    with Transport(server.url, LEGACY) as http:
+        assert http.json("GET", "/x") == {"fine": True}
+    server.respond = script(answer(500, {"detail": "database is locked"}))
+    with (
+        Transport(server.url, LEGACY, attempts=9) as http,
+        pytest.raises(StudioTroubleError, match="locked") as caught,
+    ):
+        http.json("GET", "/x")
+    assert (caught.value.status, len(server.asked)) == (500, 3 + 3)
+
+
+def test_request__body_that_breaks_off_is_asked_for_again(server: Server) -> None:
+    server.respond = script((200, {}, b'{"tasks": ['), answer(200, {"tasks": []}))
+    with Transport(server.url, LEGACY) as http:
+        assert http.json("GET", "/x") == {"tasks": []}
+        server.respond = script((201, {}, b'{"created": '))
+        with pytest.raises(StudioTroubleError, match="not with all of it"):
+            http.json("POST", "/x", body={})
+    assert [method for method, _, _ in server.asked] == ["GET", "GET", "POST"]
+
+
+def test_request__what_was_never_sent_may_be_sent_again() -> None:
+    """A server that is being restarted refuses connections: nothing of a POST has happened."""
+    with Server() as first:
+        url, port = first.url, first.server_address[1]
+    late: list[Server] = []
+
+    def listen() -> None:
+        time.sleep(0.2)
+        restarted = Server(port)
+        late.append(restarted)
+        restarted.serve_forever(poll_interval=0.01)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    with Transport(url, LEGACY, attempts=16) as http:
+        assert http.json("POST", "/x", body={}) == {}
+    late[0].shutdown()
+    late[0].server_close()
+    thread.join()
+
+
 @pytest.mark.parametrize(("status", "times"), [(503, 1), (0, 1), (429, ATTEMPTS), (500, 1)])
 def test_request__what_may_have_happened_is_not_repeated(server: Server, status: int, times: int) -> None:
     server.respond = script(answer(status))
@@ -119,8 +165,11 @@ def test_request__what_may_have_happened_is_not_repeated(server: Server, status:
     assert len(server.asked) == times
 
 
-def test_request__retry_after_is_obeyed(server: Server) -> None:
-    server.respond = script(answer(429, Retry_After="1"), answer(200, {}))
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_request__retry_after_is_obeyed(server: Server, form: str) -> None:
+    # a date has whole seconds, so two ahead are at least one
+    wait = "1" if form == "seconds" else formatdate(time.time() + 2.1, usegmt=True)
+    server.respond = script(answer(429, Retry_After=wait), answer(200, {}))
     began = time.monotonic()
     with Transport(server.url, LEGACY) as http:
         http.json("GET", "/x")
@@ -135,7 +184,7 @@ def test_request__retry_after_is_obeyed(server: Server) -> None:
         (answer(404, {"detail": "No Project"}), StudioNotFoundError, "No Project"),
         (answer(400, {"validation_errors": {"title": ["too short"]}}), StudioError, "title.*too short"),
         (answer(302, Location="https://elsewhere/"), StudioError, "redirects.*https://elsewhere/"),
-        ((200, {}, b"<html>a login page</html>"), StudioError, "did not answer with JSON"),
+        ((200, {}, b"<html>a login page</html>"), StudioTroubleError, "not answered with JSON"),
     ],
 )
 def test_request__refusals_say_what_to_do(
@@ -234,7 +283,7 @@ def test_client__large_pages_that_fail_are_asked_for_in_small_ones(server: Serve
     server.respond = respond
     with StudioClient(server.url, LEGACY) as client:
         assert [task.id for task in client.tasks(1)] == list(range(1200))
-    assert len(server.asked) == 4
+    assert len(server.asked) == 6  # the large page is asked for three times: a 500 may pass
 
 
 def test_client__export_that_breaks_off_is_an_error(server: Server) -> None:

@@ -187,7 +187,7 @@ def _show(store: RunStore, run: Run, *, as_json: bool) -> None:
     if as_json:
         picks = store.files(run.id).read_published()["queue"] if run.state is RunState.DONE else []
         click.echo(json.dumps({**run.to_json(), "queue": picks}, indent=1))
-    if run.state is RunState.FAILED:
+    if run.state in (RunState.FAILED, RunState.PAUSED):
         told = dict(run.error or {})
         message = str(told.get("message", "it failed"))
         raise RunError(f"{message} (run {run.id})" if run.id not in message else message)

@@ -30,13 +30,15 @@ from .silencer import Silencer
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
-"""How often a run whose process dies is begun before it counts as failed."""
+"""How often in a row a run's process may die, without having kept anything, before the run counts as failed."""
 NICENESS: Final = 10
 """Added to the niceness of the server: annotators come first."""
 _OOM_SCORE: Final = 500
 """When memory runs out the kernel takes the run and not the server."""
 _SETTLE: Final = 60.0
 """Seconds in which a shell has to take the lock of a run it created."""
+_TROUBLE: Final = 5.0
+"""Seconds until the next look when one failed: on a full disk every look fails."""
 
 
 @dataclass
@@ -82,6 +84,7 @@ class Jobs:
         self._grace = grace
         self._interval = interval
         self._children: dict[str, _Child] = {}
+        self._shells: dict[str, float] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -148,7 +151,7 @@ class Jobs:
         return run
 
     def resume(self, run_id: str) -> Run:
-        """Queue a failed or cancelled run again; complete stages are not computed again.
+        """Queue a paused, failed or cancelled run again; complete stages are not computed again.
 
         Raises
         ------
@@ -187,6 +190,7 @@ class Jobs:
                 "MODEL_DIR to another directory"
             ) from None
         self._stopping.clear()
+        self._resume_paused()
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._thread.start()
         self._silencer.start()
@@ -238,17 +242,33 @@ class Jobs:
                 return run
         return None
 
+    def _resume_paused(self) -> None:
+        """Queue again what waits: a new token, or room on the disk, often comes with a restart.
+
+        A run that a later one has overtaken stays paused: its queue must not replace the newer one.
+        """
+        for run in self.store.list(state=RunState.PAUSED):
+            newest = self.store.latest(run.project)
+            if run.place == "server" and newest is not None and newest.id == run.id:
+                try:
+                    self.store.resume(run.id)
+                except RunError as error:
+                    logger.error("run %s stays paused: %s", run.id, error)
+
     def _supervise(self) -> None:
         """The thread."""
         while not self._stopping.is_set():
             self._wake.clear()
+            pause = self._interval
             try:
                 self._look()
             except USLError as error:  # a full disk or a locked database may pass; the thread must not
                 logger.error("%s", error)
+                pause = _TROUBLE
             except Exception:
                 logger.exception("the supervisor stumbled; it goes on")
-            self._wake.wait(self._interval)
+                pause = _TROUBLE
+            self._wake.wait(pause)
         self._end_all()
 
     def _look(self) -> None:
@@ -289,11 +309,13 @@ class Jobs:
         for run in self.store.list(state=RunState.RUNNING):
             if run.id not in self._children and not held(self.store.files(run.id).lock):
                 self._settle(run.id, "the process that computed the run is gone; resume it")
-        for run in self.store.list(state=RunState.QUEUED):
-            overdue = run.place == "shell" and time.time() > (run.heartbeat or run.created_at) + _SETTLE
-            if overdue and not held(self.store.files(run.id).lock):
+        queued = {run.id for run in self.store.list(state=RunState.QUEUED) if run.place == "shell"}
+        # counted from when we first saw it: the clock on the wall may jump
+        self._shells = {run_id: self._shells.get(run_id, time.monotonic()) for run_id in queued}
+        for run_id, since in self._shells.items():
+            if time.monotonic() > since + _SETTLE and not held(self.store.files(run_id).lock):
                 self.store.fail(
-                    run.id, "RunError", "the shell that asked for the run ended before it began; resume it"
+                    run_id, "RunError", "the shell that asked for the run ended before it began; resume it"
                 )
 
     def _settle(self, run_id: str, obituary: str) -> None:
@@ -328,8 +350,8 @@ class Jobs:
                 )
                 lock.sign(process.pid)
         except (OSError, RunError) as error:
-            self.store.fail(
-                run.id, "RunError", f"the run's process cannot be started ({error}); resume the run"
+            self.store.pause(
+                run.id, type(error).__name__, f"the run's process cannot be started ({error}); resume the run"
             )
             return False
         self._children[run.id] = _Child(process)

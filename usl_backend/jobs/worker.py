@@ -15,7 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from usl_backend.errors import CancelledError, RunError, USLError
+from usl_backend.errors import (
+    CancelledError,
+    RunError,
+    StorageError,
+    StudioAuthError,
+    StudioTroubleError,
+    StudioUnreachableError,
+    USLError,
+)
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock
 
@@ -35,8 +43,12 @@ DONE: Final = 0
 FAILED: Final = 1
 STOPPED: Final = 3
 """Exit codes of `work`."""
+WAITED_FOR: Final = (StorageError, StudioAuthError, StudioTroubleError, StudioUnreachableError)
+"""Errors that say nothing against the run: it pauses, and goes on when somebody has seen to what is missing."""
 HEARTBEAT = 10.0
 """Seconds between two signs of life in the record."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def work(run_id: str, *, host: HostSettings, execute: Execute | None = None) -> int:
@@ -57,7 +69,7 @@ def work(run_id: str, *, host: HostSettings, execute: Execute | None = None) -> 
     Returns
     -------
     int
-        Exit code: `DONE`, `FAILED` (the record says why) or `STOPPED`.
+        Exit code: `DONE`, `FAILED` (failed or paused, the record says why) or `STOPPED`.
     """
     log_to_stderr(host)
     store = RunStore(host.model_dir)
@@ -149,12 +161,14 @@ def _compute(
         logger.info("%s", error)
         return STOPPED
     except USLError as error:
-        logger.error("run %s failed: %s", run.id, error)
-        store.fail(run.id, type(error).__name__, redacted(str(error), secrets))
+        end, how = (store.pause, "pauses") if isinstance(error, WAITED_FOR) else (store.fail, "failed")
+        logger.error("run %s %s: %s", run.id, how, error)
+        end(run.id, type(error).__name__, redacted(str(error), secrets))
         return FAILED
     except Exception as error:
         logger.exception("run %s failed", run.id)
-        store.fail(run.id, type(error).__name__, redacted(_sentence(error, store.files(run.id).log), secrets))
+        end = store.pause if _is_refused_by_disk(error) else store.fail
+        end(run.id, type(error).__name__, redacted(_sentence(error, store.files(run.id).log), secrets))
         return FAILED
     if store.get(run.id).state is RunState.RUNNING:
         store.fail(run.id, "RunError", "the run ended without a result; resume it, and report this")
@@ -162,13 +176,18 @@ def _compute(
     return DONE
 
 
+def _is_refused_by_disk(error: Exception) -> bool:
+    """Whether the run only lacks room or rights to write."""
+    return isinstance(error, OSError) and error.errno in _FULL | _READ_ONLY
+
+
 def _sentence(error: Exception, log: Path) -> str:
     """What happened and what to do, for an error nobody foresaw."""
     if isinstance(error, MemoryError):
         return "memory ran out; free memory on this host or choose a smaller image_size, then resume the run"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _FULL:
         return f"the disk is full ({error.strerror}); free space in the data directory, then resume the run"
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in _READ_ONLY:
         return (
             f"{error.filename} cannot be written ({error.strerror}); correct its rights, then resume the run"
         )
@@ -179,9 +198,10 @@ def _pipeline(store: RunStore, host: HostSettings) -> Execute:
     """The real computation."""
     from usl_backend import pipeline
     from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.transport import PATIENT_ATTEMPTS
 
     def execute(run: Run, report: Progress) -> object:
-        with StudioClient.from_settings(host) as client:
+        with StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client:
             return pipeline.execute(run, store=store, host=host, client=client, report=report)
 
     return execute

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from usl_backend.encoders import Encoder
     from usl_backend.runs.shards import EmbeddingCache
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]
 """Called as `progress("embed", done, total)`; may raise `CancelledError` to stop."""
 
@@ -48,18 +52,33 @@ FLUSH_ROWS: Final = 1_024
 _BATCH: Final = 64
 _PER_CORE: Final = 16
 _OUTAGE: Final = 12
+"""Failures in a row after which the origin is taken for down."""
+_PROBES: Final = 7
+"""Times that an origin which is down is asked whether it is back: about a minute."""
+_PROBE_SECONDS: Final = 1.0
+_LONGEST_PROBE_SECONDS: Final = 20.0
 _PATIENCE_SECONDS: Final = 0.5
+
+
+def _down(reason: str) -> StudioUnreachableError:
+    """A trusted origin does not deliver any more."""
+    return StudioUnreachableError(
+        f"files cannot be fetched any more, the last because {reason}; resume the run when the server answers again"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a reading thread found out about one instance."""
+    """What a reading thread found out about one instance.
+
+    `outage` is the instance itself where a trusted origin failed to deliver it.
+    """
 
     id: int
     content_hash: str = ""
     picture: NDArray[np.uint8] | None = None
     skipped: str = ""
-    outage: bool = False
+    outage: Instance | None = None
     error: BaseException | None = None
 
 
@@ -73,12 +92,14 @@ def embed(
     directory: Path,
     progress: Progress,
     workers: int,
+    kept: Callable[[], None] = lambda: None,
 ) -> tuple[Pool, list[str]]:
     """Read every instance, encode what the cache lacks, and lay the rows out by id.
 
     Threads read, hash and decode ahead of the encoder by a bounded number of pictures, so memory does not
-    grow with the pool. Equal contents are encoded once. One unreadable instance never fails the run; a Label
-    Studio that stops answering, or stops accepting the token, does, and what was encoded until then is kept.
+    grow with the pool. Equal contents are encoded once. One unreadable instance never fails the run. What a trusted
+    origin fails to deliver is asked for once more at the end, so that a short outage costs no instance; after a
+    longer one, or when the token is not accepted any more, the run stops, and what was encoded until then is kept.
 
     Parameters
     ----------
@@ -98,6 +119,8 @@ def embed(
         Called at least about every second while instances go through.
     workers
         Reading threads.
+    kept
+        Called when new rows are on the disk.
 
     Returns
     -------
@@ -111,7 +134,7 @@ def embed(
     EncoderError
         An instance is not of the encoder's modality.
     StudioUnreachableError
-        A trusted origin failed to deliver many times in a row; the run can be resumed.
+        A trusted origin stopped delivering and did not come back for a minute; the run can be resumed.
     StudioAuthError
         A trusted origin answers 401 even to fresh credentials.
     RunError
@@ -125,9 +148,9 @@ def embed(
                 f"encoder {encoder.key} takes {encoder.modality}s, but {instance.id} is a {instance.modality}; "
                 "choose another encoder"
             )
-    stage = _Stage(instances, locate, reader, encoder, cache, progress)
+    stage = _Stage(instances, locate, reader, encoder, cache, progress, kept)
     try:
-        stage.run(workers)
+        stage.run(instances, workers)
     finally:
         cache.flush()
     hashes, skipped = stage.readable()
@@ -149,9 +172,10 @@ class _Stage:
         encoder: Encoder,
         cache: EmbeddingCache,
         progress: Progress,
+        kept: Callable[[], None],
     ) -> None:
-        self.instances, self.locate, self.reader = instances, locate, reader
-        self.encoder, self.cache, self.progress = encoder, cache, progress
+        self.total, self.locate, self.reader = len(instances), locate, reader
+        self.encoder, self.cache, self.progress, self.kept = encoder, cache, progress, kept
         self.batch = max(_BATCH, _PER_CORE * len(os.sched_getaffinity(0)))
         self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self.stopping = threading.Event()
@@ -162,12 +186,27 @@ class _Stage:
         self.broken: dict[str, str] = {}
         self.waiting: list[tuple[str, NDArray[np.uint8]]] = []
         self.outages = 0
+        self.missed: list[Instance] = []
+        self.asked_again = False
+        self.reason = ""
+        self.witness: Instance | None = None
+        """The latest instance that a trusted origin delivered: while it can be had, failures are not outages."""
         self.done = 0
 
-    def run(self, workers: int) -> None:
-        """Keep the threads busy and the encoder fed until every instance is settled."""
+    def run(self, instances: Sequence[Instance], workers: int) -> None:
+        """Settle every instance; what a trusted origin did not deliver is asked for once more at the end."""
+        self._pass(instances, workers)
+        if self.missed:
+            logger.info("%d files that could not be fetched are asked for again", len(self.missed))
+            self._await_origin(self.witness or self.missed[0], self.reason)
+            self.asked_again = True
+            self._pass(self.missed, workers)
+
+    def _pass(self, instances: Sequence[Instance], workers: int) -> None:
+        """Keep the threads busy and the encoder fed until every instance is settled or missed."""
+        self.stopping.clear()
         pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="read")
-        remaining = iter(self.instances)
+        remaining = iter(instances)
         try:
             in_flight = self._submit(pool, remaining, 3 * self.batch + workers)
             reported = 0.0
@@ -183,7 +222,7 @@ class _Stage:
                     self._encode()
                 if time.monotonic() >= reported + _PATIENCE_SECONDS:
                     reported = time.monotonic()
-                    self.progress("embed", self.done, len(self.instances))
+                    self.progress("embed", self.done, self.total)
         finally:
             # A thread may sit in a slow fetch: whoever cancels does not wait for it.
             self.stopping.set()
@@ -211,12 +250,10 @@ class _Stage:
         """Take in what a thread found."""
         if outcome.error is not None:
             raise outcome.error
-        self.outages = self.outages + 1 if outcome.outage else 0
-        if self.outages >= _OUTAGE:
-            raise StudioUnreachableError(
-                f"{_OUTAGE} files in a row could not be fetched, the last because {outcome.skipped}; "
-                "resume the run when the server answers again"
-            )
+        if outcome.outage is not None:
+            self._miss(outcome.outage, outcome.skipped)
+            return
+        self.outages = 0
         if outcome.content_hash:
             self.hashes[outcome.id] = outcome.content_hash
         if outcome.skipped and outcome.content_hash:
@@ -228,6 +265,44 @@ class _Stage:
         else:
             self.waiting.append((outcome.content_hash, outcome.picture))
 
+    def _miss(self, instance: Instance, reason: str) -> None:
+        """Put aside what a trusted origin did not deliver; when asked again, skip it unless the origin is down."""
+        if self.asked_again:
+            if self.witness is None or not self._delivers(self.witness):
+                raise _down(reason)
+            self.skipped[instance.id] = reason
+            self.done += 1
+            return
+        self.missed.append(instance)
+        self.reason = reason
+        self.outages += 1
+        if self.outages >= _OUTAGE:
+            logger.warning("%d files in a row could not be fetched, the last because %s", _OUTAGE, reason)
+            self._await_origin(instance, reason)
+            self.outages = 0
+
+    def _await_origin(self, instance: Instance, reason: str) -> None:
+        """Come back as soon as the origin delivers an instance."""
+        for attempt in range(_PROBES):
+            if self._delivers(instance):
+                return
+            pause = min(_LONGEST_PROBE_SECONDS, _PROBE_SECONDS * 2**attempt)
+            until = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+            while (left := until - time.monotonic()) > 0:
+                self.progress("embed", self.done, self.total)  # raises when the run has to stop
+                time.sleep(min(left, _PATIENCE_SECONDS))
+        raise _down(reason)
+
+    def _delivers(self, instance: Instance) -> bool:
+        """Whether the origin answers for an instance, if only to say that it is gone or no picture."""
+        try:
+            self._bytes(instance, self.locate(instance))
+        except UnavailableError:
+            return False
+        except (MediaError, StudioNotFoundError):
+            return True
+        return True
+
     def _encode(self) -> None:
         """Encode what waits, and write the cache from time to time."""
         hashes = [content_hash for content_hash, _ in self.waiting]
@@ -237,6 +312,7 @@ class _Stage:
         self.done += len(hashes)
         if self.cache.pending >= FLUSH_ROWS:
             self.cache.flush()
+            self.kept()
 
     # -- in the reading threads ----------------------------------------------------------------------------
 
@@ -244,11 +320,14 @@ class _Stage:
         """Read one instance and tell the outcome, whatever happens."""
         if self.stopping.is_set():
             return
+        self.outcomes.put(self._examined(instance))
+
+    def _examined(self, instance: Instance) -> _Outcome:
+        """The outcome for one instance, whatever happens."""
         try:
-            outcome = self._outcome(instance)
+            return self._outcome(instance)
         except BaseException as error:  # noqa: BLE001 - raised again by the calling thread
-            outcome = _Outcome(instance.id, error=error)
-        self.outcomes.put(outcome)
+            return _Outcome(instance.id, error=error)
 
     def _outcome(self, instance: Instance) -> _Outcome:
         location: Location | None = None
@@ -259,7 +338,9 @@ class _Stage:
             return _Outcome(instance.id, skipped=f"it is gone from Label Studio: {error}")
         except MediaError as error:
             outage = isinstance(error, UnavailableError) and location is not None and location.trusted
-            return _Outcome(instance.id, skipped=str(error), outage=outage)
+            return _Outcome(instance.id, skipped=str(error), outage=instance if outage else None)
+        if location.trusted:
+            self.witness = instance
         content_hash = hashlib.sha256(data).hexdigest()
         with self.claiming:
             # Of equal contents the first is encoded; the others only wait for its row.

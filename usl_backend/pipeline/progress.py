@@ -71,6 +71,10 @@ class Progress:
         if self._watch is not None:
             self._watch(stage, done, total, step)
 
+    def kept(self) -> None:
+        """Say that something was completed and kept on disk: the next attempt begins behind it."""
+        self._store.kept(self._run_id)
+
     def of(self, stage: str, step: str | None = None) -> Callable[[int, int], None]:
         """The same for a part that only counts: a function of `(done, total)`."""
         return lambda done, total: self(stage, done, total, step)

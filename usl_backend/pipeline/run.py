@@ -129,6 +129,7 @@ class _Execution:
                     progress=self.report.of("fetch", "listing tasks"),
                 )
                 self.files.write_instances(found, project.to_json())
+                self.report.kept()
         instances, meta = self.files.read_instances()
         return instances, Project.from_json(meta)
 
@@ -155,9 +156,11 @@ class _Execution:
                         stage, done, total, "reading and encoding"
                     ),
                     workers=self.host.media_workers,
+                    kept=self.report.kept,
                 )
                 self.encoded = len(cache) - known
                 self.files.write_pool(pool, hashes)
+                self.report.kept()
         pool, hashes = self.files.read_pool()
         return pool, hashes, encoder
 
@@ -195,6 +198,7 @@ class _Execution:
                     progress=self._selecting,
                 )
                 self.files.write_selection(chosen)
+                self.report.kept()
         return self.files.read_selection()
 
     def _neighbors(self, pool: Pool) -> Neighbors | None:
@@ -204,6 +208,7 @@ class _Execution:
             if found is None:
                 return None
             self.files.write_neighbors(found)
+            self.report.kept()
         return self.files.read_neighbors()
 
     def _selecting(self, step: str, done: int, total: int) -> None:

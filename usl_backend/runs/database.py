@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from usl_backend.errors import RunError
+from usl_backend.errors import RunError, StorageError
 
 from .migrations import MIGRATIONS
 
@@ -124,9 +124,9 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def _unusable(directory: Path, error: Exception) -> RunError:
+def _unusable(directory: Path, error: Exception) -> StorageError:
     """The data directory cannot be used."""
-    return RunError(
+    return StorageError(
         f"data directory {directory} cannot be used ({error}); check its rights and free space, or set "
         "MODEL_DIR to a directory on a local disk"
     )

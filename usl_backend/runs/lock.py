@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from usl_backend.errors import RunError
+from usl_backend.errors import RunError, StorageError
 
 _ATTEMPTS = 10
 
@@ -108,6 +108,6 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise RunError(
+        raise StorageError(
             f"cannot write {path}: {error.strerror}; check MODEL_DIR, its rights and disk space"
         ) from None

@@ -23,10 +23,15 @@ Place = Literal["server", "shell"]
 
 
 class RunState(StrEnum):
-    """Life of a run: queued, running, then done, failed or cancelled; if its process dies, queued again."""
+    """Life of a run: queued, running, then done, failed or cancelled; if its process dies, queued again.
+
+    A paused run has nothing wrong with it: what it needs (Label Studio, its token, disk space) was missing for
+    longer than it waits. It goes on when it is resumed, or when the server is started again.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -35,6 +40,11 @@ class RunState(StrEnum):
     def is_active(self) -> bool:
         """Whether the run may still change by itself."""
         return self in (RunState.QUEUED, RunState.RUNNING)
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run may be queued again; it goes on after what it has completed."""
+        return self in (RunState.PAUSED, RunState.FAILED, RunState.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -56,11 +66,12 @@ class Run:
     done, total
         Progress within the stage, in units of its own; `total` 0 when unknown.
     error
-        {"type", "message"} of the failure, without secrets.
+        {"type", "message"} of the failure or of what the run waits for, without secrets.
     pool_digest, versions
         What the result was made from: digest of the pool, versions of the software that matters.
     attempts
-        How often the computation was begun since the user asked for it.
+        How often the computation was begun since it last kept something: a stage's artifact, a batch of
+        embeddings. Deaths in a row count, whatever a long run survives on its way does not.
     created_at, started_at, finished_at, heartbeat
         Unix seconds. The heartbeat only informs: whether a run lives is told by its lock.
     dry_run

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.errors import RunError
+from usl_backend.errors import RunError, StorageError
 from usl_backend.runs.artifacts import written_whole
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ class EmbeddingCache:
 
     Raises
     ------
-    RunError
+    StorageError
         The folder cannot be made or read.
+    RunError
+        The key cannot name a folder.
     """
 
     def __init__(self, directory: Path, *, encoder_key: str, dim: int) -> None:
@@ -73,7 +75,7 @@ class EmbeddingCache:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"embeddings cannot be kept in {self.directory}: {error.strerror}") from error
+            raise StorageError(f"embeddings cannot be kept in {self.directory}: {error.strerror}") from error
         self._sweep()
         self.refresh()
 
@@ -147,7 +149,7 @@ class EmbeddingCache:
 
         Raises
         ------
-        RunError
+        StorageError
             The disk is full or refuses; nothing half-written is left, and the rows stay pending.
         """
         with self._lock:
@@ -157,7 +159,7 @@ class EmbeddingCache:
                 try:
                     number = self._write(keys, vectors)
                 except OSError as error:
-                    raise RunError(
+                    raise StorageError(
                         f"embeddings cannot be written to {self.directory}: {error.strerror or error}; "
                         "free some disk space and resume"
                     ) from error
@@ -185,7 +187,7 @@ class EmbeddingCache:
         ------
         KeyError
             A content is not known.
-        RunError
+        StorageError
             The file cannot be written.
         """
         self.flush()
@@ -208,7 +210,7 @@ class EmbeddingCache:
                         block[here] = mapped[int(number)][rows[part][here]]
                     file.write(block.tobytes())
         except OSError as error:
-            raise RunError(
+            raise StorageError(
                 f"embeddings cannot be written to {out_path}: {error.strerror or error}; free some disk "
                 "space and resume"
             ) from error

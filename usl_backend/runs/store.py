@@ -206,6 +206,20 @@ class RunStore(ProjectRecords, Counters):
             finished_at=time.time(),
         )
 
+    def pause(self, run_id: str, kind: str, message: str) -> bool:
+        """Make a running run a paused one; parameters as in `fail`, False when it was not running."""
+        return self._update(
+            run_id,
+            (RunState.RUNNING,),
+            state=RunState.PAUSED,
+            error={"type": kind, "message": proper(message)},
+            finished_at=time.time(),
+        )
+
+    def kept(self, run_id: str) -> None:
+        """Note that a running run has kept something that no later attempt computes again."""
+        self._update(run_id, (RunState.RUNNING,), attempts=1)
+
     def cancel(self, run_id: str) -> Run:
         """Make an active run a cancelled one; whoever computes it sees so at its next report.
 
@@ -240,19 +254,21 @@ class RunStore(ProjectRecords, Counters):
         return bool(changed)
 
     def resume(self, run_id: str, *, place: Place = "server") -> Run:
-        """Queue a failed or cancelled run again; it goes on after its last complete stage.
+        """Queue a paused, failed or cancelled run again; it goes on after what it has completed.
 
         Raises
         ------
         RunError
-            There is no such run, or it is neither failed nor cancelled.
+            There is no such run, or it is none of these.
         ActiveRunError
             The project has another active run.
         """
         with self._transaction() as sql:
             run = self.get(run_id)
-            if run.state not in (RunState.FAILED, RunState.CANCELLED):
-                raise RunError(f"run {run_id} is {run.state}; only a failed or cancelled run can be resumed")
+            if not run.state.is_resumable:
+                raise RunError(
+                    f"run {run_id} is {run.state}; only a paused, failed or cancelled run can be resumed"
+                )
             self._refuse_second(sql, run.project)
             sql.execute(
                 "UPDATE runs SET state = 'queued', attempts = 0, error = NULL, finished_at = NULL, "

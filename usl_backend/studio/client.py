@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
-from usl_backend.errors import InputError, StudioError, StudioNotFoundError
+from usl_backend.errors import InputError, StudioError, StudioNotFoundError, StudioTroubleError
 from usl_backend.studio import media_locations
-from usl_backend.studio.transport import TokenKind, Transport
+from usl_backend.studio.transport import ATTEMPTS, TokenKind, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -152,6 +152,8 @@ class StudioClient:
         Longest wait for an answer, in seconds.
     documents_root
         Label Studio's local-files root as this host sees it, if it does.
+    attempts
+        How often a request that meets passing trouble is sent in all.
 
     Raises
     ------
@@ -160,14 +162,20 @@ class StudioClient:
     """
 
     def __init__(
-        self, url: str, api_key: str, *, timeout: float = 600.0, documents_root: Path | None = None
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout: float = 600.0,
+        documents_root: Path | None = None,
+        attempts: int = ATTEMPTS,
     ) -> None:
-        self.http = Transport(url, api_key, timeout=timeout)
+        self.http = Transport(url, api_key, timeout=timeout, attempts=attempts)
         self.url = self.http.url
         self._documents_root = documents_root
 
     @classmethod
-    def from_settings(cls, host: HostSettings, *, url: str | None = None) -> Self:
+    def from_settings(cls, host: HostSettings, *, url: str | None = None, attempts: int = ATTEMPTS) -> Self:
         """Make a client from host settings.
 
         Parameters
@@ -177,6 +185,8 @@ class StudioClient:
         url
             Address that the user named instead; refused when it is not the configured one, so that the token
             never goes to another server.
+        attempts
+            As for the class.
 
         Returns
         -------
@@ -199,6 +209,7 @@ class StudioClient:
             host.label_studio_url,
             host.api_key,
             documents_root=host.label_studio_local_files_document_root,
+            attempts=attempts,
         )
 
     def __repr__(self) -> str:
@@ -322,8 +333,8 @@ class StudioClient:
                 answer = self.http.json(
                     "GET", "/api/tasks", params=params | {"page": page, "page_size": page_size}
                 )
-            except StudioError as error:
-                if type(error) is not StudioError or page_size <= SMALL_PAGE_SIZE:
+            except StudioTroubleError as error:
+                if error.status != 500 or page_size <= SMALL_PAGE_SIZE:
                     raise
                 logger.info(
                     "pages of %d tasks failed (%s); going on with %d", page_size, error, SMALL_PAGE_SIZE

@@ -14,17 +14,20 @@ import logging
 import random
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
+from urllib3.exceptions import NewConnectionError
 
 from usl_backend.errors import (
     SettingsError,
     StudioAuthError,
     StudioError,
     StudioNotFoundError,
+    StudioTroubleError,
     StudioUnreachableError,
 )
 
@@ -38,10 +41,22 @@ TokenKind = Literal["legacy", "personal"]
 # An access token lives 300 s; a request that starts with one must also end with it.
 REFRESH_MARGIN = 90.0
 ATTEMPTS = 4
+"""Requests for somebody who waits for the answer: given up after about three seconds."""
+PATIENT_ATTEMPTS = 9
+"""Requests of a run, which would rather wait out a restart: given up after about a minute."""
+_DEFECT_ATTEMPTS = 3
+"""A 500 or a broken body may pass, but is more often a defect that stays; so may a time-out of minutes."""
 BACK_OFF = 0.5
 LONGEST_WAIT = 20.0
+_CONNECT_SECONDS = 15.0
 _BUSY = frozenset({429, 502, 503, 504})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+_BROKEN_OFF = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.Timeout,
+)
+"""Failures of the way to Label Studio, before or while it answers."""
 
 
 def token_claims(token: str) -> dict[str, Any] | None:
@@ -89,6 +104,8 @@ class Transport:
         Legacy token or personal access token of a Label Studio user.
     timeout
         Longest wait for an answer, in seconds.
+    attempts
+        How often a request that met passing trouble is sent in all, with growing pauses in between.
 
     Attributes
     ----------
@@ -103,7 +120,7 @@ class Transport:
         The address or the token cannot be one.
     """
 
-    def __init__(self, url: str, api_key: str, *, timeout: float = 600.0) -> None:
+    def __init__(self, url: str, api_key: str, *, timeout: float = 600.0, attempts: int = ATTEMPTS) -> None:
         self.url = url.strip().rstrip("/")
         if urlsplit(self.url).scheme not in {"http", "https"} or not urlsplit(self.url).hostname:
             raise SettingsError(f"LABEL_STUDIO_URL is {url!r}; give an address such as http://localhost:8080")
@@ -123,6 +140,7 @@ class Transport:
         expires = (claims or {}).get("exp")
         self.token_expires = float(expires) if isinstance(expires, int | float) else None
         self.timeout = timeout
+        self.attempts = attempts
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=64)
         self._session.mount("http://", adapter)
@@ -217,6 +235,8 @@ class Transport:
         ------
         StudioUnreachableError
             Nobody answers, after the retries.
+        StudioTroubleError
+            The answer is 429 or 5xx, after the retries.
         StudioAuthError
             The token is refused, or its user may not do this.
         StudioNotFoundError
@@ -238,8 +258,23 @@ class Transport:
         return self._checked(answer)
 
     def json(self, method: str, path: str, **options: Any) -> Any:
-        """`request`, and its body decoded from JSON (None when empty)."""
-        return self._json(self.request(method, path, **options))
+        """`request`, and its body decoded from JSON (None when empty); a broken body is asked for again.
+
+        Raises
+        ------
+        StudioTroubleError
+            The body is no JSON, also when it was asked for again.
+        """
+        attempt = 0
+        while True:
+            try:
+                return self._json(self.request(method, path, **options))
+            except StudioTroubleError as error:
+                attempt += 1
+                repeatable = method in _IDEMPOTENT and error.status < 300
+                if not repeatable or attempt >= min(_DEFECT_ATTEMPTS, self.attempts):
+                    raise
+                _pause(attempt - 1, f"{method} {path}: {error}")
 
     def _send(
         self,
@@ -252,8 +287,11 @@ class Transport:
     ) -> requests.Response:
         """One request with bounded retries; network failures become StudioUnreachableError."""
         settings = {"timeout": self.timeout} | dict(options)
-        for attempt in range(ATTEMPTS):
-            last = attempt == ATTEMPTS - 1
+        settings["timeout"] = (min(_CONNECT_SECONDS, settings["timeout"]), settings["timeout"])
+        attempt = 0
+        while True:
+            attempt += 1
+            wait: float | None = None
             try:
                 answer = self._session.request(
                     method,
@@ -263,35 +301,49 @@ class Transport:
                     allow_redirects=method == "GET",
                     **settings,
                 )
-            except requests.exceptions.Timeout as error:
-                raise StudioUnreachableError(
-                    f"Label Studio at {self.url} did not answer {method} {path} in time ({error});"
-                    " see whether it is overloaded"
-                ) from error
-            except requests.exceptions.ConnectionError as error:
-                if last or not idempotent:
-                    raise StudioUnreachableError(
-                        f"no answer from Label Studio at {self.url} ({_root(error)});"
-                        " see whether it runs and whether LABEL_STUDIO_URL is its address as seen from here"
-                    ) from error
-                reason = str(_root(error))
             except requests.exceptions.RequestException as error:
-                raise StudioError(f"request to Label Studio at {self.url} failed: {error}") from error
+                if attempt >= self._attempts_after(error, idempotent=idempotent):
+                    raise self._unreachable(error, f"{method} {path}") from error
+                reason = str(_root(error))
             else:
-                # 429 says that nothing was done, whatever the method.
-                busy = answer.status_code in _BUSY and (idempotent or answer.status_code == 429)
-                if not busy or last:
+                if attempt >= self._attempts_after(answer, idempotent=idempotent):
                     return answer
                 reason = f"status {answer.status_code}"
                 wait = _retry_after(answer)
                 answer.close()
-                if wait is not None:
-                    time.sleep(wait)
-                    continue
-            pause = BACK_OFF * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-            logger.info("%s %s: %s; trying again in %.1f s", method, path, reason, pause)
-            time.sleep(pause)
-        raise AssertionError("unreachable")
+            _pause(attempt - 1, f"{method} {path}: {reason}", at_least=wait)
+
+    def _attempts_after(
+        self, outcome: requests.Response | requests.exceptions.RequestException, *, idempotent: bool
+    ) -> int:
+        """How often a request that ended so may be sent in all; never again what may have had an effect."""
+        if isinstance(outcome, requests.Response):
+            status = outcome.status_code
+            if status == 429 or (
+                status in _BUSY and idempotent
+            ):  # 429: nothing was done, whatever the method
+                return self.attempts
+            return min(_DEFECT_ATTEMPTS, self.attempts) if status == 500 and idempotent else 1
+        if _was_never_sent(outcome):
+            return self.attempts
+        if not idempotent or not isinstance(outcome, _BROKEN_OFF):
+            return 1
+        slow = isinstance(outcome, requests.exceptions.Timeout)
+        return min(_DEFECT_ATTEMPTS, self.attempts) if slow else self.attempts
+
+    def _unreachable(self, error: requests.exceptions.RequestException, asked: str) -> StudioError:
+        """What a request without an answer means."""
+        if isinstance(error, requests.exceptions.ReadTimeout):
+            return StudioUnreachableError(
+                f"Label Studio at {self.url} did not answer {asked} in time ({error});"
+                " see whether it is overloaded"
+            )
+        if isinstance(error, _BROKEN_OFF):
+            return StudioUnreachableError(
+                f"no answer from Label Studio at {self.url} ({_root(error)});"
+                " see whether it runs and whether LABEL_STUDIO_URL is its address as seen from here"
+            )
+        return StudioError(f"request to Label Studio at {self.url} failed: {error}")
 
     def _checked(self, answer: requests.Response) -> requests.Response:
         """The answer itself when it is a success, else the matching error."""
@@ -315,7 +367,10 @@ class Transport:
                 )
             if status == 404:
                 raise StudioNotFoundError(f"Label Studio at {self.url} answers {asked} with 404: {detail}")
-            raise StudioError(f"Label Studio at {self.url} answers {asked} with {status}: {detail}")
+            message = f"Label Studio at {self.url} answers {asked} with {status}: {detail}"
+            if status == 429 or status >= 500:
+                raise StudioTroubleError(message, status=status)
+            raise StudioError(message)
 
     def _refused(self, detail: str) -> str:
         """What to do about a 401."""
@@ -335,14 +390,34 @@ class Transport:
             try:
                 return answer.json()
             except ValueError as error:
-                raise StudioError(
-                    f"{answer.url} did not answer with JSON; see whether {self.url} is really Label Studio"
+                raise StudioTroubleError(
+                    f"{urlsplit(answer.url).path} was not answered with JSON, or not with all of it; see whether"
+                    f" {self.url} is really Label Studio, and what a proxy before it does",
+                    status=answer.status_code,
                 ) from error
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leave the request without credentials, .netrc included."""
     return request
+
+
+def _was_never_sent(error: requests.exceptions.RequestException) -> bool:
+    """Whether no connection came about, so that nothing can have happened."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    return isinstance(getattr(cause, "reason", None), NewConnectionError)
+
+
+def _pause(attempt: int, reason: str, *, at_least: float | None = None) -> None:
+    """Wait before the next attempt: twice as long each time, with jitter, or as the server asks."""
+    if at_least is None:
+        pause = min(LONGEST_WAIT, BACK_OFF * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+    else:
+        pause = at_least + BACK_OFF * random.uniform(0.0, 1.0)  # noqa: S311 - jitter
+    logger.info("%s; trying again in %.1f s", reason, pause)
+    time.sleep(pause)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -354,9 +429,15 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _retry_after(answer: requests.Response) -> float | None:
-    """Seconds the server asks to wait, bounded; None when it does not say."""
-    value = answer.headers.get("Retry-After", "")
-    return min(float(value), LONGEST_WAIT) if value.isdecimal() else None
+    """Seconds the server asks to wait, bounded, as a number or as a date; None when it does not say."""
+    value = answer.headers.get("Retry-After", "").strip()
+    try:
+        seconds = (
+            float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
+        )
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, seconds), LONGEST_WAIT)
 
 
 def _detail(answer: requests.Response) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from usl_backend.runs import STAGES, RunState
+from usl_backend.runs import STAGES
 
 from .services import services
 
@@ -27,7 +27,7 @@ def show_run(run_id: str) -> Response:
         "run.html",
         run=run,
         stages=STAGES,
-        resumable=run.state in (RunState.FAILED, RunState.CANCELLED) and bool(run.settings),
+        resumable=run.state.is_resumable and bool(run.settings),
         log=store.files(run.id).log,
     )
     return Response(page, mimetype="text/html")

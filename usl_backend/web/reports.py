@@ -106,7 +106,7 @@ class Reports:
         if run.state.is_active:
             return Awaited(True, f"The run is {run.state.value}; its report is made when it is over.")
         if run.state is not RunState.DONE:
-            ended = "failed" if run.state is RunState.FAILED else "was cancelled"
+            ended = "failed" if run.state is RunState.FAILED else f"was {run.state.value}"
             return Awaited(
                 False, f"The run {ended} before it was done, so there is nothing to report; resume it."
             )

@@ -64,7 +64,7 @@ def cancel_run(run_id: str) -> Mapping[str, Any]:
 
 @blueprint.post("/runs/<run_id>/resume")
 def resume_run(run_id: str) -> Mapping[str, Any]:
-    """Queue a failed or cancelled run again."""
+    """Queue a paused, failed or cancelled run again."""
     return _told(services().jobs.resume(run_id))
 
 
