@@ -13,10 +13,10 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .exports import export_split
     from .instances import Instance, Pool
-    from .selection import USL, Selection, Selector
+    from .selection import USL, USLT, Selection, Selector
 
 __version__ = VERSION
-__all__ = ["USL", "Instance", "Pool", "Selection", "Selector", "__version__", "export_split"]
+__all__ = ["USL", "USLT", "Instance", "Pool", "Selection", "Selector", "__version__", "export_split"]
 
 _HOMES = {
     "Instance": "instances",
@@ -24,6 +24,7 @@ _HOMES = {
     "Selection": "selection",
     "Selector": "selection",
     "USL": "selection",
+    "USLT": "selection",
     "export_split": "exports",
 }
 

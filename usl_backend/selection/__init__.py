@@ -1,4 +1,4 @@
-"""Selection methods: numpy and faiss only, nothing of Label Studio, files or networks.
+"""Selection methods: numpy, faiss and torch only, nothing of Label Studio, files or networks.
 
 `METHODS` maps the name that users type to the class.
 """
@@ -10,9 +10,12 @@ from .incremental import NewRows, score_new_rows
 from .neighbors import nearest_neighbors
 from .presets import USLParameters
 from .usl import USL
+from .uslt import USLT
+from .uslt_presets import USLTParameters
 
 METHODS: dict[str, type[Selector]] = {
     "usl": USL,
+    "usl-t": USLT,
     "random": Random,
     "k-means": KMeans,
     "k-center": KCenter,
@@ -28,6 +31,7 @@ __all__ = [
     "METHODS",
     "RDSS",
     "USL",
+    "USLT",
     "FacilityLocation",
     "KCenter",
     "KMeans",
@@ -41,6 +45,7 @@ __all__ = [
     "Selector",
     "TypiClust",
     "USLParameters",
+    "USLTParameters",
     "nearest_neighbors",
     "score_new_rows",
 ]

@@ -14,6 +14,18 @@ Progress = Callable[[str, int, int], None]
 """Called as `progress(step, done, total)`; may raise `CancelledError` to stop the selection."""
 
 
+class Checkpoint(Protocol):
+    """Keeps the state of a training between epochs; where, is its own affair."""
+
+    def read(self) -> bytes | None:
+        """What was written last; None where nothing was."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Replace what is kept, whole or not at all."""
+        ...
+
+
 @dataclass(frozen=True)
 class Neighbors:
     """The k nearest neighbours of every row, itself excluded unless a preset says otherwise.

@@ -145,3 +145,26 @@ def nearest_pick(rows: NDArray[np.floating[Any]], picks: NDArray[np.int64]) -> N
         result[block] = squared_distances(rows[block], rows[picks]).argmin(axis=1)
     result[picks] = np.arange(len(picks), dtype=np.int32)
     return result
+
+
+def stand_in(
+    rows: NDArray[np.floating[Any]], cluster: NDArray[np.int32], picks: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Nearest pick for rows whose cluster has none (-1).
+
+    Parameters
+    ----------
+    rows : (n, d) float
+    cluster : (n,) int32
+        Position of the pick that stands for each row, or -1.
+    picks : (m,) int64
+
+    Returns
+    -------
+    (n,) int32
+    """
+    cluster = cluster.copy()
+    lost = np.flatnonzero(cluster < 0)
+    for part in row_blocks(len(lost), size=4096):
+        cluster[lost[part]] = squared_distances(rows[lost[part]], rows[picks]).argmin(axis=1)
+    return cluster

@@ -17,14 +17,15 @@ from .centrality import distance_to_mean, smooth
 from .density import density
 from .duplicates import Groups, same_rows
 from .kmeans import Clustering, kmeans, paper_kmeans
+from .method import stand_in
 from .neighborhood import neighborhood
 from .ordering import order_picks
 from .parameters import resolve
 from .picking import fill, pick_rounds
 from .presets import PRESETS, USLParameters
 from .repulsion import Horizon, Repulsion
-from .rows import check_budget, check_embeddings, fit_projection, generator, squared_distances
-from .threads import one_thread, row_blocks
+from .rows import check_budget, check_embeddings, fit_projection, generator
+from .threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +181,7 @@ class _Run:
         position[len(held) + order] = np.arange(budget, dtype=np.int32)
         chosen = chosen[order]
         cluster = position[labels]
-        cluster = _stand_in(leaders, cluster, chosen)
+        cluster = stand_in(leaders, cluster, chosen)
         # A pick that only repeats another (nothing else was left) stands for itself.
         cluster[chosen] = np.arange(budget, dtype=np.int32)
         score = np.nan_to_num(typicality.astype(np.float32), posinf=float(np.finfo(np.float32).max))
@@ -296,12 +297,3 @@ class _Run:
         return order_picks(
             means[held:], weights=mass[held:], picks=rows[picks[held:]], rng=self.rng, progress=self.progress
         )
-
-
-def _stand_in(rows: NDArray[Any], cluster: NDArray[np.int32], chosen: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Nearest pick for rows whose cluster is held by a labeled row (-1)."""
-    cluster = cluster.copy()
-    lost = np.flatnonzero(cluster < 0)
-    for part in row_blocks(len(lost), size=4096):
-        cluster[lost[part]] = squared_distances(rows[lost[part]], rows[chosen]).argmin(axis=1)
-    return cluster
