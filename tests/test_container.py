@@ -66,8 +66,13 @@ def test_compose__backend_variables_are_settings_and_secrets_come_from_outside()
     assert set(environment) >= SECRET_VARIABLES
     for service in services().values():
         for name, value in service["environment"].items():
-            if re.search(r"PASS|TOKEN$|API_KEY", name) and name != "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN":
-                assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), f"{name} must come from the environment"
+            if (
+                re.search(r"PASS|TOKEN$|API_KEY|SECRET", name)
+                and name != "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN"
+            ):
+                assert re.fullmatch(r"\$\{[A-Z_]+:(\?[^}]+|-)\}", value), (
+                    f"{name} must come from the environment"
+                )
 
 
 def test_compose__label_studio_is_the_version_that_is_tested() -> None:

@@ -106,6 +106,21 @@ def test_request__passing_trouble_is_tried_again(server: Server, status: int) ->
     assert len(server.asked) == 3
 
 
+def test_request__the_observer_hears_of_every_try(server: Server) -> None:
+    server.respond = script(answer(503), answer(0), answer(200, {}))
+    heard: list[dict[str, Any]] = []
+    with Transport(server.url, LEGACY) as http:
+        http.observer = lambda **told: heard.append(told)
+        http.json("GET", "/x")
+    assert [(told["method"], told["status"], told["attempt"]) for told in heard] == [
+        ("GET", 503, 0),
+        ("GET", 0, 1),
+        ("GET", 200, 2),
+    ]
+    # the pauses between the tries are ours and not Label Studio's
+    assert all(0 < told["seconds"] < 5 for told in heard)
+
+
 def test_request__attempts_are_bounded(server: Server) -> None:
     server.respond = script(answer(503, {"detail": "starting"}))
     with Transport(server.url, LEGACY) as http, pytest.raises(StudioError, match="503: starting"):

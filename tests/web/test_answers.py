@@ -1,3 +1,7 @@
+import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
+
 import pytest
 
 from usl_backend.errors import (
@@ -63,13 +67,54 @@ def test_unknown_path_and_wrong_method__are_json(client):
     assert "POST" in answer.headers["Allow"]
 
 
-def test_readyz__tells_what_is_missing(client, jobs):
+@pytest.fixture
+def studio(monkeypatch):
+    """Label Studio as the probe sees it; `asked` counts."""
+    state = SimpleNamespace(up=True, asked=0)
+
+    def is_reachable(url):
+        assert url == "http://localhost:8080"
+        state.asked += 1
+        return state.up
+
+    monkeypatch.setattr("usl_backend.studio.reach.is_reachable", is_reachable)
+    return state
+
+
+def test_readyz__tells_what_is_missing(client, jobs, studio):
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (503, "not ready")
+    assert [name for name, well in answer.json["checks"].items() if not well] == ["supervisor"]
+    jobs.start()
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (200, "ok")
+    assert set(answer.json["checks"]) == {"database", "disk", "supervisor", "label_studio", "weights"}
+
+
+def test_readyz__label_studio_is_not_asked_at_every_call(client, jobs, studio, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("usl_backend.web.probes.time.monotonic", lambda: now[0])
+    studio.up = False
+    for _ in range(5):
+        assert client.get("/readyz").json["checks"]["label_studio"] is False
+    assert studio.asked == 1
+    studio.up, now[0] = True, 1011.0
+    assert client.get("/readyz").json["checks"]["label_studio"] is True
+    assert studio.asked == 2
+
+
+@pytest.mark.parametrize("missing", ["weights", "disk", "database"])
+def test_readyz__each_lack_is_named(client, store, studio, monkeypatch, missing):
+    if missing == "weights":
+        monkeypatch.setattr("usl_backend.encoders.presence.find_spec", lambda _: None)
+    elif missing == "disk":
+        monkeypatch.setattr("usl_backend.web.probes.LEAST_FREE", 2**80)
+    else:
+        with closing(sqlite3.connect(store.path)) as sql:
+            sql.execute("DROP TABLE runs")
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json["checks"]["supervisor"] is False
-    assert answer.json["checks"]["database"] is True
-    jobs.start()
-    assert client.get("/readyz").status_code == 200
+    assert answer.json["checks"][missing] is False
 
 
 def test_livez__always(client):

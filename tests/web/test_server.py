@@ -1,5 +1,6 @@
 """The real server in a process of its own."""
 
+import json
 import os
 import signal
 import socket
@@ -74,7 +75,9 @@ def _ended(process):
 def test_serve__answers_and_ends_well_on_sigterm(start):
     server = start()
     address = _address(server)
-    assert requests.get(f"{address}/readyz", timeout=10).json()["status"] == "ok"
+    checks = requests.get(f"{address}/readyz", timeout=10).json()["checks"]
+    # where no Label Studio is, nothing else is missing
+    assert [name for name, well in checks.items() if not well] == ["label_studio"]
     answer = requests.get(f"{address}/health", timeout=10)
     assert answer.json()["status"] == "UP"
     assert "Server" not in answer.headers
@@ -143,6 +146,28 @@ def test_serve__start_training_with_label_studio_down_is_a_failed_run_that_says_
     assert run.error["type"] == "StudioUnreachableError"
     assert "http://127.0.0.1:9" in run.error["message"]
     assert "tok-secret" not in store.files(run_id).log.read_text()
+
+
+def test_serve__json_lines_of_server_and_run_name_the_run(start, store, wait_until):
+    server = start(USL_LOG_FORMAT="json")
+    address = _address(server)
+    body = {"action": "START_TRAINING", "project": {"id": 12}}
+    run_id = requests.post(f"{address}/webhook", json=body, timeout=10).json()["run"]
+    wait_until(lambda: not store.get(run_id).state.is_active)
+    # what the run's process asked of Label Studio is known to the server
+    assert (
+        'usl_studio_requests_total{method="GET",status="0"}'
+        in requests.get(f"{address}/metrics", timeout=10).text
+    )
+    server.send_signal(signal.SIGTERM)
+    code, said = _ended(server)
+    assert code == 0
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert {line["run"] for line in lines if line["message"].startswith("run ")} == {run_id}
+    assert "run" not in next(line for line in lines if line["message"].startswith("listening"))
+    lines = [json.loads(line) for line in store.files(run_id).log.read_text().splitlines()]
+    assert lines
+    assert {line["run"] for line in lines} == {run_id}
 
 
 def test_serve__sigterm_leaves_the_run_queued_for_the_next_start(start, store, wait_until):

@@ -95,10 +95,10 @@ def resume(run_id: str, as_json: bool, **flags: Any) -> None:
 def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
     """Compute a queued run here, with bars; what happens in detail goes to the run's log."""
     from usl_backend.jobs import run_here
-    from usl_backend.jobs.redaction import RedactingFormatter, secrets_of
+    from usl_backend.jobs.logs import formatter
 
     log = logging.FileHandler(store.files(run.id).log, encoding="utf-8")
-    log.setFormatter(RedactingFormatter(secrets_of(host)))
+    log.setFormatter(formatter(host, run.id))
     ours = logging.getLogger("usl_backend")
     level = ours.level
     ours.addHandler(log)

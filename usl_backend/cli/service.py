@@ -45,10 +45,10 @@ def demo(**options: Any) -> None:
 
 
 @click.command()
-@host_options(*ADDRESS, "max_running", *STUDIO, *DATA, *MEDIA)
+@host_options(*ADDRESS, "max_running", "log_format", *STUDIO, *DATA, *MEDIA)
 def serve(**flags: Any) -> None:
     """Run the ML backend that Label Studio connects to, until Ctrl-C."""
-    from usl_backend.jobs.redaction import log_to_stderr
+    from usl_backend.jobs.logs import log_to_stderr
     from usl_backend.web import serve as serve_web
 
     host = host_settings(flags)

@@ -10,7 +10,7 @@ from usl_backend.runs import RunStore
 from usl_backend.settings import HostSettings
 
 from .detached import drain
-from .redaction import log_to_stderr
+from .logs import log_to_stderr
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

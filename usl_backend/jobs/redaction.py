@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -30,28 +29,3 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, _MASK)
     return _SIGNATURES.sub(lambda match: (match[1] or match[2]) + _MASK, text)
-
-
-class RedactingFormatter(logging.Formatter):
-    """Formats a record with its trace, then removes what must not be read.
-
-    Parameters
-    ----------
-    secrets
-        As `secrets_of` gives them.
-    """
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = tuple(secrets)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line or lines to write."""
-        return redacted(super().format(record), self._secrets)
-
-
-def log_to_stderr(host: HostSettings, level: int = logging.INFO) -> None:
-    """Send this process's log to stderr, without secrets."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(RedactingFormatter(secrets_of(host)))
-    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +27,9 @@ from usl_backend.errors import (
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock
 
-from .redaction import log_to_stderr, redacted, secrets_of
+from .logs import log_to_stderr
+from .redaction import redacted, secrets_of
+from .tally import Tally
 
 if TYPE_CHECKING:
     from usl_backend.pipeline.progress import Progress
@@ -71,7 +73,7 @@ def work(run_id: str, *, host: HostSettings, execute: Execute | None = None) -> 
     int
         Exit code: `DONE`, `FAILED` (failed or paused, the record says why) or `STOPPED`.
     """
-    log_to_stderr(host)
+    log_to_stderr(host, run=run_id)
     store = RunStore(host.model_dir)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -201,7 +203,11 @@ def _pipeline(store: RunStore, host: HostSettings) -> Execute:
     from usl_backend.studio.transport import PATIENT_ATTEMPTS
 
     def execute(run: Run, report: Progress) -> object:
-        with StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client:
+        with (
+            StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client,
+            closing(Tally(store)) as tally,
+        ):
+            client.http.observer = tally.request
             return pipeline.execute(run, store=store, host=host, client=client, report=report)
 
     return execute

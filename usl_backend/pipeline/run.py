@@ -23,6 +23,7 @@ from usl_backend.pipeline.reserve import reserve_rows
 from usl_backend.pipeline.retention import CACHE
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summary import skipped_tasks, summarize
+from usl_backend.runs.counters import Count
 from usl_backend.runs.shards import EmbeddingCache
 from usl_backend.settings import RunSettings
 from usl_backend.version import VERSION
@@ -161,8 +162,19 @@ class _Execution:
                 self.encoded = len(cache) - known
                 self.files.write_pool(pool, hashes)
                 self.report.kept()
+                self._count_tasks(read=len(pool), skipped=len(pool.skipped), encoded=self.encoded)
         pool, hashes = self.files.read_pool()
         return pool, hashes, encoder
+
+    def _count_tasks(self, *, read: int, skipped: int, encoded: int) -> None:
+        """What became of the tasks, for whoever watches all runs."""
+        self.store.add_counts(
+            [
+                Count("tasks", read, {"outcome": "read"}),
+                Count("tasks", skipped, {"outcome": "skipped"}),
+                Count("embeddings", encoded, {}),
+            ]
+        )
 
     def _reader(self) -> MediaReader:
         """The guarded reader, under this host's limits."""
@@ -251,6 +263,8 @@ class _Execution:
         begun = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - begun, 3)
+        stage = {"stage": name}
+        self.store.add_counts([Count("stages", 1, stage), Count("stage_seconds", self.seconds[name], stage)])
         logger.info("run %s: %s took %.1f s", self.run.id, name, self.seconds[name])
 
     def _versions(self) -> dict[str, str]:

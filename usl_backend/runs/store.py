@@ -109,6 +109,11 @@ class RunStore(ProjectRecords, Counters):
         where, values = _conditions(project, state)
         return self._select(f"{where} ORDER BY sequence DESC LIMIT ?", (*values, limit))
 
+    def count_by_state(self) -> dict[RunState, int]:
+        """How many runs are in each state; states without any are left out."""
+        rows = self._connection().execute("SELECT state, COUNT(*) FROM runs GROUP BY state")
+        return {RunState(state): number for state, number in rows}
+
     def latest(self, project: int, state: RunState | None = None) -> Run | None:
         """The project's newest run, or its newest in that state."""
         return next(iter(self.list(project=project, state=state, limit=1)), None)

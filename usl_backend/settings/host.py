@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -56,6 +56,9 @@ class HostSettings(BaseModel):
     public_url: str = Field(
         "",
         description="Address at which Label Studio reaches this backend, where it differs from host and port.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log, of the server and of its runs: text, or json for machines."
     )
     media_workers: int = Field(8, ge=1, le=256, description="Threads that fetch and decode media.")
     max_running: int = Field(1, ge=1, le=64, description="Runs computed at the same time; others wait.")

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -93,6 +93,13 @@ class _Authorization(AuthBase):
         return request
 
 
+class Observer(Protocol):
+    """Is told of every request, retries included."""
+
+    def __call__(self, *, method: str, status: int, seconds: float, attempt: int) -> None:
+        """A request was answered with `status`, or not at all (0), after `seconds`; `attempt` counts from 0."""
+
+
 class Transport:
     """Authenticated requests to one Label Studio; may be used from several threads.
 
@@ -113,6 +120,8 @@ class Transport:
         Without a trailing slash.
     token_expires : float or None
         When a personal access token ends, in unix seconds; None for legacy tokens.
+    observer : Observer or None
+        Told of every request.
 
     Raises
     ------
@@ -141,6 +150,7 @@ class Transport:
         self.token_expires = float(expires) if isinstance(expires, int | float) else None
         self.timeout = timeout
         self.attempts = attempts
+        self.observer: Observer | None = None
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=64)
         self._session.mount("http://", adapter)
@@ -293,14 +303,7 @@ class Transport:
             attempt += 1
             wait: float | None = None
             try:
-                answer = self._session.request(
-                    method,
-                    self.url + path,
-                    auth=_Authorization(authorization) if authorization else _no_auth,
-                    # A redirect would turn a POST into a GET and lose what it carries.
-                    allow_redirects=method == "GET",
-                    **settings,
-                )
+                answer = self._send_once(method, path, authorization, settings, attempt - 1)
             except requests.exceptions.RequestException as error:
                 if attempt >= self._attempts_after(error, idempotent=idempotent):
                     raise self._unreachable(error, f"{method} {path}") from error
@@ -344,6 +347,26 @@ class Transport:
                 " see whether it runs and whether LABEL_STUDIO_URL is its address as seen from here"
             )
         return StudioError(f"request to Label Studio at {self.url} failed: {error}")
+
+    def _send_once(
+        self, method: str, path: str, authorization: str | None, settings: Mapping[str, Any], attempt: int
+    ) -> requests.Response:
+        """One request; the observer hears of it however it ends."""
+        begun, status = time.monotonic(), 0
+        try:
+            answer = self._session.request(
+                method,
+                self.url + path,
+                auth=_Authorization(authorization) if authorization else without_credentials,
+                # A redirect would turn a POST into a GET and lose what it carries.
+                allow_redirects=method == "GET",
+                **settings,
+            )
+            status = answer.status_code
+            return answer
+        finally:
+            if self.observer is not None:
+                self.observer(method=method, status=status, seconds=time.monotonic() - begun, attempt=attempt)
 
     def _checked(self, answer: requests.Response) -> requests.Response:
         """The answer itself when it is a success, else the matching error."""
@@ -397,7 +420,7 @@ class Transport:
                 ) from error
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leave the request without credentials, .netrc included."""
     return request
 

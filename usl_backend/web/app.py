@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from . import api, errors, guard, pages, probes, protocol, report_pages
+from . import api, errors, guard, metrics, pages, probes, protocol, report_pages
 from .services import EXTENSION, Services
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app = Flask("usl_backend.web", static_url_path="/usl/static")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it
     app.add_template_filter(_moment, "moment")
-    app.extensions[EXTENSION] = Services(host, jobs)
+    app.extensions[EXTENSION] = Services(host, jobs, probes.StudioWatch(host.label_studio_url))
     guard.register(app, host)
     errors.register(app)
     app.register_blueprint(protocol.blueprint)
     app.register_blueprint(probes.blueprint)
+    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(pages.blueprint, url_prefix="/usl")
     app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
     for blueprint in api.BLUEPRINTS:

@@ -13,7 +13,7 @@ from waitress.server import create_server
 
 from usl_backend.errors import SettingsError
 from usl_backend.jobs import Jobs
-from usl_backend.jobs.redaction import log_to_stderr
+from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.runs import RunStore
 from usl_backend.settings import RunSettings
 

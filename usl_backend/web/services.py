@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
 
+    from .probes import StudioWatch
+
 EXTENSION = "usl"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """How an escaped surrogate looks in JSON; proper pairs too, so it only says where to look."""
@@ -24,10 +26,11 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True)
 class Services:
-    """Host settings, jobs and the store behind them, as the app was created with."""
+    """Host settings, jobs and the store behind them, as the app was created with; and who watches Label Studio."""
 
     host: HostSettings
     jobs: Jobs
+    studio: StudioWatch
 
     @property
     def store(self) -> RunStore:
