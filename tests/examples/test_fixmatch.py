@@ -86,9 +86,9 @@ def test_strong__stays_a_picture_and_differs_each_time(fixmatch: Any) -> None:
 def test_move__identity_leaves_the_picture(fixmatch: Any) -> None:
     pictures = torch.rand(3, 3, 9, 9)
     one, none = torch.ones(3), torch.zeros(3)
-    seen = fixmatch._move(pictures, none, one, one, torch.zeros(3, 2))
+    seen = fixmatch.move(pictures, none, one, one, torch.zeros(3, 2))
     assert torch.allclose(seen, pictures, atol=1e-5)
-    mirrored = fixmatch._move(pictures, none, -one, one, torch.zeros(3, 2))
+    mirrored = fixmatch.move(pictures, none, -one, one, torch.zeros(3, 2))
     assert torch.allclose(mirrored, pictures.flip(3), atol=1e-5)
     assert functional.mse_loss(mirrored, pictures) > 0.01
 
