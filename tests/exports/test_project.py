@@ -123,7 +123,7 @@ def test_project_split__every_kind_of_annotation_finds_its_place(store: RunStore
     manifest = split.manifest
     assert manifest["counts"] == {
         "rows": 7, "labeled": 3, "unlabeled": 2, "conflicts": 2, "skipped": 1, "empty": 1, "cancelled": 2,
-        "ground_truth": 1, "unreadable": 1, "deleted": 0,
+        "ground_truth": 1, "unreadable": 1, "deleted": 0, "retired": 0,
     }  # fmt: skip
     assert manifest["conflicts"] == [
         {"task": 2, "labels": [["cat"], ["dog"]]},
@@ -167,6 +167,7 @@ def test_project_split__labeled_rows_among_the_unlabeled_only_when_asked(store: 
 def test_project_split__choice_that_left_the_label_config_is_still_a_class(store: RunStore) -> None:
     split = split_of(store, Studio({4: [annotation("owl")]}))
     assert (split.classes, split.labeled[0].label) == (("cat", "dog", "owl"), "owl")
+    assert (split.manifest["retired_classes"], split.manifest["counts"]["retired"]) == ({"owl": 1}, 1)
 
 
 BRUSH = '<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i"><Label value="x"/></BrushLabels></View>'
@@ -203,3 +204,19 @@ def test_exported_run__newest_completed_run_that_is_no_dry_run(store: RunStore) 
     completed(store, dry_run=True)
     store.fail(store.create(project=12, settings={}).id, "RunError", "no")
     assert exported_run(store, 12).id == wanted.id
+
+
+def test_project_split__two_runs_share_the_labels_and_keep_their_ranks(store: RunStore) -> None:
+    """The labels are the project's; which tasks were chosen, and in which order, is each run's own."""
+    studio: Any = Studio({4: [annotation("dog")], 2: [annotation("cat")]})
+    first, second = completed(store), completed(store)
+    queue = [{"task": 1, "rank": 0, "role": "pick"}, {"task": 2, "rank": 1, "role": "pick"}]
+    store.files(second.id).write_published({"queue": queue})
+    splits = {run.id: project_split(store, run, client=studio) for run in (first, second)}
+    assert exported_run(store, 12).id == second.id
+    seen = {run: [(row.task, row.role, row.rank) for row in split.labeled] for run, split in splits.items()}
+    assert seen == {
+        first.id: [(2, "pick", 1), (4, "pick", 0)],
+        second.id: [(2, "pick", 1), (4, "pool", None)],
+    }
+    assert [split.manifest["run"] for split in splits.values()] == [first.id, second.id]

@@ -100,6 +100,10 @@ def export(
     for name in ("conflicts", "skipped", "empty", "unreadable", "deleted"):
         if counts[name]:
             click.echo(f"{name}: {counts[name]} (see {directory / 'manifest.json'})")
+    for label, count in split.manifest["retired_classes"].items():
+        click.echo(
+            f"{count} tasks have the class {label!r}, which the label config no longer has; it comes last"
+        )
     if missing:
         click.echo(f"left out, their files cannot be had: {len(missing)} (see {directory / 'manifest.json'})")
     if check:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from usl_backend.errors import ExportError, InputError
+from usl_backend.exports.provenance import Classes, provenance
 from usl_backend.exports.split import Role, Row, Split, including_labeled
 from usl_backend.runs import RunState
 from usl_backend.studio.label_config import ControlTag, LabelConfig, parse
-from usl_backend.studio.labels import Labels, classifier, read_labels
-from usl_backend.version import VERSION
+from usl_backend.studio.labels import classifier, read_labels
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.studio.client import LabeledTask, StudioClient
-
-
-RULE = (
-    "Skipped (cancelled) annotations have no voice. An annotation marked as ground truth decides; else every annotator "
-    "has one vote, the newest, and the majority wins. Tasks with a tie are conflicts and in neither part; tasks that "
-    "were only skipped, or submitted without a class, stay unlabeled."
-)
-"""How labels are read, as every manifest states it."""
 
 
 def exported_run(store: RunStore, project_id: int) -> Run:
@@ -95,7 +86,7 @@ def project_split(
     config = parse(project.label_config)
     asked = _single_choice(config, control)
     told = _Told(client.labeled(run.project), data_key=run.summary["project"]["data_key"])
-    labels = _Classes(read_labels(told, config, control=asked.name))
+    labels = Classes(read_labels(told, config, control=asked.name))
     deleted = _deleted(files, client, run, now=project.task_number)
     rows = _rows(files, labels, told.sources, deleted)
     labeled = tuple(row for row in rows if row.label is not None)
@@ -107,14 +98,15 @@ def project_split(
         unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
         classes=(*asked.classes, *gone),
         disputed=tuple(row for row in rows if row.label is None and row.task in labels.conflicts),
-        manifest=_manifest(
+        manifest=provenance(
             run,
             rows,
             labels,
             told.cancelled,
             include_labeled=include_labeled,
-            control_set=_control_set(files),
+            control_set=[e["task"] for e in files.read_published()["queue"] if e.get("control")],
             deleted=sorted(deleted),
+            retired=gone,
         ),
     )
 
@@ -133,17 +125,6 @@ class _Told:
             self.sources[task.id] = str(task.data.get(self._data_key) or "")
             self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
             yield task
-
-
-class _Classes:
-    """Labels of a control with one choice; a task that has several all the same is in conflict with itself."""
-
-    def __init__(self, labels: Labels) -> None:
-        self.control = labels.control
-        self.skipped, self.empty, self.ground_truth = labels.skipped, labels.empty, labels.ground_truth
-        self.by_task = {task: choice[0] for task, choice in labels.by_task.items() if len(choice) == 1}
-        several = {task: (choice,) for task, choice in labels.by_task.items() if len(choice) > 1}
-        self.conflicts = {**labels.conflicts, **several}
 
 
 def _single_choice(config: LabelConfig, control: str | None) -> ControlTag:
@@ -173,7 +154,7 @@ def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> fr
 
 
 def _rows(
-    files: RunFiles, labels: _Classes, sources: Mapping[int, str], deleted: frozenset[int]
+    files: RunFiles, labels: Classes, sources: Mapping[int, str], deleted: frozenset[int]
 ) -> tuple[Row, ...]:
     """Readable tasks of the pool that still exist and labeled or disputed tasks outside it, by id."""
     instances, _ = files.read_instances()
@@ -189,66 +170,3 @@ def _rows(
         rank = place["rank"] if place else None
         rows.append(Row(index, task, known.get(task) or outside[task], role, rank, labels.by_task.get(task)))
     return tuple(rows)
-
-
-def _manifest(
-    run: Run,
-    rows: Sequence[Row],
-    labels: _Classes,
-    cancelled: int,
-    *,
-    include_labeled: bool,
-    control_set: Sequence[int],
-    deleted: Sequence[int],
-) -> dict[str, Any]:
-    """Where the rows come from and what was left out."""
-    summary = run.summary
-    parts = [_part(row, labels) for row in rows]
-    return {
-        "product": f"usl-backend {VERSION}",
-        "created_at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "project": summary["project"],
-        "run": run.id,
-        "method": summary["method"]["name"],
-        "preset": summary["method"]["preset"],
-        "parameters": summary["method"]["parameters"],
-        "settings": dict(run.settings),
-        "seed": summary["seed"],
-        "encoder": summary["encoder"]["key"],
-        "pool_digest": run.pool_digest,
-        "versions": dict(run.versions),
-        "control": labels.control,
-        "rule": RULE,
-        "labeled_rows_are_also_unlabeled": include_labeled,
-        "counts": {
-            "rows": len(rows),
-            "labeled": parts.count("labeled"),
-            "unlabeled": parts.count("unlabeled"),
-            "conflicts": parts.count("conflict"),
-            "skipped": len(labels.skipped),
-            "empty": len(labels.empty),
-            "cancelled": cancelled,
-            "ground_truth": labels.ground_truth,
-            "unreadable": summary["skipped"]["count"],
-            "deleted": len(deleted),
-        },
-        "conflicts": [
-            {"task": task, "labels": [list(choice) for choice in choices]}
-            for task, choices in sorted(labels.conflicts.items())
-        ],
-        "skipped": list(labels.skipped),
-        "deleted": list(deleted),
-        "control_set": list(control_set),
-    }
-
-
-def _control_set(files: RunFiles) -> list[int]:
-    """Tasks drawn uniformly from the pool, picks among them: measure accuracy on these."""
-    return [entry["task"] for entry in files.read_published()["queue"] if entry.get("control")]
-
-
-def _part(row: Row, labels: _Classes) -> str:
-    """Which part of the split a row is in, if any."""
-    if row.label is not None:
-        return "labeled"
-    return "conflict" if row.task in labels.conflicts else "unlabeled"
