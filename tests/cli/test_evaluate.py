@@ -56,7 +56,7 @@ def test_evaluate__default_budgets_follow_the_classes(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--methods", "oracle"], "method is 'oracle'; choose among usl, random"),
+        (["--methods", "oracle"], "method is 'oracle'; choose among usl,"),
         (["--budgets", "ten"], "budgets is 'ten'; give numbers"),
         (["--budgets", "85"], "must lie between 1 and the pool of 84"),
     ],
