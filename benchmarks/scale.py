@@ -91,7 +91,7 @@ def run_one(method: str, path: Path, budget: int, k: int, repeats: int, mapped: 
         import sklearn.cluster
         import sklearn.neighbors  # noqa: F401
 
-    rows = np.load(path, mmap_mode="r" if mapped else None)
+    rows = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     runs = [run_once(method, rows, budget, k) for _ in range(repeats)]
     picks, steps = runs[-1][3:]
     return {
@@ -187,18 +187,18 @@ def fidelity(folder: Path, embeddings: Path | None) -> Iterator[dict[str, Any]]:
 
     with one_thread():
         if embeddings is not None:
-            held = np.load(embeddings)
+            held = np.load(embeddings, allow_pickle=False)
             rows = fit_projection(held, dimensions=128).apply(held)
             for clusters in (40, 100, 400):
                 name = f"density arg-max as with exact neighbors, {embeddings.name}, {clusters} clusters, >= 0.98"
                 yield {"figure": name, "value": same_picks(rows, clusters)}
-        rows = np.load(make_rows(50_000, 128, folder=folder))
+        rows = np.load(make_rows(50_000, 128, folder=folder), allow_pickle=False)
         ours = [kmeans(rows, clusters=400, rng=np.random.default_rng(seed)).inertia for seed in range(5)]
         peers = [KMeans(400, n_init=1, random_state=seed).fit(rows).inertia_ for seed in range(5)]
         ratio = float(np.mean(ours) / np.mean(peers))
         yield {"figure": "k-means objective / scikit-learn's, 50k, <= 1.005", "value": ratio}
         for n, clusters, least in ((50_000, 400, 0.98), (200_000, 1000, 0.99)):
-            rows = np.load(make_rows(n, 128, folder=folder))
+            rows = np.load(make_rows(n, 128, folder=folder), allow_pickle=False)
             name = f"density arg-max as with exact neighbors, {n:,}, >= {least}"
             yield {"figure": name, "value": same_picks(rows, clusters)}
 

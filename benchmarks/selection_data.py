@@ -50,7 +50,7 @@ def load(name: str, *, cache: Path, data_dir: Path | None) -> FeatureSet:
     if not path.exists():
         rows, classes = SETS[name](data_dir)
         np.savez(path, rows=rows.astype(np.float32), classes=classes.astype(np.int64))
-    with np.load(path) as held:
+    with np.load(path, allow_pickle=False) as held:
         rows, classes = held["rows"], held["classes"]
     return FeatureSet(name, rows, classes, min(10_000, int(0.7 * len(rows))))
 

@@ -142,7 +142,7 @@ def check_backend_running(host: HostSettings) -> list[Check]:
     list of Check
         `backend server`.
     """
-    name = "127.0.0.1" if host.host in {"0.0.0.0", "::", ""} else host.host  # noqa: S104 - compared, not bound
+    name = "127.0.0.1" if host.host in {"0.0.0.0", "::", ""} else host.host  # noqa: S104 - compared, not bound  # nosec B104
     try:
         with socket.create_connection((name, host.port), timeout=2):
             return [Check("backend server", "ok", f"something listens at {name}:{host.port}")]
@@ -166,5 +166,5 @@ def backend_address(host: HostSettings) -> str:
     """
     if host.public_url:
         return host.public_url
-    name = "127.0.0.1" if host.host in {"0.0.0.0", "::", ""} else host.host  # noqa: S104 - compared, not bound
+    name = "127.0.0.1" if host.host in {"0.0.0.0", "::", ""} else host.host  # noqa: S104 - compared, not bound  # nosec B104
     return f"http://{f'[{name}]' if ':' in name else name}:{host.port}"

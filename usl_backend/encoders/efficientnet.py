@@ -7,8 +7,8 @@ the convolution itself, and the classifier is left out; the pooled features befo
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.encoders.files import digest_of
@@ -93,7 +93,7 @@ def _load(size: int) -> tuple[Any, str]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         network = EfficientNet.from_name(NAME, image_size=size)
         network.load_state_dict(weights)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         # torch's own text recommends to load without weights_only, which would run whatever the file says.
         raise EncoderError(
             f"the weights of {NAME} in {path} cannot be loaded ({type(error).__name__}): pip install "

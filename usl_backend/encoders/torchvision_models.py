@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.files import digest_of, first_existing
@@ -141,7 +141,7 @@ def _load(module: nn.Module, path: Path, request: Request) -> None:
 
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise EncoderError(
             f"the weights of encoder {request.name} in {path} cannot be loaded ({type(error).__name__}); "
             "put the original file there"

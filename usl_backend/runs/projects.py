@@ -90,7 +90,7 @@ class ProjectRecords(Database):
         row = (
             self._connection()
             .execute(
-                "SELECT project, project_key, extra_params, label_config, refused, updated_at FROM setups "  # noqa: S608
+                "SELECT project, project_key, extra_params, label_config, refused, updated_at FROM setups "  # noqa: S608  # nosec B608
                 f"WHERE {condition}",
                 values,
             )

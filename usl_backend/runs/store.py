@@ -86,7 +86,7 @@ class RunStore(ProjectRecords, Counters):
             values = [stored(name, getattr(run, name)) for name in COLUMNS]
             names = ", ".join((*COLUMNS, "sequence"))
             marks = ", ".join("?" * (len(COLUMNS) + 1))
-            sql.execute(f"INSERT INTO runs ({names}) VALUES ({marks})", (*values, sequence))  # noqa: S608 (constants)
+            sql.execute(f"INSERT INTO runs ({names}) VALUES ({marks})", (*values, sequence))  # noqa: S608 (constants)  # nosec B608
         return run
 
     def get(self, run_id: str) -> Run:
@@ -304,7 +304,7 @@ class RunStore(ProjectRecords, Counters):
     def _select(self, clause: str, values: tuple[Any, ...]) -> Runs:
         """Runs that a clause of ours finds."""
         names = ", ".join(COLUMNS)
-        rows = self._connection().execute(f"SELECT {names} FROM runs {clause}", values)  # noqa: S608 (constants)
+        rows = self._connection().execute(f"SELECT {names} FROM runs {clause}", values)  # noqa: S608 (constants)  # nosec B608
         return [
             Run(**{name: loaded(name, value) for name, value in zip(COLUMNS, row, strict=True)})
             for row in rows
@@ -317,7 +317,7 @@ class RunStore(ProjectRecords, Counters):
         kept = [stored(name, value) for name, value in values.items()]
         with self._transaction() as sql:
             changed = sql.execute(
-                f"UPDATE runs SET {assignments} WHERE id = ? AND state IN ({marks})",  # noqa: S608 (constants)
+                f"UPDATE runs SET {assignments} WHERE id = ? AND state IN ({marks})",  # noqa: S608 (constants)  # nosec B608
                 (*kept, run_id, *states),
             ).rowcount
         return bool(changed)

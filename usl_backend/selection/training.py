@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -273,7 +273,7 @@ class Training:
         try:
             held = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
             origin = held["origin"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
             logger.warning("the checkpoint is damaged (%s); training begins anew", type(error).__name__)
             return 0
         if origin != self.origin:

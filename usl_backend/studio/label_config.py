@@ -123,7 +123,7 @@ def parse(label_config: str) -> LabelConfig:
         # A label config needs none, and expanding them is the classic way to exhaust a parser.
         raise InputError("the label config declares a document type; remove the <!DOCTYPE> from it")
     try:
-        root = ET.fromstring(label_config)  # noqa: S314 - entities are refused above
+        root = ET.fromstring(label_config)  # noqa: S314 - entities are refused above  # nosec B314
     except ET.ParseError as error:
         raise InputError(
             f"the label config is not well-formed XML ({error}); correct it in Settings"

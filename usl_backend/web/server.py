@@ -99,7 +99,7 @@ def _port(server: object, configured: int) -> int:
 
 def _named(host: str) -> str:
     """The address as it stands in a URL."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 (only compared)
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (only compared)  # nosec B104
         return "localhost"
     return f"[{host}]" if ":" in host else host
 
