@@ -95,6 +95,25 @@ def test_neighborhood__is_that_of_the_leaders_alone():
     indices, distances = nearest(rows[found.groups.leaders].astype(np.float64), 7, include_self=False)
     assert np.array_equal(found.neighbors.indices, indices)
     np.testing.assert_allclose(found.neighbors.distances, distances, rtol=1e-4)
+    assert np.array_equal(found.leaders, rows[found.groups.leaders])
+
+
+def test_neighborhood__in_the_memory_of_the_rows_is_the_same():
+    rng = np.random.default_rng(0)
+    base, _ = blobs(300, 8, seed=5, dtype=np.float32)
+    near = base[:90] + rng.normal(size=(90, 8)).astype(np.float32) * 1e-3
+    rows = np.concatenate([base, near, base[:50], near[:20]])
+    expected = neighborhood(rows.copy(), k=7, radius=1e-4, enough=10, held=np.array([3, 320]))
+    kept = rows.copy()
+    neighborhood(kept, k=7, radius=1e-4, enough=10, held=NONE)
+    assert np.array_equal(kept, rows), "rows of the caller's are left alone"
+    found = neighborhood(kept, k=7, radius=1e-4, enough=10, held=np.array([3, 320]), reuse=True)
+    assert np.shares_memory(found.leaders, kept)
+    assert len(found.leaders) == 300
+    assert np.array_equal(found.leaders, rows[found.groups.leaders])
+    assert np.array_equal(found.groups.member_of, expected.groups.member_of)
+    assert np.array_equal(found.neighbors.indices, expected.neighbors.indices)
+    assert np.array_equal(found.neighbors.distances, expected.neighbors.distances)
 
 
 def test_neighborhood__keeps_enough_rows_and_labeled_rows():

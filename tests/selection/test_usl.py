@@ -130,6 +130,15 @@ def test_select__copies_draw_one_pick():
     assert selection.diagnostics["near_duplicate_rows"] == sum(len(group) - 1 for group in listed)
 
 
+def test_select__leaves_the_rows_given_as_they_were():
+    rows, _ = blobs(300, 8, seed=3, dtype=np.float32)
+    pool = np.concatenate([rows, rows[:100], rows[:50]])
+    before = pool.copy()
+    for options in ({}, {"projection": 0, "normalize": False}, {"preset": "paper-cifar10"}):
+        USL(**options).select(pool, 20, rng=0)
+        assert np.array_equal(pool, before)
+
+
 def test_select__labeled_rows_hold_their_clusters():
     rng = np.random.default_rng(0)
     centers = np.eye(6, 12) * 4

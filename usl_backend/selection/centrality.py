@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .assignment import cluster_sums
-from .threads import row_blocks
+from .threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def smooth(rows: NDArray[Any], indices: NDArray[np.int32]) -> NDArray[Any]:
+def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) -> NDArray[Any]:
     """Average each row with its neighbors and bring the sum to unit length: one step of a mean shift.
 
     Parameters
@@ -21,6 +21,8 @@ def smooth(rows: NDArray[Any], indices: NDArray[np.int32]) -> NDArray[Any]:
     rows : (n, d) float
     indices : (n, k) int32
         Neighbors, the row itself among them or not: it is counted once.
+    workers
+        Threads over blocks; no influence on the result.
 
     Returns
     -------
@@ -28,13 +30,19 @@ def smooth(rows: NDArray[Any], indices: NDArray[np.int32]) -> NDArray[Any]:
         A sum of zero stays zero.
     """
     result = np.empty_like(rows)
-    for block in row_blocks(len(rows), size=512):
+
+    def one(block: slice) -> NDArray[Any]:
         near = indices[block]
         total = rows[near].sum(axis=1)
         absent = ~(near == np.arange(block.start, block.stop)[:, None]).any(axis=1)
         total[absent] += rows[block][absent]
         length = np.sqrt(np.einsum("ij,ij->i", total, total))
-        result[block] = total / np.where(length > 1e-12, length, 1.0)[:, None]
+        total /= np.where(length > 1e-12, length, 1.0)[:, None]
+        return np.asarray(total)
+
+    blocks = row_blocks(len(rows), size=512)
+    for block, total in zip(blocks, map_blocks(one, blocks, workers=workers), strict=True):
+        result[block] = total
     return result
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from .base import Neighbors
 from .density import density
 from .duplicates import Groups, alone, merge, near_rows, same_rows
-from .neighbors import nearest_neighbors, nearest_of_some
+from .neighbors import candidates_wanted, nearest_neighbors, nearest_of_some
+from .threads import row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SPARE = 12
 """Neighbors searched beyond k, to fill the places of near-duplicates."""
+MOVED_ROWS = 16_384
+"""Rows moved at once."""
 PASSES = 5
 """Times groups are looked for: a large group needs more than one, as k neighbors cannot show all of it."""
 
@@ -34,11 +37,14 @@ class Neighborhood:
     ----------
     groups
         A group per leader; every row leads itself when copies are not looked for.
+    leaders : (g, d) float
+        The leaders' rows.
     neighbors
         Rows are positions in `groups.leaders`; None for a single leader that must not count itself.
     """
 
     groups: Groups
+    leaders: NDArray[Any]
     neighbors: Neighbors | None
 
 
@@ -52,6 +58,7 @@ def neighborhood(
     held: NDArray[np.int64],
     given: Neighbors | None = None,
     exact: bool | None = None,
+    reuse: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Neighborhood:
@@ -72,6 +79,8 @@ def neighborhood(
         Labeled rows: each leads itself.
     given
         A search over all rows made before, used when it has enough columns.
+    reuse
+        Write the leaders into `rows`, which is then of no more use: half the memory where there are copies.
     exact, workers, progress
         As for `nearest_neighbors`.
 
@@ -82,8 +91,8 @@ def neighborhood(
     n = len(rows)
     groups = same_rows(rows, preferred=held) if radius >= 0 else alone(n)
     if len(groups.leaders) < enough:
-        return Neighborhood(alone(n), _search(rows, k, include_self, given, exact, workers, progress))
-    leaders = _of(rows, groups)
+        return Neighborhood(alone(n), rows, _search(rows, k, include_self, given, exact, workers, progress))
+    leaders = _part(rows, groups.leaders, reuse=reuse)
     wide = k + SPARE if radius > 0 else k
     if given is not None and given.indices.shape[1] >= k:
         wide = min(wide, given.indices.shape[1])
@@ -91,7 +100,7 @@ def neighborhood(
         leaders, wide, include_self, given if len(leaders) == n else None, exact, workers, progress
     )
     if radius <= 0 or near is None:
-        return Neighborhood(groups, near)
+        return Neighborhood(groups, leaders, near)
     for _ in range(PASSES):
         found = near_rows(
             near.indices, near.distances, radius=radius, rank=density(near.distances[:, :k], floor=1e-3),
@@ -99,18 +108,24 @@ def neighborhood(
         )  # fmt: skip
         if len(found.leaders) == len(leaders) or len(found.leaders) < enough:
             break
-        merged = merge(groups, found)
-        leaders = _of(rows, merged)
+        # Leaders that are not the rows given are ours to write into.
+        leaders = _part(leaders, found.leaders, reuse=reuse or leaders is not rows)
         near = _without_copies(near, found, leaders, k, include_self, exact, workers)
-        groups = merged
+        groups = merge(groups, found)
         if near is None:
-            return Neighborhood(groups, None)
-    return Neighborhood(groups, _cut(near, k))
+            return Neighborhood(groups, leaders, None)
+    return Neighborhood(groups, leaders, _cut(near, k))
 
 
-def _of(rows: NDArray[Any], groups: Groups) -> NDArray[Any]:
-    """Leaders' rows, without a copy where every row leads itself."""
-    return rows if len(groups.leaders) == len(rows) else rows[groups.leaders]
+def _part(rows: NDArray[Any], chosen: NDArray[np.int64], *, reuse: bool) -> NDArray[Any]:
+    """Rows chosen (ascending): all of them as they are, else a copy, or moved to the front of their own array."""
+    if len(chosen) == len(rows):
+        return rows
+    if not reuse:
+        return rows[chosen]
+    for block in row_blocks(len(chosen), size=MOVED_ROWS):
+        rows[block] = rows[chosen[block]]
+    return rows[: len(chosen)]
 
 
 def _search(
@@ -130,8 +145,10 @@ def _search(
 
 
 def _cut(near: Neighbors, k: int) -> Neighbors:
-    """First k columns."""
-    return Neighbors(near.indices[:, :k], near.distances[:, :k], near.exact)
+    """First k columns, copied, so that the wider table can be forgotten."""
+    if near.indices.shape[1] <= k:
+        return near
+    return Neighbors(near.indices[:, :k].copy(), near.distances[:, :k].copy(), near.exact)
 
 
 def _without_copies(
@@ -144,17 +161,22 @@ def _without_copies(
         return None
     place = np.full(len(near.indices), -1, dtype=np.int32)
     place[found.leaders] = np.arange(len(found.leaders), dtype=np.int32)
-    indices = place[near.indices[found.leaders]]
-    distances = near.distances[found.leaders]
-    # Kept columns first, in their old order.
-    order = np.argsort(indices < 0, axis=1, kind="stable")
-    indices = np.take_along_axis(indices, order, axis=1)
-    distances = np.take_along_axis(distances, order, axis=1)
-    short = np.flatnonzero((indices >= 0).sum(axis=1) < k)
-    if len(short) > 0.05 * len(leaders) and len(short) > 2000:
+    left = np.empty(len(leaders), dtype=np.int64)
+    for block in row_blocks(len(leaders), size=MOVED_ROWS):
+        left[block] = (place[near.indices[found.leaders[block]]] >= 0).sum(axis=1)
+    short = np.flatnonzero(left < k)
+    if not near.exact and len(short) > candidates_wanted(k, n=len(leaders)):
+        # Comparing these with all rows would take longer than cells do for everybody.
         return nearest_neighbors(leaders, k=k, include_self=include_self, exact=exact, workers=workers)
-    wide = int((indices >= 0).sum(axis=1).min()) if not len(short) else k
-    indices, distances = indices[:, :wide].copy(), distances[:, :wide].copy()
+    wide = k if len(short) else int(left.min())
+    indices = np.empty((len(leaders), wide), dtype=np.int32)
+    distances = np.empty((len(leaders), wide), dtype=near.distances.dtype)
+    for block in row_blocks(len(leaders), size=MOVED_ROWS):
+        kept = place[near.indices[found.leaders[block]]]
+        # Kept columns first, in their old order.
+        order = np.argsort(kept < 0, axis=1, kind="stable")[:, :wide]
+        indices[block] = np.take_along_axis(kept, order, axis=1)
+        distances[block] = np.take_along_axis(near.distances[found.leaders[block]], order, axis=1)
     if len(short):
         again = nearest_of_some(leaders, short, k=k, include_self=include_self, workers=workers)
         indices[short], distances[short] = again.indices, again.distances

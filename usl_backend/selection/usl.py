@@ -15,10 +15,10 @@ from .assignment import cluster_sums
 from .base import Neighbors, Selection
 from .centrality import distance_to_mean, smooth
 from .density import density
-from .duplicates import Groups, same_rows
+from .duplicates import same_rows
 from .kmeans import Clustering, kmeans, paper_kmeans
 from .method import stand_in
-from .neighborhood import neighborhood
+from .neighborhood import Neighborhood, neighborhood
 from .ordering import order_picks
 from .parameters import resolve
 from .picking import fill, pick_rounds
@@ -164,24 +164,35 @@ class _Run:
         self, embeddings: NDArray[Any], budget: int, held: NDArray[np.int64], neighbors: Neighbors | None
     ) -> Selection:
         p = self.p
+        n = len(embeddings)
         self.report("project", 0, 1)
         rows = _prepare(p, embeddings)
+        zero_rows = int((~rows.any(axis=1)).sum())
         self.report("project", 1, 1)
-        groups, near, typicality = self.neighborhood(rows, held, neighbors, budget)
+        near = self.neighborhood(
+            rows, held, neighbors, budget, reuse=not np.may_share_memory(rows, embeddings)
+        )
         # From here on a row is a leader of near-duplicates; `place` says where each held row went.
-        leaders = rows if len(groups.leaders) == len(rows) else rows[groups.leaders]
+        groups, rows = near.groups, near.leaders
         place = groups.member_of[held]
-        weights = None if len(leaders) == len(rows) else groups.weights()
-        points = smooth(leaders, near.indices) if p.smoothing and near is not None else leaders
+        weights = None if len(rows) == n else groups.weights()
+        typicality, exact, points = np.ones(len(rows), dtype=rows.dtype), True, rows
+        if near.neighbors is not None:
+            exact = near.neighbors.exact
+            typicality = density(near.neighbors.distances, floor=0.0 if p.count_self else 1e-3)
+            if p.smoothing:
+                points = smooth(rows, near.neighbors.indices, workers=p.workers)
+        # In large pools the neighbors are as large as the rows.
+        del near
         found = self.cluster(points, budget, place, weights)
-        picks, labels, filled = self.pick(leaders, found, typicality, place, budget)
+        picks, labels, filled = self.pick(rows, found, typicality, place, budget)
         chosen = picks[len(held) :]
-        order, gain = self.order(leaders, labels, picks, len(held))
+        order, gain = self.order(rows, labels, picks, len(held))
         position = np.full(len(picks), -1, dtype=np.int32)
         position[len(held) + order] = np.arange(budget, dtype=np.int32)
         chosen = chosen[order]
         cluster = position[labels]
-        cluster = stand_in(leaders, cluster, chosen)
+        cluster = stand_in(rows, cluster, chosen)
         # A pick that only repeats another (nothing else was left) stands for itself.
         cluster[chosen] = np.arange(budget, dtype=np.int32)
         score = np.nan_to_num(typicality.astype(np.float32), posinf=float(np.finfo(np.float32).max))
@@ -194,10 +205,10 @@ class _Run:
             diagnostics={
                 "inertia": found.inertia,
                 "filled": filled,
-                "neighbors_exact": near.exact if near is not None else True,
-                "near_duplicate_rows": int(len(rows) - len(leaders)),
+                "neighbors_exact": exact,
+                "near_duplicate_rows": int(n - len(rows)),
                 "near_duplicates": groups.listing(),
-                "zero_rows": int((~rows.any(axis=1)).sum()),
+                "zero_rows": zero_rows,
             },
         )
 
@@ -206,21 +217,21 @@ class _Run:
             self.progress(step, done, total)
 
     def neighborhood(
-        self, rows: NDArray[Any], held: NDArray[np.int64], given: Neighbors | None, budget: int
-    ) -> tuple[Groups, Neighbors | None, NDArray[Any]]:
-        """Groups of near-duplicates, neighbors among their leaders, and density of the leaders."""
+        self,
+        rows: NDArray[Any],
+        held: NDArray[np.int64],
+        given: Neighbors | None,
+        budget: int,
+        *,
+        reuse: bool,
+    ) -> Neighborhood:
+        """Groups of near-duplicates, their leaders and the neighbors among these."""
         p = self.p
-        found = neighborhood(
+        return neighborhood(
             rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), include_self=p.count_self,
-            held=held, given=given, exact=True if p.exact else None, workers=p.workers, progress=self.progress,
+            held=held, given=given, exact=True if p.exact else None, reuse=reuse, workers=p.workers,
+            progress=self.progress,
         )  # fmt: skip
-        if found.neighbors is None:
-            return found.groups, None, np.ones(len(found.groups.leaders), dtype=rows.dtype)
-        return (
-            found.groups,
-            found.neighbors,
-            density(found.neighbors.distances, floor=0.0 if p.count_self else 1e-3),
-        )
 
     def cluster(
         self, points: NDArray[Any], budget: int, held: NDArray[np.int64], weights: NDArray[np.float64] | None
