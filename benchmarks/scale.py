@@ -1,17 +1,23 @@
-"""Speed and memory of selections from ten thousand to a million rows, beside two rivals, in one run.
+"""Speed and memory of selections from ten thousand to five million rows, beside two rivals, in one run.
 
-Each method runs in a process of its own on one compute thread; imports and making the data are not counted.
-Rows are a mixture of groups on a 24-dimensional sheet with noise in all dimensions, brought to unit length.
+Each run has a process of its own on one compute thread (`OMP_WAIT_POLICY=passive`); imports and making the data are
+not counted. Rows are a mixture of groups on a 24-dimensional sheet with noise in all dimensions, brought to unit
+length. The shipped default looks at K = 20 neighbors, so the columns K=20 and shipped default of a table are one.
 
-    python benchmarks/scale.py --json scale.json
-    python benchmarks/scale.py --cases 1280000x128x2911 --methods usl --repeats 1
-    python benchmarks/scale.py --fidelity
+    python benchmarks/scale.py --rows 10k 50k --json scale.json
+    python benchmarks/scale.py --rows 1.28M --repeats 1 --json scale.json
+    python benchmarks/scale.py --show --json scale.json
+
+Every run is kept in the JSON file as it ends; what is there already is not run again. Objective and distance to the
+nearest pick are means of squared distances over at most 20,000 rows in the space that the default selects in; density
+is the median rank of the picks among these rows. How faithful picks are is measured by `fidelity.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -19,30 +25,85 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scale_rivals import Choice, official_port, sklearn_pipeline
 
-CASES = ("10000x128x400", "50000x128x400", "50000x512x400")
-METHODS = ("usl", "sklearn", "port")
 ONE_THREAD = {
     "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
 }  # fmt: skip
+GB = 1e9
 
 
-def make_rows(n: int, d: int, *, folder: Path, seed: int = 0) -> Path:
-    """Write (n, d) float32 unit-length rows as .npy, block by block, unless they are there."""
-    path = folder / f"rows-{n}x{d}-{seed}.npy"
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes
+    ----------
+    n, d, budget
+        Rows, dimensions, picks.
+    rivals
+        Methods run beside ours.
+    ratio
+        Rival -> its CPU seconds over ours, at least.
+    seconds
+        CPU seconds of ours, at most.
+    memory
+        Bytes of ours above what the embeddings take, at most.
+    half
+        float16 on disk instead of float32.
+    mapped
+        Embeddings stay on disk.
+    workers
+        Compute threads of ours.
+    """
+
+    n: int
+    d: int
+    budget: int
+    rivals: tuple[str, ...] = ()
+    ratio: tuple[tuple[str, float], ...] = ()
+    seconds: float = math.inf
+    memory: float = math.inf
+    half: bool = False
+    mapped: bool = False
+    workers: int = 1
+
+
+BOTH = ("sklearn", "port")
+TABLE = {
+    "10k": Row(10_000, 128, 400, rivals=BOTH, ratio=(("sklearn", 1.3),)),
+    "50k": Row(50_000, 128, 400, rivals=BOTH, ratio=(("sklearn", 8.0), ("port", 8.0))),
+    "50k-wide": Row(50_000, 512, 400, rivals=BOTH, ratio=(("sklearn", 10.0),)),
+    "1.28M": Row(1_280_000, 128, 2911, seconds=100, memory=3 * GB),
+    "1.28M-wide": Row(1_280_000, 512, 2911, seconds=150, memory=4 * GB, mapped=True),
+    "1.28M-many": Row(1_280_000, 128, 12_820, seconds=250),
+    "0.5M-half": Row(500_000, 256, 10_000, half=True, mapped=True, workers=2),
+    "1M-half": Row(1_000_000, 256, 10_000, half=True, mapped=True, workers=2),
+    "2M-half": Row(2_000_000, 256, 10_000, half=True, mapped=True, workers=2),
+    "5M-half": Row(5_000_000, 256, 10_000, memory=8 * GB, half=True, mapped=True, workers=2),
+}
+DEFAULT_ROWS = ("10k", "50k", "50k-wide")
+METHODS = ("usl", *BOTH)
+
+
+def make_rows(n: int, d: int, *, folder: Path, half: bool = False, seed: int = 0) -> Path:
+    """Write (n, d) unit-length rows, float32 or float16, as .npy, block by block, unless they are there."""
+    path = folder / f"rows-{n}x{d}-{seed}{'-half' if half else ''}.npy"
     if path.exists():
         return path
     rng = np.random.default_rng(seed)
     groups = max(50, n // 500)
     middle = rng.standard_normal((groups, 24), dtype=np.float32)
     sheet = rng.standard_normal((24, d), dtype=np.float32) / 5
-    rows = np.lib.format.open_memmap(path.with_suffix(".part"), "w+", np.float32, (n, d))  # type: ignore[no-untyped-call]
+    kind = np.float16 if half else np.float32
+    rows = np.lib.format.open_memmap(path.with_suffix(".part"), "w+", kind, (n, d))  # type: ignore[no-untyped-call]
     for begin in range(0, n, 65_536):
         count = min(65_536, n - begin)
         place = middle[rng.integers(groups, size=count)] + 0.7 * rng.standard_normal(
@@ -56,7 +117,10 @@ def make_rows(n: int, d: int, *, folder: Path, seed: int = 0) -> Path:
 
 
 class PeakMemory:
-    """Peak of the anonymous memory of this process above its level at the start, in bytes."""
+    """Peak of the anonymous memory of this process, in bytes: `above` its level at the start, and `whole`.
+
+    Pages of memory-mapped files are not counted: the system drops them when it needs the room.
+    """
 
     def __enter__(self) -> PeakMemory:
         self._base = self._peak = self._now()
@@ -72,7 +136,8 @@ class PeakMemory:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._watch.join()
-        self.above = max(self._peak, self._now()) - self._base
+        self.whole = max(self._peak, self._now())
+        self.above = self.whole - self._base
 
     @staticmethod
     def _now() -> int:
@@ -82,35 +147,18 @@ class PeakMemory:
         raise SystemExit("/proc/self/status has no RssAnon: this benchmark needs Linux")
 
 
-def run_one(method: str, path: Path, budget: int, k: int, repeats: int, mapped: bool) -> dict[str, Any]:
-    """Run a method in this process."""
+def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
+    """Run a method on a row of the table in this process."""
     import faiss  # noqa: F401 - loaded before the clock starts
     import threadpoolctl  # noqa: F401
+
+    from usl_backend.selection import USL
 
     if method == "sklearn":
         import sklearn.cluster
         import sklearn.neighbors  # noqa: F401
 
-    rows = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    runs = [run_once(method, rows, budget, k) for _ in range(repeats)]
-    picks, steps = runs[-1][3:]
-    return {
-        "cpu": statistics.median(run[0] for run in runs),
-        "wall": statistics.median(run[1] for run in runs),
-        "above": max(run[2] for run in runs),
-        "steps": {step: round(seconds, 2) for step, seconds in steps.items()},
-        **judge(rows, picks),
-    }
-
-
-def run_once(
-    method: str, rows: NDArray[np.float32], budget: int, k: int
-) -> tuple[float, float, int, NDArray[np.int64], dict[str, float]]:
-    """CPU seconds, wall seconds, bytes above the start, picks, and CPU seconds by step."""
-    from scale_rivals import official_port, sklearn_pipeline
-
-    from usl_backend.selection import USL
-
+    rows = np.load(path, mmap_mode="r" if row.mapped else None, allow_pickle=False)
     steps: dict[str, float] = {}
     began, clock = time.process_time(), time.perf_counter()
     last = began
@@ -121,19 +169,23 @@ def run_once(
         steps[step] = steps.get(step, 0.0) + now - last
         last = now
 
-    picks: NDArray[np.int64]
     with PeakMemory() as memory:
         if method == "usl":
-            picks = USL(neighbors=k).select(rows, budget, rng=0, progress=progress).indices
+            own = USL(workers=row.workers).select(rows, row.budget, rng=0, progress=progress)
+            found = Choice(own.indices, own.cluster)
         elif method == "sklearn":
-            picks = sklearn_pipeline(rows, budget, k=k, seed=0)
+            found = sklearn_pipeline(rows, row.budget, k=20, seed=0)
         else:
-            picks = official_port(rows, budget, k=k, seed=0)
-    return time.process_time() - began, time.perf_counter() - clock, memory.above, picks, steps
+            found = official_port(rows, row.budget, k=20, seed=0)
+    return {
+        "cpu": time.process_time() - began, "wall": time.perf_counter() - clock, "above": memory.above,
+        "whole": memory.whole, "steps": {step: round(seconds, 2) for step, seconds in steps.items()},
+        **judge(rows, found),
+    }  # fmt: skip
 
 
-def judge(rows: NDArray[np.float32], picks: NDArray[np.int64]) -> dict[str, float]:
-    """Coverage and density of picks, over at most 20,000 rows in the space that the default selects in."""
+def judge(rows: NDArray[np.floating[Any]], found: Choice) -> dict[str, float]:
+    """Objective, coverage and density of picks, over at most 20,000 rows in the space that the default selects in."""
     from usl_backend.selection import nearest_neighbors
     from usl_backend.selection.assignment import assign
     from usl_backend.selection.density import density
@@ -141,120 +193,134 @@ def judge(rows: NDArray[np.float32], picks: NDArray[np.int64]) -> dict[str, floa
 
     some = np.unique(np.linspace(0, len(rows) - 1, 20_000).astype(np.int64))
     projection = fit_projection(rows, dimensions=128)
-    known, chosen = projection.apply(rows[some]), projection.apply(rows[np.sort(picks)])
-    covered = float(assign(known, chosen).distances.mean())
+    known, chosen = projection.apply(rows[some]), projection.apply(rows[np.sort(found.picks)])
+    # Means of all rows of a cluster, not of those looked at: small clusters would look tight.
+    sums = np.zeros((int(found.clusters.max()) + 1, known.shape[1]))
+    for begin in range(0, len(rows), 65_536):
+        np.add.at(
+            sums, found.clusters[begin : begin + 65_536], projection.apply(rows[begin : begin + 65_536])
+        )
+    means = sums / np.maximum(np.bincount(found.clusters, minlength=len(sums)), 1)[:, None]
+    apart = known - means[found.clusters[some]]
     both = np.concatenate([known, chosen])
     dense = density(nearest_neighbors(both, k=20, exact=True).distances, floor=1e-3)
     rank = np.searchsorted(np.sort(dense[: len(known)]), dense[len(known) :]) / len(known)
-    return {"distance_to_pick": covered, "density_rank": float(np.median(rank))}
+    return {
+        "objective": float(np.einsum("ij,ij->i", apart, apart).mean()),
+        "distance_to_pick": float(assign(known, chosen).distances.mean()),
+        "density_rank": float(np.median(rank)),
+    }
 
 
-def run_case(case: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run a method on a case in a process of its own."""
-    n, d, budget = map(int, case.split("x"))
-    path = make_rows(n, d, folder=options.folder)
-    command = [
-        sys.executable, __file__, "--one", method, "--path", str(path), "--budget", str(budget), "--k", str(options.k),
-        "--repeats", str(options.repeats), "--mapped" if d > 256 and n > 500_000 else "--loaded",
-    ]  # fmt: skip
+def run_apart(name: str, method: str, folder: Path) -> dict[str, Any]:
+    """Run a method on a row of the table in a process of its own."""
+    row = TABLE[name]
+    path = make_rows(row.n, row.d, folder=folder, half=row.half)
+    command = [sys.executable, __file__, "--one", method, "--rows", name, "--path", str(path)]
     done = subprocess.run(command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{method} on {case} failed:\n{done.stderr[-2000:]}")
+        raise SystemExit(f"{method} on {name} failed:\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {"case": case, "method": method, "k": options.k} | result
+    return {"row": name, "method": method} | result
 
 
-def fidelity(folder: Path, embeddings: Path | None) -> Iterator[dict[str, Any]]:
-    """k-means objective beside scikit-learn's, and density arg-max per cluster beside that of exact neighbors."""
-    from sklearn.cluster import KMeans
+def middle(runs: Sequence[dict[str, Any]], figure: str) -> float:
+    """Median of a figure over runs."""
+    return float(statistics.median(run[figure] for run in runs))
 
-    from usl_backend.selection import nearest_neighbors
-    from usl_backend.selection.density import density
-    from usl_backend.selection.kmeans import kmeans
-    from usl_backend.selection.picking import cluster_argmax
-    from usl_backend.selection.rows import fit_projection
-    from usl_backend.selection.threads import one_thread
 
-    def same_picks(rows: NDArray[np.float32], clusters: int) -> float:
-        labels = kmeans(rows, clusters=clusters, rng=np.random.default_rng(0)).labels
-        best = [
-            cluster_argmax(
-                density(nearest_neighbors(rows, k=20, exact=exact).distances), labels, clusters=clusters
+def table(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of the table: medians over the runs of each row and method, and whether each bar holds."""
+    head = (
+        "row        ",
+        "method  ",
+        "runs",
+        "   CPU s",
+        "  wall s",
+        "    GB",
+        "objective",
+        " to pick",
+        " density",
+        "ratio",
+    )
+    lines = [" ".join(head)]
+    for name, row in TABLE.items():
+        of = {
+            method: [run for run in runs if (run["row"], run["method"]) == (name, method)]
+            for method in METHODS
+        }
+        if not of["usl"]:
+            continue
+        own = middle(of["usl"], "cpu")
+        for method in (method for method in METHODS if of[method]):
+            some = of[method]
+            lines.append(
+                f"{name:11s} {method:8s} {len(some):4d} {middle(some, 'cpu'):8.2f} {middle(some, 'wall'):8.2f} "
+                f"{max(run['above'] for run in some) / GB:6.2f} {middle(some, 'objective'):9.4f} "
+                f"{middle(some, 'distance_to_pick'):8.4f} {middle(some, 'density_rank'):8.3f} "
+                f"{middle(some, 'cpu') / own:.2f}"
             )
-            for exact in (True, False)
+        bars = [
+            (
+                f"{rival} / ours >= {least:g}",
+                middle(of[rival], "cpu") / own,
+                middle(of[rival], "cpu") >= least * own,
+            )
+            for rival, least in row.ratio
+            if of[rival]
         ]
-        return float((best[0] == best[1]).mean())
-
-    with one_thread():
-        if embeddings is not None:
-            held = np.load(embeddings, allow_pickle=False)
-            rows = fit_projection(held, dimensions=128).apply(held)
-            for clusters in (40, 100, 400):
-                name = f"density arg-max as with exact neighbors, {embeddings.name}, {clusters} clusters, >= 0.98"
-                yield {"figure": name, "value": same_picks(rows, clusters)}
-        rows = np.load(make_rows(50_000, 128, folder=folder), allow_pickle=False)
-        ours = [kmeans(rows, clusters=400, rng=np.random.default_rng(seed)).inertia for seed in range(5)]
-        peers = [KMeans(400, n_init=1, random_state=seed).fit(rows).inertia_ for seed in range(5)]
-        ratio = float(np.mean(ours) / np.mean(peers))
-        yield {"figure": "k-means objective / scikit-learn's, 50k, <= 1.005", "value": ratio}
-        for n, clusters, least in ((50_000, 400, 0.98), (200_000, 1000, 0.99)):
-            rows = np.load(make_rows(n, 128, folder=folder), allow_pickle=False)
-            name = f"density arg-max as with exact neighbors, {n:,}, >= {least}"
-            yield {"figure": name, "value": same_picks(rows, clusters)}
+        # With two workers the whole process counts: the limit is that of a machine.
+        memory = max(run["whole" if row.half else "above"] for run in of["usl"])
+        if math.isfinite(row.seconds):
+            bars.append((f"CPU s <= {row.seconds:g}", own, own <= row.seconds))
+        if math.isfinite(row.memory):
+            bars.append((f"GB <= {row.memory / GB:g}", memory / GB, memory <= row.memory))
+        lines += [f"  {'holds' if holds else 'FAILS'}  {bar}: {value:.2f}" for bar, value, holds in bars]
+    growth = [(row.n, [run for run in runs if run["row"] == name]) for name, row in TABLE.items() if row.half]
+    known = [(n, middle(some, "cpu")) for n, some in growth if some]
+    if len(known) > 1:
+        sizes, seconds = np.log(np.array(known)).T
+        lines.append(
+            f"CPU seconds grow as rows^{np.polyfit(sizes, seconds, 1)[0]:.2f} over {len(known)} sizes"
+        )
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", nargs="+", default=list(CASES), help="ROWSxDIMENSIONSxBUDGET")
+    parser.add_argument("--rows", nargs="+", default=list(DEFAULT_ROWS), choices=TABLE, help="of the table")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--k", type=int, default=20, help="neighbors, of every method")
     parser.add_argument("--repeats", type=int, default=5, help="runs, of which the median counts")
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where rows are written"
     )
-    parser.add_argument(
-        "--fidelity", action="store_true", help="objective and picks beside exact peers instead"
-    )
-    parser.add_argument("--embeddings", type=Path, help="real rows (.npy) that --fidelity looks at too")
-    parser.add_argument("--json", type=Path, help="write figures here")
+    parser.add_argument("--json", type=Path, help="where runs go as they end; what it holds is not run again")
+    parser.add_argument("--show", action="store_true", help="only show what --json holds")
     parser.add_argument("--one", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--budget", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--mapped", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(
-            json.dumps(
-                run_one(options.one, options.path, options.budget, options.k, options.repeats, options.mapped)
-            )
-        )
+        print(json.dumps(run_here(TABLE[options.rows[0]], options.one, options.path)))
         return
-    records: list[dict[str, Any]] = []
-    if options.fidelity:
-        for record in fidelity(options.folder, options.embeddings):
-            records.append(record)
-            print(f"{record['figure']}: {record['value']:.4f}", flush=True)
-    else:
-        print(
-            f"{'case':20s} {'method':8s} {'CPU s':>8s} {'wall s':>8s} {'MB':>6s} {'to pick':>8s} {'density':>8s} ratio"
-        )
-        for case in options.cases:
-            own = 0.0
-            for method in options.methods:
-                found = run_case(case, method, options)
-                records.append(found)
-                own = found["cpu"] if method == "usl" else own
+    runs: list[dict[str, Any]] = []
+    if options.json and options.json.exists():
+        runs = json.loads(options.json.read_text(encoding="utf-8"))
+    wanted = [] if options.show else options.rows
+    for name in wanted:
+        for repeat in range(options.repeats):
+            for method in (method for method in ("usl", *TABLE[name].rivals) if method in options.methods):
+                if sum((run["row"], run["method"]) == (name, method) for run in runs) > repeat:
+                    continue
+                runs.append(run_apart(name, method, options.folder))
                 print(
-                    f"{case:20s} {method:8s} {found['cpu']:8.2f} {found['wall']:8.2f} {found['above'] / 1e6:6.0f} "
-                    f"{found['distance_to_pick']:8.4f} {found['density_rank']:8.3f} "
-                    f"{found['cpu'] / own if own else float('nan'):.2f}  {found['steps'] or ''}",
+                    f"{name} {method} run {repeat + 1}: {runs[-1]['cpu']:.2f} CPU s {runs[-1]['steps'] or ''}",
                     flush=True,
                 )
-    if options.json:
-        options.json.write_text(json.dumps(records), encoding="utf-8")
+                if options.json:
+                    options.json.write_text(json.dumps(runs, indent=1), encoding="utf-8")
+    print("\n".join(table(runs)))
 
 
 if __name__ == "__main__":

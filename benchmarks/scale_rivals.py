@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ from numpy.typing import NDArray
 BLOCK = 4096
 
 
-def sklearn_pipeline(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Choice:
+    """Picks and the cluster of every row."""
+
+    picks: NDArray[np.int64]
+    clusters: NDArray[np.integer[Any]]
+
+
+def sklearn_pipeline(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) -> Choice:
     """NearestNeighbors, KMeans, one round of repulsion from the 64 nearest picks."""
     from sklearn.cluster import KMeans
     from sklearn.neighbors import NearestNeighbors
@@ -26,10 +35,10 @@ def sklearn_pipeline(rows: NDArray[np.float32], budget: int, *, k: int, seed: in
         apart = np.partition(apart, near - 1, axis=1)[:, :near]
         force[begin : begin + BLOCK] = (1.0 / np.sqrt(np.maximum(apart, 1e-6))).sum(axis=1)
     score, force = score / np.median(score), force / np.median(force)
-    return _argmax(score - 0.5 * force, labels, budget)
+    return Choice(_argmax(score - 0.5 * force, labels, budget), labels)
 
 
-def official_port(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) -> NDArray[np.int64]:
+def official_port(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) -> Choice:
     """The official CIFAR-10 settings with K = k: 200 Lloyd steps, 10 rounds, everything computed anew each time.
 
     Neighbors come from faiss and distances from matrix products: it is not slow on purpose.
@@ -64,7 +73,7 @@ def official_port(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) 
             pull[labels[block, None] == labels[picks][None, :]] = 0.0
             new[block] = pull.sum(axis=1)
         force = 0.9 * force + 0.1 * new
-    return picks
+    return Choice(picks, labels)
 
 
 def _argmax(utility: NDArray[Any], labels: NDArray[Any], clusters: int) -> NDArray[np.int64]:

@@ -47,14 +47,6 @@ def test_select__presets_with_duplicates_and_empty_clusters(preset):
     assert len(np.unique(rows[selection.indices], axis=0)) == m, "no copy while something else is left"
 
 
-@pytest.mark.parametrize("preset", sorted(PAPER))
-def test_select__presets_in_float32_differ_only_by_near_ties(preset):
-    rows, _ = blobs(900, 24, seed=11, dtype=np.float32)
-    single = USL(preset=preset).select(rows, 30, rng=0)
-    double = USL(preset=preset).select(rows.astype(np.float64), 30, rng=0)
-    assert sorted(single.indices) == sorted(double.indices)
-
-
 def test_select__repulsion_of_the_cifar_preset_moves_picks():
     rows, _ = blobs(500, 16, seed=520)
     without = USL(preset="paper-cifar10", repulsion_weight=0.0).select(rows, 20, rng=3)

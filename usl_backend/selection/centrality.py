@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,20 +31,29 @@ def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) 
         A sum of zero stays zero.
     """
     result = np.empty_like(rows)
+    blocks = row_blocks(len(rows), size=512)
+    for block, found in zip(
+        blocks, map_blocks(_Average(rows, indices), blocks, workers=workers), strict=True
+    ):
+        result[block] = found
+    return result
 
-    def one(block: slice) -> NDArray[Any]:
-        near = indices[block]
-        total = rows[near].sum(axis=1)
+
+@dataclass(frozen=True)
+class _Average:
+    """Unit-length sum of each row of a block and its neighbors."""
+
+    rows: NDArray[Any]
+    indices: NDArray[np.int32]
+
+    def __call__(self, block: slice) -> NDArray[Any]:
+        near = self.indices[block]
+        total: NDArray[Any] = self.rows[near].sum(axis=1)
         absent = ~(near == np.arange(block.start, block.stop)[:, None]).any(axis=1)
-        total[absent] += rows[block][absent]
+        total[absent] += self.rows[block][absent]
         length = np.sqrt(np.einsum("ij,ij->i", total, total))
         total /= np.where(length > 1e-12, length, 1.0)[:, None]
-        return np.asarray(total)
-
-    blocks = row_blocks(len(rows), size=512)
-    for block, total in zip(blocks, map_blocks(one, blocks, workers=workers), strict=True):
-        result[block] = total
-    return result
+        return total
 
 
 def distance_to_mean(rows: NDArray[Any], labels: NDArray[np.int32], *, clusters: int) -> NDArray[Any]:

@@ -275,19 +275,22 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
     sizes = np.bincount(labels, minlength=len(centers))
     filled = sizes[sizes > 0]
     wanted = candidates_wanted(k, n=n)
-    between = squared_distances(centers, centers)
-    between[:, sizes == 0] = np.inf
-    between[np.arange(len(centers)), np.arange(len(centers))] = -1.0
     reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
-    nearest = np.argpartition(between, reach - 1, axis=1)[:, :reach]
-    rank = np.argsort(np.take_along_axis(between, nearest, axis=1), axis=1, kind="stable")
+    nearest = np.empty((len(centers), reach), dtype=np.int64)
+    for block in row_blocks(len(centers), size=1024):
+        between = squared_distances(centers[block], centers)
+        between[:, sizes == 0] = np.inf
+        between[np.arange(len(between)), np.arange(block.start, block.stop)] = -1.0
+        some = np.argpartition(between, reach - 1, axis=1)[:, :reach]
+        rank = np.argsort(np.take_along_axis(between, some, axis=1), axis=1, kind="stable")
+        nearest[block] = np.take_along_axis(some, rank, axis=1)
     return _Cells(
         rows=by_cell,
         half_norms=np.einsum("ij,ij->i", by_cell, by_cell) / 2,
         order=order,
         sizes=sizes,
         begin=np.concatenate([[0], np.cumsum(sizes)]),
-        nearest=np.take_along_axis(nearest, rank, axis=1),
+        nearest=nearest,
         wanted=wanted,
         k=k,
         include_self=include_self,
