@@ -246,7 +246,8 @@ class _Run:
         )
         answers, history = self.trainer.train(
             points if self.p.smoothing else leaders, groups.leaders, indices,
-            start=start, clusters=clusters, parameters=self.p, seed=int(self.rng.integers(2**62)), checkpoint=self.checkpoint,
+            start=start, clusters=clusters, parameters=self.p, seed=int(self.rng.integers(2**62)),
+            checkpoint=self.checkpoint,
             report=lambda done, total: self.report("train", done, total),
         )  # fmt: skip
         heads = self.p.heads if self.p.confidence == "mean" else 1
