@@ -1,6 +1,6 @@
 """FixMatch on pixels of Fashion-MNIST: labels of chosen rows against labels of random rows. No product code is timed.
 
-    python benchmarks/fixmatch.py --seeds 5 --cache DIR
+    python benchmarks/fixmatch.py --cache DIR
 
 Every seed draws a pool of 10,000 training pictures and chooses 2 and 4 rows per class in three ways: the default
 method on the bundled encoder's embeddings, at random, and at random with equal classes, which needs the true
@@ -125,7 +125,7 @@ def report(runs: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--per-class", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--pool", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=500)

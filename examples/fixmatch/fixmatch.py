@@ -86,7 +86,7 @@ def network(channels: int, classes: int) -> nn.Sequential:
 
 def train(
     labeled: Tensor, labels: Tensor, unlabeled: Tensor | None, *, classes: int, seed: int = 0, steps: int = 500,
-    batch: int = 16, mu: int = 7, tau: float = 0.95, decay: float = 0.99, rate: float = 0.1,
+    batch: int = 16, mu: int = 7, tau: float = 0.95, decay: float = 0.99, rate: float = 0.3,
 ) -> nn.Module:  # fmt: skip
     """Train on bytes (n, c, h, w); without unlabeled images only on the labeled ones. Returns the averaged net."""
     torch.manual_seed(seed)

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from usl_backend.cli import main
+from usl_backend.demo.dataset import load, write_images
 
 
 @pytest.fixture
@@ -69,16 +71,66 @@ def test_evaluate__bad_words(
 
 
 @pytest.mark.parametrize(
-    "arrays", [{"embeddings": np.ones((50, 2))}, {"embeddings": np.ones(50), "labels": np.ones(50)}]
+    ("arrays", "said"),
+    [
+        ({"embeddings": np.ones((50, 2))}, "has no labels"),
+        ({"embeddings": np.ones(50), "labels": np.ones(50)}, "rows"),
+        ({"labels": np.ones(50)}, "x.npz"),
+    ],
 )
 def test_evaluate__bad_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], said: str
 ) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
     assert run("evaluate", tmp_path / "x.npz") == 1
-    assert "embeddings" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_evaluate__missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", tmp_path / "none.npz") == 1
-    assert "does not hold the arrays" in capsys.readouterr().err
+    assert "is neither a project nor a file or folder here" in capsys.readouterr().err
+
+
+def test_evaluate__rows_that_are_not_finite_or_not_labeled_are_left_out(
+    vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(vectors) as held:
+        rows, labels = held["embeddings"], held["labels"].astype(object)
+    rows[3, 0] = np.nan
+    path = vectors.with_name("holes.npz")
+    np.savez(path, vectors=rows, kinds=labels.astype(str), labels=np.zeros(len(rows)))
+    words = ["--budgets", "4", "--seeds", 2, "--methods", "", "--json", "--label-key", "kinds"]
+    assert run("evaluate", path, *words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["classes"]) == (119, 4)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_evaluate__manifest_of_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    data = load()
+    paths = write_images(tmp_path / "pictures, ü")[:70]
+    names = [data.classes[data.labels[row]] for row in range(70)]
+    rows = [
+        {"file": f"{path.parent.name}/{path.name}", "kind": name}
+        for path, name in zip(paths, names, strict=True)
+    ]
+    rows[5]["kind"] = ""
+    rows.append({"file": "gone.png", "kind": names[0]})
+    path = tmp_path / f"list.{kind}"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        if kind == "csv":
+            writer = csv.DictWriter(stream, ["file", "kind"])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    words = ["--budgets", "10", "--seeds", 2, "--methods", "k-means", "--image-size", 64, "--json"]
+    assert run("evaluate", path, *words) == 1
+    assert "no row of" in capsys.readouterr().err
+    assert run("evaluate", path, *words, "--label-key", "kind") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"] == 69
+    assert told["methods"]["k-means"]["accuracy"][0][0] > 0.3

@@ -30,6 +30,8 @@ METHODS = "usl,k-means,typiclust"
     "--seeds", default=5, show_default=True, type=click.IntRange(2, 100), help="Test sets to average over."
 )
 @click.option("--control", help="Choices tag to read, where the label config has several.")
+@click.option("--data-key", help="Column or array of a manifest that holds pictures or vectors.")
+@click.option("--label-key", help="Column or array of a manifest that holds the labels.")
 @click.option(
     "--image-size", type=click.IntRange(min=32), help="Side to which images are resized, in pixels."
 )
@@ -44,6 +46,8 @@ def evaluate(
     methods: str,
     seeds: int,
     control: str | None,
+    data_key: str | None,
+    label_key: str | None,
     image_size: int | None,
     plot: Path | None,
     as_json: bool,
@@ -51,22 +55,26 @@ def evaluate(
 ) -> None:
     """Replay selections on labeled data: accuracy over budget, against random.
 
-    TARGET is a project whose tasks are labeled (12, or its address), or an .npz file with the arrays `embeddings`
-    (n, d) and `labels` (n,). 30 % of the labeled rows are kept for testing; a linear classifier on the embeddings is
-    trained on the labels that each method would have asked for.
+    TARGET is a project whose tasks are labeled (12, or its address), a CSV, JSON-lines or Parquet manifest of
+    pictures with a column of labels, or vectors with labels beside them (.npz, .parquet). 30 % of the labeled rows
+    are kept for testing; a linear classifier on the embeddings is trained on the labels that each method would have
+    asked for.
     """
+    from usl_backend.cli.labeled import labeled_rows
     from usl_backend.evaluation.curve import draw
     from usl_backend.evaluation.efficiency import replay
+    from usl_backend.manifests import find
     from usl_backend.selection import METHODS as KNOWN
 
     names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]
     if unknown := [name for name in names if name not in KNOWN]:
         raise InputError(f"method is {unknown[0]!r}; choose among {', '.join(KNOWN)}")
     host = host_settings(flags)
-    if target.endswith(".npz"):
-        rows, labels = _arrays(Path(target))
-    else:
+    if _is_project(target):
         rows, labels = _project(target, host, control=control, image_size=image_size, quiet=as_json)
+    else:
+        manifest = find(target, data_key=data_key, label_key=label_key)
+        rows, labels = labeled_rows(manifest, host, image_size=image_size, quiet=as_json)
     kinds = sorted(set(labels))
     places = {kind: place for place, kind in enumerate(kinds)}
     import numpy as np
@@ -92,18 +100,15 @@ def evaluate(
             click.echo(f"curve: {plot}")
 
 
-def _arrays(path: Path) -> tuple[NDArray[np.float32], list[str]]:
-    """Rows and labels of a file."""
-    import numpy as np
+def _is_project(target: str) -> bool:
+    """Whether TARGET means a project of Label Studio."""
+    from usl_backend.studio.client import parse_target
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            rows, labels = arrays["embeddings"], arrays["labels"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} does not hold the arrays embeddings and labels ({error})") from error
-    if rows.ndim != 2 or labels.shape != (len(rows),) or not np.isfinite(rows).all():
-        raise InputError(f"embeddings {rows.shape} must be finite, (n, d), and match labels {labels.shape}")
-    return rows.astype(np.float32), [str(label) for label in labels]
+        parse_target(target)
+    except InputError:
+        return False
+    return True
 
 
 def _project(
