@@ -238,3 +238,31 @@ def test_execute__control_set_does_not_depend_on_budget_or_change_the_picks(
 def test_execute__a_control_set_larger_than_the_pool_is_refused(bench: Bench, pictures: Path) -> None:
     with pytest.raises(InputError, match="control is 41 but only 40 tasks can be drawn"):
         bench.execute(bench.start(budget=4, control=41), Studio(pictures))
+
+
+def test_execute__cancelled_training_goes_on_from_its_last_epoch(
+    bench: Bench, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usl_backend.pipeline.progress.INTERVAL", 0.0)
+    wanted = {"method": "usl-t", "budget": 5, "epochs": 4, "batch": 20}
+    whole = bench.start(**wanted)
+    bench.execute(whole, Studio(pictures))
+    run = bench.start(**wanted)
+    files = bench.store.files(run.id)
+
+    def cancel(stage: str, done: int, total: int, step: str | None) -> None:
+        if step == "train" and files.checkpoint().read() is not None:
+            raise CancelledError("enough")
+
+    with pytest.raises(CancelledError):
+        bench.execute(run, Studio(pictures), watch=cancel)
+    assert not files.has_selection()
+    assert files.has_neighbors()
+    bench.execute(run, Studio(pictures))
+    told = files.read_selection().diagnostics["training"]
+    assert 1 <= told["resumed_from"] <= 3
+    assert len(told["local_loss"]) == 4
+    assert queue(bench, run) == queue(bench, whole)
+    assert files.checkpoint().read() is None
+    summary = bench.store.get(run.id).summary["method"]
+    assert (summary["name"], summary["diagnostics"]["training"]["clusters"]) == ("usl-t", 5)

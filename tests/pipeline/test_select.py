@@ -67,9 +67,11 @@ def test_select__labeled_rows_are_never_picked_and_the_seed_decides() -> None:
     assert not set(first.indices.tolist()) & set(labeled.tolist())
 
 
-@pytest.mark.parametrize("preset", [None, "paper-cifar10"])
-def test_search__neighbors_change_nothing_but_the_time(preset: str | None) -> None:
-    chosen = settings(preset=preset)
+@pytest.mark.parametrize(
+    "options", [{}, {"preset": "paper-cifar10"}, {"method": "usl-t", "epochs": 2}], ids=str
+)
+def test_search__neighbors_change_nothing_but_the_time(options: dict[str, object]) -> None:
+    chosen = settings(**options)
     neighbors = search(pool(), chosen)
     assert neighbors is not None
     with_neighbors = select(pool(), chosen, 9, labeled=NOTHING, neighbors=neighbors)

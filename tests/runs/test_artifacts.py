@@ -136,3 +136,15 @@ def test_read__pickled_arrays_are_refused(files):
         )
     with pytest.raises(RunError, match="is damaged"):
         files.read_neighbors()
+
+
+def test_checkpoint__is_replaced_whole_and_cleared(files):
+    kept = files.checkpoint()
+    assert kept.read() is None
+    kept.write(b"first epoch")
+    kept.write(b"second")
+    assert files.checkpoint().read() == b"second"
+    assert [path.name for path in files.directory.iterdir()] == [files.CHECKPOINT]
+    kept.clear()
+    kept.clear()
+    assert kept.read() is None

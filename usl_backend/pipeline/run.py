@@ -208,8 +208,10 @@ class _Execution:
                     labeled=labeled,
                     neighbors=self._neighbors(pool),
                     progress=self._selecting,
+                    checkpoint=self.files.checkpoint(),
                 )
                 self.files.write_selection(chosen)
+                self.files.checkpoint().clear()
                 self.report.kept()
         return self.files.read_selection()
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from usl_backend.errors import InputError
-from usl_backend.selection import METHODS, USL, nearest_neighbors
+from usl_backend.selection import METHODS, USL, USLT, nearest_neighbors
 from usl_backend.settings import RunSettings, method_parameters, parse_budget, resolve_budget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Pool
-    from usl_backend.selection.base import Neighbors, Progress, Selection, Selector
+    from usl_backend.selection.base import Checkpoint, Neighbors, Progress, Selection, Selector
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def select(
     labeled: NDArray[np.int64],
     neighbors: Neighbors | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Selection:
     """Choose `budget` rows by the method of the settings.
 
@@ -97,14 +98,19 @@ def select(
         From `search`.
     progress
         Called as `progress(step, done, total)`.
+    checkpoint
+        Keeps what a method that trains has learned, so that an interrupted run goes on from there.
     """
-    return _method(settings).select(
+    method = _method(settings)
+    training: dict[str, Any] = {"checkpoint": checkpoint} if isinstance(method, USLT) else {}
+    return method.select(
         pool.embeddings,
         budget,
         rng=settings.seed,
         labeled=labeled if len(labeled) else None,
         neighbors=neighbors,
         progress=progress,
+        **training,
     )
 
 
@@ -126,14 +132,15 @@ def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = Non
         Of the rows as the method sees them; None where it needs none, or the pool has a single row.
     """
     method = _method(settings)
-    if not isinstance(method, USL) or len(pool) < 2:
+    if not isinstance(method, USL | USLT) or len(pool) < 2:
         return None
     wanted = method.parameters
+    paper = wanted if isinstance(method, USL) else USL().parameters
     return nearest_neighbors(
         method.prepare(pool.embeddings),
         k=wanted.neighbors,
-        include_self=wanted.count_self,
-        exact=True if wanted.exact else None,
+        include_self=paper.count_self,
+        exact=True if paper.exact else None,
         workers=wanted.workers,
         progress=progress,
     )

@@ -42,6 +42,35 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+class StoredCheckpoint:
+    """State of a training, kept in one file; a `selection.base.Checkpoint`.
+
+    Parameters
+    ----------
+    path
+        The file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> bytes | None:
+        """What was written last; None where nothing was."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, content: bytes) -> None:
+        """Replace it in one step."""
+        with written_whole(self.path) as stream:
+            stream.write(content)
+
+    def clear(self) -> None:
+        """Remove it: what it led to is there."""
+        self.path.unlink(missing_ok=True)
+
+
 class RunFiles:
     """Typed access to the artifacts in a run's directory.
 
@@ -55,6 +84,7 @@ class RunFiles:
     EMBEDDINGS: Final = "embeddings.npy"
     POOL: Final = "pool.npz"
     NEIGHBORS: Final = "neighbors.npz"
+    CHECKPOINT: Final = "training.pt"
     SELECTION: Final = "selection.npz"
     SELECTION_TEXT: Final = "selection.json"
     PUBLISHED: Final = "published.json"
@@ -160,6 +190,10 @@ class RunFiles:
         """The stored neighbor search."""
         with self._arrays(self.NEIGHBORS) as arrays:
             return Neighbors(arrays["indices"], arrays["distances"], bool(arrays["exact"]))
+
+    def checkpoint(self) -> StoredCheckpoint:
+        """Where a method that trains keeps what it has learned until the selection is stored."""
+        return StoredCheckpoint(self.directory / self.CHECKPOINT)
 
     def has_selection(self) -> bool:
         """Whether the tasks are chosen."""
