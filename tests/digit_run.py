@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from usl_backend.instances import Instance, Modality, Pool
 from usl_backend.runs import Run, RunFiles, RunStore
-from usl_backend.selection import USL
+from usl_backend.selection import METHODS
 from usl_backend.settings import RunSettings
 
 FIRST = 1001
@@ -31,10 +31,11 @@ class Made:
         budget: int = 20,
         modality: Modality = "image",
         title: str = "Digits",
+        **options: object,
     ) -> None:
         self.digits = load_digits().data[:n].astype(np.float32)
         self.store = RunStore(directory)
-        settings = RunSettings.resolve(explicit={"budget": budget}, environ={})
+        settings = RunSettings.resolve(explicit={"budget": budget, **options}, environ={})
         run = self.store.create(project=12, project_key="12.1700000000", settings=settings.to_json())
         self.store.claim(run.id)
         self.files: RunFiles = self.store.files(run.id)
@@ -50,7 +51,7 @@ class Made:
             Pool(self.ids, self.digits / lengths, {5: "the file is empty (0 bytes)"}), ["00" * 32] * n
         )
         pool, _ = self.files.read_pool()
-        self.selection = USL().select(pool.embeddings, budget, rng=0)
+        self.selection = METHODS[settings.method](**settings.options).select(pool.embeddings, budget, rng=0)
         self.files.write_selection(self.selection)
         picks = self.ids[self.selection.indices].tolist()
         self.queue = [{"task": task, "rank": rank, "role": "pick"} for rank, task in enumerate(picks)]

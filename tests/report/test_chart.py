@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from usl_backend.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, coverage_chart
-from usl_backend.report.record import Trust
+from usl_backend.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, coverage_chart, loss_chart
+from usl_backend.report.record import TrainingFigures, Trust
 
 
 def trust_of(picks: list[float], random: list[float]) -> Trust:
@@ -65,3 +65,34 @@ def test_coverage_chart__full_and_empty_coverage_stay_inside() -> None:
     assert full.y_ticks[-1].text == "100 %"
     nothing = coverage_chart(replace(trust_of([0.0], [0.0]), random_high=(0.0,)))
     assert places(nothing.picks).tolist() == [[WIDTH - RIGHT, HEIGHT - BOTTOM]]
+
+
+def training_of(local: list[float], whole: list[float]) -> TrainingFigures:
+    return TrainingFigures(
+        clusters=4,
+        clusters_in_use=4,
+        split=0,
+        largest_over_mean=1.5,
+        confidence_histogram=(0,) * 9 + (40,),
+        agreement=0.8,
+        local_loss=tuple(local),
+        global_loss=tuple(whole),
+        reseeded=0,
+    )
+
+
+def test_loss_chart__both_losses_begin_at_the_whole_and_keep_their_ends() -> None:
+    chart = loss_chart(training_of([8.0, 4.0, 2.0], [1.0, 2.0, 0.0]))
+    local, whole = places(chart.local_loss), places(chart.global_loss)
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    assert local[:, 0].tolist() == [LEFT, (LEFT + WIDTH - RIGHT) / 2, WIDTH - RIGHT]
+    # the axis ends at 200 %, the highest share
+    assert local[:2, 1].tolist() == [middle, (middle + HEIGHT - BOTTOM) / 2]
+    assert whole[:, 1].tolist() == [middle, TOP, HEIGHT - BOTTOM]
+    assert [tick.text for tick in chart.y_ticks] == ["0 %", "50 %", "100 %", "150 %", "200 %"]
+    assert [tick.text for tick in chart.x_ticks] == ["1", "2", "3"]
+
+
+def test_loss_chart__a_loss_that_was_never_there_lies_on_the_ground() -> None:
+    chart = loss_chart(training_of([1.0, 0.5], [0.0, 0.0]))
+    assert (places(chart.global_loss)[:, 1] == HEIGHT - BOTTOM).all()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.errors import InputError
-from usl_backend.selection import METHODS, USL, USLT, nearest_neighbors
+from usl_backend.selection import METHODS, USL, USLT, USLParameters, nearest_neighbors
 from usl_backend.settings import RunSettings, method_parameters, parse_budget, resolve_budget
 
 if TYPE_CHECKING:
@@ -135,12 +135,14 @@ def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = Non
     if not isinstance(method, USL | USLT) or len(pool) < 2:
         return None
     wanted = method.parameters
-    paper = wanted if isinstance(method, USL) else USL().parameters
+    exact, count_self = (
+        (wanted.exact, wanted.count_self) if isinstance(wanted, USLParameters) else (False, False)
+    )
     return nearest_neighbors(
         method.prepare(pool.embeddings),
         k=wanted.neighbors,
-        include_self=paper.count_self,
-        exact=True if paper.exact else None,
+        include_self=count_self,
+        exact=True if exact else None,
         workers=wanted.workers,
         progress=progress,
     )

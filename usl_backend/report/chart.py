@@ -1,4 +1,4 @@
-"""The coverage curve as places in a drawing. The drawing itself is a template, its colors are in the style sheet."""
+"""Coverage and losses as places in a drawing. The drawing is a template, its colors are in the style sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usl_backend.report.record import Trust
+    from usl_backend.report.record import TrainingFigures, Trust
 
 WIDTH: Final = 720
 HEIGHT: Final = 360
@@ -61,6 +61,59 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
+@dataclass(frozen=True)
+class LossChart:
+    """Two losses over the epochs; places as in `Chart`."""
+
+    local_loss: str
+    global_loss: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+def loss_chart(training: TrainingFigures) -> LossChart:
+    """Lay both losses over the epochs, each as a share of where it began.
+
+    Parameters
+    ----------
+    training
+        Of two epochs or more.
+
+    Returns
+    -------
+    LossChart
+        The axis ends at the highest share, at least 1; at most 400 points per line.
+    """
+    epochs = len(training.local_loss)
+    lines = [
+        [value / losses[0] if losses[0] > 0.0 else 0.0 for value in losses]
+        for losses in (training.local_loss, training.global_loss)
+    ]
+    top = max(1.0, *lines[0], *lines[1])
+    chosen = np.unique(np.linspace(0, epochs - 1, min(epochs, _MOST)).round().astype(int))
+
+    def x(epoch: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (epoch - 1) / (epochs - 1)
+
+    def y(share: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share / top
+
+    local, whole = (_places([(x(index + 1), y(line[index])) for index in chosen]) for line in lines)
+    step = _step(epochs)
+    return LossChart(
+        local_loss=local,
+        global_loss=whole,
+        x_ticks=tuple(Tick(round(x(epoch), 1), f"{epoch:,}") for epoch in range(step, epochs + 1, step)),
+        y_ticks=tuple(Tick(round(y(top * part / 4), 1), f"{25 * top * part:.0f} %") for part in range(5)),
+    )
+
+
 def coverage_chart(trust: Trust) -> Chart:
     """Lay the coverage of the picks over that of random selections; both begin at no pick and no coverage.
 
@@ -91,9 +144,7 @@ def coverage_chart(trust: Trust) -> Chart:
 
     high, low = line(trust.random_high), line(trust.random_low)
     shares = np.arange(0.0, top + step / 2, step).tolist()
-    every = next(
-        size for size in (base * 10**power for power in range(9) for base in (1, 2, 5)) if m / size <= 8
-    )
+    every = _step(m)
     return Chart(
         picks=_places(line(trust.picks)),
         mean=_places(line(trust.random_mean)),
@@ -108,3 +159,9 @@ def coverage_chart(trust: Trust) -> Chart:
 def _places(points: Sequence[tuple[float, float]]) -> str:
     """Points as SVG writes them."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _step(most: int) -> int:
+    """Distance of the marks on an axis from 0 to `most`: 1, 2 or 5 times a power of ten, at most eight marks."""
+    sizes: list[int] = [base * 10**power for power in range(9) for base in (1, 2, 5)]
+    return next(size for size in sizes if most / size <= 8)

@@ -24,6 +24,7 @@ from usl_backend.report.record import (
     load,
     save,
 )
+from usl_backend.report.training import training_figures
 from usl_backend.report.trust import stability, trust
 from usl_backend.report.why import explain, percentiles
 from usl_backend.runs import RunState
@@ -124,6 +125,8 @@ class _Build:
         steady, note = None, None
         if len(pool) > STABILITY_ROWS:
             note = f"Not computed: selecting again from {len(pool):,} tasks with other seeds would take too long."
+        elif selection.parameters.get("mode") == "finetune":
+            note = "Not computed: every other seed would train the encoder once more."
         else:
             steady = stability(
                 rows,
@@ -168,6 +171,7 @@ class _Build:
                 if entry["role"] == "control" or entry.get("control")
             ),
             seconds=self.seconds,
+            training=training_figures(selection.diagnostics),
         )
         save(self.files, report, points)
         return report

@@ -172,6 +172,42 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class TrainingFigures:
+    """What came of a training before the selection.
+
+    Attributes
+    ----------
+    clusters, clusters_in_use
+        Clusters that were to be learned, and those that have an instance.
+    split
+        Clusters made by halving the largest, because too few were in use.
+    largest_over_mean
+        Size of the largest cluster in mean sizes; 1 = all equal.
+    confidence_histogram
+        Instances whose largest probability is in each tenth from 0 to 1.
+    agreement
+        Normalised mutual information between heads, 0 to 1; None for one head.
+    local_loss, global_loss
+        Per epoch; lower = better.
+    reseeded
+        Clusters that started anew.
+    warnings
+        Sentences for people.
+    """
+
+    clusters: int
+    clusters_in_use: int
+    split: int
+    largest_over_mean: float
+    confidence_histogram: tuple[int, ...]
+    agreement: float | None
+    local_loss: tuple[float, ...]
+    global_loss: tuple[float, ...]
+    reseeded: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class MapNote:
     """How the map was made.
 
@@ -211,6 +247,8 @@ class Report:
         Instance id -> why it could not be read.
     controls
         Instances of the control set, in queue order.
+    training
+        What the method learned before it chose; None for a method that does not train.
     """
 
     layout: int
@@ -226,6 +264,7 @@ class Report:
     map: MapNote
     controls: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    training: TrainingFigures | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from usl_backend.report import words
-from usl_backend.report.chart import Chart, coverage_chart
+from usl_backend.report.chart import Chart, LossChart, coverage_chart, loss_chart
 from usl_backend.report.record import ClusterView, Report, Why
 from usl_backend.report.sources import Sources, excerpt_of, name_of
 
@@ -93,6 +93,12 @@ class View:
     def chart(self) -> Chart:
         """The coverage curve."""
         return coverage_chart(self.report.trust)
+
+    @property
+    def losses(self) -> LossChart | None:
+        """The losses over the epochs of a training of two or more."""
+        training = self.report.training
+        return loss_chart(training) if training is not None and len(training.local_loss) > 1 else None
 
     @property
     def tab_url(self) -> str | None:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 COUNT_MOMENTUM = 0.9
 """Of the running sizes that re-seeding looks at."""
+EPOCH_STEPS, SMALLEST_BATCH = 10, 256
+"""Steps per epoch, and rows per step at least, where no batch is asked for: a large pool is not trained longer, only
+on more rows at a time, because training beyond what a small pool needs empties clusters."""
 FORMAT = 1
 """Of a checkpoint: another one is not gone on from."""
 
@@ -158,7 +161,8 @@ class Training:
     @property
     def steps(self) -> int:
         """Steps of the optimiser per epoch."""
-        return max(1, round(len(self.near) / self.p.batch))
+        batch = self.p.batch or max(SMALLEST_BATCH, len(self.near) // EPOCH_STEPS)
+        return max(1, round(len(self.near) / batch))
 
     def _epoch(self, epoch: int, steps: int) -> None:
         """Go once through the pool in a fresh order."""

@@ -51,12 +51,16 @@ class USLTParameters:
     hidden: int = option(
         128, "width of the residual layer that learns features in mode 'heads'; 0 = learn heads only", least=0
     )
-    epochs: int = option(20, "times that training goes through the pool", least=0)
-    batch: int = option(1024, "rows per step of the optimiser", least=2)
+    epochs: int = option(15, "times that training goes through the pool", least=0)
+    batch: int = option(
+        0,
+        "rows per step of the optimiser; 0 = a tenth of the pool, at least 256, in whatever pool as many steps",
+        least=0,
+    )
     micro_batch: int = option(
         64, "pictures per forward pass in mode 'finetune'; gradients add up to a batch", least=2
     )
-    learning_rate: float = option(1e-3, "step size of Adam", least=0)
+    learning_rate: float = option(3e-4, "step size of Adam", least=0)
     weight_decay: float = option(1e-4, "weight decay of Adam", least=0)
     noise_weak: float = option(
         0.0, "length of the noise added to a unit-length row in the weak view (mode 'heads')", least=0
