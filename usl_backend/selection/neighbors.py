@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 EXACT_ROWS = 20_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
 CELL_ROWS, LARGE_CELL_ROWS = 200, 400
-"""Rows per cell aimed at, and in pools of more than 400,000, where speed is bought with some neighbors.
+"""Rows per cell aimed at, and in pools of more than 400,000, where finding every row's cell would take longest.
 
-On 25,000 real image embeddings, cells of 200 and 4,096 candidates keep the densest row of 99 % of the clusters (97 %
-of the neighbors); cells of 400 keep 96 %, and 2,048 candidates 89 %.
+On 25,000 real image embeddings, cells of 200 keep the densest row of 99 % of the clusters (97 % of the neighbors),
+cells of 400 keep 96 %. Parting large cells by the second nearest center cost more than smaller cells and found less.
 """
 LARGE_ROWS = 400_000
-"""Above this many rows cells are larger and candidates fewer; smoothing hardly notices, presets search exactly."""
+"""Above this many rows cells are larger; smoothing hardly notices, presets search exactly."""
+CANDIDATES, MOST_CANDIDATES = 4096, 8192
+"""Rows that each cell is compared with: 20 per neighbor, but within these bounds."""
 SEARCHED_ROWS = 2048
 """Rows searched for at once, an eighth of it in float64."""
 SPARE = 8
@@ -102,7 +104,7 @@ def nearest_neighbors(
             progress("neighbors", done, n)
 
     with one_thread():
-        if rows.dtype == np.float64 or exact or candidates_wanted(k, n=n) * 2 > n:
+        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
             exact = True
             everyone = _ExactSearch(rows, np.arange(n), k, include_self)
             for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
@@ -216,9 +218,9 @@ def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
     )
 
 
-def candidates_wanted(k: int, *, n: int) -> int:
-    """Rows that each cell is compared with: at least 4,096, or 2,048 in large pools; 8,192 from k = 400 on."""
-    return int(np.clip(20 * k, 2048 if n > LARGE_ROWS else 4096, 8192))
+def candidates_wanted(k: int) -> int:
+    """Rows that each cell is compared with."""
+    return int(np.clip(20 * k, CANDIDATES, MOST_CANDIDATES))
 
 
 def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -274,7 +276,7 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
     by_cell = rows[order]
     sizes = np.bincount(labels, minlength=len(centers))
     filled = sizes[sizes > 0]
-    wanted = candidates_wanted(k, n=n)
+    wanted = candidates_wanted(k)
     reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
     nearest = np.empty((len(centers), reach), dtype=np.int64)
     for block in row_blocks(len(centers), size=1024):
