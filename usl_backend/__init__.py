@@ -13,10 +13,20 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .exports import export_split
     from .instances import Instance, Pool
-    from .selection import USL, USLT, Selection, Selector
+    from .selection import USL, USLT, Selection, Selector, score_new_rows
 
 __version__ = VERSION
-__all__ = ["USL", "USLT", "Instance", "Pool", "Selection", "Selector", "__version__", "export_split"]
+__all__ = [
+    "USL",
+    "USLT",
+    "Instance",
+    "Pool",
+    "Selection",
+    "Selector",
+    "__version__",
+    "export_split",
+    "score_new_rows",
+]
 
 _HOMES = {
     "Instance": "instances",
@@ -26,6 +36,7 @@ _HOMES = {
     "USL": "selection",
     "USLT": "selection",
     "export_split": "exports",
+    "score_new_rows": "selection",
 }
 
 

@@ -25,6 +25,7 @@ VERBS = {
     "status": ("runs", "Show runs, or one run."),
     "cancel": ("runs", "Stop a run."),
     "resume": ("select", "Go on with a run that failed, was cancelled or died."),
+    "extend": ("extend", "Queue a project's new tasks behind the picks, without a new run."),
     "report": ("report", "Show whether a run's picks can be trusted, and write its report."),
     "export": ("results", "Write the labeled and unlabeled tasks of a project."),
     "evaluate": ("evaluate", "Replay selections on labeled data: what would chosen labels have been worth?"),

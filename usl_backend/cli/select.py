@@ -106,7 +106,7 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
     # Whoever ends this process by SIGTERM wants what Ctrl-C does: cancel, and leave nothing half-written.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _bars() as watch:
+        with bars() as watch:
             return run_here(store, run, host=host, watch=watch)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -150,7 +150,7 @@ def _active(store: RunStore, error: ActiveRunError) -> RunError:
 
 
 @contextmanager
-def _bars() -> Iterator[Report]:
+def bars() -> Iterator[Report]:
     """A progress bar per stage on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn

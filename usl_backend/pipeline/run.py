@@ -77,10 +77,10 @@ def execute(
         The run cannot be completed; its record is left as it was.
     """
     keep_freed_memory()  # before anything imports torch
-    return _Execution(run, store, host, client, report).complete()
+    return Execution(run, store, host, client, report).complete()
 
 
-class _Execution:
+class Execution:
     """One attempt at one run."""
 
     def __init__(

@@ -181,6 +181,55 @@ def publish(
     return Published(version, final.view_id, created, carried, tuple(warnings), final)
 
 
+def append(client: StudioClient, project: Project, *, run_id: str, tasks: Sequence[int]) -> int:
+    """Queue more tasks behind all that a run has queued; pre-annotated tasks stay last.
+
+    Parameters
+    ----------
+    client
+        With a token of a user who may change the project.
+    project
+        As it is now.
+    run_id
+        The run in force.
+    tasks : (b,) task ids
+        First to last. Those that the run's queue holds already keep their place there.
+
+    Returns
+    -------
+    int
+        Tasks that were queued now.
+
+    Raises
+    ------
+    InputError
+        Another run, or none, is in force.
+    StudioError
+        Label Studio did not take all of them: tasks were deleted meanwhile, for instance.
+    """
+    version = model_version(run_id)
+    if project.model_version != version:
+        raise InputError(
+            f'run {run_id} is not in force in project {project.id}, whose model version is "{project.model_version}"; '
+            "start a new run"
+        )
+    held = {
+        p.task: p.score for p in preannotations.predictions(client, project.id) if p.model_version == version
+    }
+    last = max((score for score in held.values() if score is not None and score < CARRIED_SCORE), default=0.0)
+    new = [task for task in tasks if task not in held]
+    step = (CARRIED_SCORE - last) / (len(new) + 1)
+    rows = {task: _Row(last + step * (place + 1), []) for place, task in enumerate(new)}
+    for batch in _batches(new):
+        created = _import(client, project.id, version, {task: rows[task] for task in batch})
+        if created != len(batch):
+            raise StudioError(
+                f"Label Studio queued {created} of {len(batch)} new tasks of project {project.id}; try again: those "
+                "that are queued stay where they are"
+            )
+    return len(new)
+
+
 def _plan(
     now: Project,
     counts: Mapping[str, int],

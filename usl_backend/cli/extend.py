@@ -1,0 +1,55 @@
+"""`extend`: queue tasks that came after a run. How they are scored is in `selection/`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option, open_store
+from usl_backend.cli.select import bars
+
+SHOWN = 10
+"""Tasks that are listed, unless nothing is written: then all are."""
+
+
+@click.command()
+@click.argument("target")
+@click.option("--dry-run", is_flag=True, help="Score and print, but write nothing to Label Studio.")
+@json_option
+@host_options(*STUDIO, *DATA, *MEDIA)
+def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
+    """Queue a project's new tasks behind the picks without a new run, and say when one is worthwhile.
+
+    TARGET is a project's id or its address. New tasks come in the order in which they add most: typical ones far
+    from every pick first.
+    """
+    from usl_backend.pipeline.extend import extend as queue_new
+    from usl_backend.pipeline.extend import run_in_force
+    from usl_backend.studio.client import StudioClient, parse_target
+
+    url, project_id = parse_target(target)
+    host = host_settings(flags)
+    store = open_store(host)
+    with StudioClient.from_settings(host, url=url) as client:
+        run = run_in_force(store, client.project(project_id))
+        with bars() as watch:
+            found = queue_new(run, store=store, host=host, client=client, report=watch, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+        return
+    for task, why in list(found.skipped.items())[:SHOWN]:
+        click.echo(f"warning: task {task} is left out: {why}")
+    click.echo(f"run {run.id}: {found.reason}")
+    if found.tasks:
+        shown = found.tasks if dry_run else found.tasks[:SHOWN]
+        more = f" ... ({len(found.tasks) - len(shown)} more)" if len(shown) < len(found.tasks) else ""
+        click.echo("tasks, first to last: " + " ".join(map(str, shown)) + more)
+        click.echo(
+            "dry run: nothing was written to Label Studio"
+            if dry_run
+            else f"{found.queued} of them were queued now, behind everything that was queued before"
+        )
+    if found.new_run:
+        click.echo(f"`usl-backend select {project_id}` chooses again among all tasks")

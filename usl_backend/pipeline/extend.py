@@ -1,0 +1,156 @@
+"""Tasks that came after a run, queued behind its picks without a new run. How they are scored is in `selection/`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.encoders.allocator import keep_freed_memory
+from usl_backend.errors import InputError
+from usl_backend.pipeline.progress import Progress
+from usl_backend.pipeline.run import Execution
+from usl_backend.runs import RunFiles
+from usl_backend.selection import score_new_rows
+from usl_backend.studio.queue import append
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usl_backend.instances import Instance, Pool
+    from usl_backend.runs import Report, Run, RunStore
+    from usl_backend.settings import HostSettings
+    from usl_backend.studio.client import Project, StudioClient
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What became of the tasks that a run did not know.
+
+    Attributes
+    ----------
+    run
+        The run they queue behind.
+    tasks
+        Their ids in the order in which they should be labeled, whether they were queued before or not.
+    queued
+        How many were written to Label Studio now.
+    skipped
+        Task id -> why it cannot be read.
+    new_run
+        Whether a new run is worthwhile.
+    reason
+        Why, or why not, in a sentence.
+    """
+
+    run: str
+    tasks: tuple[int, ...]
+    queued: int
+    skipped: dict[int, str]
+    new_run: bool
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as JSON-able values."""
+        return {**asdict(self), "skipped": {str(task): why for task, why in self.skipped.items()}}
+
+
+def run_in_force(store: RunStore, project: Project) -> Run:
+    """Find the run whose picks a project's annotators are served.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    state = store.queue_state(project.key)
+    if state is None:
+        raise InputError(
+            f"no run is in force in project {project.id}; `usl-backend select {project.id}` makes one first"
+        )
+    return store.get(str(state["run_id"]))
+
+
+def extend(
+    run: Run,
+    *,
+    store: RunStore,
+    host: HostSettings,
+    client: StudioClient,
+    report: Report,
+    dry_run: bool = False,
+) -> Extension:
+    """Embed the tasks that a run did not know, score them against its pool, and queue them behind its picks.
+
+    The run itself is left as it is. As `execute`, not to be called in a server.
+
+    Parameters
+    ----------
+    run
+        A completed run by the method usl.
+    store, host, client
+        As for `execute`.
+    report
+        Told where it is.
+    dry_run
+        Write nothing to Label Studio.
+
+    Returns
+    -------
+    Extension
+
+    Raises
+    ------
+    USLError
+        The run is not complete, not by usl, or not in force; or Label Studio refuses.
+    """
+    keep_freed_memory()
+    files = store.files(run.id)
+    selection, (pool, _) = files.read_selection(), files.read_pool()
+    known = set(pool.ids.tolist()) | set(pool.skipped)
+    with tempfile.TemporaryDirectory(dir=files.directory, prefix=".extension-") as folder:
+        part = _Part(run, store, host, client, _Told(store, run.id, watch=report))
+        part.keep_apart(Path(folder))
+        fresh = [instance for instance in part.tasks() if instance.id not in known]
+        if not fresh:
+            return Extension(run.id, (), 0, {}, False, "no tasks came after the run")
+        new = part.rows(fresh)
+        skipped = dict(new.skipped)
+        if not len(new):
+            return Extension(run.id, (), 0, skipped, False, "none of the new tasks could be read")
+        found = score_new_rows(new.embeddings, pool=pool.embeddings, selection=selection)
+        ordered = tuple(int(task) for task in new.ids[found.order])
+    queued = 0
+    if not dry_run:
+        queued = append(client, client.project(run.project), run_id=run.id, tasks=ordered)
+    return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)
+
+
+class _Part(Execution):
+    """The first two stages of a run, for other tasks and in another place."""
+
+    def keep_apart(self, folder: Path) -> None:
+        """Leave the run's artifacts as they are, and ask for no budget: that is spent."""
+        self.files = RunFiles(folder)
+        self.settings = self.settings.model_copy(update={"budget": None, "keep_labels": False})
+
+    def tasks(self) -> list[Instance]:
+        """Unlabeled tasks of the project as it is now."""
+        return self._fetch()[0]
+
+    def rows(self, instances: Sequence[Instance]) -> Pool:
+        """Their embeddings."""
+        return self._embed(instances)[0]
+
+
+class _Told(Progress):
+    """Passes on where the work is; the run's record, which is complete, is not touched."""
+
+    def __call__(self, stage: str, done: int, total: int, step: str | None = None) -> None:
+        """Report; see `runs.Report`."""
+        if self._watch is not None:
+            self._watch(stage, done, total, step)
+
+    def kept(self) -> None:
+        """Nothing of the run was completed."""
