@@ -13,6 +13,7 @@ from usl_backend.demo.studio_server import HOST
 from usl_backend.errors import RunError, StudioError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 READY_WITHIN = 120.0
@@ -29,6 +30,8 @@ class BackendServer(ChildServer):
         The Label Studio it works for.
     port
         TCP port on 127.0.0.1.
+    environment
+        Variables set after ours, for a server that shall behave otherwise.
 
     Attributes
     ----------
@@ -38,7 +41,15 @@ class BackendServer(ChildServer):
         What it wrote to its standard output and error.
     """
 
-    def __init__(self, data_directory: Path, *, studio_url: str, api_key: str, port: int) -> None:
+    def __init__(
+        self,
+        data_directory: Path,
+        *,
+        studio_url: str,
+        api_key: str,
+        port: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(
             "the backend",
             url=f"http://{HOST}:{port}",
@@ -48,6 +59,7 @@ class BackendServer(ChildServer):
         self.data_directory = data_directory
         self.port = port
         self._studio_url, self._api_key = studio_url, api_key
+        self._overrides = dict(environment or {})
         self._session = requests.Session()
         # A proxy or a .netrc entry of this host has no say between us and our own child.
         self._session.trust_env = False
@@ -101,6 +113,7 @@ class BackendServer(ChildServer):
             "LABEL_STUDIO_API_KEY": self._api_key,
             "MODEL_DIR": str(self.data_directory),
             "PYTHONUNBUFFERED": "1",
+            **self._overrides,
         }
 
     def _ready(self) -> bool:

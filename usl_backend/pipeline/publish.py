@@ -12,7 +12,7 @@ from usl_backend.studio.queue import publish as publish_queue
 from usl_backend.studio.verification import verify_first
 
 if TYPE_CHECKING:
-    from usl_backend.runs import Run, RunStore
+    from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.studio.client import Project, StudioClient
 
 
@@ -86,7 +86,7 @@ def publish(
         progress=progress,
     )
     store.save_queue_state(project_key, published.state.to_json())
-    verified = _read_back(client, project, ids)
+    verified = _read_back(client, project, ids, files=store.files(run.id))
     warnings = list(published.warnings)
     if not verified["ok"]:
         warnings.append(verified["detail"])
@@ -100,10 +100,13 @@ def publish(
     }
 
 
-def _read_back(client: StudioClient, project: Project, ranked: Sequence[int]) -> dict[str, Any]:
+def _read_back(
+    client: StudioClient, project: Project, ranked: Sequence[int], *, files: RunFiles
+) -> dict[str, Any]:
     """Whether an annotator would now be served the first pick; the queue stands whatever comes of asking."""
     try:
-        found = verify_first(client, project, ranked)
+        with files.reading_back() as left:
+            found = verify_first(client, project, ranked, left=left)
     except StudioError as error:
         return {"ok": False, "outcome": "unknown", "detail": f"the order could not be read back: {error}"}
     return {"ok": found.ok, "outcome": found.outcome, "detail": found.detail}

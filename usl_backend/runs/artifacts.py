@@ -88,6 +88,7 @@ class RunFiles:
     SELECTION: Final = "selection.npz"
     SELECTION_TEXT: Final = "selection.json"
     PUBLISHED: Final = "published.json"
+    READING_BACK: Final = "reading-back"
     LOG: Final = "log.txt"
     LOCK: Final = "lock"
 
@@ -243,6 +244,22 @@ class RunFiles:
         """What was published."""
         with self._reading(self.PUBLISHED) as path:
             return dict(json.loads(path.read_text(encoding="utf-8")))
+
+    @contextmanager
+    def reading_back(self) -> Iterator[bool]:
+        """Remember on disk that the queue is being read back, until the block ends well.
+
+        Yields
+        ------
+        bool
+            Whether an earlier block never ended, so that its traces may be left in Label Studio.
+        """
+        mark = self.directory / self.READING_BACK
+        left = mark.exists()
+        with written_whole(mark):
+            pass
+        yield left
+        mark.unlink(missing_ok=True)
 
     @contextmanager
     def _arrays(self, name: str) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:

@@ -249,6 +249,10 @@ class StudioClient:
         """
         return str(self.http.json("GET", "/api/current-user/whoami", timeout=30).get("email", ""))
 
+    def user_id(self) -> int:
+        """Label Studio's id of the token's user."""
+        return int(self.http.json("GET", "/api/current-user/whoami", timeout=30)["id"])
+
     def project(self, project_id: int) -> Project:
         """Read a project.
 
@@ -445,6 +449,10 @@ class StudioClient:
         return int(
             self.http.json("POST", f"/api/tasks/{task_id}/annotations/", params=params, body=body)["id"]
         )
+
+    def annotations(self, task_id: int) -> list[dict[str, Any]]:
+        """List the annotations of a task as Label Studio has them, skips included."""
+        return list(self.http.json("GET", f"/api/tasks/{task_id}/annotations/"))
 
     def delete_annotation(self, annotation_id: int) -> None:
         """Delete an annotation."""

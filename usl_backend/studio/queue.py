@@ -10,11 +10,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.errors import InputError, StudioAuthError, StudioError, StudioUnreachableError, USLError
+from usl_backend.errors import (
+    InputError,
+    StudioAuthError,
+    StudioError,
+    StudioTroubleError,
+    StudioUnreachableError,
+    USLError,
+)
 from usl_backend.studio import preannotations, tabs
 from usl_backend.studio.model_versions import delete_version, is_ours, model_version, versions
 
@@ -28,6 +36,10 @@ logger = logging.getLogger(__name__)
 SAMPLING = "Uncertainty sampling"
 CARRIED_SCORE = 1.0
 _BATCH = 10_000
+_REPEATS = 3
+"""How often writing that met trouble is taken up again, from what Label Studio holds then."""
+_REST_SECONDS = 2.0
+"""A request whose answer was lost may still be at work behind a proxy: pause before looking what it has done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,15 @@ class Published:
     state: QueueState
 
 
+class _MiscountError(StudioTroubleError):
+    """Label Studio does not hold what was written: a lost request was carried out after all, or not at all."""
+
+    def __init__(self, held: int, rows: int, version: str) -> None:
+        super().__init__(
+            f"Label Studio holds {held} of {rows} predictions under {version}; resume the run", status=200
+        )
+
+
 class _TasksGoneError(StudioError):
     """Tasks to be written do not exist any more."""
 
@@ -149,7 +170,8 @@ def publish(
     InputError
         No picks, or a task twice, or another project has taken the id.
     StudioError
-        Label Studio refused or did not hold what was written; the project's settings were not touched.
+        Label Studio refused or did not hold what was written; the project's settings were not touched, unless the
+        trouble began after the switch. Repeating it then goes on from there.
     """
     version = model_version(run_id)
     ranked = [*picks, *reserve]
@@ -173,6 +195,8 @@ def publish(
     if (now.sampling, now.model_version) != (SAMPLING, version):
         client.update_project(project.id, sampling=SAMPLING, model_version=version)
     final = _show(client, project.id, planned, below=(len(picks) - 0.5) / len(ranked))
+    if (held := versions(client, project.id).get(version, 0)) != created:
+        raise _MiscountError(held, created, version)  # a lost request came through late
     if save:
         save(final)
     _remove_earlier(client, project.id, keep=version)
@@ -316,10 +340,18 @@ def _write_present(
     progress: Callable[[int, int], None] | None,
 ) -> int:
     """Write `rows`, without tasks that were deleted since the run listed them; leave nothing half-written."""
+    repeats = 0
     while True:
         try:
             return _write(client, now, version, rows, counts, progress=progress)
         except USLError as error:
+            passing = isinstance(error, StudioTroubleError | StudioUnreachableError)
+            if passing and repeats < _REPEATS:
+                repeats += 1
+                logger.info("writing %s is taken up again: %s", version, error)
+                time.sleep(_REST_SECONDS * repeats)
+                counts = versions(client, now.id)
+                continue
             if now.model_version != version:
                 # Nobody saw them yet; leaving them would be a half-written queue.
                 with contextlib.suppress(StudioError):
@@ -363,26 +395,24 @@ def _write(
         refusal = None
         try:
             created = _import(client, now.id, version, {task: rows[task] for task in batch})
-        except (StudioUnreachableError, StudioAuthError):
+        except (StudioUnreachableError, StudioTroubleError, StudioAuthError):
             raise
         except StudioError as error:
             created, refusal = 0, error
         if created != len(batch):
             if gone := _gone(client, now.id, rows):
                 raise _TasksGoneError(gone)
-            raise refusal or StudioError(
+            raise refusal or StudioTroubleError(
                 f"Label Studio created {created} of {len(batch)} predictions for project {now.id};"
-                " nothing was switched, start the run again"
+                " nothing was switched, resume the run",
+                status=201,
             )
         done += len(batch)
         if progress:
             progress(done, len(rows))
     held_now = versions(client, now.id).get(version, 0)
     if held_now != len(rows):
-        raise StudioError(
-            f"Label Studio holds {held_now} of {len(rows)} predictions under {version}; nothing was switched,"
-            " start the run again"
-        )
+        raise _MiscountError(held_now, len(rows), version)
     return held_now
 
 

@@ -42,7 +42,13 @@ class Verification:
         return self.outcome != "elsewhere"
 
 
-def verify_first(client: StudioClient, project: Project, ranked: Sequence[int]) -> Verification:
+def verify_first(
+    client: StudioClient,
+    project: Project,
+    ranked: Sequence[int],
+    *,
+    left: bool = False,
+) -> Verification:
     """Ask Label Studio for the next task, as an annotator does, and give it back.
 
     The call locks the task for the token's user for 24 hours, and Label Studio releases a lock only when that
@@ -56,18 +62,23 @@ def verify_first(client: StudioClient, project: Project, ranked: Sequence[int]) 
         Where.
     ranked : (m,) task ids
         Picks and reserve in rank order.
+    left
+        An earlier call may have been killed on its way. A lock, or a skip, that it left on the first pick is then
+        taken back.
 
     Returns
     -------
     Verification
         What was served.
     """
+    if left:
+        _take_back_skip(client, ranked[0])
     served = client.next_task(project.id)
     if served is None:
         return Verification("nothing", None, None, "Label Studio has no task left for the token's user")
     task, rule = int(served["id"]), str(served.get("queue") or "")
     rank = ranked.index(task) if task in ranked else None
-    if "Task lock" in rule:
+    if "Task lock" in rule and not (left and rank == 0):
         # Not ours to release: the person behind the token may have it open.
         detail = f"the token's user has task {task} open since before, so the order could not be read back"
         return Verification("own task", task, rank, detail)
@@ -85,6 +96,15 @@ def verify_first(client: StudioClient, project: Project, ranked: Sequence[int]) 
     return Verification(
         "elsewhere", task, None, f"task {task}, which was not chosen, is served first: {reason}"
     )
+
+
+def _take_back_skip(client: StudioClient, task: int) -> None:
+    """Delete the empty skip of the token's user on a task, if there is one."""
+    me = client.user_id()
+    for annotation in client.annotations(task):
+        own = annotation.get("completed_by") == me and annotation.get("was_cancelled")
+        if own and not annotation.get("result"):
+            client.delete_annotation(int(annotation["id"]))
 
 
 def release(client: StudioClient, task: int) -> None:
