@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -188,3 +190,22 @@ def test_serve__sigterm_leaves_the_run_queued_for_the_next_start(start, store, w
     assert not held(lock)
     run = store.get(run_id)
     assert (run.state, run.attempts) == (RunState.QUEUED, 0)
+
+
+def test_start_training__two_hundred_at_once_make_one_run_per_project(start):
+    address = _address(start())
+    together = threading.Barrier(200)
+
+    def press(number):
+        body = {"action": "START_TRAINING", "project": {"id": 1 + number % 4, "title": "busy"}}
+        together.wait(60)
+        answer = requests.post(f"{address}/webhook", json=body, timeout=60)
+        return 1 + number % 4, answer.status_code, answer.json()
+
+    with ThreadPoolExecutor(200) as hands:
+        answers = list(hands.map(press, range(200)))
+    runs = requests.get(f"{address}/usl/api/runs", timeout=60).json()["runs"]
+    assert sorted(run["id"] for run in runs) == ["1-1", "2-1", "3-1", "4-1"]
+    for project in range(1, 5):
+        told = [(status, body["run"]) for asked, status, body in answers if asked == project]
+        assert sorted(told) == [(202, f"{project}-1"), *[(409, f"{project}-1")] * 49]

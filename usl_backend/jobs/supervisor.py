@@ -128,12 +128,12 @@ class Jobs:
         ActiveRunError
             The project has an active run; nothing was queued.
         """
+        active = self._active(project)
+        if active is not None:  # said first because it is cheap: impatient users press again and again
+            raise ActiveRunError(f"run {active.id} is {active.state}", run_id=active.id)
         try:
             settings = self._settings(project, project_key, None).to_json()
         except SettingsError as error:
-            active = self._active(project)
-            if active is not None:
-                raise ActiveRunError(f"run {active.id} is {active.state}", run_id=active.id) from None
             told = {"type": type(error).__name__, "message": str(error)}
             return self._create(project, project_key, {}, error=told)
         return self._create(project, project_key, settings)

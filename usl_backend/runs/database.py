@@ -38,6 +38,7 @@ class Database:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
+        self._turn = threading.Lock()
         try:
             (directory / "runs").mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -81,17 +82,19 @@ class Database:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One atomic change; two processes never interleave inside it."""
         connection = self._connection()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
+        # Threads of ours take turns here: SQLite lets whoever finds it busy sleep up to a tenth of a second.
+        with self._turn:
             try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # the failed statement may have ended the transaction
-                    connection.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise _unusable(self.directory, error) from error
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):  # the failed statement may have ended the transaction
+                        connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                raise _unusable(self.directory, error) from error
 
     def _migrate(self) -> None:
         """Bring the file to this version's layout."""

@@ -19,6 +19,7 @@ from usl_backend.settings import RunSettings
 
 from .app import create_app
 from .credentials import check_exposure
+from .dispatcher import UrgentFirst
 from .guard import MAX_PREDICT_BODY
 
 if TYPE_CHECKING:
@@ -56,11 +57,13 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
     jobs = Jobs(store, host)
     try:
         try:
+            dispatcher = UrgentFirst()
+            dispatcher.set_thread_count(THREADS)
             server = create_server(
                 create_app(host, jobs),
+                _dispatcher=dispatcher,
                 host=host.host,
                 port=host.port,
-                threads=THREADS,
                 ident=None,
                 clear_untrusted_proxy_headers=True,
                 max_request_body_size=MAX_PREDICT_BODY,
