@@ -40,7 +40,10 @@ class Database:
         self._opening = threading.Lock()
         self._turn = threading.Lock()
         try:
-            (directory / "runs").mkdir(parents=True, exist_ok=True, mode=0o700)
+            directory.mkdir(
+                parents=True, exist_ok=True, mode=0o700
+            )  # a parent that is made here too would get no mode
+            (directory / "runs").mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise _unusable(directory, error) from None
         self._migrate()
