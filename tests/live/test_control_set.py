@@ -31,7 +31,7 @@ def test_control__is_served_behind_the_picks_and_named_in_the_export(
     assert len(drawn) == 15
     assert 0 < len(behind) < 15
     ranked = [entry["task"] for entry in entries]
-    assert project.model_versions() == {f"usl-{run.id}": len(ranked)}
+    assert project.model_versions() == {run.summary["model_version"]: len(ranked)}
 
     served = project.serve([project.client, second_annotator], 20 + len(behind) + 1)
     assert served == ranked[: len(served)]

@@ -68,7 +68,7 @@ def test_main_job__from_the_first_selection_to_reset(
     assert second.summary["pool"]["encoded"] == len(added) == 20
     assert second.summary["pool"]["readable"] == 150 - 5 + 20
     assert f"run {second.id}: chose 8 of 165 unlabeled tasks" in told.out
-    assert project.model_versions() == {f"usl-{second.id}": 28}
+    assert project.model_versions() == {second.summary["model_version"]: 28}
     assert [view["data"]["title"] for view in project.views()] == ["Default", f"USL picks {second.id}"]
     picks = queue(shell, second.id)
     assert not set(picks) & set(queue(shell, first["id"])[:5])

@@ -242,6 +242,25 @@ def test_publish__twice_for_the_same_run_writes_nothing_twice(
     assert any("nothing is stored" in warning for warning in third.warnings)
 
 
+def test_publish__two_installations_on_one_project_do_not_mix(
+    make_project: MakeProject, client: StudioClient
+) -> None:
+    """Each counts its runs for itself, so both come to a run of the same number."""
+    project = make_project(12)
+    before = snapshot(project)
+    run, one, other = run_id(project), chosen(project, 5), chosen(project, 5, seed=1)
+    first = publish(client, project.now, run_id=run, installation="aaaaaa", picks=one)
+    second = publish(client, project.now, run_id=run, installation="bbbbbb", picks=other)
+    assert first.model_version != second.model_version
+    # the later one is in force, whole; nothing of the earlier is left to be mixed in
+    assert {v: n for v, n in project.model_versions().items() if n} == {second.model_version: 5}
+    assert project.serve([client], 2) == other[:2]
+    reset(client, project.now, second.state)
+    assert snapshot(project)["versions"] == before["versions"]
+    assert project.now.sampling == before["sampling"]
+    assert not [view for view in project.views() if "USL picks" in view["data"]["title"]]
+
+
 @pytest.mark.parametrize(
     "where", ["half of the predictions", "before the switch", "before the tab", "cleanup"]
 )

@@ -79,6 +79,7 @@ def publish(
         client,
         project,
         run_id=run.id,
+        installation=store.installation,
         picks=picks,
         reserve=[*behind, *reserve],
         state=QueueState.from_json(known) if known is not None else None,

@@ -11,16 +11,19 @@ if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
 
 RUN_ID = re.compile(r"[0-9]+-[0-9]+")
-_OURS = re.compile(r"usl-[0-9]+-[0-9]+")
+_OURS = re.compile(r"usl-([0-9]+-[0-9]+)(?:-[0-9a-f]{6})?")
 
 
-def model_version(run_id: str) -> str:
-    """Name the model version of a run, such as `usl-12-7`.
+def model_version(run_id: str, installation: str = "") -> str:
+    """Name the model version of a run, such as `usl-12-7-3f9a1c`.
 
     Parameters
     ----------
     run_id
         `<project>-<number>`.
+    installation
+        Six hexadecimal digits that tell data directories apart: each counts its runs for itself, and two backends
+        on one project must not take each other's predictions for their own. Empty names `usl-12-7`, as once.
 
     Returns
     -------
@@ -34,12 +37,18 @@ def model_version(run_id: str) -> str:
     """
     if not RUN_ID.fullmatch(run_id):
         raise InputError(f"run id {run_id!r} is not of the form <project>-<number>, such as 12-7")
-    return f"usl-{run_id}"
+    return f"usl-{run_id}-{installation}" if installation else f"usl-{run_id}"
 
 
 def is_ours(version: str | None) -> bool:
     """Whether a model version was written by a run."""
     return version is not None and _OURS.fullmatch(version) is not None
+
+
+def is_of_run(version: str, run_id: str) -> bool:
+    """Whether a model version was written by the run of that id, in whatever installation."""
+    found = _OURS.fullmatch(version)
+    return found is not None and found[1] == run_id
 
 
 def versions(client: StudioClient, project_id: int) -> dict[str, int]:

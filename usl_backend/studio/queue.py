@@ -132,6 +132,7 @@ def publish(
     project: Project,
     *,
     run_id: str,
+    installation: str = "",
     picks: Sequence[int],
     reserve: Sequence[int] = (),
     state: QueueState | None = None,
@@ -150,6 +151,8 @@ def publish(
         The project as the run read it; its settings are read again.
     run_id
         `<project>-<number>`.
+    installation
+        Tells data directories apart, as in `model_versions.model_version`.
     picks, reserve : (m,) and (r,) task ids
         In rank order; Studio score is rank / (m + r): in [0, 1), low first.
     state
@@ -173,7 +176,7 @@ def publish(
         Label Studio refused or did not hold what was written; the project's settings were not touched, unless the
         trouble began after the switch. Repeating it then goes on from there.
     """
-    version = model_version(run_id)
+    version = model_version(run_id, installation)
     ranked = [*picks, *reserve]
     if not picks:
         raise InputError("there are no picks to publish")
@@ -186,7 +189,7 @@ def publish(
         )
     warnings: list[str] = []
     counts = versions(client, project.id)
-    planned = _plan(now, counts, run_id=run_id, state=state, warnings=warnings)
+    planned = _plan(now, counts, run_id=run_id, version=version, state=state, warnings=warnings)
     rows = {task: _Row(rank / len(ranked), []) for rank, task in enumerate(ranked)}
     carried = _carry_over(client, now, counts, version=version, rows=rows, state=planned, warnings=warnings)
     created = _write_present(client, now, version, rows, counts, warnings=warnings, progress=progress)
@@ -259,6 +262,7 @@ def _plan(
     counts: Mapping[str, int],
     *,
     run_id: str,
+    version: str,
     state: QueueState | None,
     warnings: list[str],
 ) -> QueueState:
@@ -279,7 +283,7 @@ def _plan(
         sampling = "Sequential sampling"
     return QueueState(
         run_id=run_id,
-        model_version=model_version(run_id),
+        model_version=version,
         sampling=SAMPLING,
         view_id=state.view_id if state is not None and state.run_id == run_id else None,
         default_view_id=state.default_view_id if state is not None else None,

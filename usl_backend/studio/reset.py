@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.studio import tabs
-from usl_backend.studio.model_versions import RUN_ID, delete_version, is_ours, model_version, versions
+from usl_backend.studio.model_versions import delete_version, is_of_run, is_ours, versions
 from usl_backend.studio.queue import SAMPLING
 
 if TYPE_CHECKING:
@@ -104,9 +104,8 @@ def _tabs(client: StudioClient, project_id: int, state: QueueState | None, accou
     for view in tabs.views(client, project_id):
         name = str((view.get("data") or {}).get("title"))
         run_id = name.removeprefix("USL picks ")
-        if RUN_ID.fullmatch(run_id) and tabs.is_unchanged(
-            view, run_id=run_id, model_version=model_version(run_id)
-        ):
+        version = tabs.version_of(view)
+        if is_of_run(version, run_id) and tabs.is_unchanged(view, run_id=run_id, model_version=version):
             tabs.delete(client, int(view["id"]))
             account.restored.append(f"tab: {name!r} deleted")
             continue

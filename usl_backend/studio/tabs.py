@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TITLE = "Default"
 _TITLE = "USL picks {run_id}"
+_VERSIONS = "filter:tasks:predictions_model_versions"
 _OUR_TITLE = re.compile(r"USL picks [0-9]+-[0-9]+")
 
 
@@ -75,7 +76,7 @@ def _follows(model_version: str, below: float) -> dict[str, Any]:
             "conjunction": "and",
             "items": [
                 {
-                    "filter": "filter:tasks:predictions_model_versions",
+                    "filter": _VERSIONS,
                     "operator": "contains",
                     "type": "List",
                     "value": model_version,
@@ -111,6 +112,13 @@ def is_of_a_run(view: dict[str, Any]) -> bool:
     data = view.get("data") or {}
     versions = [str(item.get("value")) for item in _filters(data)]
     return bool(_OUR_TITLE.fullmatch(str(data.get("title")))) and any(v.startswith("usl-") for v in versions)
+
+
+def version_of(view: dict[str, Any]) -> str:
+    """The model version whose tasks a tab shows; "" where it names none."""
+    filters = _filters(view.get("data") or {})
+    named = (item["value"] for item in filters if item.get("filter") == _VERSIONS and "value" in item)
+    return str(next(named, ""))
 
 
 def is_unchanged(view: dict[str, Any], *, run_id: str, model_version: str) -> bool:

@@ -1,0 +1,30 @@
+import pytest
+
+from usl_backend.errors import InputError
+from usl_backend.studio.model_versions import is_of_run, is_ours, model_version
+
+
+@pytest.mark.parametrize("installation", ["", "3f9a1c", "000000"])
+def test_model_version__is_recognized(installation):
+    version = model_version("12-7", installation)
+    assert is_ours(version)
+    assert is_of_run(version, "12-7")
+    assert not is_of_run(version, "12-71")
+    assert not is_of_run(version, "2-7")
+
+
+def test_model_version__two_installations_never_share_one():
+    assert len({model_version("12-7", name) for name in ("", "3f9a1c", "3f9a1d")}) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["usl", "usl-12", "usl-12-7-", "usl-12-7-3f9", "usl-12-7-mine", "USL-12-7", "my usl-12-7", None]
+)
+def test_is_ours__titles_that_people_give_are_not(name):
+    assert not is_ours(name)
+
+
+@pytest.mark.parametrize("run_id", ["", "12", "12-7-3f9a1c", "a-1", "12-7\n"])
+def test_model_version__of_what_is_no_run(run_id):
+    with pytest.raises(InputError, match="such as 12-7"):
+        model_version(run_id)
