@@ -102,7 +102,7 @@ def test_secrets__are_nowhere_to_be_read(server, hidden, label_studio, make_proj
         told.append(f"{answer.status_code} {answer.reason} {answer.headers}".encode() + answer.content)
         return answer
 
-    setup = {"project": f"{project.id}.5", "schema": "<View/>", "access_token": hidden["setup-token"]}
+    setup = {"project": project.now.key, "schema": "<View/>", "access_token": hidden["setup-token"]}
     started = {
         "action": "START_TRAINING",
         "access_token": hidden["setup-token"],

@@ -71,7 +71,7 @@ def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> No
     """Remove what old runs left on disk.
 
     Of every project the newest runs keep their files, and so do active runs, runs in force in Label Studio and
-    the newest completed run; the list of runs stays. The embeddings of all runs are one cache, kept unless
+    the newest completed run; the others leave the list too. The embeddings of all runs are one cache, kept unless
     --cache is given.
     """
     from usl_backend.pipeline.retention import collect

@@ -1,16 +1,21 @@
-"""Which files of old runs may go. What runs are is remembered elsewhere (`runs/store.py`) and stays."""
+"""What of old runs may go: files, their records, and embeddings. What runs are is kept elsewhere (`runs/store.py`)."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usl_backend.errors import USLError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run, RunStore
+
+logger = logging.getLogger(__name__)
 
 CACHE = "embeddings"
 """Folder of the data directory that holds the embeddings of every run and encoder."""
@@ -21,11 +26,11 @@ EVERY = 1_000_000
 def collect(
     store: RunStore, *, keep: int, cache: bool = False, dry_run: bool = False
 ) -> list[tuple[Path, int]]:
-    """Remove the directories of old runs, and with `cache` the embeddings of all.
+    """Remove old runs, their records too, and with `cache` the embeddings of all.
 
-    A run keeps its directory when it is one of the `keep` newest of its project, when it is active, when it is the
+    A run stays when it is one of the `keep` newest of its project, when it is active or paused, when it is the
     newest completed run of its project (exports and reports need it), or when its queue is in force. Directories
-    that belong to no run are removed.
+    that belong to no run are removed. Numbers of runs are not given again.
 
     Parameters
     ----------
@@ -51,10 +56,67 @@ def collect(
     active = any(run.state.is_active for run in runs)
     if cache and not active and (store.directory / CACHE).is_dir():
         doomed.append(store.directory / CACHE)
-    removed = [(path, _bytes_of(path)) for path in doomed]
+    removed = [(path, bytes_of(path)) for path in doomed]
     if not dry_run:
         for path in doomed:
             shutil.rmtree(path)
+        for run in runs:
+            if run.id not in kept and not store.run_directory(run.id).exists():
+                store.forget(run.id)
+    return removed
+
+
+def tidy(store: RunStore, *, keep: int, cache_bytes: int) -> None:
+    """Bring a data directory below its bounds; what goes wrong is logged, for no run fails because of it.
+
+    Parameters
+    ----------
+    store
+        Runs of one data directory.
+    keep
+        As in `collect`.
+    cache_bytes
+        Largest size of the embeddings of all encoders, in bytes.
+    """
+    try:
+        freed = [*collect(store, keep=keep), *trim(store, limit=cache_bytes)]
+    except (OSError, USLError) as error:
+        logger.warning("old runs could not be removed (%s); run `usl-backend gc`", error)
+        return
+    if freed:
+        logger.info(
+            "removed %d files and folders of old runs, %d bytes", len(freed), sum(n for _, n in freed)
+        )
+
+
+def trim(store: RunStore, *, limit: int) -> list[tuple[Path, int]]:
+    """Remove the oldest embeddings until the rest is within a limit; nothing while a run might read them.
+
+    Parameters
+    ----------
+    store
+        Runs of one data directory.
+    limit
+        Bytes.
+
+    Returns
+    -------
+    list of (Path, int)
+        What was removed, and its size in bytes.
+    """
+    if any(store.count_by_state().get(state) for state in (RunState.QUEUED, RunState.RUNNING)):
+        return []
+    # a shard exists exactly when its JSON does, so that goes first and the rows behind it are nobody's
+    shards = sorted((store.directory / CACHE).glob("*/*.json"), key=lambda path: path.stat().st_mtime)
+    sizes = {shard: _size_of(shard) + _size_of(shard.with_suffix(".npy")) for shard in shards}
+    total, removed = sum(sizes.values()), []
+    for shard in shards:
+        if total <= limit:
+            break
+        shard.unlink(missing_ok=True)
+        shard.with_suffix(".npy").unlink(missing_ok=True)
+        total -= sizes[shard]
+        removed.append((shard, sizes[shard]))
     return removed
 
 
@@ -70,11 +132,21 @@ def _kept(store: RunStore, runs: list[Run], keep: int) -> set[str]:
             completed.add(run.project)
         key = run.summary.get("project", {}).get("key", run.project_key)
         in_force = (store.queue_state(key) or {}).get("run_id") == run.id
-        if seen[run.project] <= keep or run.state.is_active or first_done or in_force:
+        unfinished = run.state.is_active or run.state is RunState.PAUSED
+        if seen[run.project] <= keep or unfinished or first_done or in_force:
             kept.add(run.id)
     return kept
 
 
-def _bytes_of(path: Path) -> int:
-    """Size of everything below a directory."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def bytes_of(path: Path) -> int:
+    """Size of everything below a directory; what vanishes meanwhile does not count."""
+    return sum(_size_of(file) for file in path.rglob("*"))
+
+
+def _size_of(path: Path) -> int:
+    """Size of a file; 0 where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -20,7 +20,7 @@ from usl_backend.pipeline.embed import embed
 from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.publish import publish
 from usl_backend.pipeline.reserve import reserve_rows
-from usl_backend.pipeline.retention import CACHE
+from usl_backend.pipeline.retention import CACHE, tidy
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summary import skipped_tasks, summarize
 from usl_backend.runs.counters import Count
@@ -116,6 +116,7 @@ class Execution:
             encoded=self.encoded,
         )
         self.store.finish(self.run.id, summary, digest, self._versions())
+        tidy(self.store, keep=self.host.keep_runs, cache_bytes=self.host.cache_max_bytes)
         return summary
 
     def _fetch(self) -> tuple[list[Instance], Project]:

@@ -282,6 +282,14 @@ class RunStore(ProjectRecords, Counters):
             )
         return self.get(run_id)
 
+    def forget(self, run_id: str) -> bool:
+        """Remove a run that is over from the record; its number is not given again. False when it is not over."""
+        with self._transaction() as sql:
+            removed = sql.execute(
+                "DELETE FROM runs WHERE id = ? AND state IN ('done', 'failed', 'cancelled')", (run_id,)
+            ).rowcount
+        return bool(removed)
+
     def files(self, run_id: str) -> RunFiles:
         """The run's artifacts."""
         return RunFiles(self.run_directory(run_id))

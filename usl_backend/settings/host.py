@@ -62,6 +62,14 @@ class HostSettings(BaseModel):
     )
     media_workers: int = Field(8, ge=1, le=256, description="Threads that fetch and decode media.")
     max_running: int = Field(1, ge=1, le=64, description="Runs computed at the same time; others wait.")
+    keep_runs: int = Field(
+        20, ge=1, description="Runs per project that are kept; older ones are removed whenever a run is done."
+    )
+    cache_max_bytes: int = Field(
+        20 * 2**30,
+        ge=0,
+        description="Largest cache of embeddings, in bytes; the oldest go whenever a run is done.",
+    )
     media_allowed_hosts: str = Field(
         "", description="Comma-separated host names on private addresses that media may be fetched from."
     )
