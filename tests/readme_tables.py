@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from usl_backend.cli import app
+from usl_backend.encoders import ENCODERS
 from usl_backend.exports import FORMATS
 from usl_backend.jobs import Jobs
 from usl_backend.runs import RunStore
@@ -54,7 +55,18 @@ def formats() -> str:
     return "\n".join([*rows, *(f"| `{name}` | {made.summary} |" for name, made in FORMATS.items())])
 
 
+def encoders() -> str:
+    """A row for each family of encoders."""
+    rows = ["| encoder | takes | extra | weights |", "|---|---|---|---|"]
+    for family in ENCODERS.values():
+        extra = f"`{family.extra}`" if family.extra else ""
+        forms = ", ".join(f"`{form}`" for form in family.form.split(" or "))
+        rows.append(f"| {forms} | {family.modality or 'either'} | {extra} | {family.weights} |")
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "encoders": encoders,
     "settings: run": lambda: settings_table("run").strip(),
     "settings: method": lambda: settings_table("method").strip(),
     "settings: host": lambda: settings_table("host").strip(),

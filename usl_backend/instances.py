@@ -28,11 +28,21 @@ class Instance:
         What `source` leads to.
     source
         Path, URL or Label Studio reference of an image, or the text itself.
+    parts
+        Sources of the further fields, where several are embedded together.
+    key
+        What the instance's own vector is found by, or the vector itself as a JSON list, where the encoder only
+        looks vectors up; "" elsewhere.
     """
 
     id: int
     modality: Modality
     source: str
+    parts: tuple[str, ...] = ()
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))  # JSON knows lists only
 
 
 @dataclass(frozen=True)

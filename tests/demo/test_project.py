@@ -7,14 +7,14 @@ from live_studio import LiveProject
 from usl_backend.demo import dataset, project
 from usl_backend.errors import StudioError
 from usl_backend.studio.client import StudioClient
-from usl_backend.studio.label_config import object_key, parse
+from usl_backend.studio.label_config import embedded_fields, parse
 
 
 def test_label_config__is_what_the_backend_reads() -> None:
     classes = ("T-shirt/top", 'Say "cheese" & <smile>', "Bag")
     config = parse(project.label_config(classes))
     assert config.classes == classes
-    assert object_key(config).data_key == "image"
+    assert embedded_fields(config)[0].tag.data_key == "image"
     assert config.classifier is not None
     assert config.classifier.name == project.CONTROL["from_name"]
 

@@ -117,8 +117,8 @@ def test_diagnose__text_project_and_unknown_project(make_project: MakeProject, h
     <Choices name="c" toName="t"><Choice value="a"/></Choices></View>"""
     project = make_project(label_config=text, data=[{"text": "hello"}])
     found = lines(diagnose(host, project.id))
-    assert found["label config"].status == "failed"
-    assert "texts are not supported yet" in found["label config"].detail
+    assert found["label config"].detail == "Text 't' shows data key 'text'"
+    assert (found["label config"].status, found["media"].status) == ("ok", "ok")
     assert lines(diagnose(host, 999999))["project"].status == "failed"
 
 

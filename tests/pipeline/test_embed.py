@@ -32,6 +32,7 @@ class Counting:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+        self.batch = 64
         self.key, self.modality, self.dim, self.size = (
             encoder.key,
             encoder.modality,

@@ -1,9 +1,10 @@
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from usl_backend.errors import InputError, SettingsError
+from usl_backend.errors import EncoderError, InputError, SettingsError
 from usl_backend.instances import Instance
 from usl_backend.pipeline import fetch as fetching
 from usl_backend.settings import RunSettings
@@ -37,7 +38,7 @@ class Listing:
         )
 
     def tasks(
-        self, project_id: int, *, data_key: str, only_unlabeled: bool, progress: Callable[[int, int], None]
+        self, project_id: int, *, only_unlabeled: bool, progress: Callable[[int, int], None]
     ) -> Iterator[Task]:
         assert not only_unlabeled
         yield from self.listed
@@ -125,12 +126,47 @@ def test_fetch__another_project_under_the_same_id_is_refused() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ('<View><Text name="t" value="$text"/></View>', "texts are not supported yet"),
-        ('<View><Audio name="a" value="$audio"/></View>', "Audio is not supported, only images are"),
+        ('<View><Audio name="a" value="$audio"/></View>', "shows Audio, which is not supported yet"),
         ("<View/>", "the label config shows nothing of a task"),
         ("<View>", "not well-formed XML"),
     ],
 )
-def test_fetch__label_config_without_an_image_is_refused(config: str, said: str) -> None:
+def test_fetch__label_config_that_shows_nothing_we_embed_is_refused(config: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         fetch(Listing([task(1)], config))
+
+
+TEXTS = (
+    '<View><Text name="t" value="$text"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>'
+)
+BOTH = '<View><Image name="i" value="$image"/><HyperText name="t" value="$html"/></View>'
+
+
+def test_fetch__texts_are_their_own_sources() -> None:
+    listing = Listing([task(3, text=" Hello  there "), task(1, text=" "), task(2, text={"a": 1})], TEXTS)
+    instances, project = fetch(listing, budget=1)
+    assert instances == [Instance(3, "text", "Hello there")]
+    assert project.skipped == {1: '"text" is empty', 2: '"text" is a dict, not a text'}
+    assert project.fields == (("text", "text", 1.0),)
+
+
+def test_fetch__several_fields_are_parts_of_one_instance() -> None:
+    listing = Listing([task(1, image="a.png", html="<b>bold</b>"), task(2, image="b.png")], BOTH)
+    instances, project = fetch(listing, data_key="html=0.5,image", budget=1)
+    assert instances == [Instance(1, "text", "bold", ("a.png",))]
+    assert project.skipped == {2: 'its data has no "html"'}
+    assert project.fields == (("html", "text", 0.5), ("image", "image", 1.0))
+    assert project.data_key == "html"
+    assert fetching.Project.from_json(json.loads(json.dumps(project.to_json()))) == project
+
+
+@pytest.mark.parametrize(
+    ("config", "encoder", "said"),
+    [
+        (TEXTS, "efficientnet-lite0", "takes images, but Text 't' shows texts; choose another encoder"),
+        (BOTH, "minilm", "takes texts, but Image 'i' shows images; choose another encoder"),
+    ],
+)
+def test_fetch__encoder_of_the_wrong_modality_is_refused(config: str, encoder: str, said: str) -> None:
+    with pytest.raises(EncoderError, match=said):
+        fetch(Listing([task(1, text="words")], config), encoder=encoder)

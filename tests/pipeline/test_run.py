@@ -44,7 +44,7 @@ class Studio:
         )
 
     def tasks(
-        self, project_id: int, *, data_key: str, only_unlabeled: bool, progress: Callable[[int, int], None]
+        self, project_id: int, *, only_unlabeled: bool, progress: Callable[[int, int], None]
     ) -> Iterator[Task]:
         self.listed += 1
         for number in range(1, PICTURES + 1):

@@ -40,7 +40,7 @@ def test_resolve__precedence_is_default_environment_extra_params_explicit() -> N
     settings = RunSettings.resolve(
         extra_params='{"seed": 22, "reserve": 23}', explicit={"reserve": 33, "budget": None}, environ=environ
     )
-    assert (settings.budget, settings.seed, settings.reserve, settings.image_size) == ("11", 22, 33, 128)
+    assert (settings.budget, settings.seed, settings.reserve, settings.image_size) == ("11", 22, 33, None)
 
 
 def test_resolve__unknown_name_suggests_the_nearest() -> None:
@@ -170,3 +170,23 @@ def test_host_settings__default_directory_is_below_the_home_directory(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert HostSettings.load(environ={}).model_dir == tmp_path / ".local/share/usl-backend"
+
+
+@pytest.mark.parametrize("path", ["/etc/model", "../model", "a/../../model", "~/model", "./model"])
+def test_resolve__paths_out_of_the_encoder_directory_come_from_this_host_only(path: str) -> None:
+    encoder = f"sentence-transformers:{path}"
+    for source in ({"extra_params": {"encoder": encoder}}, {"explicit": {"encoder": encoder}}):
+        with pytest.raises(SettingsError, match="could lead out of it; put the file there"):
+            RunSettings.resolve(environ={}, **source)
+    assert RunSettings.resolve(environ={"USL_ENCODER": encoder}).encoder == encoder
+    from_shell = RunSettings.resolve(explicit={"encoder": encoder}, environ={}, free_paths=True)
+    assert RunSettings.from_json(from_shell.to_json()).encoder == encoder
+    with pytest.raises(SettingsError, match="could lead out of it"):
+        RunSettings.resolve(extra_params={"encoder": encoder}, environ={}, free_paths=True)
+
+
+def test_resolve__unknown_encoder_suggests_the_nearest() -> None:
+    with pytest.raises(SettingsError, match='unknown encoder "minilmm"; did you mean "minilm"'):
+        RunSettings.resolve(extra_params={"encoder": "minilmm"}, environ={})
+    with pytest.raises(SettingsError, match="write torchvision:MODEL"):
+        RunSettings.resolve(explicit={"encoder": "torchvision"}, environ={})

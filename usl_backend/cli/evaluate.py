@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
-from usl_backend.errors import InputError
+from usl_backend.errors import InputError, MediaError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,16 +118,14 @@ def _project(
     """Embeddings and labels of a project's labeled tasks."""
     import numpy as np
 
-    from usl_backend.encoders import load
     from usl_backend.encoders.allocator import keep_freed_memory
-    from usl_backend.instances import Instance
     from usl_backend.media import MediaLimits, MediaReader
-    from usl_backend.pipeline.embed import embed
+    from usl_backend.pipeline.encoding import Encoding
     from usl_backend.pipeline.retention import CACHE
-    from usl_backend.runs.shards import EmbeddingCache
+    from usl_backend.pipeline.showing import Showing
     from usl_backend.settings import RunSettings
     from usl_backend.studio.client import StudioClient, parse_target
-    from usl_backend.studio.label_config import object_key, parse
+    from usl_backend.studio.label_config import parse
     from usl_backend.studio.labels import read_labels
 
     keep_freed_memory()
@@ -142,26 +141,27 @@ def _project(
         tempfile.TemporaryDirectory() as folder,
     ):
         config = parse(client.project(project_id).label_config)
-        data_key = object_key(config, settings.data_key).data_key
+        shown = Showing.of(config, settings)
         tasks = list(client.labeled(project_id))
         by_task = read_labels(tasks, config, control=control).by_task
-        instances = [
-            Instance(task.id, "image", str(task.data.get(data_key) or ""))
-            for task in sorted(tasks, key=lambda task: task.id)
-            if len(by_task.get(task.id, ())) == 1
-        ]
+        instances = []
+        for task in sorted(tasks, key=lambda task: task.id):
+            if len(by_task.get(task.id, ())) == 1:
+                with contextlib.suppress(MediaError):  # it shows nothing, so it tells nothing
+                    instances.append(shown.instance(task.id, task.data))
         if not instances:
             raise InputError(
                 f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
             )
-        encoder = load(settings.encoder, image_size=settings.image_size)
-        with click.progressbar(length=len(instances), label="embedding", hidden=quiet) as bar:
-            pool, _ = embed(
+        encoding = Encoding.load(settings, shown.fields, directory=host.encoders)
+        with click.progressbar(
+            length=len(instances) * len(shown.fields), label="embedding", hidden=quiet
+        ) as bar:
+            pool, _ = encoding.embed(
                 instances,
                 locate=lambda instance: client.locate(instance.id, instance.source),
                 reader=reader,
-                encoder=encoder,
-                cache=EmbeddingCache(host.model_dir / CACHE, encoder_key=encoder.key, dim=encoder.dim),
+                cache_directory=host.model_dir / CACHE,
                 directory=Path(folder),
                 progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
                 workers=host.media_workers,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DATA = ("model_dir",)
+DATA = ("model_dir", "encoder_dir")
 STUDIO = ("label_studio_url",)
 MEDIA = (
     "label_studio_local_files_document_root",

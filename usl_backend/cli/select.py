@@ -54,7 +54,9 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     _refuse_later_targets(target)
     url, project_id = parse_target(target)
     host, (_, explicit) = host_settings(flags), split(flags)
-    RunSettings.resolve(explicit=explicit)  # a bad flag is told before anything is asked or written
+    RunSettings.resolve(
+        explicit=explicit, free_paths=True
+    )  # a bad flag is told before anything is asked or written
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
     store = open_store(host)
@@ -135,7 +137,9 @@ def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> Ru
             f"the extra params of project {project.id} cannot be used: {setup.refused}; correct them in "
             "Label Studio, Settings > Model"
         )
-    return RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
+    return RunSettings.resolve(
+        extra_params=setup.extra_params if setup else None, explicit=explicit, free_paths=True
+    )
 
 
 def _active(store: RunStore, error: ActiveRunError) -> RunError:

@@ -41,7 +41,7 @@ def diagnose(
     list of Check
         In the order in which one would mend things.
     """
-    found = [*check_directory(host.model_dir), *check_settings()]
+    found = [*check_directory(host.model_dir), *check_settings(host)]
     try:
         client = StudioClient.from_settings(host, url=studio_url)
     except USLError as error:

@@ -7,6 +7,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from usl_backend.encoders import DEFAULTS
 from usl_backend.errors import USLError
 from usl_backend.settings import HostSettings, RunSettings
 
@@ -99,13 +100,15 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     return kind
 
 
-def check_encoder(name: str) -> list[Check]:
+def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
     """Whether an encoder and its weights are installed.
 
     Parameters
     ----------
     name
-        A key of `encoders.ENCODERS`.
+        Of an encoder.
+    directory
+        The host's directory of weights and vectors.
 
     Returns
     -------
@@ -115,16 +118,26 @@ def check_encoder(name: str) -> list[Check]:
     from usl_backend import encoders
 
     try:
-        encoder = encoders.load(name)
+        if encoders.family_of(name).modality is None:
+            return [Check("encoder", "ok", f"{name} looks vectors up and needs no weights")]
+        encoder = encoders.load(name, directory=directory)
     except USLError as error:
-        return [Check("encoder", "failed", str(error), "pip install --force-reinstall usl-backend")]
+        return [
+            Check(
+                "encoder",
+                "failed",
+                str(error),
+                "or unset USL_ENCODER",
+            )
+        ]
     return [Check("encoder", "ok", f"{name} and its weights are here ({encoder.dim} dimensions)")]
 
 
-def check_settings() -> list[Check]:
+def check_settings(host: HostSettings) -> list[Check]:
     """Whether the environment's run settings can be used, and their encoder."""
     try:
-        return check_encoder(RunSettings.resolve().encoder)
+        name = RunSettings.resolve().encoder or DEFAULTS["image"]
+        return check_encoder(name, host.encoders)
     except USLError as error:
         return [Check("settings", "failed", str(error), "correct or unset the variable that is named")]
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from usl_backend.errors import USLError
 from usl_backend.media import MediaLimits, MediaReader, decode_image
-from usl_backend.settings import HostSettings
+from usl_backend.pipeline.showing import Showing
+from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.client import Project, StudioClient, Task
@@ -49,13 +50,15 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     unlabeled = [task for task in tasks if task.unlabeled]
     found = [_check_tasks(client, project, tasks, unlabeled)]
     try:
-        tag = label_config.object_key(label_config.parse(project.label_config))
+        shown = Showing.of(label_config.parse(project.label_config), RunSettings.resolve())
     except USLError as error:
         remedy = f"{client.url}/projects/{project.id}/settings/labeling"
         found.append(Check("label config", "failed", str(error), remedy))
     else:
-        found.append(Check("label config", "ok", f"{tag.type} {tag.name!r} shows data key {tag.data_key!r}"))
-        steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, tag.data_key, host)))
+        tags = [field.tag for field in shown.shown]
+        told = ", ".join(f"{tag.type} {tag.name!r} shows data key {tag.data_key!r}" for tag in tags)
+        found.append(Check("label config", "ok", told))
+        steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
     for name, step in steps:
         try:
@@ -75,8 +78,8 @@ def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unla
     )
 
 
-def _check_media(client: StudioClient, tasks: list[Task], data_key: str, host: HostSettings) -> list[Check]:
-    """Whether a few pictures can be read and decoded: first, middle and last."""
+def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: HostSettings) -> list[Check]:
+    """Whether what a few tasks show can be read and decoded: first, middle and last."""
     places = sorted({0, len(tasks) // 2, len(tasks) - 1}) if tasks else []
     root = host.label_studio_local_files_document_root
     limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
@@ -88,17 +91,19 @@ def _check_media(client: StudioClient, tasks: list[Task], data_key: str, host: H
         for place in places[:_MEDIA_TRIED]:
             task = tasks[place]
             try:
-                data = reader.read(client.locate(task.id, task.data.get(data_key)))  # type: ignore[arg-type]
-                decode_image(data, size=32, limits=limits)
+                instance = shown.instance(task.id, task.data)
+                for field, source in zip(shown.shown, (instance.source, *instance.parts), strict=True):
+                    if field.modality == "image":
+                        decode_image(reader.read(client.locate(task.id, source)), size=32, limits=limits)
             except USLError as error:
                 broken.append(f"task {task.id}: {error}")
     if not broken:
         return (
-            [Check("media", "ok", f"{len(places)} of {len(places)} pictures tried can be read")]
+            [Check("media", "ok", f"{len(places)} of {len(places)} tasks tried can be read")]
             if places
             else []
         )
-    detail = f"{len(broken)} of {len(places)} pictures tried cannot be read ({broken[0]})"
+    detail = f"{len(broken)} of {len(places)} tasks tried cannot be read ({broken[0]})"
     remedy = (
         "open the task in Label Studio: if it shows there, see LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT and"
         " USL_MEDIA_ALLOWED_HOSTS"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from usl_backend.encoders.base import Encoder, Request
+from usl_backend.encoders.files import is_free_path
 from usl_backend.errors import EncoderError, nearest_name
 
 if TYPE_CHECKING:
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
     from usl_backend.encoders.images import ImageNetwork
     from usl_backend.instances import Modality
 
-__all__ = ["DEFAULTS", "ENCODERS", "Encoder", "Family", "backbone", "family_of", "image_network", "load"]
+__all__ = [
+    "DEFAULTS",
+    "ENCODERS",
+    "Encoder",
+    "Family",
+    "backbone",
+    "family_of",
+    "free_path",
+    "image_network",
+    "load",
+    "vector_field",
+]
 
 SMALLEST_IMAGE: Final = 32
 """Smallest side of a picture in pixels that an image network is given."""
@@ -32,25 +44,31 @@ class Family:
         File of this room with `build(Request)`, which gives an `ImageNetwork`, or `load(Request)`, which gives
         an `Encoder`; with both, `load` is the faster way to the same rows.
     modality
-        What its encoders take.
+        What its encoders take; None where they look vectors up instead of encoding.
     form
         How a name is written, with what stands behind the prefix.
     extra
         Extra of this package that has to be installed; "" for none.
     weights
         Where the weights come from.
+    files
+        Whether what stands behind the prefix names a file, up to an `@`.
     """
 
     module: str
-    modality: Modality
+    modality: Modality | None
     form: str
     extra: str
     weights: str
+    files: bool = False
 
 
 ENCODERS: Final[dict[str, Family]] = {
     "efficientnet-lite0": Family(
         "efficientnet", "image", "efficientnet-lite0", "", "installed with this package (ImageNet, 1280-d)"
+    ),
+    "minilm": Family(
+        "sentences", "text", "minilm", "text", "installed with the extra (all-MiniLM-L6-v2, 384-d)"
     ),
     "torchvision": Family(
         "torchvision_models",
@@ -59,10 +77,18 @@ ENCODERS: Final[dict[str, Family]] = {
         "",
         "torchvision's own file, in the encoder directory or torch's hub cache",
     ),
+    "sentence-transformers": Family(
+        "sentences",
+        "text",
+        "sentence-transformers:NAME",
+        "text",
+        "a directory in the encoder directory, or the hub's cache",
+        files=True,
+    ),
 }
 """Name, or what stands before its colon, -> family."""
 
-DEFAULTS: Final[dict[Modality, str]] = {"image": "efficientnet-lite0"}
+DEFAULTS: Final[dict[Modality, str]] = {"image": "efficientnet-lite0", "text": "minilm"}
 """Modality -> encoder where nobody chooses one."""
 
 
@@ -86,6 +112,31 @@ def family_of(name: str) -> Family:
     if bool(argument) != (":" in family.form):
         raise EncoderError(f'encoder "{name}" cannot be read; write {family.form}')
     return family
+
+
+def free_path(name: str) -> str | None:
+    """The path in an encoder's name that could lead out of the encoder directory; None where there is none.
+
+    Parameters
+    ----------
+    name
+        Such as `checkpoint:/home/team/moco.pt@resnet50`.
+    """
+    prefix, _, argument = name.partition(":")
+    path = argument.partition("@")[0]
+    return path if prefix in ENCODERS and ENCODERS[prefix].files and is_free_path(path) else None
+
+
+def vector_field(name: str) -> str:
+    """The field of a task's data by which vectors are found; "" for the task's id.
+
+    Parameters
+    ----------
+    name
+        An encoder that looks vectors up: `precomputed:NAME`, `precomputed:NAME@FIELD` or `field:FIELD`.
+    """
+    prefix, _, argument = name.partition(":")
+    return argument if prefix == "field" else argument.partition("@")[2]
 
 
 def load(name: str, *, image_size: int | None = None, directory: Path | None = None) -> Encoder:

@@ -49,7 +49,6 @@ EMBEDDINGS: Final = "embeddings.npy"
 FLUSH_ROWS: Final = 1_024
 """Rows after which the cache is written: what a crash can cost, plus one batch."""
 
-_BATCH: Final = 64
 _PER_CORE: Final = 16
 _OUTAGE: Final = 12
 """Failures in a row after which the origin is taken for down."""
@@ -76,7 +75,7 @@ class _Outcome:
 
     id: int
     content_hash: str = ""
-    picture: NDArray[np.uint8] | None = None
+    content: NDArray[np.uint8] | str | None = None
     skipped: str = ""
     outage: Instance | None = None
     error: BaseException | None = None
@@ -96,10 +95,11 @@ def embed(
 ) -> tuple[Pool, list[str]]:
     """Read every instance, encode what the cache lacks, and lay the rows out by id.
 
-    Threads read, hash and decode ahead of the encoder by a bounded number of pictures, so memory does not
-    grow with the pool. Equal contents are encoded once. One unreadable instance never fails the run. What a trusted
-    origin fails to deliver is asked for once more at the end, so that a short outage costs no instance; after a
-    longer one, or when the token is not accepted any more, the run stops, and what was encoded until then is kept.
+    Threads read, hash and decode ahead of the encoder by a bounded number of instances, so memory does not
+    grow with the pool; a text is its own content and needs no reading. Equal contents are encoded once. One
+    unreadable instance never fails the run. What a trusted origin fails to deliver is asked for once more at the end,
+    so that a short outage costs no instance; after a longer one, or when the token is not accepted any more, the run
+    stops, and what was encoded until then is kept.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ class _Stage:
     ) -> None:
         self.total, self.locate, self.reader = len(instances), locate, reader
         self.encoder, self.cache, self.progress, self.kept = encoder, cache, progress, kept
-        self.batch = max(_BATCH, _PER_CORE * len(os.sched_getaffinity(0)))
+        self.batch = max(encoder.batch, _PER_CORE * len(os.sched_getaffinity(0)))
         self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self.stopping = threading.Event()
         self.claimed: set[str] = set()
@@ -184,7 +184,7 @@ class _Stage:
         self.hashes: dict[int, str] = {}
         self.skipped: dict[int, str] = {}
         self.broken: dict[str, str] = {}
-        self.waiting: list[tuple[str, NDArray[np.uint8]]] = []
+        self.waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
         self.outages = 0
         self.missed: list[Instance] = []
         self.asked_again = False
@@ -260,10 +260,10 @@ class _Stage:
             self.broken[outcome.content_hash] = outcome.skipped
         elif outcome.skipped:
             self.skipped[outcome.id] = outcome.skipped
-        if outcome.picture is None:
+        if outcome.content is None:
             self.done += 1
         else:
-            self.waiting.append((outcome.content_hash, outcome.picture))
+            self.waiting.append((outcome.content_hash, outcome.content))
 
     def _miss(self, instance: Instance, reason: str) -> None:
         """Put aside what a trusted origin did not deliver; when asked again, skip it unless the origin is down."""
@@ -306,7 +306,7 @@ class _Stage:
     def _encode(self) -> None:
         """Encode what waits, and write the cache from time to time."""
         hashes = [content_hash for content_hash, _ in self.waiting]
-        rows = self.encoder.encode([picture for _, picture in self.waiting])
+        rows = self.encoder.encode([content for _, content in self.waiting])
         self.waiting.clear()
         self.cache.append(hashes, rows)
         self.done += len(hashes)
@@ -330,6 +330,9 @@ class _Stage:
             return _Outcome(instance.id, error=error)
 
     def _outcome(self, instance: Instance) -> _Outcome:
+        if instance.modality == "text":
+            text = instance.source
+            return self._claimed(instance, hashlib.sha256(text.encode()).hexdigest(), lambda: text)
         location: Location | None = None
         try:
             location = self.locate(instance)
@@ -341,7 +344,16 @@ class _Stage:
             return _Outcome(instance.id, skipped=str(error), outage=instance if outage else None)
         if location.trusted:
             self.witness = instance
-        content_hash = hashlib.sha256(data).hexdigest()
+        return self._claimed(
+            instance,
+            hashlib.sha256(data).hexdigest(),
+            lambda: decode_image(data, size=self.encoder.size, limits=self.reader.limits),
+        )
+
+    def _claimed(
+        self, instance: Instance, content_hash: str, content: Callable[[], NDArray[np.uint8] | str]
+    ) -> _Outcome:
+        """The content to encode, unless another instance's is equal or the cache has its row."""
         with self.claiming:
             # Of equal contents the first is encoded; the others only wait for its row.
             if content_hash in self.claimed:
@@ -350,10 +362,9 @@ class _Stage:
         if self.cache.known([content_hash])[0]:
             return _Outcome(instance.id, content_hash)
         try:
-            picture = decode_image(data, size=self.encoder.size, limits=self.reader.limits)
+            return _Outcome(instance.id, content_hash, content())
         except MediaError as error:
             return _Outcome(instance.id, content_hash, skipped=str(error))
-        return _Outcome(instance.id, content_hash, picture)
 
     def _bytes(self, instance: Instance, location: Location) -> bytes:
         """Read; a 401 from a trusted origin gets one more try with fresh credentials."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.errors import InputError
-from usl_backend.instances import Instance, Modality
+from usl_backend.errors import InputError, MediaError
+from usl_backend.instances import Instance
+from usl_backend.pipeline.showing import EmbeddedField, Showing
 from usl_backend.settings import RunSettings, resolve_budget
-from usl_backend.studio.label_config import object_key, parse
+from usl_backend.studio.label_config import parse
 
 if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
@@ -29,7 +30,9 @@ class Project:
     classes
         Choices of the label config, in its order; empty where it names none.
     data_key
-        Field of a task's data that holds the media.
+        Field of a task's data that is shown for it, and embedded first.
+    fields
+        Key, modality and weight of each field that is embedded, in order.
     tasks
         Tasks in the project, all of them.
     annotated
@@ -47,6 +50,7 @@ class Project:
     data_key: str
     tasks: int
     annotated: int
+    fields: tuple[EmbeddedField, ...] = (("image", "image", 1.0),)
     labeled: tuple[int, ...] = ()
     skipped: Mapping[int, str] = field(default_factory=dict)
 
@@ -61,6 +65,7 @@ class Project:
             **{
                 **values,
                 "classes": tuple(values["classes"]),
+                "fields": tuple((key, modality, weight) for key, modality, weight in values["fields"]),
                 "labeled": tuple(values["labeled"]),
                 "skipped": {int(task): why for task, why in values["skipped"].items()},
             }
@@ -112,31 +117,32 @@ def fetch(
             "start a new run"
         )
     config = parse(project.label_config)
-    shown = object_key(config, settings.data_key)
-    modality: Modality = "text" if shown.type.lower() == "text" else "image"
+    shown = Showing.of(config, settings)
 
     instances: list[Instance] = []
     labeled: list[int] = []
     skipped: dict[int, str] = {}
     total = annotated = 0
-    for task in client.tasks(project_id, data_key=shown.data_key, only_unlabeled=False, progress=progress):
+    for task in client.tasks(project.id, only_unlabeled=False, progress=progress):
         total += 1
         annotated += not task.unlabeled
         if not task.unlabeled and not settings.keep_labels:
             continue
-        source = task.data.get(shown.data_key)
-        if isinstance(source, str) and source.strip():
-            instances.append(Instance(task.id, modality, source.strip()))
-            if not task.unlabeled:
-                labeled.append(task.id)
-        elif task.unlabeled:
-            skipped[task.id] = _absent(shown.data_key, task.data, source)
+        try:
+            instances.append(shown.instance(task.id, task.data))
+        except MediaError as error:
+            if task.unlabeled:
+                skipped[task.id] = str(error)
+            continue
+        if not task.unlabeled:
+            labeled.append(task.id)
     found = Project(
         id=project.id,
         key=project.key,
         title=project.title,
         classes=tuple(config.classes),
-        data_key=shown.data_key,
+        data_key=shown.fields[0][0],
+        fields=shown.fields,
         tasks=total,
         annotated=annotated,
         labeled=tuple(sorted(labeled)),
@@ -145,15 +151,6 @@ def fetch(
     _check(found, len(instances) - len(labeled), settings)
     logger.info("project %s: %s of %s tasks can be chosen", project_id, len(instances) - len(labeled), total)
     return sorted(instances, key=lambda instance: instance.id), found
-
-
-def _absent(data_key: str, data: Mapping[str, Any], source: object) -> str:
-    """Why a task has nothing to read under its data key."""
-    if data_key not in data:
-        return f'its data has no "{data_key}"'
-    if isinstance(source, str) or source is None:
-        return f'"{data_key}" is empty'
-    return f'"{data_key}" is a {type(source).__name__}, not an address'
 
 
 def _check(project: Project, free: int, settings: RunSettings) -> None:
@@ -169,7 +166,7 @@ def _check(project: Project, free: int, settings: RunSettings) -> None:
     if free == 0:
         task, why = min(project.skipped.items())
         raise InputError(
-            f"none of the {project.tasks - project.annotated} unlabeled tasks of {name} names a picture "
+            f"none of the {project.tasks - project.annotated} unlabeled tasks of {name} shows a picture or text "
             f"(task {task}: {why}); check the label config's value and the tasks' data"
         )
     resolve_budget(settings.budget, classes=len(project.classes), pool=free)

@@ -16,7 +16,7 @@ from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import pool_digest
 from usl_backend.media import MediaLimits, MediaReader
 from usl_backend.pipeline.control import control_rows
-from usl_backend.pipeline.embed import embed
+from usl_backend.pipeline.encoding import Encoding
 from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.publish import publish
 from usl_backend.pipeline.reserve import reserve_rows
@@ -24,14 +24,12 @@ from usl_backend.pipeline.retention import CACHE, tidy
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summary import skipped_tasks, summarize
 from usl_backend.runs.counters import Count
-from usl_backend.runs.shards import EmbeddingCache
 from usl_backend.settings import RunSettings
 from usl_backend.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usl_backend.encoders.base import Encoder
     from usl_backend.instances import Instance, Pool
     from usl_backend.pipeline.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
@@ -95,14 +93,14 @@ class Execution:
     def complete(self) -> dict[str, Any]:
         """All stages, then the record."""
         instances, project = self._fetch()
-        pool, hashes, encoder = self._embed(instances)
+        pool, hashes, key = self._embed(instances, project)
         labeled = rows_of(pool, project.labeled)
         budget = self._budget(pool, project, labeled)
         free = np.setdiff1d(np.arange(len(pool)), labeled)
         control = control_rows(free, self.settings.control, seed=self.settings.seed)
         selection = self._select(pool, budget, labeled)
         published = self._publish(pool, project, selection, labeled, control)
-        digest = pool_digest(pool.ids, hashes, encoder.key)
+        digest = pool_digest(pool.ids, hashes, key)
         summary = summarize(
             self.run,
             self.settings,
@@ -110,7 +108,7 @@ class Execution:
             pool=pool,
             selection=selection,
             published=published,
-            encoder_key=encoder.key,
+            encoder_key=key,
             studio_url=self.host.label_studio_url,
             seconds=self.seconds,
             encoded=self.encoded,
@@ -135,24 +133,19 @@ class Execution:
         instances, meta = self.files.read_instances()
         return instances, Project.from_json(meta)
 
-    def _embed(self, instances: Sequence[Instance]) -> tuple[Pool, list[str], Encoder]:
-        """Second stage: embeddings."""
-        from usl_backend.encoders import load
-
+    def _embed(self, instances: Sequence[Instance], project: Project) -> tuple[Pool, list[str], str]:
+        """Second stage: embeddings, and the key of what made them."""
         missing = not self.files.has_pool()
         if missing:
             self.report("embed", 0, len(instances), "loading the encoder")
-        encoder = load(self.settings.encoder, image_size=self.settings.image_size)
+        encoding = Encoding.load(self.settings, project.fields, directory=self.host.encoders)
         if missing:
             with self._stage("embed", "reading and encoding"), self._reader() as reader:
-                cache = EmbeddingCache(self.host.model_dir / CACHE, encoder_key=encoder.key, dim=encoder.dim)
-                known = len(cache)
-                pool, hashes = embed(
+                pool, hashes = encoding.embed(
                     instances,
                     locate=lambda instance: self.client.locate(instance.id, instance.source),
                     reader=reader,
-                    encoder=encoder,
-                    cache=cache,
+                    cache_directory=self.host.model_dir / CACHE,
                     directory=self.files.directory,
                     progress=lambda stage, done, total: self.report(
                         stage, done, total, "reading and encoding"
@@ -160,12 +153,12 @@ class Execution:
                     workers=self.host.media_workers,
                     kept=self.report.kept,
                 )
-                self.encoded = len(cache) - known
+                self.encoded = encoding.encoded
                 self.files.write_pool(pool, hashes)
                 self.report.kept()
                 self._count_tasks(read=len(pool), skipped=len(pool.skipped), encoded=self.encoded)
         pool, hashes = self.files.read_pool()
-        return pool, hashes, encoder
+        return pool, hashes, encoding.key
 
     def _count_tasks(self, *, read: int, skipped: int, encoded: int) -> None:
         """What became of the tasks, for whoever watches all runs."""

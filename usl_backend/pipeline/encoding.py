@@ -1,0 +1,126 @@
+"""Which encoder makes the rows of which field of a run. How one field is embedded or looked up is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usl_backend.encoders import DEFAULTS, Encoder, family_of
+from usl_backend.encoders import load as load_encoder
+from usl_backend.instances import Instance, Modality
+from usl_backend.pipeline.embed import embed
+from usl_backend.pipeline.fields import joined
+from usl_backend.runs.shards import EmbeddingCache
+
+if TYPE_CHECKING:
+    from usl_backend.instances import Pool
+    from usl_backend.media import Location, MediaReader
+    from usl_backend.pipeline.embed import Progress
+    from usl_backend.pipeline.showing import EmbeddedField
+    from usl_backend.settings import RunSettings
+
+
+@dataclass
+class Encoding:
+    """How the instances of a run become rows.
+
+    Attributes
+    ----------
+    encoders
+        One for each field.
+    weights
+        Of the fields.
+    encoded
+        Rows that `embed` had to compute, because the cache did not have them.
+    """
+
+    encoders: tuple[Encoder, ...]
+    weights: tuple[float, ...]
+    encoded: int = field(default=0, init=False)
+
+    @classmethod
+    def load(cls, settings: RunSettings, fields: Sequence[EmbeddedField], *, directory: Path) -> Encoding:
+        """Load what a run needs.
+
+        Parameters
+        ----------
+        settings
+            `encoder` is for the fields of its modality, others have their default; `image_size`.
+        fields
+            That are embedded, at least one.
+        directory
+            The host's directory of weights and vectors.
+
+        Raises
+        ------
+        EncoderError
+            As `encoders.load`.
+        """
+        chosen: dict[Modality, str] = dict(DEFAULTS)
+        if settings.encoder is not None:
+            own = family_of(settings.encoder).modality
+            chosen = {one: settings.encoder if own in (one, None) else name for one, name in chosen.items()}
+        loaded = {
+            one: load_encoder(chosen[one], image_size=settings.image_size, directory=directory)
+            for one in {modality for _, modality, _ in fields}
+        }
+        return cls(
+            tuple(loaded[modality] for _, modality, _ in fields), tuple(weight for _, _, weight in fields)
+        )
+
+    @property
+    def key(self) -> str:
+        """Names everything that a row depends on besides its content."""
+        if len(self.encoders) == 1:
+            return self.encoders[0].key
+        return "+".join(
+            f"{weight:g}x{encoder.key}" for weight, encoder in zip(self.weights, self.encoders, strict=True)
+        )
+
+    def embed(
+        self,
+        instances: Sequence[Instance],
+        *,
+        locate: Callable[[Instance], Location],
+        reader: MediaReader,
+        cache_directory: Path,
+        directory: Path,
+        progress: Progress,
+        workers: int,
+        kept: Callable[[], None] = lambda: None,
+    ) -> tuple[Pool, list[str]]:
+        """Make the pool of the instances; everything but `cache_directory` is as for `pipeline.embed.embed`.
+
+        Parameters
+        ----------
+        cache_directory
+            Parent of the encoders' caches.
+        """
+        fields = len(self.encoders)
+
+        def one(number: int, part: Sequence[Instance], folder: Path) -> tuple[Pool, list[str]]:
+            encoder = self.encoders[number]
+            cache = EmbeddingCache(cache_directory, encoder_key=encoder.key, dim=encoder.dim)
+            known = len(cache)
+            begun, total = number * len(instances), fields * len(instances)
+            try:
+                return embed(
+                    part,
+                    locate=locate,
+                    reader=reader,
+                    encoder=encoder,
+                    cache=cache,
+                    directory=folder,
+                    progress=lambda stage, done, _: progress(stage, begun + done, total),
+                    workers=workers,
+                    kept=kept,
+                )
+            finally:
+                self.encoded += len(cache) - known
+
+        if fields == 1:
+            return one(0, instances, directory)
+        modalities = [encoder.modality for encoder in self.encoders]
+        return joined(instances, modalities, self.weights, embed=one, directory=directory)

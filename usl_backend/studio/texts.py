@@ -1,0 +1,134 @@
+"""What a task's Text, HyperText or Paragraphs shows, as plain text; what it means is the encoder's affair."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any, Final
+
+from usl_backend.errors import MediaError
+
+if TYPE_CHECKING:
+    from usl_backend.studio.label_config import ObjectTag
+
+MAX_CHARACTERS: Final = 20_000
+"""Characters of a text that are kept, as many as the bundled encoder reads."""
+_MAX_RAW: Final = 100 * MAX_CHARACTERS
+"""Characters of HTML that are looked at: markup outweighs its text, but not without end."""
+_UNSEEN: Final = frozenset({"script", "style", "template", "head", "noscript"})
+_INLINE: Final = frozenset(
+    """a abbr b bdi bdo big cite code em font i kbd mark q s samp small span strong sub sup tt u var wbr""".split()  # noqa: SIM905
+)
+"""Tags that do not end a line."""
+# Control characters but not white space, and halves of surrogate pairs that JSON lets through.
+_NOISE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def text_of(tag: ObjectTag, value: object) -> str:
+    """The text that a tag shows of a task.
+
+    Parameters
+    ----------
+    tag
+        A Text, HyperText or Paragraphs.
+    value
+        The task's data under the tag's key.
+
+    Returns
+    -------
+    str
+        Normalised (Unicode NFC, white space collapsed within lines), at most 20,000 characters, never empty.
+
+    Raises
+    ------
+    MediaError
+        There is no text in it; the message is the reason to show.
+    """
+    if tag.type == "Paragraphs":
+        raw = _dialogue(tag, value)
+    elif isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
+        raw = " ".join(map(str, value))  # Text shows a list of words as one text
+    elif isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        raw = str(value)
+    elif value is None:
+        raw = ""
+    else:
+        raise MediaError(f'"{tag.data_key}" is a {type(value).__name__}, not a text')
+    text = normalized(_shown(raw) if tag.type == "HyperText" else raw)
+    if not text:
+        raise MediaError(
+            f'"{tag.data_key}" is empty' if not raw.strip() else f'"{tag.data_key}" shows no text'
+        )
+    return text
+
+
+def normalized(text: str) -> str:
+    """One spelling of a text: equal texts for the eye are equal texts for the cache.
+
+    Parameters
+    ----------
+    text
+        Any; of more than 2 million characters only the beginning is looked at.
+    """
+    text = _NOISE.sub("", unicodedata.normalize("NFC", text[:_MAX_RAW]))
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)[:MAX_CHARACTERS].strip()
+
+
+def _dialogue(tag: ObjectTag, value: object) -> str:
+    """Paragraphs as lines of `author: text`."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise MediaError(f'"{tag.data_key}" is a text, not a list of paragraphs') from None
+    if not isinstance(value, list):
+        raise MediaError(f'"{tag.data_key}" is a {type(value).__name__}, not a list of paragraphs')
+    return "\n".join(line for line in (_paragraph(tag, one) for one in value) if line)
+
+
+def _paragraph(tag: ObjectTag, paragraph: Any) -> str:
+    """One line of a dialogue; "" where nothing is said."""
+    if isinstance(paragraph, str):
+        return paragraph
+    if not isinstance(paragraph, dict):
+        return ""
+    author, text = (paragraph.get(key) for key in (tag.name_key, tag.text_key))
+    if not isinstance(text, str) or not text.strip():
+        return ""
+    return f"{author}: {text}" if isinstance(author, str) and author.strip() else text
+
+
+def _shown(markup: str) -> str:
+    """The text that a browser would show of a piece of HTML."""
+    parser = _Visible()
+    parser.feed(markup[:_MAX_RAW])
+    parser.close()
+    return "".join(parser.pieces)
+
+
+class _Visible(HTMLParser):
+    """Collects what is shown; broken markup is read as far as a browser would."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+        self._unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        if tag in _UNSEEN:
+            self._unseen += 1
+        elif tag not in _INLINE:
+            self.pieces.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _UNSEEN:
+            self._unseen = max(0, self._unseen - 1)
+        elif tag not in _INLINE:
+            self.pieces.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._unseen:
+            self.pieces.append(data)
