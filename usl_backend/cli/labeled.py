@@ -72,16 +72,14 @@ def _vectors(file: VectorFile, folder: Path) -> tuple[NDArray[np.float32], list[
 def _listed(
     listing: Listing, host: HostSettings, folder: Path, *, image_size: int | None, quiet: bool
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """Rows whose pictures are embedded now, through the cache that runs share."""
+    """Rows whose pictures or texts are embedded now, through the cache that runs share."""
     import numpy as np
 
-    from usl_backend.encoders import load
     from usl_backend.encoders.allocator import keep_freed_memory
     from usl_backend.instances import Instance
     from usl_backend.media import Location, MediaLimits, MediaReader
-    from usl_backend.pipeline.embed import embed
+    from usl_backend.pipeline.encoding import Encoding
     from usl_backend.pipeline.retention import CACHE
-    from usl_backend.runs.shards import EmbeddingCache
     from usl_backend.settings import RunSettings
 
     keep_freed_memory()
@@ -102,18 +100,18 @@ def _listed(
         return Location(path=Path(instance.source)) if local else Location(url=instance.source)
 
     settings = RunSettings.resolve(explicit={} if image_size is None else {"image_size": image_size})
-    encoder = load(settings.encoder, image_size=settings.image_size)
+    fields = (("source", instances[0].modality, 1.0),)
+    encoding = Encoding.load(settings, fields, directory=host.encoders)
     limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
     with (
         MediaReader(limits=limits, local_roots=listing.roots, allowed_hosts=host.allowed_hosts) as reader,
         click.progressbar(length=len(instances), label="embedding", hidden=quiet) as bar,
     ):
-        pool, _ = embed(
+        pool, _ = encoding.embed(
             instances,
             locate=locate,
             reader=reader,
-            encoder=encoder,
-            cache=EmbeddingCache(host.model_dir / CACHE, encoder_key=encoder.key, dim=encoder.dim),
+            cache_directory=host.model_dir / CACHE,
             directory=folder,
             progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
             workers=host.media_workers,

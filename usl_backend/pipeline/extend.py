@@ -137,11 +137,12 @@ class _Part(Execution):
 
     def tasks(self) -> list[Instance]:
         """Unlabeled tasks of the project as it is now."""
-        return self._fetch()[0]
+        instances, self._project = self._fetch()
+        return instances
 
     def rows(self, instances: Sequence[Instance]) -> Pool:
         """Their embeddings."""
-        return self._embed(instances)[0]
+        return self._embed(instances, self._project)[0]
 
 
 class _Told(Progress):
