@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ SUMMARY: dict[str, Any] = {
 
 def test_status__no_runs_says_how_to_make_one(store: RunStore, told: Told) -> None:
     code, out, _ = told("status")
-    assert (code, out.startswith("no runs yet; `usl-backend select PROJECT`")) == (0, True)
+    assert (code, "no runs yet; `usl-backend select PROJECT`" in out) == (0, True)
 
 
 def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(
@@ -62,13 +63,41 @@ def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(
         code, out, _ = told("status")
         lines = [line.split() for line in out.splitlines()]
     assert code == 0
-    assert [line[:2] for line in lines[1:]] == [
+    assert [line[:2] for line in lines[4:]] == [
         [dead.id, "interrupted"],
         [running.id, "running"],
         [done.id, "(dry)"],
     ]
     assert "embed 7/300" in out
     assert [run["id"] for run in json.loads(told("status", "12", "--json")[1])] == [done.id]
+
+
+def test_status__the_whole_directory_at_a_glance(store: RunStore, told: Told) -> None:
+    assert "not running; `usl-backend serve`" in told("status")[1]
+    for project, message in enumerate(["first", "second", "third", "no answer from Label Studio"], start=1):
+        store.fail(store.create(project=project, settings={}).id, "StudioError", message)
+    store.create(project=9, settings={})
+    store.files("1-1").log.write_bytes(b"x" * 3000)
+    shard = store.directory / "embeddings" / "lite0" / "0.npy"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"x" * 5_000_000)
+    with Lock(store.directory / "server.lock"):
+        code, out, _ = told("status")
+        seen = json.loads(told("status", "--json")[1])
+    assert code == 0
+    assert f"process {os.getpid()}" in out
+    assert "4 failed, 1 queued" in out
+    assert "3 KiB of runs, 5 MiB of at most 20.0 GiB of embeddings" in out
+    assert [line.partition(": ")[2] for line in out.splitlines() if line.startswith("last error")] == [
+        "no answer from Label Studio",
+        "third",
+        "second",
+    ]
+    assert (seen["server"], seen["runs"]) == (os.getpid(), {"failed": 4, "queued": 1})
+    assert seen["bytes_in_embeddings"] == 5_000_000
+    assert seen["installation"] == store.installation
+    assert seen["errors"][0]["run"] == "4-1"
+    assert seen["list"][0]["id"] == "9-1"
 
 
 def test_status__one_run_with_its_unreadable_tasks(store: RunStore, told: Told) -> None:

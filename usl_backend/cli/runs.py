@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from usl_backend.cli.options import DATA, host_options, host_settings, json_option, open_store
+from usl_backend.cli.overview import lines, moment, overview, size
 from usl_backend.errors import InputError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 @json_option
 @host_options(*DATA)
 def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
-    """Show the latest runs, those of a project (12), or one run (12-7)."""
-    store = open_store(host_settings(flags))
+    """Show server, queue, disk, last errors and the latest runs; the runs of a project (12), or one run (12-7)."""
+    host = host_settings(flags)
+    store = open_store(host)
     if target is not None and "-" in target:
         run = store.get(target)
         if as_json:
@@ -37,9 +39,15 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
                 click.echo(line)
         return
     runs = store.list(project=_project(target), limit=limit)
+    whole = overview(store) if target is None else None
     if as_json:
-        click.echo(json.dumps([run.to_json() for run in runs], indent=1))
-    elif runs:
+        told = [run.to_json() for run in runs]
+        click.echo(json.dumps(told if whole is None else {**asdict(whole), "list": told}, indent=1))
+        return
+    if whole is not None:
+        for line in lines(whole, host):
+            click.echo(line)
+    if runs:
         _table(store, runs)
     else:
         click.echo("no runs yet; `usl-backend select PROJECT` or Start Training in Label Studio makes one")
@@ -83,10 +91,10 @@ def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> No
             json.dumps({"removed": [str(path) for path, _ in removed], "bytes": sum(n for _, n in removed)})
         )
         return
-    for path, size in removed:
-        click.echo(f"{path}  {_size(size)}")
+    for path, count in removed:
+        click.echo(f"{path}  {size(count)}")
     verb = "would free" if dry_run else "freed"
-    click.echo(f"{verb} {_size(sum(size for _, size in removed))}")
+    click.echo(f"{verb} {size(sum(count for _, count in removed))}")
 
 
 def _project(target: str | None) -> int | None:
@@ -121,7 +129,7 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
             str(run.settings.get("method", "")),
             str(run.summary.get("picks", "")),
             f"{run.stage} {run.done}/{run.total}" if run.state is RunState.RUNNING and run.stage else "",
-            _moment(run.started_at or run.created_at),
+            moment(run.started_at or run.created_at),
             _duration(run),
         )
     Console().print(table)
@@ -130,7 +138,7 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
 def _details(store: RunStore, run: Run) -> Iterator[str]:
     """One run, line by line."""
     yield f"run {run.id}: {shown_state(store, run)}{' (dry run)' if run.dry_run else ''}"
-    yield f"project {run.project}, created {_moment(run.created_at)}, attempts {run.attempts}"
+    yield f"project {run.project}, created {moment(run.created_at)}, attempts {run.attempts}"
     if run.state.is_active and run.stage:
         yield f"{run.stage}: {run.done} of {run.total} {run.step or ''}".rstrip()
     if run.error:
@@ -165,23 +173,8 @@ def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
     return skipped_tasks(Project.from_json(files.read_instances()[1]), files.read_pool()[0])
 
 
-def _moment(seconds: float) -> str:
-    """Local date and time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
 def _duration(run: Run) -> str:
     """Wall time of a run that is over."""
     if run.started_at is None or run.finished_at is None:
         return ""
     return f"{run.finished_at - run.started_at:.0f} s"
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"

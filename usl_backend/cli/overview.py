@@ -1,0 +1,123 @@
+"""What `status` says of the whole data directory: server, queue, disk, last errors. Single runs are `runs.py`'s."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usl_backend.pipeline.retention import CACHE, bytes_of
+from usl_backend.runs import RunState
+from usl_backend.runs.lock import held, holder
+
+if TYPE_CHECKING:
+    from usl_backend.runs import RunStore
+    from usl_backend.settings import HostSettings
+
+_ERRORS = 3
+"""Latest errors that are shown."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run is not done.
+
+    Attributes
+    ----------
+    run, kind, message
+        The run, the class of the error, and what the run's record says.
+    at
+        When it ended, in Unix seconds.
+    """
+
+    run: str
+    kind: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Overview:
+    """State of a data directory.
+
+    Attributes
+    ----------
+    directory, installation
+        Where it is, and its name in model versions.
+    server
+        Process id of the server that is at work on it; None where none is.
+    runs
+        Runs by state, those without any left out.
+    bytes_in_runs, bytes_in_embeddings, bytes_free
+        Disk use.
+    errors
+        Latest failed and paused runs, newest first.
+    """
+
+    directory: str
+    installation: str
+    server: int | None
+    runs: dict[str, int]
+    bytes_in_runs: int
+    bytes_in_embeddings: int
+    bytes_free: int
+    errors: tuple[Failure, ...]
+
+
+def overview(store: RunStore) -> Overview:
+    """Look at a data directory, without Label Studio and whether or not a server is at work on it."""
+    lock = store.directory / "server.lock"
+    unhappy = [
+        *store.list(state=RunState.FAILED, limit=_ERRORS),
+        *store.list(state=RunState.PAUSED, limit=_ERRORS),
+    ]
+    unhappy.sort(key=lambda run: run.finished_at or run.created_at, reverse=True)
+    return Overview(
+        directory=str(store.directory),
+        installation=store.installation,
+        server=holder(lock) if held(lock) else None,
+        runs={state.value: count for state, count in store.count_by_state().items()},
+        bytes_in_runs=bytes_of(store.directory / "runs"),
+        bytes_in_embeddings=bytes_of(store.directory / CACHE),
+        bytes_free=shutil.disk_usage(store.directory).free,
+        errors=tuple(
+            Failure(
+                run=run.id,
+                kind=(run.error or {}).get("type", ""),
+                message=(run.error or {}).get("message", ""),
+                at=run.finished_at or run.created_at,
+            )
+            for run in unhappy[:_ERRORS]
+        ),
+    )
+
+
+def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
+    """For people."""
+    server = f"process {seen.server}" if seen.server else "not running; `usl-backend serve` starts it"
+    yield f"server      {server}"
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(seen.runs.items()))
+    yield f"runs        {counts or 'none yet'}"
+    yield (
+        f"disk        {size(seen.bytes_in_runs)} of runs, {size(seen.bytes_in_embeddings)} of at most "
+        f"{size(host.cache_max_bytes)} of embeddings, {size(seen.bytes_free)} free at {seen.directory}"
+    )
+    for failure in seen.errors:
+        yield f"last error  run {failure.run}, {moment(failure.at)}: {failure.message}"
+
+
+def moment(seconds: float) -> str:
+    """Local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
