@@ -51,9 +51,9 @@ def test_drain__leaves_it_to_a_server_that_is_at_work(jobs, store, host, wait_un
     assert store.get(run_id).state is RunState.DONE
 
 
-def test_supervise_detached__outlives_who_asked(store, host, wait_until):
-    """The real process and the real pipeline, with no Label Studio to be found."""
-    host = host.model_copy(update={"label_studio_url": "http://127.0.0.1:9"})
+def test_supervise_detached__outlives_who_asked(store, host, refusing_studio, wait_until):
+    """The real process and the real pipeline, and a Label Studio that lets nobody in."""
+    host = host.model_copy(update={"label_studio_url": refusing_studio})
     run_id = Jobs(store, host).enqueue(12).id
     code = (
         "from usl_backend.jobs import supervise_detached\nfrom usl_backend.settings import HostSettings\n"
@@ -63,7 +63,7 @@ def test_supervise_detached__outlives_who_asked(store, host, wait_until):
         [sys.executable, "-W", "ignore", "-c", code], env=child_environment(host), check=True, timeout=60
     )
     wait_until(lambda: not store.get(run_id).state.is_active, seconds=120)
-    assert store.get(run_id).error["type"] == "StudioUnreachableError"
+    assert store.get(run_id).error["type"] == "StudioAuthError"
     assert "tok-secret" not in (store.directory / "detached.log").read_text()
     wait_until(lambda: not _supervised(store))
 

@@ -138,27 +138,29 @@ def test_serve__public_with_credentials(start):
     assert requests.get(f"{address}/health", auth=("u", "pw-secret"), timeout=10).status_code == 200
 
 
-def test_serve__start_training_with_label_studio_down_is_a_failed_run_that_says_so(start, store, wait_until):
-    address = _address(start())
+def test_serve__start_training_that_is_not_let_in_is_a_paused_run_that_says_so(
+    start, store, refusing_studio, wait_until
+):
+    address = _address(start(LABEL_STUDIO_URL=refusing_studio))
     body = {"action": "START_TRAINING", "project": {"id": 12}}
     run_id = requests.post(f"{address}/webhook", json=body, timeout=10).json()["run"]
     wait_until(lambda: not store.get(run_id).state.is_active)
     run = store.get(run_id)
-    assert run.state is RunState.FAILED
-    assert run.error["type"] == "StudioUnreachableError"
-    assert "http://127.0.0.1:9" in run.error["message"]
+    assert run.state is RunState.PAUSED
+    assert run.error["type"] == "StudioAuthError"
+    assert f"{refusing_studio} refuses the token in LABEL_STUDIO_API_KEY" in run.error["message"]
     assert "tok-secret" not in store.files(run_id).log.read_text()
 
 
-def test_serve__json_lines_of_server_and_run_name_the_run(start, store, wait_until):
-    server = start(USL_LOG_FORMAT="json")
+def test_serve__json_lines_of_server_and_run_name_the_run(start, store, refusing_studio, wait_until):
+    server = start(USL_LOG_FORMAT="json", LABEL_STUDIO_URL=refusing_studio)
     address = _address(server)
     body = {"action": "START_TRAINING", "project": {"id": 12}}
     run_id = requests.post(f"{address}/webhook", json=body, timeout=10).json()["run"]
     wait_until(lambda: not store.get(run_id).state.is_active)
     # what the run's process asked of Label Studio is known to the server
     assert (
-        'usl_studio_requests_total{method="GET",status="0"}'
+        'usl_studio_requests_total{method="GET",status="401"}'
         in requests.get(f"{address}/metrics", timeout=10).text
     )
     server.send_signal(signal.SIGTERM)
