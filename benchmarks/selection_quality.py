@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from selection_data import SETS, TUNING, FeatureSet, load
 from selection_plot import plot
+from selection_uslt import ABLATIONS, select_uslt
 
 from usl_backend.evaluation import (
     class_spread,
@@ -93,6 +94,8 @@ def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int6
     if method.startswith("paper-"):
         selector = USL(preset=method)
         return selector.select(trial.rows, budget, rng=seed, neighbors=trial.wide).indices
+    if method in ABLATIONS:
+        return select_uslt(method, trial.rows, budget, seed, trial.neighbors)
     if method == "usl":
         # The rows are projected already.
         usl = USL(projection=0, normalize=False)
@@ -206,6 +209,12 @@ class Results:
             )
             for method in self.methods
         }
+        self.evenness = {
+            method: np.array(
+                [[held[method, *cell, seed]["evenness"] for seed in self.seeds] for cell in self.cells]
+            )
+            for method in self.methods
+        }
         self.half = np.array(
             [
                 np.mean(r["half"]) - np.mean(r["fresh_half"])
@@ -248,9 +257,11 @@ class Results:
             for method, values in self.values.items()
         }
 
-    def against(self, other: NDArray[np.float64], *, margin: float) -> tuple[float, float, list[str]]:
+    def against(
+        self, other: NDArray[np.float64], *, margin: float, ours: str = "usl"
+    ) -> tuple[float, float, list[str]]:
         """Paired mean, worst cell, and cells below -max(margin, 2 standard errors)."""
-        difference = self.values["usl"] - other
+        difference = self.values[ours] - other
         mean = difference.mean(axis=1)
         error = (
             difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1]) if len(self.seeds) > 1 else 0 * mean
@@ -265,7 +276,7 @@ class Results:
     def bars(self, steady: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each figure asked for, its value and whether it holds."""
         means = {method: values.mean(axis=1) for method, values in self.values.items()}
-        single = [m for m in self.methods if m not in ("usl", "stratified (oracle)")]
+        single = [m for m in self.methods if m not in ("usl", "stratified (oracle)", *ABLATIONS)]
         rows: list[dict[str, Any]] = []
 
         def add(name: str, value: float, holds: bool, note: Sequence[str] = ()) -> None:
@@ -276,7 +287,7 @@ class Results:
             ("default - best single baseline, mean >= 0", "", 0.0, 3.0),
             ("default - random, mean >= 10", "random", 10.0, 1.0),
         ):
-            rival = other or max(single, key=lambda method: means[method].mean())
+            rival = other or max(single, key=lambda method: means[method].mean(), default="")
             if rival not in means:
                 continue
             mean, worst, below = self.against(self.values[rival], margin=margin)
@@ -285,6 +296,12 @@ class Results:
         place = self.cells[int(regret.argmax())]
         add("mean regret to the best of each cell <= 0.8", float(regret.mean()), regret.mean() <= 0.8)
         add("worst regret <= 4", float(regret.max()), regret.max() <= 4, [f"at {place[0]} {place[1]}/class"])
+        if "usl-t" in means:
+            mean, worst, below = self.against(self.values["usl"], margin=2.0, ours="usl-t")
+            add("usl-t - usl, mean >= 0", mean, mean >= 0 and not below, [f"worst cell {worst:+.1f}", *below])
+            gap = float((self.evenness["usl-t"] - self.evenness["usl"]).mean())
+            spread = float(self.evenness["usl"].std(axis=1).mean())
+            add("class balance, usl-t - usl >= - s.d. of usl", gap, gap >= -spread, [f"s.d. {spread:.3f}"])
         if len(self.half):
             add("first half - fresh, mean >= -1.5", float(self.half.mean()), self.half.mean() >= -1.5)
         if steady:
@@ -311,6 +328,9 @@ def main() -> None:
         "--seeds", type=seed_range, default=seed_range("10-19"), help="10-19 reports, 0-4 tuned"
     )
     parser.add_argument("--pool", type=int, default=5000, help="rows per pool, at most")
+    parser.add_argument(
+        "--ablation", action="store_true", help="compare variants of usl-t instead of methods"
+    )
     parser.add_argument("--no-stability", action="store_true", help="leave out the 80 %% subsets")
     parser.add_argument("--data-dir", type=Path, help="folder with clothing.zip")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "usl-backend-benchmarks")

@@ -65,9 +65,9 @@ class USLTParameters:
     noise_weak: float = option(
         0.0, "length of the noise added to a unit-length row in the weak view (mode 'heads')", least=0
     )
-    noise_strong: float = option(0.5, "the same in the strong view", least=0)
+    noise_strong: float = option(1.0, "the same in the strong view", least=0)
     dropout: float = option(
-        0.2, "share of the dimensions left out of the strong view (mode 'heads')", least=0, most=0.95
+        0.5, "share of the dimensions left out of the strong view (mode 'heads')", least=0, most=0.95
     )
     local_weight: float = option(5.0, "weight of the local loss: neighbors belong to one cluster", least=0)
     global_weight: float = option(
