@@ -1,6 +1,6 @@
 import pytest
 
-from usl_backend.jobs.redaction import redacted, secrets_of
+from usl_backend.jobs.redaction import redacted, secrets_in_environment, secrets_of
 from usl_backend.settings import HostSettings
 
 
@@ -8,6 +8,13 @@ def test_secrets_of__configured_ones_longest_first():
     host = HostSettings(label_studio_api_key="abcdef", basic_auth_pass="abcdefgh")
     assert secrets_of(host) == ("abcdefgh", "abcdef")
     assert secrets_of(HostSettings()) == ()
+
+
+def test_secrets_in_environment__also_where_the_rest_cannot_be_used(monkeypatch):
+    monkeypatch.setenv("USL_PORT", "none")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", " abcdef ")
+    monkeypatch.setenv("USL_API_TOKEN", "abcdefgh")
+    assert secrets_in_environment() == ("abcdefgh", "abcdef")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,12 @@ def app(debug: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=[handler],
     )
+    if debug:
+        # only now: it knows all settings, and loading them takes half a second
+        from usl_backend.jobs.logs import TextFormatter
+        from usl_backend.jobs.redaction import secrets_in_environment
+
+        handler.setFormatter(TextFormatter(secrets_in_environment()))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from usl_backend.settings import OPTIONS
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
@@ -21,7 +24,13 @@ def secrets_of(host: HostSettings) -> tuple[str, ...]:
     """The configured secrets, longest first; short ones are left out, they would mask ordinary words."""
     secrets = (host.basic_auth_pass, host.api_token, host.webhook_secret)
     values = {host.api_key, *(secret.get_secret_value() for secret in secrets)}
-    return tuple(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
+    return _masked(values)
+
+
+def secrets_in_environment() -> tuple[str, ...]:
+    """The secrets that the environment names, whether or not the rest of it makes usable settings; as `secrets_of`."""
+    values = {os.environ.get(option.environment, "").strip() for option in OPTIONS if option.secret}
+    return _masked(values)
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
@@ -29,3 +38,8 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, _MASK)
     return _SIGNATURES.sub(lambda match: (match[1] or match[2]) + _MASK, text)
+
+
+def _masked(values: Iterable[str]) -> tuple[str, ...]:
+    """What is long enough to be masked, longest first."""
+    return tuple(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
