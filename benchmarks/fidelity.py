@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scale import make_rows
 
 from usl_backend.selection import USL, nearest_neighbors
+from usl_backend.selection.assignment import assign
 from usl_backend.selection.density import density
 from usl_backend.selection.kmeans import kmeans
 from usl_backend.selection.neighbors import nearest_of_some
@@ -69,8 +70,7 @@ def real(options: argparse.Namespace) -> Iterator[Figure]:
     """Density arg-max per cluster on embeddings given."""
     if options.embeddings is None:
         raise SystemExit("name a .npy or .npz file of real rows with --embeddings")
-    held = np.load(options.embeddings, allow_pickle=False)
-    held = held if isinstance(held, np.ndarray) else held["rows"]
+    held = load_rows(options.embeddings)
     rows = fit_projection(held, dimensions=128).apply(held)
     for clusters in (40, 100, 400):
         value = agreement(rows, clusters)
@@ -100,23 +100,38 @@ def ties(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def halves(options: argparse.Namespace) -> Iterator[Figure]:
-    """Picks from float16 rows that are picks from float32 rows too."""
+    """Picks from float16 rows beside picks from float32 rows: how many are the same, and whether they cover as well."""
     pools = {
         f"{n:,}": np.load(make_rows(n, 256, folder=options.folder), allow_pickle=False)
         for n in (10_000, 50_000)
     }
     if options.embeddings is not None:
-        held = np.load(options.embeddings, allow_pickle=False)
-        pools[options.embeddings.name] = held if isinstance(held, np.ndarray) else held["rows"]
+        pools[options.embeddings.name] = load_rows(options.embeddings)
     for name, rows in pools.items():
         for budget in (40, 400):
-            whole, half = (
-                USL().select(each, budget, rng=0).indices for each in (rows, rows.astype(np.float16))
+            single = USL().select(rows, budget, rng=0).indices
+            half = USL().select(rows.astype(np.float16), budget, rng=0).indices
+            other = USL().select(rows, budget, rng=1).indices
+            same, apart = (len(np.intersect1d(single, each)) / budget for each in (half, other))
+            ratio = _covered(rows, half) / _covered(rows, single)
+            yield figure(
+                f"share of {budget} picks of {name} rows that float16 keeps (another seed: {apart:.3f})", same
             )
-            again = USL().select(rows, budget, rng=1).indices
-            share, other = (len(np.intersect1d(whole, each)) / budget for each in (half, again))
-            note = f"of {budget} picks from {name} rows are the same from float16 (another seed: {other:.3f})"
-            yield figure(note, share)
+            yield figure(
+                f"distance to the nearest of {budget} picks of {name} rows, float16 / float32", ratio
+            )
+
+
+def _covered(rows: NDArray[np.float32], picks: NDArray[np.int64]) -> float:
+    """Mean squared distance of the rows to the nearest pick, in the space that the default selects in."""
+    known = fit_projection(rows, dimensions=128).apply(rows)
+    return float(assign(known, known[picks]).distances.mean(dtype=np.float64))
+
+
+def load_rows(path: Path) -> NDArray[np.float32]:
+    """Rows of an .npy file, or the array `rows` of an .npz file."""
+    held = np.load(path, allow_pickle=False)
+    return np.asarray(held if isinstance(held, np.ndarray) else held["rows"], dtype=np.float32)
 
 
 def figure(name: str, value: float, holds: bool | None = None) -> Figure:

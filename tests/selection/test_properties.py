@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import blobs
 
+from usl_backend.errors import SelectionError
 from usl_backend.selection import METHODS, USL, nearest_neighbors
 
 CHOICES = [{}, {"preset": "paper-cifar10"}, {"preset": "paper-imagenet-moco"}, {"density_weight": 1.0}]
@@ -33,6 +34,20 @@ def test_select__any_finite_rows_give_exactly_m_distinct_picks(data):
     m = data.draw(st.integers(1, shape[0]))
     options = data.draw(st.sampled_from(CHOICES))
     check(USL(**options).select(rows, m, rng=0), shape[0], m)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(set(METHODS) - {"usl-t"})))
+def test_select__whatever_the_values_exactly_m_picks_or_an_error_that_names_the_row(data, name):
+    shape = data.draw(st.tuples(st.integers(2, 25), st.integers(1, 4)))
+    rows = data.draw(hnp.arrays(np.float32, shape, elements=st.floats(width=32)))
+    m = data.draw(st.integers(1, shape[0]))
+    fit = (np.abs(rows.astype(np.float64)) < 1e18).all(axis=1)
+    if fit.all():
+        check(METHODS[name]().select(rows, m, rng=0), shape[0], m)
+    else:
+        with pytest.raises(SelectionError, match=f"row {np.flatnonzero(~fit)[0]} "):
+            METHODS[name]().select(rows, m, rng=0)
 
 
 @settings(max_examples=30, deadline=None)

@@ -109,7 +109,12 @@ def paper_kmeans(
 
 
 def quick_centers(
-    rows: NDArray[np.floating[Any]], *, clusters: int, rng: np.random.Generator, steps: int = 5
+    rows: NDArray[np.floating[Any]],
+    *,
+    clusters: int,
+    rng: np.random.Generator,
+    steps: int = 5,
+    workers: int = 1,
 ) -> NDArray[Any]:
     """Rough centers for cells: a few Lloyd steps on at most 32 rows per cluster, no clever start."""
     n = len(rows)
@@ -117,7 +122,7 @@ def quick_centers(
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
     centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
     for _ in range(steps):
-        labels = assign(part, centers).labels
+        labels = assign(part, centers, workers=workers).labels
         sums, mass = cluster_sums(part, labels, clusters=len(centers))
         filled = mass > 0
         centers = centers.copy()
@@ -219,7 +224,7 @@ def _start(
     fixed = held if len(held) else None
     if clusters < LOCAL_CLUSTERS or fixed is not None:
         return chosen[greedy_start(part, clusters=clusters, rng=rng, weights=part_weights, fixed=fixed)]
-    centers = quick_centers(part, clusters=int(np.sqrt(clusters)), rng=rng)
+    centers = quick_centers(part, clusters=int(np.sqrt(clusters)), rng=rng, workers=workers)
     found = assign(part, centers, workers=workers)
     return chosen[
         local_start(

@@ -270,7 +270,9 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
     """Sort the rows into cells and find the cells nearest to each."""
     n = len(rows)
     size = CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS
-    centers = quick_centers(rows, clusters=max(2, n // size), rng=np.random.default_rng(seed))
+    centers = quick_centers(
+        rows, clusters=max(2, n // size), rng=np.random.default_rng(seed), workers=workers
+    )
     labels = assign(rows, centers, workers=workers).labels
     order = np.argsort(labels, kind="stable")
     by_cell = rows[order]
