@@ -266,3 +266,16 @@ def test_execute__cancelled_training_goes_on_from_its_last_epoch(
     assert files.checkpoint().read() is None
     summary = bench.store.get(run.id).summary["method"]
     assert (summary["name"], summary["diagnostics"]["training"]["clusters"]) == ("usl-t", 5)
+
+
+def test_execute__encoder_is_finetuned_on_the_pictures_of_the_run(bench: Bench, pictures: Path) -> None:
+    steps: list[str | None] = []
+    run = bench.start(method="usl-t", mode="finetune", budget=4, epochs=2, image_size=32, micro_batch=16)
+    bench.execute(run, Studio(pictures), watch=lambda _stage, _done, _total, step: steps.append(step))
+    files = bench.store.files(run.id)
+    told = files.read_selection().diagnostics["training"]
+    assert len(told["local_loss"]) == 2
+    assert len(set(queue(bench, run))) == 4
+    assert {"reading pictures", "train"} <= set(steps)
+    assert not (files.directory / "pictures.npy").exists()
+    assert files.checkpoint().read() is None

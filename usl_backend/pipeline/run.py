@@ -18,6 +18,8 @@ from usl_backend.media import MediaLimits, MediaReader
 from usl_backend.pipeline.control import control_rows
 from usl_backend.pipeline.encoding import Encoding
 from usl_backend.pipeline.fetch import Project, fetch
+from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
+from usl_backend.pipeline.pictures import PICTURES
 from usl_backend.pipeline.publish import publish
 from usl_backend.pipeline.reserve import reserve_rows
 from usl_backend.pipeline.retention import CACHE, tidy
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from usl_backend.pipeline.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.selection.base import Neighbors, Selection
+    from usl_backend.selection.finetuning import PictureTrainer
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import StudioClient
 
@@ -98,7 +101,7 @@ class Execution:
         budget = self._budget(pool, project, labeled)
         free = np.setdiff1d(np.arange(len(pool)), labeled)
         control = control_rows(free, self.settings.control, seed=self.settings.seed)
-        selection = self._select(pool, budget, labeled)
+        selection = self._select(pool, hashes, instances, budget, labeled)
         published = self._publish(pool, project, selection, labeled, control)
         digest = pool_digest(pool.ids, hashes, key)
         summary = summarize(
@@ -190,7 +193,14 @@ class Execution:
         readable = Readable(rows=free, listed=free + len(skipped), skipped=skipped)
         return final_budget(self.settings, readable, classes=len(project.classes), run_id=self.run.id)
 
-    def _select(self, pool: Pool, budget: int, labeled: np.ndarray[Any, Any]) -> Selection:
+    def _select(
+        self,
+        pool: Pool,
+        hashes: Sequence[str],
+        instances: Sequence[Instance],
+        budget: int,
+        labeled: np.ndarray[Any, Any],
+    ) -> Selection:
         """Third stage: the picks."""
         if not self.files.has_selection():
             free = len(pool) - len(labeled)
@@ -203,11 +213,33 @@ class Execution:
                     neighbors=self._neighbors(pool),
                     progress=self._selecting,
                     checkpoint=self.files.checkpoint(),
+                    trainer=self._trainer(pool, hashes, instances),
                 )
                 self.files.write_selection(chosen)
                 self.files.checkpoint().clear()
+                (self.files.directory / PICTURES).unlink(missing_ok=True)
                 self.report.kept()
         return self.files.read_selection()
+
+    def _trainer(
+        self, pool: Pool, hashes: Sequence[str], instances: Sequence[Instance]
+    ) -> PictureTrainer | None:
+        """What a method trains that wants the pictures; None for all others."""
+        if not wants_pictures(self.settings):
+            return None
+        with self._reader() as reader:
+            return picture_trainer(
+                self.settings,
+                pool,
+                hashes,
+                instances,
+                encoders=self.host.encoders,
+                locate=lambda instance: self.client.locate(instance.id, instance.source),
+                reader=reader,
+                directory=self.files.directory,
+                progress=self.report.of("select", "reading pictures"),
+                workers=self.host.media_workers,
+            )
 
     def _neighbors(self, pool: Pool) -> Neighbors | None:
         """The neighbor search, the longest part of a selection, kept as an artifact of its own."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from usl_backend.instances import Pool
     from usl_backend.selection.base import Checkpoint, Neighbors, Progress, Selection, Selector
+    from usl_backend.selection.uslt_trainers import Trainer
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def select(
     neighbors: Neighbors | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    trainer: Trainer | None = None,
 ) -> Selection:
     """Choose `budget` rows by the method of the settings.
 
@@ -100,9 +102,13 @@ def select(
         Called as `progress(step, done, total)`.
     checkpoint
         Keeps what a method that trains has learned, so that an interrupted run goes on from there.
+    trainer
+        What it trains, where that is more than a layer on the embeddings (`pipeline.finetune`).
     """
     method = _method(settings)
-    training: dict[str, Any] = {"checkpoint": checkpoint} if isinstance(method, USLT) else {}
+    training: dict[str, Any] = (
+        {"checkpoint": checkpoint, "trainer": trainer} if isinstance(method, USLT) else {}
+    )
     return method.select(
         pool.embeddings,
         budget,

@@ -151,7 +151,8 @@ class Training:
         steps = self.steps
         begin = self._resume()
         for epoch in range(begin, self.p.epochs):
-            self._epoch(epoch, steps)
+            with self._layers_seeded():
+                self._epoch(epoch, steps)
             if self.checkpoint is not None:
                 self.checkpoint.write(self._state(epoch + 1))
             if self.report is not None:
@@ -163,6 +164,17 @@ class Training:
         """Steps of the optimiser per epoch."""
         batch = self.p.batch or max(SMALLEST_BATCH, len(self.near) // EPOCH_STEPS)
         return max(1, round(len(self.near) / batch))
+
+    @contextmanager
+    def _layers_seeded(self) -> Iterator[None]:
+        """Let an encoder's own dropout draw the same at every repeat; it knows no generator but torch's."""
+        if self.p.mode != "finetune":
+            yield
+            return
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=self.generator)))
+            yield
 
     def _epoch(self, epoch: int, steps: int) -> None:
         """Go once through the pool in a fresh order."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .base import Checkpoint, Neighbors, Progress
     from .duplicates import Groups
+    from .rows import Projection
     from .training import History
     from .uslt_trainers import Trainer
 
@@ -204,7 +205,7 @@ class _Run:
         # Clusters start, and are halved, where noise is averaged out, whatever the heads are trained on.
         points = leaders if near is None else smooth(leaders, near.indices)
         clusters = min(p.clusters or budget + len(held), len(leaders))
-        found = self.learn(groups, leaders, points, near, clusters, place)
+        found = self.learn(groups, leaders, points, near, clusters, place, projection)
         picks, labels, notes = self.pick(leaders, points, found, place, budget, clusters)
         order, gain = self.order(leaders, labels, picks)
         order, gain = order[:budget], gain[:budget]
@@ -236,6 +237,7 @@ class _Run:
         near: Neighbors | None,
         clusters: int,
         held: NDArray[np.int64],
+        projection: Projection,
     ) -> _Found:
         """Train the heads and ask them; a single cluster, or rows without neighbors, leave nothing to learn."""
         if near is None or clusters < 2 or not leaders.any():
@@ -246,8 +248,8 @@ class _Run:
         )
         answers, history = self.trainer.train(
             points if self.p.smoothing else leaders, groups.leaders, indices,
-            start=start, clusters=clusters, parameters=self.p, seed=int(self.rng.integers(2**62)),
-            checkpoint=self.checkpoint,
+            projection=projection, start=start, clusters=clusters, parameters=self.p,
+            seed=int(self.rng.integers(2**62)), checkpoint=self.checkpoint,
             report=lambda done, total: self.report("train", done, total),
         )  # fmt: skip
         heads = self.p.heads if self.p.confidence == "mean" else 1

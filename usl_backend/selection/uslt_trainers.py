@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .base import Checkpoint
+    from .rows import Projection
     from .uslt_presets import USLTParameters
 
 
@@ -33,6 +34,7 @@ class Trainer(Protocol):
         places: NDArray[np.int64],
         near: NDArray[np.int64],
         *,
+        projection: Projection,
         start: Sequence[NDArray[np.float32] | None],
         clusters: int,
         parameters: USLTParameters,
@@ -50,6 +52,8 @@ class Trainer(Protocol):
             Row of the pool that each of them is.
         near : (n, k + 1) int64
             Itself and its neighbours, as positions in `rows`.
+        projection
+            That made the rows.
         start
             Per head, directions (clusters, d) or None for random weights.
         clusters
@@ -73,6 +77,7 @@ class EmbeddingTrainer:
         places: NDArray[np.int64],  # noqa: ARG002 - embeddings need no way back
         near: NDArray[np.int64],
         *,
+        projection: Projection,  # noqa: ARG002 - the rows are projected already
         start: Sequence[NDArray[np.float32] | None],
         clusters: int,
         parameters: USLTParameters,

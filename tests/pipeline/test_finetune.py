@@ -1,0 +1,150 @@
+"""Finetuning on real pictures with the real encoder; only Label Studio is played, as in test_run.py."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from usl_backend.demo.dataset import write_images
+from usl_backend.errors import CancelledError, InputError, MediaError
+from usl_backend.instances import Instance, Pool
+from usl_backend.media import Location, MediaLimits, MediaReader, decode_image
+from usl_backend.pipeline.augmentation import PictureAugmentation
+from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
+from usl_backend.pipeline.pictures import PICTURES, pool_pictures
+from usl_backend.settings import RunSettings
+
+SIZE = 32
+LIMITS = MediaLimits()
+
+
+def settings(**explicit: object) -> RunSettings:
+    return RunSettings.resolve(explicit=explicit, environ={})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("pictures")
+    write_images(made)
+    return made
+
+
+def few(folder: Path, n: int = 70) -> tuple[Pool, list[str], dict[int, Instance]]:
+    ids = np.arange(1, n + 1) * 3
+    instances = {
+        int(one): Instance(int(one), "image", f"{number:04d}.png") for number, one in enumerate(ids, 1)
+    }
+    hashes = [hashlib.sha256((folder / one.source).read_bytes()).hexdigest() for one in instances.values()]
+    return Pool(ids, np.eye(n, 4, dtype=np.float32)), hashes, instances
+
+
+def test_wants_pictures__only_the_mode_that_trains_the_encoder() -> None:
+    assert not wants_pictures(settings())
+    assert not wants_pictures(settings(method="usl-t"))
+    assert wants_pictures(settings(method="usl-t", mode="finetune"))
+    assert wants_pictures(settings(method="usl-t", preset="paper-cifar10"))
+    assert not wants_pictures(settings(method="usl-t", preset="paper-cifar10", mode="heads"))
+
+
+def test_pool_pictures__are_those_of_the_rows_and_kept(folder: Path, tmp_path: Path) -> None:
+    pool, hashes, instances = few(folder)
+    told: list[tuple[int, int]] = []
+    reads: list[int] = []
+
+    def read(instance: Instance) -> bytes:
+        reads.append(instance.id)
+        return (folder / instance.source).read_bytes()
+
+    def pictures() -> np.ndarray:
+        return pool_pictures(
+            pool, hashes, instances, read=read, size=SIZE, limits=LIMITS, directory=tmp_path,
+            progress=lambda *step: told.append(step), workers=2,
+        )  # fmt: skip
+
+    made = pictures()
+    assert told == [(64, 70), (70, 70)]
+    for row in (0, 33, 69):
+        content = (folder / f"{row + 1:04d}.png").read_bytes()
+        assert np.array_equal(made[row], decode_image(content, size=SIZE, limits=LIMITS))
+    assert np.array_equal(pictures(), made)
+    assert len(reads) == 70
+    assert [path.name for path in tmp_path.iterdir()] == [PICTURES]
+
+
+@pytest.mark.parametrize("fault", ["gone", "changed"])
+def test_pool_pictures__what_cannot_be_trained_on_is_named(folder: Path, tmp_path: Path, fault: str) -> None:
+    pool, hashes, instances = few(folder)
+
+    def read(instance: Instance) -> bytes:
+        if instance.id == 30 and fault == "gone":
+            raise MediaError("studio.test answered 404 Not Found")
+        number = 1 if instance.id == 30 else instance.id // 3
+        return (folder / f"{number:04d}.png").read_bytes()
+
+    with pytest.raises(InputError, match=r"task 30 .*(404|another picture).*new run"):
+        pool_pictures(
+            pool, hashes, instances, read=read, size=SIZE, limits=LIMITS, directory=tmp_path,
+            progress=lambda *_: None, workers=2,
+        )  # fmt: skip
+    assert not (tmp_path / PICTURES).exists()
+
+
+def test_pool_pictures__stops_where_it_is_told_to(folder: Path, tmp_path: Path) -> None:
+    pool, hashes, instances = few(folder)
+
+    def stop(done: int, total: int) -> None:
+        raise CancelledError("enough")
+
+    with pytest.raises(CancelledError):
+        pool_pictures(
+            pool, hashes, instances, read=lambda one: (folder / one.source).read_bytes(), size=SIZE,
+            limits=LIMITS, directory=tmp_path, progress=stop, workers=2,
+        )  # fmt: skip
+    assert not (tmp_path / PICTURES).exists()
+
+
+@pytest.mark.parametrize("view", ["weak", "strong"])
+def test_augmentation__each_picture_its_own_way_by_the_seed_alone(view: str) -> None:
+    rng = np.random.default_rng(0)
+    one = torch.from_numpy(rng.integers(0, 256, (1, 3, SIZE, SIZE), dtype=np.uint8))
+    pictures = one.repeat(6, 1, 1, 1)
+    change = getattr(PictureAugmentation(SIZE), view)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    views = change(pictures, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert views.shape == (6, 3, SIZE, SIZE)
+    assert views.dtype == torch.float32
+    assert 0 <= views.min() < views.max() <= 1
+    assert len({tuple(picture.flatten().tolist()) for picture in views}) >= 3
+    torch.manual_seed(6)
+    assert torch.equal(change(pictures, seed=1), views)
+    assert not torch.equal(change(pictures, seed=2), views)
+
+
+def test_augmentation__strong_changes_more_than_weak() -> None:
+    ramp = torch.linspace(0, 255, SIZE).to(torch.uint8)
+    pictures = ramp.expand(3, SIZE, SIZE).repeat(20, 1, 1, 1)
+    plain = pictures.float() / 255
+    augmentation = PictureAugmentation(SIZE)
+    # against mirroring, which both do: the distance to the nearer of both sides
+    apart = [
+        torch.minimum((views - plain).abs().mean((1, 2, 3)), (views - plain.flip(3)).abs().mean((1, 2, 3)))
+        for views in (augmentation.weak(pictures, seed=0), augmentation.strong(pictures, seed=0))
+    ]
+    assert apart[0].mean() < apart[1].mean()
+
+
+def test_picture_trainer__texts_and_several_fields_are_refused(tmp_path: Path) -> None:
+    pool, chosen = Pool(np.array([4]), np.ones((1, 2), np.float32)), settings(method="usl-t", mode="finetune")
+    for odd, named in (
+        (Instance(4, "text", "words"), "a text"),
+        (Instance(4, "image", "a.png", parts=("b.png",)), "several fields"),
+    ):
+        with MediaReader(limits=LIMITS) as reader, pytest.raises(InputError, match=rf"task 4 has {named}"):
+            picture_trainer(
+                chosen, pool, ["00"], [odd], encoders=tmp_path, locate=lambda one: Location(path=tmp_path),
+                reader=reader, directory=tmp_path, progress=lambda *_: None, workers=1,
+            )  # fmt: skip
