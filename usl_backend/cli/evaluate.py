@@ -120,7 +120,7 @@ def _project(
 
     from usl_backend.encoders.allocator import keep_freed_memory
     from usl_backend.media import MediaLimits, MediaReader
-    from usl_backend.pipeline.encoding import Encoding
+    from usl_backend.pipeline.encoding import load_encoding
     from usl_backend.pipeline.retention import CACHE
     from usl_backend.pipeline.showing import Showing
     from usl_backend.settings import RunSettings
@@ -153,7 +153,7 @@ def _project(
             raise InputError(
                 f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
             )
-        encoding = Encoding.load(settings, shown.fields, directory=host.encoders)
+        encoding = load_encoding(settings, shown.fields, directory=host.encoders)
         with click.progressbar(
             length=len(instances) * len(shown.fields), label="embedding", hidden=quiet
         ) as bar:

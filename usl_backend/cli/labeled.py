@@ -78,7 +78,7 @@ def _listed(
     from usl_backend.encoders.allocator import keep_freed_memory
     from usl_backend.instances import Instance
     from usl_backend.media import Location, MediaLimits, MediaReader
-    from usl_backend.pipeline.encoding import Encoding
+    from usl_backend.pipeline.encoding import load_encoding
     from usl_backend.pipeline.retention import CACHE
     from usl_backend.settings import RunSettings
 
@@ -101,7 +101,7 @@ def _listed(
 
     settings = RunSettings.resolve(explicit={} if image_size is None else {"image_size": image_size})
     fields = (("source", instances[0].modality, 1.0),)
-    encoding = Encoding.load(settings, fields, directory=host.encoders)
+    encoding = load_encoding(settings, fields, directory=host.encoders)
     limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
     with (
         MediaReader(limits=limits, local_roots=listing.roots, allowed_hosts=host.allowed_hosts) as reader,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, cast
 
 from usl_backend.encoders.base import Encoder, Request
@@ -85,6 +86,40 @@ ENCODERS: Final[dict[str, Family]] = {
         "a directory in the encoder directory, or the hub's cache",
         files=True,
     ),
+    "timm": Family(
+        "timm_models",
+        "image",
+        "timm:MODEL",
+        "timm",
+        "`MODEL.safetensors` in the encoder directory, or the hub's cache",
+    ),
+    "open_clip": Family(
+        "open_clip_models",
+        "image",
+        "open_clip:MODEL or open_clip:MODEL/TAG",
+        "open-clip",
+        "`MODEL-TAG.safetensors` in the encoder directory",
+    ),
+    "onnx": Family(
+        "onnx_models", "image", "onnx:NAME", "onnx", "the file in the encoder directory", files=True
+    ),
+    "checkpoint": Family(
+        "checkpoint",
+        "image",
+        "checkpoint:NAME@ARCHITECTURE",
+        "",
+        "your own: a state dict or safetensors in the encoder directory, for a model of torchvision or timm",
+        files=True,
+    ),
+    "precomputed": Family(
+        "",
+        None,
+        "precomputed:NAME or precomputed:NAME@FIELD",
+        "",
+        "your own rows: .npy, .npz or .parquet in the encoder directory, by task id or by a field of the data",
+        files=True,
+    ),
+    "field": Family("", None, "field:FIELD", "", "your own rows: a list of numbers in the task's data"),
 }
 """Name, or what stands before its colon, -> family."""
 
@@ -163,7 +198,7 @@ def load(name: str, *, image_size: int | None = None, directory: Path | None = N
         says what.
     """
     request = _request(name, image_size, directory)
-    family = importlib.import_module(f"{__name__}.{family_of(name).module}")
+    family = _module(name)
     if hasattr(family, "load"):
         return cast("Encoder", family.load(request))
     from usl_backend.encoders.images import ImageEncoder
@@ -185,7 +220,7 @@ def image_network(name: str, *, image_size: int | None = None, directory: Path |
         As `load`; or the encoder is not a torch network for pictures.
     """
     request = _request(name, image_size, directory)
-    family = importlib.import_module(f"{__name__}.{family_of(name).module}")
+    family = _module(name)
     if not hasattr(family, "build"):
         raise EncoderError(
             f"encoder {name} is not a torch network for pictures, so it cannot be trained; choose another, such as "
@@ -216,6 +251,14 @@ def backbone(name: str, *, image_size: int | None = None, directory: Path | None
     from usl_backend.encoders.images import backbone_module
 
     return backbone_module(image_network(name, image_size=image_size, directory=directory))
+
+
+def _module(name: str) -> ModuleType:
+    """The file of a family that encodes."""
+    family = family_of(name)
+    if family.modality is None:
+        raise EncoderError(f"encoder {name} looks vectors up and cannot encode; it is for the tasks of a run")
+    return importlib.import_module(f"{__name__}.{family.module}")
 
 
 def _request(name: str, image_size: int | None, directory: Path | None) -> Request:

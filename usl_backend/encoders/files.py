@@ -98,3 +98,24 @@ def _feed(digest: hashlib._Hash, path: Path) -> None:
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
+
+
+def hub_file(repository: str, name: str) -> Path | None:
+    """A file of a model in the Hugging Face hub's cache on this host, of its newest snapshot; None if absent.
+
+    Parameters
+    ----------
+    repository
+        Such as `timm/resnet18.a1_in1k`.
+    name
+        Of the file.
+    """
+    paths = [snapshot / name for snapshot in hub_snapshots(repository)]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def hub_snapshots(repository: str) -> list[Path]:
+    """Snapshots of a model in the Hugging Face hub's cache on this host, newest first."""
+    home = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
+    snapshots = Path(home).expanduser() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    return sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)

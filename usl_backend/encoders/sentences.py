@@ -10,14 +10,14 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from usl_backend.encoders.files import digest_of, is_free_path
+from usl_backend.encoders.files import digest_of, find_file, hub_snapshots, is_free_path
 from usl_backend.encoders.images import best_device, halved_until_it_fits, safe_name
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.errors import EncoderError
@@ -242,24 +242,14 @@ def _bundled(encoder: str) -> Path:
 
 
 def _model_directory(request: Request) -> Path:
-    """Where a named model lies: encoder directory first, then the hub's cache."""
-    from usl_backend.encoders.files import find_file
-
+    """Where a named model lies: encoder directory first, then the hub's cache (`NAME` alone is that library's own)."""
     name = request.argument
     try:
         return find_file(name, directory=request.directory, encoder=request.name)
     except EncoderError as error:
         if is_free_path(name):
             raise
-        for snapshot in _cached(name):
+        repository = name if "/" in name else f"sentence-transformers/{name}"
+        for snapshot in hub_snapshots(repository):
             return snapshot
         raise EncoderError(f"{error}; the hub's cache on this host does not have it either") from error
-
-
-def _cached(name: str) -> Iterable[Path]:
-    """Snapshots of a model in the hub's cache, newest first; `NAME` alone is `sentence-transformers/NAME`."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    repository = name if "/" in name else f"sentence-transformers/{name}"
-    snapshots = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
-    return sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)

@@ -12,6 +12,7 @@ from usl_backend.encoders import load as load_encoder
 from usl_backend.instances import Instance, Modality
 from usl_backend.pipeline.embed import embed
 from usl_backend.pipeline.fields import joined
+from usl_backend.pipeline.vectors import Lookup
 from usl_backend.runs.shards import EmbeddingCache
 
 if TYPE_CHECKING:
@@ -39,36 +40,6 @@ class Encoding:
     encoders: tuple[Encoder, ...]
     weights: tuple[float, ...]
     encoded: int = field(default=0, init=False)
-
-    @classmethod
-    def load(cls, settings: RunSettings, fields: Sequence[EmbeddedField], *, directory: Path) -> Encoding:
-        """Load what a run needs.
-
-        Parameters
-        ----------
-        settings
-            `encoder` is for the fields of its modality, others have their default; `image_size`.
-        fields
-            That are embedded, at least one.
-        directory
-            The host's directory of weights and vectors.
-
-        Raises
-        ------
-        EncoderError
-            As `encoders.load`.
-        """
-        chosen: dict[Modality, str] = dict(DEFAULTS)
-        if settings.encoder is not None:
-            own = family_of(settings.encoder).modality
-            chosen = {one: settings.encoder if own in (one, None) else name for one, name in chosen.items()}
-        loaded = {
-            one: load_encoder(chosen[one], image_size=settings.image_size, directory=directory)
-            for one in {modality for _, modality, _ in fields}
-        }
-        return cls(
-            tuple(loaded[modality] for _, modality, _ in fields), tuple(weight for _, _, weight in fields)
-        )
 
     @property
     def key(self) -> str:
@@ -124,3 +95,37 @@ class Encoding:
             return one(0, instances, directory)
         modalities = [encoder.modality for encoder in self.encoders]
         return joined(instances, modalities, self.weights, embed=one, directory=directory)
+
+
+def load_encoding(
+    settings: RunSettings, fields: Sequence[EmbeddedField], *, directory: Path
+) -> Encoding | Lookup:
+    """Load what a run needs.
+
+    Parameters
+    ----------
+    settings
+        `encoder` is for the fields of its modality, others have their default; `image_size`.
+    fields
+        That are embedded, at least one.
+    directory
+        The host's directory of weights and vectors.
+
+    Raises
+    ------
+    EncoderError
+        As `encoders.load`.
+    """
+    chosen: dict[Modality, str] = dict(DEFAULTS)
+    if settings.encoder is not None:
+        modality = family_of(settings.encoder).modality
+        if modality is None:
+            return Lookup(settings.encoder, directory=directory)
+        chosen[modality] = settings.encoder
+    loaded = {
+        one: load_encoder(chosen[one], image_size=settings.image_size, directory=directory)
+        for one in {modality for _, modality, _ in fields}
+    }
+    return Encoding(
+        tuple(loaded[modality] for _, modality, _ in fields), tuple(weight for _, _, weight in fields)
+    )

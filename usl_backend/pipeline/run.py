@@ -16,7 +16,7 @@ from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import pool_digest
 from usl_backend.media import MediaLimits, MediaReader
 from usl_backend.pipeline.control import control_rows
-from usl_backend.pipeline.encoding import Encoding
+from usl_backend.pipeline.encoding import load_encoding
 from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
 from usl_backend.pipeline.pictures import PICTURES
@@ -141,7 +141,7 @@ class Execution:
         missing = not self.files.has_pool()
         if missing:
             self.report("embed", 0, len(instances), "loading the encoder")
-        encoding = Encoding.load(self.settings, project.fields, directory=self.host.encoders)
+        encoding = load_encoding(self.settings, project.fields, directory=self.host.encoders)
         if missing:
             with self._stage("embed", "reading and encoding"), self._reader() as reader:
                 pool, hashes = encoding.embed(

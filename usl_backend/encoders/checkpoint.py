@@ -1,0 +1,74 @@
+"""A team's own weights in a known architecture, such as the paper's MoCo and CLD backbones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from usl_backend.encoders.files import digest_of, find_file
+from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.torchvision_models import remove_classifier
+from usl_backend.encoders.vision import import_torchvision
+from usl_backend.encoders.weights import load_state, read_state
+from usl_backend.errors import EncoderError, nearest_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from usl_backend.encoders.base import Request
+
+SIZE: Final = 224
+_MEAN: Final = (0.485, 0.456, 0.406)
+_STD: Final = (0.229, 0.224, 0.225)
+
+
+def build(request: Request) -> ImageNetwork:
+    """Build `checkpoint:NAME@ARCHITECTURE`: a model of torchvision, or with the extra `timm` one of timm.
+
+    Pictures are normalised by ImageNet's mean and deviation, as MoCo, SwAV, DINO and most other recipes do.
+
+    Raises
+    ------
+    EncoderError
+        The file is missing or damaged, the architecture unknown, or the two do not fit.
+    """
+    name, _, architecture = request.argument.partition("@")
+    if not architecture:
+        raise EncoderError(
+            f"encoder {request.name} does not say which architecture its weights are for; write "
+            f"checkpoint:{name}@resnet50"
+        )
+    path = find_file(name, directory=request.directory, encoder=request.name)
+    size = request.image_size or SIZE
+    module = _architecture(architecture, size, request.name).eval()
+    load_state(module, read_state(path, encoder=request.name), path=path, encoder=request.name)
+    mean, std = pixel_scale(_MEAN, _STD)
+    return ImageNetwork(
+        module,
+        name=f"checkpoint-{architecture}",
+        digest=digest_of(path),
+        dim=width_of(module, size, encoder=request.name),
+        size=size,
+        mean=mean,
+        std=std,
+    )
+
+
+def _architecture(name: str, size: int, encoder: str) -> nn.Module:
+    """The network with random weights and without a classifier."""
+    models = import_torchvision().models
+    known = models.list_models(module=models)
+    if name in known:
+        more: dict[str, Any] = {"image_size": size} if name.startswith("vit_") else {}
+        if name in {"googlenet", "inception_v3"}:
+            more = {"init_weights": False}
+        network: nn.Module = models.get_model(name, weights=None, **more)
+        remove_classifier(network)
+        return network
+    from usl_backend.encoders.timm_models import untrained
+
+    try:
+        return untrained(name, encoder)
+    except EncoderError as error:
+        raise EncoderError(
+            f'encoder {encoder}: no architecture "{name}"; {nearest_name(name, known)} ({error})'
+        ) from error

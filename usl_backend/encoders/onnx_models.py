@@ -1,0 +1,140 @@
+"""Image networks in ONNX files, run by onnxruntime; how one is exported is its makers' affair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from usl_backend.encoders.files import digest_of, find_file
+from usl_backend.encoders.images import MICRO_BATCH, safe_name
+from usl_backend.errors import EncoderError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.encoders.base import Request
+
+_SIZE: Final = 224
+_MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32) * 255.0
+_STD: Final = np.array([0.229, 0.224, 0.225], dtype=np.float32) * 255.0
+_RANK: Final = 4
+
+
+class OnnxEncoder:
+    """Runs an ONNX network on pictures normalised by ImageNet's mean and deviation; rows are of unit length.
+
+    Parameters
+    ----------
+    path
+        The file; its first input is (b, 3, s, s) float32, its first output (b, d).
+    name
+        For the key.
+    encoder
+        The encoder's whole name, for messages.
+    image_size
+        Side of the pictures in pixels; None: the file's own, or 224 where it takes any.
+    threads
+        Of onnxruntime; by default one per core that this process may use.
+
+    Raises
+    ------
+    EncoderError
+        onnxruntime is not installed, or the file is no such network.
+    """
+
+    modality: Literal["image"] = "image"
+    batch = 64
+
+    def __init__(
+        self, path: Path, *, name: str, encoder: str, image_size: int | None, threads: int | None = None
+    ) -> None:
+        self._encoder = encoder
+        self._session = _session(path, encoder, threads or len(os.sched_getaffinity(0)))
+        given = self._session.get_inputs()[0]
+        if len(given.shape) != _RANK or given.type != "tensor(float)":
+            raise EncoderError(
+                f"encoder {encoder}: its input is {given.type} {given.shape}, not (b, 3, s, s) float32; export it so"
+            )
+        own = given.shape[2] if isinstance(given.shape[2], int) else None
+        if image_size and own and image_size != own:
+            raise EncoderError(f"encoder {encoder} takes pictures of {own} px only; leave image_size unset")
+        self._input = given.name
+        self._fixed = given.shape[0] if isinstance(given.shape[0], int) else None
+        self.size = image_size or own or _SIZE
+        self.key = f"onnx-{safe_name(name)}-{digest_of(path)[:12]}-{self.size}px-v1"
+        self.dim = self._forward(np.zeros((1, self.size, self.size, 3), np.uint8)).shape[1]
+
+    def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode pictures; as `ImageEncoder.encode`."""
+        expected = (self.size, self.size, 3)
+        rows = np.empty((len(batch), self.dim), dtype=np.float32)
+        for picture in batch:
+            if picture.shape != expected or picture.dtype != np.uint8:
+                raise EncoderError(
+                    f"{self.key} takes uint8 pictures of shape {expected}, not {picture.dtype} of {picture.shape}"
+                )
+        step = self._fixed or MICRO_BATCH
+        for start in range(0, len(batch), step):
+            part = np.asarray(batch[start : start + step])
+            rows[start : start + len(part)] = self._forward(part)
+        return rows
+
+    def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One pass, filled up so that a row's bits do not depend on how many there are."""
+        count = self._fixed or MICRO_BATCH
+        filled = np.zeros((count, *pictures.shape[1:]), dtype=np.float32)
+        filled[: len(pictures)] = (pictures - _MEAN) / _STD
+        try:
+            found = self._session.run(
+                None, {self._input: np.ascontiguousarray(filled.transpose(0, 3, 1, 2))}
+            )[0]
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise EncoderError(
+                f"encoder {self._encoder} failed on pictures of {self.size} px ({error})"
+            ) from error
+        if found.ndim != 2:
+            raise EncoderError(
+                f"encoder {self._encoder} gives {found.shape} for {count} pictures, not one row each"
+            )
+        rows = found[: len(pictures)].astype(np.float32)
+        return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def load(request: Request) -> OnnxEncoder:
+    """Load `onnx:NAME` from the encoder directory.
+
+    Raises
+    ------
+    EncoderError
+        As `OnnxEncoder`, or there is no such file.
+    """
+    path = find_file(request.argument, directory=request.directory, encoder=request.name)
+    return OnnxEncoder(path, name=path.stem, encoder=request.name, image_size=request.image_size)
+
+
+def _session(path: Path, encoder: str, threads: int) -> Any:
+    """The network, ready to run."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EncoderError(
+            f'encoder {encoder} needs the extra `onnx` ({error}): pip install "usl-backend[onnx]"'
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    providers = [
+        one
+        for one in ("CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider")
+        if one in onnxruntime.get_available_providers()
+    ]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise EncoderError(
+            f"encoder {encoder}: {path} is no ONNX network that can be run ({str(error)[:200]})"
+        ) from error

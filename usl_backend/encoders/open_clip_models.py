@@ -1,0 +1,87 @@
+"""The image half of CLIP models by the open_clip library; weights are read from disk, never downloaded."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.encoders.files import digest_of, first_existing
+from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.vision import import_torchvision
+from usl_backend.encoders.weights import load_state, read_state
+from usl_backend.errors import EncoderError, nearest_name
+
+if TYPE_CHECKING:
+    from usl_backend.encoders.base import Request
+
+
+def build(request: Request) -> ImageNetwork:
+    """Build `open_clip:MODEL` or `open_clip:MODEL/TAG`, such as `open_clip:ViT-B-32/laion2b_s34b_b79k`.
+
+    The weights are `MODEL.safetensors`, or with a tag `MODEL-TAG.safetensors`, in the encoder directory (or the same
+    with `.pt` or `.bin`): the file that open_clip publishes, renamed.
+
+    Raises
+    ------
+    EncoderError
+        open_clip is not installed, the model is unknown, or its weights are not on this host.
+    """
+    library = _library(request.name)
+    name, _, tag = request.argument.partition("/")
+    if name not in library.list_models():
+        raise EncoderError(f"encoder {request.name}: {nearest_name(name, library.list_models())}")
+    stem = f"{name}-{tag}" if tag else name
+    files = [f"{stem}{suffix}" for suffix in (".safetensors", ".pt", ".bin")]
+    path = next((found for file in files if (found := first_existing(file, (request.directory,)))), None)
+    if path is None:
+        raise EncoderError(
+            f"the weights of encoder {request.name} are not on this host; put open_clip's file as {files[0]} into "
+            f"{request.directory or 'the encoder directory (USL_ENCODER_DIR)'}"
+        )
+    more = {"force_image_size": request.image_size} if request.image_size else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = library.create_model(name, pretrained=None, **more).eval()
+    state = {
+        key.removeprefix("module.").removeprefix("visual."): value
+        for key, value in read_state(path, encoder=request.name).items()
+        if key.removeprefix("module.").startswith("visual.")
+    }
+    if not state:
+        raise EncoderError(
+            f"encoder {request.name}: {path} has no image half (names that begin with visual.)"
+        )
+    load_state(model.visual, state, path=path, encoder=request.name)
+    preprocessing = _preprocessing(library, name, tag)
+    size = model.visual.image_size
+    side = int(size[0] if isinstance(size, tuple | list) else size)
+    mean, std = pixel_scale(*preprocessing)
+    return ImageNetwork(
+        model.visual,
+        name=f"open_clip-{stem}",
+        digest=digest_of(path),
+        dim=width_of(model.visual, side, encoder=request.name),
+        size=side,
+        mean=mean,
+        std=std,
+    )
+
+
+def _preprocessing(library: Any, name: str, tag: str) -> tuple[Any, Any]:
+    """Mean and deviation that the weights were trained with; OpenAI's where nothing else is known."""
+    config = (library.get_pretrained_cfg(name, tag) if tag else None) or {}
+    return config.get("mean") or library.OPENAI_DATASET_MEAN, config.get("std") or library.OPENAI_DATASET_STD
+
+
+def _library(encoder: str) -> Any:
+    """The library, with what it needs of torchvision."""
+    try:
+        import_torchvision()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("open_clip")
+    except (ImportError, RuntimeError) as error:
+        raise EncoderError(
+            f'encoder {encoder} needs the extra `open-clip` ({error}): pip install "usl-backend[open-clip]"'
+        ) from error

@@ -1,0 +1,122 @@
+"""Models of the timm library, DINOv2 among them; weights are read from disk, never downloaded."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.encoders.files import digest_of, first_existing, hub_file
+from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.vision import import_torchvision
+from usl_backend.encoders.weights import load_state, read_state
+from usl_backend.errors import EncoderError, nearest_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from usl_backend.encoders.base import Request
+
+
+def build(request: Request) -> ImageNetwork:
+    """Build `timm:MODEL` with the weights that timm publishes for it.
+
+    They are looked for as `MODEL.safetensors` (the model's own file, renamed) in the encoder directory, then in
+    the hub's cache.
+
+    Raises
+    ------
+    EncoderError
+        timm is not installed, the model is unknown, or its weights are not on this host; the text says which
+        file to put where.
+    """
+    timm = _library(request.name)
+    name = request.argument
+    if not timm.is_model(name.partition(".")[0]):
+        raise EncoderError(f"encoder {request.name}: {nearest_name(name, timm.list_models())}")
+    config = _config(timm, request)
+    path = _weights(config, request)
+    size = request.image_size or int(config.input_size[-1])
+    module = _created(timm, name, size if request.image_size else None, request.name).eval()
+    load_state(module, read_state(path, encoder=request.name), path=path, encoder=request.name)
+    mean, std = pixel_scale(config.mean, config.std)
+    return ImageNetwork(
+        module,
+        name=f"timm-{name}",
+        digest=digest_of(path),
+        dim=width_of(module, size, encoder=request.name),
+        size=size,
+        mean=mean,
+        std=std,
+    )
+
+
+def untrained(name: str, encoder: str) -> nn.Module:
+    """A model of timm with random weights and without a classifier.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    encoder
+        The encoder's name, for the message.
+
+    Raises
+    ------
+    EncoderError
+        timm is not installed or does not know the model.
+    """
+    timm = _library(encoder)
+    if not timm.is_model(name.partition(".")[0]):
+        raise EncoderError(f"timm: {nearest_name(name, timm.list_models())}")
+    return _created(timm, name, None, encoder)
+
+
+def _library(encoder: str) -> Any:
+    """The library, with what it needs of torchvision."""
+    try:
+        import_torchvision()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("timm")
+    except (ImportError, RuntimeError) as error:
+        raise EncoderError(
+            f'encoder {encoder} needs the extra `timm` ({error}): pip install "usl-backend[timm]"'
+        ) from error
+
+
+def _created(timm: Any, name: str, size: int | None, encoder: str) -> nn.Module:
+    """The model without a classifier; transformers are told the side of the pictures, others do not mind."""
+    more = {} if size is None else {"img_size": size}
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **more)
+    except TypeError:
+        network = timm.create_model(name, pretrained=False, num_classes=0)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise EncoderError(f"encoder {encoder} cannot be built ({error}); leave image_size unset") from error
+    return network
+
+
+def _config(timm: Any, request: Request) -> Any:
+    """What timm knows of a model's weights."""
+    config = timm.models.get_pretrained_cfg(request.argument)
+    if config is None:
+        raise EncoderError(
+            f"encoder {request.name}: timm has no weights for it; use checkpoint:FILE@{request.argument} with your own"
+        )
+    return config
+
+
+def _weights(config: Any, request: Request) -> Path:
+    """The file of a model's weights on this host."""
+    own = [f"{request.argument}{suffix}" for suffix in (".safetensors", ".pth", ".bin")]
+    found = next((path for name in own if (path := first_existing(name, (request.directory,)))), None)
+    found = found or (hub_file(config.hf_hub_id, "model.safetensors") if config.hf_hub_id else None)
+    if found is None:
+        source = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url or "its authors"
+        raise EncoderError(
+            f"the weights of encoder {request.name} are not on this host; put model.safetensors from {source} as "
+            f"{own[0]} into {request.directory or 'the encoder directory (USL_ENCODER_DIR)'}"
+        )
+    return found
