@@ -48,7 +48,7 @@ SUMMARY: dict[str, Any] = {
 
 def test_status__no_runs_says_how_to_make_one(store: RunStore, told: Told) -> None:
     code, out, _ = told("status")
-    assert (code, "no runs yet; `usl-backend select PROJECT`" in out) == (0, True)
+    assert (code, "no runs yet; `usl-backend select TARGET`" in out) == (0, True)
 
 
 def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(

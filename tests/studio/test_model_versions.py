@@ -24,7 +24,20 @@ def test_is_ours__titles_that_people_give_are_not(name):
     assert not is_ours(name)
 
 
-@pytest.mark.parametrize("run_id", ["", "12", "12-7-3f9a1c", "a-1", "12-7\n"])
+@pytest.mark.parametrize("run_id", ["", "12", "12-7-3f9a1c", "A-1", "a-b-1", "12-7\n"])
 def test_model_version__of_what_is_no_run(run_id):
     with pytest.raises(InputError, match="such as 12-7"):
         model_version(run_id)
+
+
+@pytest.mark.parametrize("installation", ["", "3f9a1c"])
+def test_run_of__pools_outside_label_studio(installation):
+    version = model_version("photos_2-3", installation)
+    assert version.startswith("usl-pool-photos_2-3")
+    assert is_ours(version)
+    assert is_of_run(version, "photos_2-3")
+    assert not is_of_run(version, "photos-3")
+
+
+def test_is_ours__a_model_of_the_users_is_not():
+    assert not is_ours("usl-model-2")

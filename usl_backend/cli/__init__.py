@@ -21,7 +21,7 @@ VERBS = {
     "demo": ("service", "Try it: a real Label Studio with real pictures, connected and selected."),
     "serve": ("service", "Run the ML backend that Label Studio connects to."),
     "connect": ("service", "Connect this backend to a project, as the UI does."),
-    "select": ("select", "Choose which tasks of a project come first."),
+    "select": ("select", "Choose which tasks of a project, or which files, come first."),
     "status": ("runs", "Show runs, or one run."),
     "cancel": ("runs", "Stop a run."),
     "resume": ("select", "Go on with a run that failed, was cancelled or died."),

@@ -40,7 +40,7 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     said = (lambda _step: None) if as_json else (lambda step: click.echo(f"{step} ...", err=True))
     found = build(run, files, force=force, progress=said)
     checked = None
-    if found.controls and host.api_key:
+    if found.controls and host.api_key and not run.pool:
         with StudioClient.from_settings(host) as client:
             try:
                 checked = check_run(files, found, client, project=run.project, seed=int(run.settings["seed"]))
@@ -50,7 +50,10 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     missing = 0
     if output is not None:
         # without a token the file is written with the thumbnails that are there
-        media = open_media(host) if host.api_key else nullcontext(None)
+        if run.pool:
+            media = open_media(host, files) if files.read_instances()[0] else nullcontext(None)
+        else:
+            media = open_media(host) if host.api_key else nullcontext(None)
         with media as read:
             missing = write_report(run, files, found, output, read=read, studio_url=host.label_studio_url)
     trust = found.trust

@@ -55,8 +55,8 @@ def export(
     With --check, a directory that was written earlier is read the way its consumer would, and nothing is written.
     """
     from usl_backend.exports import check_export, export_split, read_manifest
-    from usl_backend.exports.project import exported_run, project_split
-    from usl_backend.exports.studio_files import studio_files
+    from usl_backend.exports.project import exported_run, project_split, refuse_unlabeled
+    from usl_backend.exports.studio_files import outside_files, studio_files
     from usl_backend.studio.client import StudioClient, parse_target
 
     if check and Path(target).is_dir():
@@ -66,9 +66,10 @@ def export(
     store = open_store(host)
     url, project_id = (None, None) if "-" in target and "/" not in target else parse_target(target)
     run = store.get(target) if project_id is None else exported_run(store, project_id)
+    refuse_unlabeled(run)
     with StudioClient.from_settings(host, url=url) as client:
         split = project_split(store, run, client=client, control=control, include_labeled=include_labeled)
-        with studio_files(client, host) as fetch:
+        with outside_files(store.files(run.id), host) if run.pool else studio_files(client, host) as fetch:
             directory = export_split(
                 split,
                 output or Path(f"export-{run.id}"),

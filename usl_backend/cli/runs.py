@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 @host_options(*DATA)
 def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
-    """Show server, queue, disk, last errors and the latest runs; the runs of a project (12), or one run (12-7)."""
+    """Show server, queue, disk, last errors and the latest runs; those of a project (12), or one run (12-7)."""
     host = host_settings(flags)
     store = open_store(host)
     if target is not None and "-" in target:
@@ -38,7 +38,7 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
             for line in _details(store, run):
                 click.echo(line)
         return
-    runs = store.list(project=_project(target), limit=limit)
+    runs = store.list(**_narrowed(store, target), limit=limit)
     whole = overview(store) if target is None else None
     if as_json:
         told = [run.to_json() for run in runs]
@@ -50,7 +50,7 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
     if runs:
         _table(store, runs)
     else:
-        click.echo("no runs yet; `usl-backend select PROJECT` or Start Training in Label Studio makes one")
+        click.echo("no runs yet; `usl-backend select TARGET` or Start Training in Label Studio makes one")
 
 
 @click.command()
@@ -97,13 +97,17 @@ def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> No
     click.echo(f"{verb} {size(sum(count for _, count in removed))}")
 
 
-def _project(target: str | None) -> int | None:
-    """A project id, if one was given."""
+def _narrowed(store: RunStore, target: str | None) -> dict[str, Any]:
+    """A project, or a pool outside Label Studio, if one was given."""
     if target is None:
-        return None
-    if not target.isdecimal():
-        raise InputError(f"{target!r} is neither a project, such as 12, nor a run, such as 12-7")
-    return int(target)
+        return {}
+    if target.isdecimal():
+        return {"project": int(target)}
+    if store.list(pool=target, limit=1):
+        return {"pool": target}
+    raise InputError(
+        f"{target!r} is neither a project, such as 12, nor a pool with runs, nor a run, such as 12-7"
+    )
 
 
 def shown_state(store: RunStore, run: Run) -> str:
@@ -138,7 +142,7 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
 def _details(store: RunStore, run: Run) -> Iterator[str]:
     """One run, line by line."""
     yield f"run {run.id}: {shown_state(store, run)}{' (dry run)' if run.dry_run else ''}"
-    yield f"project {run.project}, created {moment(run.created_at)}, attempts {run.attempts}"
+    yield f"{run.subject}, created {moment(run.created_at)}, attempts {run.attempts}"
     if run.state.is_active and run.stage:
         yield f"{run.stage}: {run.done} of {run.total} {run.step or ''}".rstrip()
     if run.error:
@@ -147,6 +151,8 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
     if summary:
         pool = summary["pool"]
         yield f"chose {summary['picks']} of {pool['readable']} tasks, {summary['reserve']} in reserve"
+        if run.pool:
+            yield f"picks: {summary['selection']}"
         if summary["tab"]:
             yield f"tab: {summary['tab']['url']}"
         yield "seconds: " + ", ".join(f"{stage} {taken}" for stage, taken in summary["seconds"].items())
@@ -170,7 +176,8 @@ def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
     files = store.files(run.id)
     if not (files.has_instances() and files.has_pool()):
         return {}
-    return skipped_tasks(Project.from_json(files.read_instances()[1]), files.read_pool()[0])
+    meta = {name: value for name, value in files.read_instances()[1].items() if name != "outside"}
+    return skipped_tasks(Project.from_json(meta), files.read_pool()[0])
 
 
 def _duration(run: Run) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from usl_backend.cli.options import (
     run_options,
     split,
 )
-from usl_backend.errors import ActiveRunError, InputError, RunError, SettingsError
+from usl_backend.errors import ActiveRunError, RunError, SettingsError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
 from usl_backend.settings import RunSettings
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import Project
 
+OUTSIDE = ("output", "import_to", "import_as", "id_key", "label_key", "roots")
+"""Options of pools outside Label Studio."""
 SHOWN = 10
 """Picks that are listed after a run that was published; a dry run lists all."""
 
@@ -41,17 +42,51 @@ SHOWN = 10
 @click.command()
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Select and print, but write nothing to Label Studio.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write selection.csv to (pools outside Label Studio).",
+)
+@click.option(
+    "--import-to", metavar="PROJECT", help="Make tasks of the chosen, and only of them, in this project."
+)
+@click.option(
+    "--import-as",
+    type=click.Choice(["upload", "url", "local-files"]),
+    help="How these tasks refer to their pictures. Default: files are uploaded, addresses stay addresses.",
+)
+@click.option(
+    "--id-key", metavar="NAME", help='Column of ids in a manifest; "none" for none. Default: by its name.'
+)
+@click.option("--label-key", metavar="NAME", help="Column of labels, likewise. Looked at with --keep-labels.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder, besides its own, that a manifest may name files in.",
+)
 @json_option
 @run_options
 @host_options(*STUDIO, *DATA, *MEDIA)
 def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """Choose which tasks of a project come first, and put them first in Label Studio.
 
-    TARGET is a project's id or its address, such as 12 or http://localhost:8080/projects/12/data.
+    TARGET is a project's id or its address, such as 12 or http://localhost:8080/projects/12/data; or a pool outside
+    Label Studio: a folder of pictures, a quoted pattern, a CSV, JSON-lines or Parquet manifest, or vectors (.npy,
+    .npz, .parquet). Of such a pool the result is selection.csv and, with --import-to, tasks of the chosen.
     """
+    from usl_backend.cli import outside
     from usl_backend.studio.client import StudioClient, parse_target
 
-    _refuse_later_targets(target)
+    given = {name: flags.pop(name) for name in OUTSIDE}
+    if outside.is_outside(target):
+        _select_outside(target, given, dry_run=dry_run, as_json=as_json, flags=flags)
+        return
+    if any(given.values()):
+        flag = next("--" + name.replace("_", "-") for name, value in given.items() if value)
+        raise click.UsageError(f"{flag.replace('roots', 'root')} is for pools outside Label Studio")
     url, project_id = parse_target(target)
     host, (_, explicit) = host_settings(flags), split(flags)
     RunSettings.resolve(
@@ -72,6 +107,40 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     except ActiveRunError as error:
         raise _active(store, error) from None
     _show(store, _compute(store, run, host), as_json=as_json)
+
+
+def _select_outside(
+    text: str, given: dict[str, Any], *, dry_run: bool, as_json: bool, flags: dict[str, Any]
+) -> None:
+    """`select` for a TARGET that is no project."""
+    from usl_backend.cli import outside
+    from usl_backend.manifests import find
+
+    host, (_, explicit) = host_settings(flags), split(flags)
+    settings = RunSettings.resolve(explicit=explicit)
+    target = find(
+        text,
+        data_key=settings.data_key,
+        id_key=given["id_key"],
+        label_key=given["label_key"],
+        roots=tuple(str(root.resolve()) for root in given["roots"]),
+    )
+    store = open_store(host)
+    try:
+        run = outside.create(
+            store,
+            host,
+            target,
+            settings,
+            dry_run=dry_run,
+            import_to=given["import_to"],
+            import_as=given["import_as"],
+        )
+    except ActiveRunError as error:
+        raise _active(store, error) from None
+    done = _compute(store, run, host)
+    outside.keep_table(done, given["output"])
+    _show(store, done, as_json=as_json, output=given["output"])
 
 
 @click.command()
@@ -117,18 +186,6 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
         log.close()
 
 
-def _refuse_later_targets(target: str) -> None:
-    """Say so where a target is of a kind that cannot be selected from yet."""
-    if not target or re.fullmatch(r"\d+", target) or "://" in target:
-        return
-    path = Path(target)
-    if path.exists() or path.suffix.lower() in {".csv", ".jsonl", ".parquet", ".npy", ".npz"}:
-        raise InputError(
-            f"{target} is a file or folder, which is not supported yet; give a Label Studio project, such as 12 or "
-            "http://localhost:8080/projects/12"
-        )
-
-
 def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> RunSettings:
     """Settings of the run: environment, then the project's extra params, then flags."""
     setup = store.setup(project.id, project.key)
@@ -147,7 +204,7 @@ def _active(store: RunStore, error: ActiveRunError) -> RunError:
     run = store.get(error.run_id)
     if run.state is RunState.RUNNING and not held(store.files(run.id).lock):
         return RunError(
-            f"run {run.id} of project {run.project} was interrupted and is not finished; "
+            f"run {run.id} of {run.subject} was interrupted and is not finished; "
             f"`usl-backend resume {run.id}` goes on with it, `usl-backend cancel {run.id}` drops it"
         )
     return RunError(f"{error} (`usl-backend status {run.id}`, `usl-backend cancel {run.id}`)")
@@ -186,7 +243,7 @@ def _complete(progress: Any, bars: dict[str, Any]) -> None:
         progress.update(task, step="")
 
 
-def _show(store: RunStore, run: Run, *, as_json: bool) -> None:
+def _show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = None) -> None:
     """Print how a run ended; anything but done becomes the error it is."""
     if as_json:
         picks = store.files(run.id).read_published()["queue"] if run.state is RunState.DONE else []
@@ -198,7 +255,12 @@ def _show(store: RunStore, run: Run, *, as_json: bool) -> None:
     if run.state is not RunState.DONE:
         raise RunError(f"run {run.id} was {run.state}; `usl-backend resume {run.id}` goes on with it")
     if not as_json:
-        for line in _lines(run.summary, store.files(run.id).read_published(), run.id):
+        from usl_backend.cli import outside
+
+        published = store.files(run.id).read_published()
+        for line in (
+            outside.lines(run.summary, run, output) if run.pool else _lines(run.summary, published, run.id)
+        ):
             click.echo(line)
 
 

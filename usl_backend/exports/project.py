@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import ExportError, InputError
@@ -32,6 +33,24 @@ def exported_run(store: RunStore, project_id: int) -> Run:
         f"project {project_id} has no completed run in data directory {store.directory}; select first "
         f"(`usl-backend select {project_id}`), or set MODEL_DIR to the directory its runs are in"
     )
+
+
+def refuse_unlabeled(run: Run) -> None:
+    """Refuse a run whose picks nobody can have labeled.
+
+    Raises
+    ------
+    ExportError
+        It is not completed, a dry run, or its picks are in no project.
+    """
+    if run.state is not RunState.DONE or run.dry_run:
+        what = "a dry run" if run.dry_run else f"{run.state}, not done"
+        raise ExportError(f"run {run.id} is {what}; export a completed run")
+    if run.pool and run.summary["imported"] is None:
+        raise ExportError(
+            f"the picks of run {run.id} were not imported into a project, so nobody could label them; select again "
+            "with --import-to PROJECT"
+        )
 
 
 def project_split(
@@ -73,21 +92,23 @@ def project_split(
         Label Studio refuses or fails.
     """
     files = store.files(run.id)
-    if run.state is not RunState.DONE or run.dry_run:
-        what = "a dry run" if run.dry_run else f"{run.state}, not done"
-        raise ExportError(f"run {run.id} is {what}; export a completed run")
-    project = client.project(run.project)
-    known = run.summary["project"]["key"]
-    if project.key != known:
+    refuse_unlabeled(run)
+    place = _place(files, run)
+    project = client.project(place.project)
+    if project.key != place.key:
         raise ExportError(
-            f"project {run.project} is another one than run {run.id} was made for (it was deleted and its number "
+            f"project {place.project} is another one than run {run.id} was made for (it was deleted and its number "
             "given again, or LABEL_STUDIO_URL leads elsewhere); export a run of the present project"
         )
     config = parse(project.label_config)
     asked = _single_choice(config, control)
-    told = _Told(client.labeled(run.project), data_key=run.summary["project"]["data_key"])
+    told = _Told(client.labeled(place.project), place)
     labels = Classes(read_labels(told, config, control=asked.name))
-    deleted = _deleted(files, client, run, now=project.task_number)
+    deleted: frozenset[int] = frozenset()
+    if place.rows is None:
+        deleted = _deleted(files, client, run, now=project.task_number)
+    else:  # who deletes such a task does not delete what it shows
+        labels.add(_own_labels(files, run))
     rows = _rows(files, labels, told.sources, deleted)
     labeled = tuple(row for row in rows if row.label is not None)
     unlabeled = tuple(row for row in rows if row.label is None and row.task not in labels.conflicts)
@@ -111,18 +132,62 @@ def project_split(
     )
 
 
-class _Told:
-    """Tasks as they pass, and what is noted of them on the way: what they show, and annotations that were skipped."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a run's labels are given.
 
-    def __init__(self, tasks: Iterable[LabeledTask], *, data_key: str) -> None:
+    Attributes
+    ----------
+    project, key
+        Label Studio's id, and with creation time.
+    data_key
+        Field of a task's data that holds the media.
+    rows
+        Task id -> row of a pool outside Label Studio whose picks became tasks; None where tasks are the pool.
+    """
+
+    project: int
+    key: str
+    data_key: str
+    rows: Mapping[int, int] | None
+
+
+def _place(files: RunFiles, run: Run) -> _Place:
+    """The project that a run's labels are in."""
+    if not run.pool:
+        known = run.summary["project"]
+        return _Place(run.project, known["key"], known["data_key"], None)
+    into = run.summary["imported"]
+    rows = {entry["studio_task"]: entry["task"] for entry in files.read_published()["queue"]}
+    return _Place(into["id"], into["key"], into["data_key"], rows)
+
+
+def _own_labels(files: RunFiles, run: Run) -> dict[int, str]:
+    """Row -> class that a manifest brought with it, as far as the run looked at labels."""
+    if not run.settings.get("keep_labels"):
+        return {}
+    return {row.row: row.label for row in files.read_rows() if row.label is not None}
+
+
+class _Told:
+    """Tasks as they pass, and what is noted of them on the way: what they show, and annotations that were skipped.
+
+    Of a pool outside Label Studio only its own tasks pass, and by their rows.
+    """
+
+    def __init__(self, tasks: Iterable[LabeledTask], place: _Place) -> None:
         self.sources: dict[int, str] = {}
         self.cancelled = 0
         self._tasks = tasks
-        self._data_key = data_key
+        self._place = place
 
     def __iter__(self) -> Iterator[LabeledTask]:
-        for task in self._tasks:
-            self.sources[task.id] = str(task.data.get(self._data_key) or "")
+        rows = self._place.rows
+        for told in self._tasks:
+            if rows is not None and told.id not in rows:
+                continue
+            task = told if rows is None else replace(told, id=rows[told.id])
+            self.sources[task.id] = str(task.data.get(self._place.data_key) or "")
             self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
             yield task
 
@@ -163,10 +228,12 @@ def _rows(
     inside = set(pool.ids.tolist()) - deleted
     known = {instance.id: instance.source for instance in instances if instance.id in inside}
     outside = {task: sources[task] for task in (*labels.by_task, *labels.conflicts) if task not in inside}
+    keys = {row.row: row.key for row in files.read_rows() if row.row in inside}
     rows = []
     for index, task in enumerate(sorted([*known, *outside])):
         place = queued.get(task)
         role: Role = "outside" if task in outside else place["role"] if place else "pool"
         rank = place["rank"] if place else None
-        rows.append(Row(index, task, known.get(task) or outside[task], role, rank, labels.by_task.get(task)))
+        source, label = known.get(task) or outside[task], labels.by_task.get(task)
+        rows.append(Row(index, task, source, role, rank, label, key=keys.get(task)))
     return tuple(rows)

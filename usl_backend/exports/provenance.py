@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,10 @@ class Classes:
         self.by_task = {task: choice[0] for task, choice in labels.by_task.items() if len(choice) == 1}
         several = {task: (choice,) for task, choice in labels.by_task.items() if len(choice) > 1}
         self.conflicts = {**labels.conflicts, **several}
+
+    def add(self, known: Mapping[int, str]) -> None:
+        """Take in classes that were there before anybody annotated."""
+        self.by_task = {**known, **self.by_task}
 
 
 def provenance(
@@ -76,7 +80,8 @@ def provenance(
     return {
         "product": f"usl-backend {VERSION}",
         "created_at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "project": summary["project"],
+        "project": summary["imported"] if run.pool else summary["project"],
+        "pool": run.target["address"] if run.pool else None,
         "run": run.id,
         "method": summary["method"]["name"],
         "preset": summary["method"]["preset"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from usl_backend.errors import ExportError
@@ -35,6 +35,8 @@ class Row:
         Its class; None where it has none.
     file
         Where its media lies inside the export, with `/`; None where the export only lists it.
+    key
+        Its own id in the list of a pool outside Label Studio, where `task` is its row; None for a project's task.
     """
 
     index: int
@@ -44,6 +46,7 @@ class Row:
     rank: int | None = None
     label: str | None = None
     file: str | None = None
+    key: str | None = None
 
     @property
     def path(self) -> str:
@@ -110,5 +113,5 @@ class Contents:
 
 def including_labeled(unlabeled: Sequence[Row], labeled: Sequence[Row]) -> tuple[Row, ...]:
     """Unlabeled rows with the labeled ones among them, by index, their labels left out."""
-    bare = [Row(row.index, row.task, row.source, row.role, row.rank) for row in labeled]
+    bare = [replace(row, label=None) for row in labeled]
     return tuple(sorted([*unlabeled, *bare], key=lambda row: row.index))

@@ -1,21 +1,55 @@
-"""Files of Label Studio's tasks for an export, through the guarded reader. Where they go is decided elsewhere."""
+"""Files of tasks, or of a pool outside Label Studio, for an export. Where they go is decided elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import MediaError, StudioNotFoundError
 from usl_backend.media import MediaLimits, MediaReader, UnauthorizedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from usl_backend.exports.media import Fetch
     from usl_backend.exports.split import Row
+    from usl_backend.runs import RunFiles
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import StudioClient
+
+
+@contextmanager
+def outside_files(files: RunFiles, host: HostSettings) -> Iterator[Fetch]:
+    """What fetches the file of a row of a pool outside Label Studio.
+
+    Parameters
+    ----------
+    files
+        The run's artifacts.
+    host
+        Limits and hosts with private addresses.
+
+    Yields
+    ------
+    Fetch
+        Gives a path where the file lies below the folders that the pool may name, else the bytes; of a text, its
+        bytes. Raises `MediaError`.
+    """
+    _, meta = files.read_instances()
+    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
+    with MediaReader(
+        limits=limits,
+        local_roots=[Path(root) for root in meta["outside"]["roots"]],
+        allowed_hosts=host.allowed_hosts,
+    ) as reader:
+
+        def fetch(row: Row) -> Path | bytes:
+            if meta["outside"]["modality"] == "text":
+                return row.source.encode()
+            location = reader.locate(row.source)
+            return reader.read(location) if location.path is None else location.path
+
+        yield fetch
 
 
 @contextmanager

@@ -173,7 +173,8 @@ def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
             "rank": row.rank,
             "part": part,
         }
-        yield entry if row.file is None else {**entry, "file": row.file}
+        more = {"file": row.file, "id": row.key}
+        yield entry | {name: value for name, value in more.items() if value is not None}
 
 
 def _known(name: str) -> None:

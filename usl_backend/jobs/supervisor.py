@@ -333,7 +333,7 @@ class Jobs:
     def _spawn(self, run: Run) -> bool:
         """Start the process of a run that was just claimed; False when that has to wait."""
         files = self.store.files(run.id)
-        neighbors = self.store.list(project=run.project, limit=10)
+        neighbors = self.store.list(project=run.project, pool=run.pool, limit=10)
         if any(held(self.store.files(other.id).lock) for other in neighbors):
             # an earlier process of this project is still on its way out; two must never publish at once
             self.store.requeue(run.id, blameless=True)

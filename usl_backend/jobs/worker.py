@@ -203,6 +203,8 @@ def _pipeline(store: RunStore, host: HostSettings) -> Execute:
     from usl_backend.studio.transport import PATIENT_ATTEMPTS
 
     def execute(run: Run, report: Progress) -> object:
+        if run.pool and run.target.get("import_to") is None:
+            return pipeline.execute(run, store=store, host=host, client=None, report=report)
         with (
             StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client,
             closing(Tally(store)) as tally,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -173,6 +173,6 @@ def split_pattern(text: str) -> tuple[Path, str]:
     return Path(*parts[:fixed]) if fixed else Path(), "/".join(parts[fixed:])
 
 
-def describe(passed_over: Counter[str]) -> str:
+def describe(passed_over: Mapping[str, int]) -> str:
     """Counts for people, such as "1,000,000 other files, 3 hidden"."""
-    return ", ".join(f"{count:,} {kind}" for kind, count in passed_over.most_common())
+    return ", ".join(f"{count:,} {kind}" for kind, count in Counter(passed_over).most_common())

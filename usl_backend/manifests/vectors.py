@@ -94,6 +94,11 @@ class VectorFile:
         """Numbers in a row."""
         return self._rows.width
 
+    @property
+    def labels(self) -> Sequence[str | None] | None:
+        """The file's own classes of its rows; None where it has none."""
+        return self._rows.labels
+
     def read(self, copy: Path, *, progress: Progress | None = None) -> VectorPool:
         """Make a pool of the rows: the file itself, memory-mapped, where it can be taken as it is.
 

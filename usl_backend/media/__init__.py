@@ -7,7 +7,7 @@ outside their root; answers without end in bytes or time; pictures that explode 
 """
 
 from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
-from usl_backend.media.pictures import decode_image, make_thumbnail
+from usl_backend.media.pictures import decode_image, make_thumbnail, to_png
 from usl_backend.media.reader import MediaReader
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "UnavailableError",
     "decode_image",
     "make_thumbnail",
+    "to_png",
 ]

@@ -65,6 +65,35 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
         return _square(image, size)
 
 
+def to_png(data: bytes, *, limits: MediaLimits) -> bytes:
+    """Turn a picture that browsers do not show (TIFF, AVIF, PPM) into one that they do, in its full size.
+
+    Parameters
+    ----------
+    data, limits
+        As in `decode_image`.
+
+    Returns
+    -------
+    bytes
+        A PNG file, upright, without any of the picture's metadata.
+
+    Raises
+    ------
+    MediaError
+        As in `decode_image`.
+    """
+    with _opened(data, limits) as image:
+        image.load()
+        orientation = _orientation(image)
+        shown = _eight_bits(image)
+        if orientation in _UPRIGHT:
+            shown = shown.transpose(_UPRIGHT[orientation])
+        out = io.BytesIO()
+        shown.save(out, "PNG")
+        return out.getvalue()
+
+
 def make_thumbnail(data: bytes, *, side: int, limits: MediaLimits) -> bytes:
     """Make a small JPEG of a picture, to be looked at: its proportions are kept and it is never enlarged.
 

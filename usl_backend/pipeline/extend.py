@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import InputError
 from usl_backend.pipeline.progress import Progress
-from usl_backend.pipeline.run import Execution
+from usl_backend.pipeline.run import StudioExecution
 from usl_backend.runs import RunFiles
 from usl_backend.selection import score_new_rows
 from usl_backend.studio.queue import append
@@ -69,7 +69,13 @@ def run_in_force(store: RunStore, project: Project) -> Run:
         raise InputError(
             f"no run is in force in project {project.id}; `usl-backend select {project.id}` makes one first"
         )
-    return store.get(str(state["run_id"]))
+    run = store.get(str(state["run_id"]))
+    if run.pool:
+        raise InputError(
+            f"run {run.id}, which is in force in project {project.id}, chose from {run.target['address']} and not "
+            f"from the project's tasks; `usl-backend select {project.id}` makes a run that does"
+        )
+    return run
 
 
 def extend(
@@ -110,7 +116,7 @@ def extend(
     selection, (pool, _) = files.read_selection(), files.read_pool()
     known = set(pool.ids.tolist()) | set(pool.skipped)
     with tempfile.TemporaryDirectory(dir=files.directory, prefix=".extension-") as folder:
-        part = _Part(run, store, host, client, _Told(store, run.id, watch=report))
+        part = _Part(run, store, host, _Told(store, run.id, watch=report), client)
         part.keep_apart(Path(folder))
         fresh = [instance for instance in part.tasks() if instance.id not in known]
         if not fresh:
@@ -127,7 +133,7 @@ def extend(
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)
 
 
-class _Part(Execution):
+class _Part(StudioExecution):
     """The first two stages of a run, for other tasks and in another place."""
 
     def keep_apart(self, folder: Path) -> None:

@@ -21,6 +21,7 @@ def publish(
     run: Run,
     *,
     store: RunStore,
+    project_id: int,
     project_key: str,
     picks: Sequence[int],
     reserve: Sequence[int],
@@ -40,8 +41,8 @@ def publish(
         The run; its id names the model version.
     store
         Remembers the project's queue state.
-    project_key
-        Project id with creation time.
+    project_id, project_key
+        Whose queue it is; the key has the creation time.
     picks, reserve
         Task ids, first to last; disjoint.
     control
@@ -74,7 +75,7 @@ def publish(
         return {"queue": queue, **nothing}
     known = store.queue_state(project_key)
     # With the key that the tasks were listed under: a project that took the id since is refused.
-    project = replace(client.project(run.project), key=project_key)
+    project = replace(client.project(project_id), key=project_key)
     published = publish_queue(
         client,
         project,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,8 @@ def collect(
 ) -> list[tuple[Path, int]]:
     """Remove old runs, their records too, and with `cache` the embeddings of all.
 
-    A run stays when it is one of the `keep` newest of its project, when it is active or paused, when it is the
-    newest completed run of its project (exports and reports need it), or when its queue is in force. Directories
+    A run stays when it is one of the `keep` newest of its project or pool, when it is active or paused, when it is
+    the newest completed run of that (exports and reports need it), or when its queue is in force. Directories
     that belong to no run are removed. Numbers of runs are not given again.
 
     Parameters
@@ -123,17 +124,18 @@ def trim(store: RunStore, *, limit: int) -> list[tuple[Path, int]]:
 def _kept(store: RunStore, runs: list[Run], keep: int) -> set[str]:
     """Ids of the runs whose directories stay; `runs` is newest first."""
     kept: set[str] = set()
-    seen: dict[int, int] = {}
-    completed: set[int] = set()
+    seen: Counter[str] = Counter()
+    completed: set[str] = set()
     for run in runs:
-        seen[run.project] = seen.get(run.project, 0) + 1
-        first_done = run.state is RunState.DONE and not run.dry_run and run.project not in completed
+        seen[run.subject] += 1
+        first_done = run.state is RunState.DONE and not run.dry_run and run.subject not in completed
         if first_done:
-            completed.add(run.project)
-        key = run.summary.get("project", {}).get("key", run.project_key)
+            completed.add(run.subject)
+        into = run.summary.get("imported") or run.summary.get("project", {})
+        key = into.get("key", run.project_key)
         in_force = (store.queue_state(key) or {}).get("run_id") == run.id
         unfinished = run.state.is_active or run.state is RunState.PAUSED
-        if seen[run.project] <= keep or unfinished or first_done or in_force:
+        if seen[run.subject] <= keep or unfinished or first_done or in_force:
             kept.add(run.id)
     return kept
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -31,8 +32,10 @@ from usl_backend.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from usl_backend.instances import Instance, Pool
+    from usl_backend.media import Location
     from usl_backend.pipeline.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.selection.base import Neighbors, Selection
@@ -47,7 +50,7 @@ LIBRARIES = ("numpy", "torch", "faiss-cpu", "pillow", "label-studio-sdk")
 
 
 def execute(
-    run: Run, *, store: RunStore, host: HostSettings, client: StudioClient, report: Progress
+    run: Run, *, store: RunStore, host: HostSettings, client: StudioClient | None, report: Progress
 ) -> dict[str, Any]:
     """Compute what is missing of a run: fetch, embed, select, publish.
 
@@ -63,7 +66,7 @@ def execute(
     host
         Directories and limits of this host.
     client
-        Door to Label Studio.
+        Door to Label Studio; None for a pool outside it that is not imported there.
     report
         Told where the run is; raises `CancelledError` to stop it.
 
@@ -78,16 +81,19 @@ def execute(
         The run cannot be completed; its record is left as it was.
     """
     keep_freed_memory()  # before anything imports torch
-    return Execution(run, store, host, client, report).complete()
+    if run.pool:
+        from usl_backend.pipeline.outside import OutsideExecution
+
+        return OutsideExecution(run, store, host, report, client).complete()
+    assert client is not None, "a project's run needs Label Studio"
+    return StudioExecution(run, store, host, report, client).complete()
 
 
-class Execution:
-    """One attempt at one run."""
+class Execution(ABC):
+    """One attempt at one run; where instances come from and where picks go is its subclasses' matter."""
 
-    def __init__(
-        self, run: Run, store: RunStore, host: HostSettings, client: StudioClient, report: Progress
-    ) -> None:
-        self.run, self.store, self.host, self.client, self.report = run, store, host, client, report
+    def __init__(self, run: Run, store: RunStore, host: HostSettings, report: Progress) -> None:
+        self.run, self.store, self.host, self.report = run, store, host, report
         self.settings = RunSettings.from_json(run.settings)
         self.files: RunFiles = store.files(run.id)
         self.seconds: dict[str, float] = {}
@@ -102,39 +108,43 @@ class Execution:
         free = np.setdiff1d(np.arange(len(pool)), labeled)
         control = control_rows(free, self.settings.control, seed=self.settings.seed)
         selection = self._select(pool, hashes, instances, budget, labeled)
-        published = self._publish(pool, project, selection, labeled, control)
+        published = self._published(pool, project, selection, labeled, control)
         digest = pool_digest(pool.ids, hashes, key)
-        summary = summarize(
-            self.run,
-            self.settings,
-            project=project,
-            pool=pool,
-            selection=selection,
-            published=published,
-            encoder_key=key,
-            studio_url=self.host.label_studio_url,
-            seconds=self.seconds,
-            encoded=self.encoded,
+        summary = self._summary(
+            summarize(
+                self.run,
+                self.settings,
+                project=project,
+                pool=pool,
+                selection=selection,
+                published=published,
+                encoder_key=key,
+                studio_url=self.host.label_studio_url,
+                seconds=self.seconds,
+                encoded=self.encoded,
+            )
         )
         self.store.finish(self.run.id, summary, digest, self._versions())
         tidy(self.store, keep=self.host.keep_runs, cache_bytes=self.host.cache_max_bytes)
         return summary
 
-    def _fetch(self) -> tuple[list[Instance], Project]:
-        """First stage: tasks."""
-        if not self.files.has_instances():
-            with self._stage("fetch", "listing tasks"):
-                found, project = fetch(
-                    self.client,
-                    self.run.project,
-                    self.settings,
-                    project_key=self.run.project_key,
-                    progress=self.report.of("fetch", "listing tasks"),
-                )
-                self.files.write_instances(found, project.to_json())
-                self.report.kept()
-        instances, meta = self.files.read_instances()
-        return instances, Project.from_json(meta)
+    @abstractmethod
+    def _fetch(self) -> tuple[Sequence[Instance], Project]:
+        """First stage: instances, and what is known of where they come from."""
+
+    @abstractmethod
+    def _locate(self, instance: Instance) -> Location:
+        """Where the bytes of an instance are."""
+
+    @abstractmethod
+    def _publish(
+        self, pool: Pool, project: Project, *, picks: list[int], reserve: list[int], control: list[int]
+    ) -> dict[str, Any]:
+        """Last stage: hand over the picks, instance ids in rank order; what was published, JSON-able."""
+
+    def _summary(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """The summary with what only such runs have."""
+        return summary
 
     def _embed(self, instances: Sequence[Instance], project: Project) -> tuple[Pool, list[str], str]:
         """Second stage: embeddings, and the key of what made them."""
@@ -146,7 +156,7 @@ class Execution:
             with self._stage("embed", "reading and encoding"), self._reader() as reader:
                 pool, hashes = encoding.embed(
                     instances,
-                    locate=lambda instance: self.client.locate(instance.id, instance.source),
+                    locate=self._locate,
                     reader=reader,
                     cache_directory=self.host.model_dir / CACHE,
                     directory=self.files.directory,
@@ -175,16 +185,20 @@ class Execution:
 
     def _reader(self) -> MediaReader:
         """The guarded reader, under this host's limits."""
-        root = self.host.label_studio_local_files_document_root
         return MediaReader(
             limits=MediaLimits(
                 bytes=self.host.media_max_bytes,
                 seconds=self.host.media_timeout,
                 pixels=self.host.media_max_pixels,
             ),
-            local_roots=() if root is None else (root,),
+            local_roots=self._roots(),
             allowed_hosts=self.host.allowed_hosts,
         )
+
+    def _roots(self) -> tuple[Path, ...]:
+        """Folders below which files may be read."""
+        root = self.host.label_studio_local_files_document_root
+        return () if root is None else (root,)
 
     def _budget(self, pool: Pool, project: Project, labeled: np.ndarray[Any, Any]) -> int:
         """Number of tasks to choose, now that it is known what can be read."""
@@ -234,7 +248,7 @@ class Execution:
                 hashes,
                 instances,
                 encoders=self.host.encoders,
-                locate=lambda instance: self.client.locate(instance.id, instance.source),
+                locate=self._locate,
                 reader=reader,
                 directory=self.files.directory,
                 progress=self.report.of("select", "reading pictures"),
@@ -255,7 +269,7 @@ class Execution:
         """Progress of the selection, whose steps count anew."""
         self.report("select", done, total, step)
 
-    def _publish(
+    def _published(
         self,
         pool: Pool,
         project: Project,
@@ -270,15 +284,12 @@ class Execution:
                 taken = np.union1d(labeled, control)
                 reserve = reserve_rows(selection, self.settings.reserve, excluded=taken, neighbors=near)
                 self.files.write_published(
-                    publish(
-                        self.client,
-                        self.run,
-                        store=self.store,
-                        project_key=project.key,
+                    self._publish(
+                        pool,
+                        project,
                         picks=pool.ids[selection.indices].tolist(),
                         reserve=pool.ids[reserve].tolist(),
                         control=pool.ids[control].tolist(),
-                        progress=self.report.of("publish", "writing the queue"),
                     )
                 )
         return self.files.read_published()
@@ -303,4 +314,51 @@ class Execution:
                 found[library] = version(library)
             except PackageNotFoundError:
                 continue
-        return {**found, "label-studio": self.client.version()}
+        return found
+
+
+class StudioExecution(Execution):
+    """A run over a project's tasks, whose picks become the project's queue."""
+
+    def __init__(
+        self, run: Run, store: RunStore, host: HostSettings, report: Progress, client: StudioClient
+    ) -> None:
+        super().__init__(run, store, host, report)
+        self.client = client
+
+    def _fetch(self) -> tuple[list[Instance], Project]:
+        if not self.files.has_instances():
+            with self._stage("fetch", "listing tasks"):
+                found, project = fetch(
+                    self.client,
+                    self.run.project,
+                    self.settings,
+                    project_key=self.run.project_key,
+                    progress=self.report.of("fetch", "listing tasks"),
+                )
+                self.files.write_instances(found, project.to_json())
+                self.report.kept()
+        instances, meta = self.files.read_instances()
+        return instances, Project.from_json(meta)
+
+    def _locate(self, instance: Instance) -> Location:
+        return self.client.locate(instance.id, instance.source)
+
+    def _publish(
+        self, pool: Pool, project: Project, *, picks: list[int], reserve: list[int], control: list[int]
+    ) -> dict[str, Any]:
+        del pool  # tasks are known by their ids
+        return publish(
+            self.client,
+            self.run,
+            store=self.store,
+            project_id=project.id,
+            project_key=project.key,
+            picks=picks,
+            reserve=reserve,
+            control=control,
+            progress=self.report.of("publish", "writing the queue"),
+        )
+
+    def _versions(self) -> dict[str, str]:
+        return {**super()._versions(), "label-studio": self.client.version()}

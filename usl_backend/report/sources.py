@@ -8,6 +8,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +20,6 @@ from usl_backend.report.record import folder
 from usl_backend.runs.artifacts import written_whole
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from usl_backend.instances import Instance
     from usl_backend.runs import RunFiles
     from usl_backend.settings import HostSettings
@@ -55,6 +54,8 @@ class Sources:
         self._files = files
         self._path = files.directory / files.INSTANCES
         self._ids, self._offsets = self._index()
+        # vectors have nothing behind them, so they are called by their rows
+        self._bare = files.has_pool() and not len(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -67,6 +68,8 @@ class Sources:
 
         if not -(2**63) <= instance_id < 2**63:
             return None
+        if self._bare:
+            return Instance(instance_id, "text", f"row {instance_id}") if instance_id >= 0 else None
         place = int(np.searchsorted(self._ids, instance_id))
         if place == len(self._ids) or self._ids[place] != instance_id:
             return None
@@ -160,13 +163,15 @@ class Thumbnails:
 
 
 @contextmanager
-def open_media(host: HostSettings) -> Iterator[Read]:
-    """A reader of the media behind Label Studio's tasks, under this host's limits; safe for many threads.
+def open_media(host: HostSettings, files: RunFiles | None = None) -> Iterator[Read]:
+    """A reader of the media behind a run's instances, under this host's limits; safe for many threads.
 
     Parameters
     ----------
     host
         Address, token and limits.
+    files
+        Of a run over a pool outside Label Studio; None: of tasks.
 
     Raises
     ------
@@ -175,6 +180,10 @@ def open_media(host: HostSettings) -> Iterator[Read]:
     """
     from usl_backend.studio.client import StudioClient
 
+    if files is not None:
+        with outside_reader(host, files) as reader:
+            yield lambda instance: reader.read(reader.locate(instance.source))
+        return
     root = host.label_studio_local_files_document_root
     reader = MediaReader(
         limits=limits_of(host),
@@ -183,6 +192,16 @@ def open_media(host: HostSettings) -> Iterator[Read]:
     )
     with StudioClient.from_settings(host) as client, reader:
         yield lambda instance: reader.read(client.locate(instance.id, instance.source))
+
+
+def outside_reader(host: HostSettings, files: RunFiles) -> MediaReader:
+    """A reader of the files that the list of a pool outside Label Studio may name."""
+    _, meta = files.read_instances()
+    return MediaReader(
+        limits=limits_of(host),
+        local_roots=[Path(root) for root in meta["outside"]["roots"]],
+        allowed_hosts=host.allowed_hosts,
+    )
 
 
 def limits_of(host: HostSettings) -> MediaLimits:

@@ -29,6 +29,8 @@ class Card:
     ----------
     task
         Its id.
+    name
+        What it is called: "task 4711", or the name of a file outside Label Studio.
     url
         Where it opens in Label Studio; None where that is not known.
     image
@@ -42,6 +44,7 @@ class Card:
     """
 
     task: int
+    name: str
     url: str | None
     image: str | None
     text: str
@@ -87,7 +90,7 @@ class View:
     def title(self) -> str:
         """The project's title, or its number."""
         project = self.run.summary.get("project") or {}
-        return str(project.get("title") or f"project {self.run.project}")
+        return str(project.get("title") or self.run.subject)
 
     @property
     def chart(self) -> Chart:
@@ -112,12 +115,14 @@ class View:
         text = "" if instance is None else excerpt_of(instance)
         name = "" if instance is None else name_of(instance)
         image = self.image(task) if instance is not None and instance.modality == "image" else None
+        called = (name or f"row {task}") if self.run.pool else f"task {task}"
         return Card(
             task=task,
+            name=called,
             url=self.task_url(task),
             image=image,
             text=text,
-            alt=f"Task {task}" + (f", {name}" if name else ""),
+            alt=called if self.run.pool else f"Task {task}" + (f", {name}" if name else ""),
             missing=image is None and not text,
         )
 
@@ -171,7 +176,7 @@ def studio_links(run: Run, studio_url: str) -> Callable[[int], str | None]:
     callable
         Task id -> address or None.
     """
-    if not studio_url.startswith(("http://", "https://")):
+    if run.pool or not studio_url.startswith(("http://", "https://")):
         return lambda _task: None
     tab = (run.summary.get("tab") or {}).get("id")
     base = f"{studio_url}/projects/{run.project}/data?" + (f"tab={int(tab)}&" if isinstance(tab, int) else "")

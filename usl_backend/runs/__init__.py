@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .artifacts import RunFiles
+from .artifacts import ManifestRow, RunFiles
 from .record import STAGES, ProjectSetup, Report, Run, RunState, parse_project_key, project_key
 from .store import RunStore
 
 __all__ = [
     "STAGES",
+    "ManifestRow",
     "ProjectSetup",
     "Report",
     "Run",

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from usl_backend.errors import RunError
 from usl_backend.instances import Instance, Pool
 from usl_backend.selection.base import Neighbors, Selection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -71,6 +76,25 @@ class StoredCheckpoint:
         self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """What the manifest of a pool outside Label Studio says of one instance.
+
+    Attributes
+    ----------
+    row
+        The instance's id.
+    key
+        The manifest's own id of it.
+    label
+        Its class there, if any.
+    """
+
+    row: int
+    key: str
+    label: str | None = None
+
+
 class RunFiles:
     """Typed access to the artifacts in a run's directory.
 
@@ -81,6 +105,7 @@ class RunFiles:
     """
 
     INSTANCES: Final = "instances.jsonl"
+    ROWS: Final = "rows.jsonl"
     EMBEDDINGS: Final = "embeddings.npy"
     POOL: Final = "pool.npz"
     NEIGHBORS: Final = "neighbors.npz"
@@ -117,18 +142,51 @@ class RunFiles:
         """Whether the tasks are listed."""
         return (self.directory / self.INSTANCES).is_file()
 
-    def write_instances(self, instances: Sequence[Instance], meta: Mapping[str, Any]) -> None:
-        """Store the listed tasks and what was learned of the project (`meta`, JSON-able)."""
-        with written_whole(self.directory / self.INSTANCES) as stream:
-            stream.write(json.dumps({"meta": dict(meta)}).encode() + b"\n")
+    def write_instances(
+        self, instances: Iterable[Instance], meta: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """Store the listed tasks and what was learned of the project.
+
+        Parameters
+        ----------
+        instances
+            Consumed as they come.
+        meta
+            JSON-able; a function is asked once the instances have passed.
+        """
+        with tempfile.TemporaryFile(dir=self.directory) as passed:
             for instance in instances:
-                stream.write(json.dumps(asdict(instance)).encode() + b"\n")
+                passed.write(json.dumps(asdict(instance)).encode() + b"\n")
+            told = meta() if callable(meta) else meta
+            passed.seek(0)
+            with written_whole(self.directory / self.INSTANCES) as stream:
+                stream.write(json.dumps({"meta": dict(told)}).encode() + b"\n")
+                shutil.copyfileobj(passed, stream, 1 << 20)
 
     def read_instances(self) -> tuple[list[Instance], dict[str, Any]]:
         """Tasks in the order in which they were written, and the meta data."""
         with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
             meta = dict(json.loads(next(stream))["meta"])
             return [Instance(**json.loads(line)) for line in stream], meta
+
+    @contextmanager
+    def writing_rows(self) -> Iterator[Callable[[ManifestRow], None]]:
+        """What takes the rows of a manifest one after the other; the file is there when the block has ended well."""
+        with written_whole(self.directory / self.ROWS) as stream:
+
+            def put(row: ManifestRow) -> None:
+                stream.write(json.dumps([row.row, row.key, row.label]).encode() + b"\n")
+
+            yield put
+
+    def read_rows(self) -> Iterator[ManifestRow]:
+        """The rows of the manifest that the pool was made from; none where the pool is a project's."""
+        try:
+            with (self.directory / self.ROWS).open(encoding="utf-8") as stream:
+                for line in stream:
+                    yield ManifestRow(*json.loads(line))
+        except FileNotFoundError:
+            return
 
     # embed
 
@@ -148,7 +206,31 @@ class RunFiles:
         """
         if len(hashes) != len(pool):
             raise ValueError(f"hashes ({len(hashes)}) must match the pool ({len(pool)})")
-        if not (_mapped(pool.embeddings) == self.embeddings.resolve() and self.embeddings.is_file()):
+        self._write_pool(pool, hashes)
+
+    def write_vectors(self, pool: Pool, digest: str) -> None:
+        """Store a pool of vectors that somebody else made.
+
+        Parameters
+        ----------
+        pool
+            Embeddings that are a memory map of another file stay there; the file must not change from then on.
+        digest
+            Hex hash of all rows together; `read_pool` gives it as the only content hash.
+        """
+        mapped = _mapped(pool.embeddings)
+        if mapped is None or mapped == self.embeddings.resolve():
+            self._write_pool(pool, [digest])
+        else:
+            self._write_pool(pool, [digest], {"path": str(mapped), "stamp": _stamp(mapped)})
+
+    def _write_pool(
+        self, pool: Pool, hashes: Sequence[str], elsewhere: Mapping[str, Any] | None = None
+    ) -> None:
+        """Both files of a pool; only the second where the embeddings lie elsewhere."""
+        if elsewhere is None and not (
+            _mapped(pool.embeddings) == self.embeddings.resolve() and self.embeddings.is_file()
+        ):
             with written_whole(self.embeddings) as stream:
                 np.save(stream, np.asarray(pool.embeddings), allow_pickle=False)
         with written_whole(self.directory / self.POOL) as stream:
@@ -158,6 +240,7 @@ class RunFiles:
                 hashes=np.asarray(hashes, dtype="U"),
                 skipped=np.asarray(list(pool.skipped), dtype=np.int64),
                 reasons=np.asarray(json.dumps(list(pool.skipped.values()))),
+                elsewhere=np.asarray(json.dumps(elsewhere)),
             )
 
     def read_pool(self) -> tuple[Pool, list[str]]:
@@ -166,10 +249,26 @@ class RunFiles:
             reasons = json.loads(str(arrays["reasons"]))
             skipped = dict(zip(arrays["skipped"].tolist(), reasons, strict=True))
             ids, hashes = arrays["ids"], arrays["hashes"].tolist()
+            elsewhere = json.loads(str(arrays["elsewhere"])) if "elsewhere" in arrays else None
+        if elsewhere is not None:
+            return Pool(ids, self._vectors(Path(elsewhere["path"]), elsewhere["stamp"]), skipped), hashes
         with self._reading(self.EMBEDDINGS) as path:
             # an empty array cannot be mapped
             embeddings = np.load(path, mmap_mode="r" if len(ids) else None, allow_pickle=False)
             return Pool(ids, embeddings, skipped), hashes
+
+    def _vectors(self, path: Path, stamp: list[int]) -> NDArray[np.floating]:
+        """Embeddings that lie elsewhere, as long as they are those that the run began with."""
+        run = self.directory.name
+        try:
+            if _stamp(path) != stamp:
+                raise RunError(f"{path} was changed since run {run} read it; start a new run")
+            rows: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise RunError(
+                f"{path}, the vectors of run {run}, is gone; put it back or start a new run"
+            ) from None
+        return rows
 
     # select
 
@@ -291,6 +390,12 @@ def _mapped(array: np.ndarray[Any, Any]) -> Path | None:
     """The file that an array maps, if any."""
     name = getattr(array, "filename", None)
     return Path(name).resolve() if name is not None else None
+
+
+def _stamp(path: Path) -> list[int]:
+    """Changes when a file does: size and time of its last change."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _plain(value: object) -> object:

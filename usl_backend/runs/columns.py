@@ -8,7 +8,7 @@ from typing import Any, Final
 from .record import Run, RunState
 
 COLUMNS: Final = tuple(Run.__dataclass_fields__)
-_JSON: Final = frozenset({"settings", "error", "versions", "summary"})
+_JSON: Final = frozenset({"settings", "error", "versions", "summary", "target"})
 
 
 def stored(name: str, value: Any) -> Any:

@@ -32,6 +32,14 @@ MIGRATIONS: Final = (
         name TEXT NOT NULL, labels TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (name, labels)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE pools (name TEXT PRIMARY KEY, address TEXT NOT NULL UNIQUE, last INTEGER NOT NULL) WITHOUT ROWID;
+    ALTER TABLE runs ADD COLUMN pool TEXT NOT NULL DEFAULT '';
+    ALTER TABLE runs ADD COLUMN target TEXT NOT NULL DEFAULT '{}';
+    DROP INDEX one_active_run;
+    CREATE UNIQUE INDEX one_active_run ON runs (project, pool) WHERE state IN ('queued', 'running');
+    CREATE INDEX runs_by_pool ON runs (pool, sequence);
+    """,
 )
 """Step n brings the file from `user_version` n to n + 1. Never edit a step that was released: append one,
 and keep a dump of the layout before it in tests/data/layouts, from which its test starts."""

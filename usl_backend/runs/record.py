@@ -49,14 +49,15 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One selection over one project.
+    """One selection over one pool: a project, or a pool outside Label Studio.
 
     Attributes
     ----------
     id
-        "<project>-<number>", such as "12-7"; numbers are never given twice.
+        "<project>-<number>", such as "12-7", or "<pool>-<number>", such as "photos-3"; numbers are never given
+        twice.
     project
-        Label Studio's project id.
+        Label Studio's project id; 0 for a pool outside Label Studio.
     project_key
         "<project>.<creation time>", or "" where it was not known when the run was asked for.
     settings
@@ -80,6 +81,11 @@ class Run:
         What the finished run reports, JSON-able.
     place
         Who computes it.
+    pool
+        Name of a pool outside Label Studio; "" for a project.
+    target
+        What that pool is and where its picks go, JSON-able: the attributes of `manifests.Target`, and
+        "import_to" and "import_as".
     """
 
     id: str
@@ -102,6 +108,13 @@ class Run:
     dry_run: bool = False
     summary: Mapping[str, Any] = field(default_factory=dict)
     place: Place = "server"
+    pool: str = ""
+    target: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """What it selects from, for people: "project 12" or "pool photos"."""
+        return f"pool {self.pool}" if self.pool else f"project {self.project}"
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON-able values."""

@@ -6,11 +6,12 @@ may be missing, never half written.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
 
@@ -21,6 +22,7 @@ from .projects import ProjectRecords
 from .record import Place, Run, RunState
 
 Runs = list[Run]
+_RUN_ID: Final = re.compile(r"(?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
 
 
 class RunStore(ProjectRecords, Counters):
@@ -40,12 +42,14 @@ class RunStore(ProjectRecords, Counters):
     def create(
         self,
         *,
-        project: int,
+        project: int = 0,
         project_key: str = "",
         settings: Mapping[str, Any],
         dry_run: bool = False,
         place: Place = "server",
         error: Mapping[str, str] | None = None,
+        pool: str = "",
+        target: Mapping[str, Any] | None = None,
     ) -> Run:
         """Write down a new queued run.
 
@@ -55,24 +59,28 @@ class RunStore(ProjectRecords, Counters):
             As in `Run`.
         error
             Why the run cannot even start: it is written down as failed, so that the user finds out.
+        pool, target
+            As in `Run`; the name is `pool_name`'s.
 
         Raises
         ------
         ActiveRunError
-            The project has a queued or running run; nothing was written.
+            The project or pool has a queued or running run; nothing was written.
         """
         now = time.time()
         state = RunState.QUEUED if error is None else RunState.FAILED
         with self._transaction() as sql:
             if error is None:
-                self._refuse_second(sql, project)
+                self._refuse_second(sql, project, pool)
             (number,) = sql.execute(
-                "INSERT INTO numbers VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
-                (project,),
+                "UPDATE pools SET last = last + 1 WHERE name = ? RETURNING last"
+                if pool
+                else "INSERT INTO numbers VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
+                (pool or project,),
             ).fetchone()
             (sequence,) = sql.execute("SELECT COALESCE(MAX(sequence), 0) + 1 FROM runs").fetchone()
             run = Run(
-                id=f"{project}-{number}",
+                id=f"{pool or project}-{number}",
                 project=project,
                 project_key=project_key,
                 settings=dict(settings),
@@ -82,6 +90,8 @@ class RunStore(ProjectRecords, Counters):
                 error=error,
                 dry_run=dry_run,
                 place=place,
+                pool=pool,
+                target=dict(target or {}),
             )
             values = [stored(name, getattr(run, name)) for name in COLUMNS]
             names = ", ".join((*COLUMNS, "sequence"))
@@ -104,9 +114,39 @@ class RunStore(ProjectRecords, Counters):
             )
         return runs[0]
 
-    def list(self, *, project: int | None = None, state: RunState | None = None, limit: int = 100) -> Runs:
+    def pool_name(self, wanted: str, address: str) -> str:
+        """Name of the pool outside Label Studio at an address: the one it has, else `wanted` or "<wanted>_2", ...
+
+        Parameters
+        ----------
+        wanted
+            Lower-case letters, digits and underscores, a letter first.
+        address
+            Absolute path or address; two addresses never share a name.
+        """
+        with self._transaction() as sql:
+            known = sql.execute("SELECT name FROM pools WHERE address = ?", (proper(address),)).fetchone()
+            if known is not None:
+                return str(known[0])
+            names = {name for (name,) in sql.execute("SELECT name FROM pools")}
+            free = next(
+                name
+                for number in range(1, len(names) + 2)
+                if (name := wanted if number == 1 else f"{wanted}_{number}") not in names
+            )
+            sql.execute("INSERT INTO pools VALUES (?, ?, 0)", (free, proper(address)))
+        return free
+
+    def list(
+        self,
+        *,
+        project: int | None = None,
+        state: RunState | None = None,
+        limit: int = 100,
+        pool: str | None = None,
+    ) -> Runs:
         """Runs, newest first."""
-        where, values = _conditions(project, state)
+        where, values = _conditions(project, state, pool)
         return self._select(f"{where} ORDER BY sequence DESC LIMIT ?", (*values, limit))
 
     def count_by_state(self) -> dict[RunState, int]:
@@ -274,7 +314,7 @@ class RunStore(ProjectRecords, Counters):
                 raise RunError(
                     f"run {run_id} is {run.state}; only a paused, failed or cancelled run can be resumed"
                 )
-            self._refuse_second(sql, run.project)
+            self._refuse_second(sql, run.project, run.pool)
             sql.execute(
                 "UPDATE runs SET state = 'queued', attempts = 0, error = NULL, finished_at = NULL, "
                 "heartbeat = ?, place = ? WHERE id = ?",
@@ -302,9 +342,8 @@ class RunStore(ProjectRecords, Counters):
         UnknownRunError
             The id is not shaped like one.
         """
-        project, _, number = run_id.partition("-")
-        if not (run_id.isascii() and project.isdecimal() and number.isdecimal()):
-            raise UnknownRunError(f'"{run_id[:80]}" is no run id; it looks like 12-7')
+        if not _RUN_ID.fullmatch(run_id):
+            raise UnknownRunError(f'"{run_id[:80]}" is no run id; it looks like 12-7 or photos-3')
         return self.directory / "runs" / run_id
 
     # inside
@@ -343,20 +382,22 @@ class RunStore(ProjectRecords, Counters):
         )
 
     @staticmethod
-    def _refuse_second(sql: sqlite3.Connection, project: int) -> None:
-        """One active run per project."""
+    def _refuse_second(sql: sqlite3.Connection, project: int, pool: str) -> None:
+        """One active run per project or pool."""
         row = sql.execute(
-            "SELECT id, state FROM runs WHERE project = ? AND state IN ('queued', 'running')", (project,)
+            "SELECT id, state FROM runs WHERE project = ? AND pool = ? AND state IN ('queued', 'running')",
+            (project, pool),
         ).fetchone()
         if row is not None:
+            subject = f"pool {pool}" if pool else f"project {project}"
             raise ActiveRunError(
-                f"run {row[0]} of project {project} is {row[1]}; wait for it or cancel it first",
+                f"run {row[0]} of {subject} is {row[1]}; wait for it or cancel it first",
                 run_id=row[0],
             )
 
 
-def _conditions(project: int | None, state: RunState | None) -> tuple[str, tuple[Any, ...]]:
+def _conditions(project: int | None, state: RunState | None, pool: str | None) -> tuple[str, tuple[Any, ...]]:
     """WHERE clause and its values."""
-    wanted = {"project = ?": project, "state = ?": state}
+    wanted = {"project = ?": project, "state = ?": state, "pool = ?": pool}
     given = {clause: value for clause, value in wanted.items() if value is not None}
     return ("WHERE " + " AND ".join(given) if given else ""), tuple(given.values())

@@ -24,7 +24,7 @@ from usl_backend.errors import (
     USLError,
 )
 from usl_backend.studio import preannotations, tabs
-from usl_backend.studio.model_versions import delete_version, is_ours, model_version, versions
+from usl_backend.studio.model_versions import delete_version, is_ours, model_version, run_of, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -462,7 +462,7 @@ def _remove_earlier(client: StudioClient, project_id: int, *, keep: str) -> None
         if is_ours(version) and version != keep:
             delete_version(client, project_id, version)
     for view in tabs.views(client, project_id):
-        if tabs.is_of_a_run(view) and view["data"]["title"] != tabs.title(keep.removeprefix("usl-")):
+        if tabs.is_of_a_run(view) and view["data"]["title"] != tabs.title(str(run_of(keep))):
             tabs.delete(client, int(view["id"]))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_TITLE = "Default"
 _TITLE = "USL picks {run_id}"
 _VERSIONS = "filter:tasks:predictions_model_versions"
-_OUR_TITLE = re.compile(r"USL picks [0-9]+-[0-9]+")
+_OUR_TITLE = re.compile(r"USL picks (?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
 
 
 def title(run_id: str) -> str:

@@ -98,7 +98,7 @@ class Reports:
         self._process: tuple[str, subprocess.Popen[bytes]] | None = None
         self._failed: dict[str, str] = {}
         self._media = ExitStack()
-        self._read: Read | None = None
+        self._readers: dict[str, Read] = {}
         self._silent_until = 0.0
 
     def get(self, run: Run) -> Shown | Awaited:
@@ -120,7 +120,7 @@ class Reports:
             report = load(files)
             if report is not None and files.has_instances():
                 sources = Sources(files)
-                thumbnails = Thumbnails(files, sources, self._bytes, limits=limits_of(self._host))
+                thumbnails = Thumbnails(files, sources, self._reader(run), limits=limits_of(self._host))
                 shown = Shown(report, sources, thumbnails)
                 self._known[run.id] = (stamp, shown)
                 while len(self._known) > KEPT:
@@ -144,7 +144,7 @@ class Reports:
                     self._process[1].wait(10)
                 self._process = None
             self._media.close()
-            self._read = None
+            self._readers.clear()
 
     def _make(self, run_id: str, directory: Path) -> Awaited:
         """Start the process, or say how the one under way is doing."""
@@ -181,19 +181,25 @@ class Reports:
             )
         return process
 
-    def _bytes(self, instance: Instance) -> bytes:
-        """Bytes behind an instance, by a reader that is opened when first needed."""
-        if self._read is None:
+    def _reader(self, run: Run) -> Read:
+        """Reads the bytes behind the instances of a run."""
+        return lambda instance: self._bytes(run, instance)
+
+    def _bytes(self, run: Run, instance: Instance) -> bytes:
+        """Bytes behind an instance, by a reader that is opened when first needed: one for all of Label Studio."""
+        place = run.id if run.pool else ""
+        if place not in self._readers:
             with self._lock:
-                if self._read is None:
+                if place not in self._readers:
+                    files = self._store.files(run.id) if run.pool else None
                     try:
-                        self._read = self._media.enter_context(open_media(self._host))
+                        self._readers[place] = self._media.enter_context(open_media(self._host, files))
                     except USLError as error:
                         raise MediaError(str(error)) from error
         if time.monotonic() < self._silent_until:
             raise MediaError("whoever has the pictures did not answer just now; trying again soon")
         try:
-            return self._read(instance)
+            return self._readers[place](instance)
         except (UnavailableError, StudioUnreachableError):
             # a page of pictures must not keep every thread of the server waiting, one after the other
             self._silent_until = time.monotonic() + PAUSE

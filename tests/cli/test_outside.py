@@ -1,0 +1,266 @@
+"""`select` of folders, manifests and vectors, as a user types it; real pictures, real encoder, no Label Studio."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from digit_run import png
+from shell import Shell, forget_host_settings
+from sklearn.datasets import load_digits
+
+from usl_backend.runs import RunState, RunStore
+from usl_backend.selection import USL
+
+DIGITS = load_digits().data.astype(np.float32)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    forget_host_settings(monkeypatch)
+    data = tmp_path / "data"
+    shell = Shell({"MODEL_DIR": str(data)}, capsys, monkeypatch, RunStore(data))
+    yield shell
+    shell.close()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Sixty pictures in two folders, and what else lies about."""
+    folder = tmp_path / "photos"
+    for row in range(60):
+        path = folder / ("a" if row % 2 else "b") / f"{row:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(DIGITS[row]))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "empty.png").touch()
+    return folder
+
+
+def rows_of(path: Path | str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_select__folder(shell: Shell, photos: Path, tmp_path: Path) -> None:
+    told = shell("select", photos, "--budget", 8, "--reserve", 4, "--control", 3, "-o", tmp_path / "out.csv")
+    assert told.code == 0, told.err
+    assert f'run photos-1: chose 8 of 60 in {photos} (budget "8"), 3 in the control set' in told.out
+    assert "passed over: 1 other files" in told.out
+    assert (
+        "2 of 62 could not be used and were left out; the first is broken.png: the file is not a pict"
+        in told.out
+    )
+    rows = rows_of(tmp_path / "out.csv")
+    assert list(rows[0]) == ["rank", "id", "source", "role", "score", "cluster", "stands_for"]
+    assert [int(row["rank"]) for row in rows] == list(range(len(rows)))
+    roles = [row["role"] for row in rows]
+    assert roles == sorted(roles, key=["pick", "control", "reserve"].index)
+    assert roles.count("pick") == 8
+    assert roles.count("reserve") == 4
+    picks = [row for row in rows if row["role"] == "pick"]
+    assert [row["cluster"] for row in picks] == [str(rank) for rank in range(8)]
+    assert sum(int(row["stands_for"]) for row in picks) == 60
+    assert all(row["stands_for"] == "" for row in rows[8:])
+    assert all(row["source"] == str(photos / row["id"]) and Path(row["source"]).is_file() for row in rows)
+    # the same folder again: another run of the same pool, the same picks, nothing embedded anew
+    again = shell("select", photos, "--budget", 8, "--reserve", 4, "--control", 3, "--json").json
+    assert again["id"] == "photos-2"
+    assert again["pool_digest"] == shell.store.get("photos-1").pool_digest
+    assert again["summary"]["pool"]["encoded"] == 0
+    assert rows_of(again["summary"]["selection"]) == rows
+
+
+def test_select__run_is_known_to_the_other_verbs(shell: Shell, photos: Path, tmp_path: Path) -> None:
+    assert shell("select", photos, "--budget", 5).code == 0
+    assert "photos-1  done" in shell("status", "photos").out
+    one = shell("status", "photos-1").out
+    assert "pool photos, created" in one
+    assert "2 unreadable tasks:" in one
+    report = shell("report", "photos-1", "-o", tmp_path / "report.html")
+    assert report.code == 0, report.err
+    assert report.out.endswith(f"written to {tmp_path / 'report.html'}\n")  # every picture could be had
+    page = (tmp_path / "report.html").read_text()
+    assert f"Run photos-1 of <i>{photos}</i>" in page
+    assert "data:image/jpeg;base64," in page
+    assert rows_of(shell.store.get("photos-1").summary["selection"])[0]["id"].split("/")[1] in page
+    shell("select", photos, "--budget", 6)
+    assert str(shell.store.run_directory("photos-1")) in shell("gc", "--keep", 1).out
+    refused = shell("export", "photos-2")
+    assert refused.code == 1
+    assert (
+        "the picks of run photos-2 were not imported into a project, so nobody could label them"
+        in refused.err
+    )
+
+
+def test_select__two_folders_of_one_name_do_not_share_runs(shell: Shell, tmp_path: Path) -> None:
+    for parent in ("x", "y"):
+        (tmp_path / parent / "photos").mkdir(parents=True)
+        for row in range(12):
+            (tmp_path / parent / "photos" / f"{row}.png").write_bytes(png(DIGITS[row]))
+    ids = [
+        shell("select", tmp_path / parent / "photos", "--budget", 2, "--json").json["id"] for parent in "xyx"
+    ]
+    assert ids == ["photos-1", "photos_2-1", "photos-2"]
+
+
+def test_select__manifest_keeps_its_ids_and_with_keep_labels_its_labels(shell: Shell, photos: Path) -> None:
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.glob("?/*.png"))
+    lines = [f"n{row},{name},{'seen' if row < 20 else ''}" for row, name in enumerate(names)]
+    manifest = photos / "list.csv"
+    manifest.write_text(
+        "id,path,label\n" + "\n".join([*lines, "gone,nowhere.png,", "n3,a/01.png,", ",a/01.png,"])
+    )
+    told = shell("select", manifest, "--budget", 6, "--keep-labels", "--json").json
+    rows = rows_of(told["summary"]["selection"])
+    assert {row["id"] for row in rows} <= {f"n{row}" for row in range(20, 60)}
+    assert told["summary"]["pool"] | {"encoded": 0} == {
+        "tasks": 63, "annotated": 20, "unlabeled": 43, "readable": 40, "skipped": 3, "encoded": 0,
+    }  # fmt: skip
+    reasons = {entry["task"]: entry["reason"] for entry in told["summary"]["skipped"]["first"]}
+    assert reasons == {
+        60: "the file cannot be read: No such file or directory",
+        61: 'its "id" is "n3", as that of row 3',
+        62: 'its "id" is empty',
+    }
+    without = shell("select", manifest, "--budget", 6).out
+    assert (
+        "warning: 20 rows have a label and could be chosen all the same; with --keep-labels they hold"
+        in without
+    )
+
+
+def test_select__manifest_may_not_name_files_elsewhere_unless_told(
+    shell: Shell, photos: Path, tmp_path: Path
+) -> None:
+    inner = tmp_path / "lists"
+    inner.mkdir()
+    manifest = inner / "list.jsonl"
+    manifest.write_text(
+        "\n".join(json.dumps({"path": f"../photos/a/{row:02d}.png"}) for row in range(1, 60, 2))
+    )
+    refused = shell("select", manifest, "--budget", 3)
+    assert refused.code == 1
+    assert (
+        "none of the 30 tasks could be read (task 0: the path is outside the allowed local roots)"
+        in refused.err
+    )
+    assert shell("select", manifest, "--budget", 3, "--root", photos).code == 0
+
+
+def test_select__links_that_leave_the_folder_are_not_read(shell: Shell, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(DIGITS[99]))
+    (photos / "out.png").symlink_to(tmp_path / "secret.png")
+    told = shell("select", photos, "--budget", 3, "--json").json
+    reasons = [entry["reason"] for entry in told["summary"]["skipped"]["first"]]
+    assert "the link leaves the folder, so it is not followed" in reasons
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_select__vectors_are_chosen_as_the_library_chooses(shell: Shell, tmp_path: Path, suffix: str) -> None:
+    rows = DIGITS[:400].copy()
+    rows[17] = np.nan
+    path = tmp_path / f"digits.{suffix}"
+    if suffix == "npy":
+        np.save(path, rows)
+    else:
+        np.savez(path, embeddings=rows, ids=np.array([f"d{row}" for row in range(400)]))
+    told = shell("select", path, "--budget", 12, "--json").json
+    good = np.delete(np.arange(400), 17)
+    expected = good[USL().select(rows[good], 12, rng=0).indices].tolist()
+    assert [entry["task"] for entry in told["queue"] if entry["role"] == "pick"] == expected
+    ids = [row["id"] for row in rows_of(told["summary"]["selection"])[:12]]
+    assert ids == [str(row) if suffix == "npy" else f"d{row}" for row in expected]
+    assert told["summary"]["encoder"]["name"] == "vectors"
+    report = shell("report", told["id"], "-o", tmp_path / "v.html")
+    assert report.code == 0, report.err
+    assert f"row {expected[0]}" in (tmp_path / "v.html").read_text()
+
+
+def test_select__vectors_are_mapped_from_where_they_lie(shell: Shell, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", DIGITS[:300])
+    assert shell("select", tmp_path / "v.npy", "--budget", 5).code == 0
+    files = shell.store.files("v-1")
+    assert not files.embeddings.exists()
+    assert Path(files.read_pool()[0].embeddings.filename) == tmp_path / "v.npy"
+    np.save(tmp_path / "v.npy", DIGITS[:299])
+    told = shell("report", "v-1")
+    assert told.code == 1
+    assert f"{tmp_path / 'v.npy'} was changed since run v-1 read it; start a new run" in told.err
+    (tmp_path / "v.npy").unlink()
+    assert f"{tmp_path / 'v.npy'}, the vectors of run v-1, is gone; put it back" in shell("report", "v-1").err
+
+
+def test_resume__goes_on_where_a_run_was_stopped(
+    shell: Shell, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from usl_backend.pipeline.run import Execution
+
+    select = Execution._select
+
+    def interrupted(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Execution, "_select", interrupted)
+    stopped = shell("select", photos, "--budget", 5)
+    assert stopped.code == 1
+    assert "run photos-1 was cancelled; `usl-backend resume photos-1` goes on with it" in stopped.err
+    monkeypatch.setattr(Execution, "_select", select)
+    (photos / "a" / "01.png").unlink()  # what was read is not read again
+    told = shell("resume", "photos-1", "--json").json
+    assert told["state"] == RunState.DONE
+    assert set(told["summary"]["seconds"]) == {"select", "publish"}
+    assert len(rows_of(told["summary"]["selection"])) == 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["nowhere"],
+            1,
+            "nowhere is neither a project nor a file or folder here; TARGET is a project, or a folder",
+        ),
+        (["{photos}", "--id-key", "x"], 1, "has files and no columns; --id-key is for tables and vectors"),
+        (["{photos}", "--import-as", "url"], 1, "name that too: --import-to PROJECT"),
+        (["12", "--id-key", "x"], 2, "--id-key is for pools outside Label Studio"),
+        (
+            ["{photos}", "--budget", "61"],
+            1,
+            "budget is 61 but only 60 of 62 tasks could be read; lower the budget",
+        ),
+        (["{photos}", "--budget", "4/class"], 1, "names no classes; give a number or a share"),
+        (["{photos}/notes.txt"], 1, "is of a kind that cannot be read"),
+        (
+            ["{photos}", "-o", "{photos}/no/out.csv", "--budget", "3"],
+            1,
+            "out.csv cannot be written (No such file",
+        ),
+    ],
+)
+def test_select__what_cannot_be_done(
+    shell: Shell, photos: Path, arguments: list[str], code: int, message: str
+) -> None:
+    told = shell("select", *(argument.format(photos=photos) for argument in arguments))
+    assert (told.code, told.out) == (code, "")
+    assert message in told.err.replace("\n", " ")
+
+
+def test_select__vectors_have_nothing_to_import(shell: Shell, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", DIGITS[:30])
+    told = shell("select", tmp_path / "v.npy", "--import-to", 12, LABEL_STUDIO_API_KEY="x" * 40)
+    assert told.code == 1
+    assert "vectors have nothing that a task could show" in told.err
+
+
+def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None:
+    name = os.fsencode(photos) + b"/a/na\xefve.png"
+    Path(os.fsdecode(name)).write_bytes(png(DIGITS[70]))
+    told = shell("select", photos, "--budget", "100%", "--method", "random")
+    assert told.code == 0, told.err
+    assert b"a/na\xefve.png" in Path(shell.store.get("photos-1").summary["selection"]).read_bytes()
