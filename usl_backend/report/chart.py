@@ -88,14 +88,16 @@ def loss_chart(training: TrainingFigures) -> LossChart:
     Returns
     -------
     LossChart
-        The axis ends at the highest share, at least 1; at most 400 points per line.
+        The axis ends above the highest share, at least at 1; at most 400 points per line.
     """
     epochs = len(training.local_loss)
     lines = [
         [value / losses[0] if losses[0] > 0.0 else 0.0 for value in losses]
         for losses in (training.local_loss, training.global_loss)
     ]
-    top = max(1.0, *lines[0], *lines[1])
+    peak = max(1.0, *lines[0], *lines[1])
+    mark = 0.25 * 2.0 ** max(0, math.ceil(math.log2(peak / 1.5)))
+    top = mark * math.ceil(peak / mark - 1e-9)
     chosen = np.unique(np.linspace(0, epochs - 1, min(epochs, _MOST)).round().astype(int))
 
     def x(epoch: float) -> float:
@@ -110,7 +112,10 @@ def loss_chart(training: TrainingFigures) -> LossChart:
         local_loss=local,
         global_loss=whole,
         x_ticks=tuple(Tick(round(x(epoch), 1), f"{epoch:,}") for epoch in range(step, epochs + 1, step)),
-        y_ticks=tuple(Tick(round(y(top * part / 4), 1), f"{25 * top * part:.0f} %") for part in range(5)),
+        y_ticks=tuple(
+            Tick(round(y(share), 1), f"{100 * share:.0f} %")
+            for share in np.arange(0.0, top + mark / 2, mark).tolist()
+        ),
     )
 
 

@@ -113,6 +113,8 @@ class PictureTrainer:
         Makes the views.
     device
         "cuda" or "cpu"; by default the GPU where torch sees one.
+    mixed
+        Compute in bfloat16 where the device has it; False keeps float32.
 
     Notes
     -----
@@ -128,7 +130,9 @@ class PictureTrainer:
         augmentation: Augmentation,
         *,
         device: str | None = None,
+        mixed: bool = True,
     ) -> None:
+        self.mixed = mixed
         self.pictures, self.backbone, self.augmentation = pictures, backbone, augmentation
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -162,7 +166,7 @@ class PictureTrainer:
         with one_torch_thread():
             history = Training(
                 model, views, torch.from_numpy(near), parameters=parameters, generator=generator,
-                checkpoint=checkpoint, report=report,
+                checkpoint=checkpoint, report=report, mixed=self.mixed,
             ).run()  # fmt: skip
             most = parameters.micro_batch
             return ask(model, views.plain, len(places), clusters=clusters, most=most), history

@@ -103,6 +103,8 @@ class Training:
     report
         Called as `report(steps done, steps)`; may raise to stop. What was learned until the last whole epoch is
         then in the checkpoint.
+    mixed
+        Compute in bfloat16 on a GPU that has it.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Training:
         generator: torch.Generator,
         checkpoint: Checkpoint | None = None,
         report: Callable[[int, int], None] | None = None,
+        mixed: bool = True,
     ) -> None:
         self.model, self.views, self.near, self.p = model, views, near, parameters
         self.generator, self.checkpoint, self.report = generator, checkpoint, report
@@ -138,7 +141,7 @@ class Training:
         self.history = History()
         self.origin = self._origin()
         # Halves on a GPU that has bfloat16, whose range needs no scaling of the loss.
-        self.mixed = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.mixed = mixed and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def run(self) -> History:
         """Train to the last epoch, from the last one that the checkpoint holds.
