@@ -27,7 +27,7 @@ def test_fill__uploads_what_is_missing_and_knows_each_picture(
     pictures = dataset.write_images(tmp_path)
     total = len(pictures)
     assert total > 1000  # more than Label Studio on SQLite lists of uploads in one page
-    assert project.find_or_create(client, made.id, dataset.CLASSES) == made.id
+    assert project.find_or_create(client, made.id, title="", config="") == made.id
     project.fill(client, made.id, pictures[3:8])
     seen: list[tuple[int, int]] = []
     indices = project.fill(client, made.id, pictures, progress=lambda done, total: seen.append((done, total)))
@@ -41,9 +41,10 @@ def test_fill__uploads_what_is_missing_and_knows_each_picture(
 
 @pytest.mark.live
 def test_find_or_create__deleted_project_is_made_anew(client: StudioClient) -> None:
-    first = project.find_or_create(client, None, dataset.CLASSES)
+    config = project.label_config(dataset.CLASSES)
+    first = project.find_or_create(client, None, title=project.TITLE, config=config)
     client.http.request("DELETE", f"/api/projects/{first}/")
-    second = project.find_or_create(client, first, dataset.CLASSES)
+    second = project.find_or_create(client, first, title=project.TITLE, config=config)
     assert client.project(second).title == project.TITLE
     client.http.request("DELETE", f"/api/projects/{second}/")
 

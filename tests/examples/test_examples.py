@@ -59,6 +59,22 @@ def test_images__from_a_folder_to_a_checked_split(label_studio: LiveStudio) -> N
     assert sum(contents["per_class"].values()) == 10
 
 
+@pytest.mark.live
+@pytest.mark.timeout(600)
+def test_text__from_a_table_to_a_checked_split(label_studio: LiveStudio) -> None:
+    told = run(
+        "text/import_texts.py",
+        "--smoke",
+        LABEL_STUDIO_URL=label_studio.url,
+        LABEL_STUDIO_API_KEY=label_studio.token,
+    )
+    assert "chose 10 of 80 unlabeled tasks" in told
+    assert "1 of 81 unlabeled tasks could not be read" in told
+    contents = json.loads(told.splitlines()[-1])
+    assert contents["labeled"] == 10
+    assert sum(contents["per_class"].values()) == 10
+
+
 def test_examples__every_script_is_tested() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     scripts = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")}
@@ -67,5 +83,6 @@ def test_examples__every_script_is_tested() -> None:
         "fixmatch/fixmatch.py",
         "fixmatch/prepare.py",
         "images/import_folder.py",
+        "text/import_texts.py",
     }
     assert all(script in here for script in scripts)

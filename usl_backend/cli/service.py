@@ -29,6 +29,13 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 @click.command()
 @click.option(
+    "--data",
+    type=click.Choice(["images", "text"]),
+    default="images",
+    show_default=True,
+    help="What to select from: pictures of Fashion-MNIST, or descriptions of Debian packages.",
+)
+@click.option(
     "--once", is_flag=True, help="Run without a person: select, annotate, export, print a summary, exit."
 )
 @click.option(
@@ -38,7 +45,7 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 @click.option("--backend-port", type=int, help="Port of the backend. Default: a free one.")
 @click.option("--budget", help="Tasks to choose.")
 def demo(**options: Any) -> None:
-    """Try it: start a real Label Studio with real pictures, connect this backend and select."""
+    """Try it: start a real Label Studio with real data, connect this backend and select."""
     from usl_backend.demo.demo import run_demo
 
     click.get_current_context().exit(run_demo(**options))

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from usl_backend.demo import annotators, dataset, project
+from usl_backend.demo import annotators, project
 from usl_backend.demo.backend_server import BackendServer
-from usl_backend.demo.place import DEFAULT_DIRECTORY, USERNAME, Place
+from usl_backend.demo.material import MATERIALS
+from usl_backend.demo.place import USERNAME, Place, default_directory
 from usl_backend.demo.studio_server import HOST, LabelStudioServer
 from usl_backend.errors import RunError, StudioError
 from usl_backend.runs import RunStore
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
 BACKEND_TITLE = "USL"
 ANNOTATORS = 2
 POLL_SECONDS = 0.5
-PICTURE_SIDE = 112
-"""Pixels; four times that of the data set, which is easier on people's eyes."""
 _ACTIVE = ("queued", "running")
 
 
 def run_demo(
     *,
+    data: str = "images",
     once: bool = False,
     data_directory: Path | None = None,
     port: int | None = None,
@@ -50,12 +50,14 @@ def run_demo(
 
     Parameters
     ----------
+    data
+        A key of `MATERIALS`: what to select from.
     once
         Play two annotators, check the order in which they are served, export, and return; else stay until
         Ctrl-C.
     data_directory
         Where Label Studio and the backend keep their data; reused by the next start.
-        `~/.local/share/usl-backend/demo` when None.
+        `~/.local/share/usl-backend/demo`, or `demo-text` there, when None.
     port, backend_port
         TCP ports on 127.0.0.1; when None those of the last start, else free ones.
     budget
@@ -74,7 +76,7 @@ def run_demo(
         A step failed; with `once` also when annotators were not served the picks in rank order.
     """
     console = console or Console(highlight=False)
-    place = Place(data_directory or DEFAULT_DIRECTORY)
+    place = Place(data_directory or default_directory(data), data=data)
     started = time.monotonic()
     with _terminable(), _uninterrupted_stack() as stack:
         stack.enter_context(_only_one(place))
@@ -98,7 +100,7 @@ class _Demo:
         self.place = place
         self.console = console
         self._stack = stack
-        self._data = dataset.load()
+        self._data = MATERIALS[place.data]()
 
     def start(self, port: int | None, backend_port: int | None) -> None:
         """Both servers, on the ports of last time where nobody took them."""
@@ -127,13 +129,14 @@ class _Demo:
             )
 
     def prepare(self, budget: str | None) -> None:
-        """Project, pictures, connection."""
+        """Project, its tasks, connection."""
         data = self._data
-        self.project_id = project.find_or_create(self.client, self.place.memory.project, data.classes)
+        self.project_id = project.find_or_create(
+            self.client, self.place.memory.project, title=data.title, config=data.label_config
+        )
         self.place.remember(project=self.project_id)
-        with self._step(f"{len(data.images):,} pictures of {project.TITLE} in the project"):
-            pictures = dataset.write_images(self.place.directory / "pictures", side=PICTURE_SIDE)
-            self._indices = project.fill(self.client, self.project_id, pictures)
+        with self._step(f"{data.contents} in the project"):
+            self._indices = data.fill(self.client, self.project_id, self.place.directory)
         if self._last_backend != self.backend.url:
             studio_backend.disconnect(self.client, self.project_id, self._last_backend)
         with self._step("Connecting the backend, as Settings > Model > Connect Model does"):
@@ -179,7 +182,7 @@ class _Demo:
                 f"  password    {self.place.memory.password}\n\n"
                 f"[bold]The {picks} picks, in order[/]  {tab}\n"
                 "  1. Open it and log in.\n"
-                "  2. Label All Tasks: the first picture is rank 0.\n"
+                f"  2. Label All Tasks: the first {self._data.thing} is rank 0.\n"
                 "  3. Prediction score: low = first.\n\n"
                 f"[bold]Model card[/]  {self.studio.url}/projects/{self.project_id}/settings/ml\n"
                 "  Its menu has Start Training, which selects anew from what is unlabeled.\n\n"
@@ -208,7 +211,7 @@ class _Demo:
             hired = [stack.enter_context(annotator) for annotator in annotators.hire(self.client, ANNOTATORS)]
             with self._step(f"Letting {ANNOTATORS} annotators label {len(picks)} tasks in turn"):
                 served = annotators.play(
-                    hired, self.project_id, turns=len(picks), choice=self._truth, control=project.CONTROL
+                    hired, self.project_id, turns=len(picks), choice=self._truth, control=self._data.control
                 )
         check_order(picks, served)
         self._tick(f"All {len(picks)} tasks were served in rank order, 0 to {len(picks) - 1}")
@@ -221,7 +224,7 @@ class _Demo:
 
     def _truth(self, task: int) -> str:
         """What a person would answer."""
-        return self._data.classes[int(self._data.labels[self._indices[task]])]
+        return self._data.truth[self._indices[task]]
 
     def _export(self, run_id: str) -> None:
         """The split, as `usl-backend export` writes it."""

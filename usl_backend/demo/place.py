@@ -30,6 +30,8 @@ class Memory:
         Kept from start to start while they are free, so that links and the connected backend stay right.
     project
         Label Studio's project id; None until there is one.
+    data
+        What the project holds.
     """
 
     password: str
@@ -37,6 +39,7 @@ class Memory:
     studio_port: int
     backend_port: int
     project: int | None = None
+    data: str = "images"
 
 
 class Place:
@@ -46,6 +49,8 @@ class Place:
     ----------
     directory
         Created when missing, readable by its owner alone.
+    data
+        What is selected from there; a directory holds one kind only.
 
     Attributes
     ----------
@@ -62,7 +67,8 @@ class Place:
         The directory cannot be used, or holds something else.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, data: str = "images") -> None:
+        self.data = data
         self.directory = directory.expanduser().absolute()
         self.studio_directory = self.directory / "label-studio"
         self.backend_directory = self.directory / "backend"
@@ -86,6 +92,10 @@ class Place:
                 f"cannot use {self.directory} ({error.strerror}); choose another --data-directory"
             ) from None
         self.memory = self._read()
+        if self.memory.data != data:
+            raise InputError(
+                f"{self.directory} holds a demo with --data {self.memory.data}; give that, or another --data-directory"
+            )
 
     @property
     def is_new(self) -> bool:
@@ -129,6 +139,7 @@ class Place:
                 token=secrets.token_hex(20),
                 studio_port=free_port(),
                 backend_port=free_port(),
+                data=self.data,
             )
         try:
             return Memory(**json.loads(self._memory_path.read_text("utf-8")))
@@ -136,6 +147,11 @@ class Place:
             raise InputError(
                 f"{self._memory_path} cannot be read ({error}); remove {self.directory} to begin anew"
             ) from None
+
+
+def default_directory(data: str) -> Path:
+    """Where a demo of that data lives unless somebody says otherwise."""
+    return DEFAULT_DIRECTORY if data == "images" else DEFAULT_DIRECTORY.with_name(f"demo-{data}")
 
 
 def _still_free(port: int) -> int:

@@ -1,4 +1,4 @@
-"""The demo's project: made, filled by upload as dragging files onto it does, and found again. Nothing is selected."""
+"""The demo's project: made, filled with pictures as dragging files onto it does, and found again. Nothing is selected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def label_config(classes: Sequence[str]) -> str:
     )
 
 
-def find_or_create(client: StudioClient, project_id: int | None, classes: Sequence[str]) -> int:
+def find_or_create(client: StudioClient, project_id: int | None, *, title: str, config: str) -> int:
     """Id of the demo's project; made when there is none (any more).
 
     Parameters
@@ -50,8 +50,8 @@ def find_or_create(client: StudioClient, project_id: int | None, classes: Sequen
         Administrator of the demo's Label Studio.
     project_id
         As remembered from an earlier start.
-    classes
-        Names of the classes.
+    title, config
+        Title and label config of a new project.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def find_or_create(client: StudioClient, project_id: int | None, classes: Sequen
             return client.project(project_id).id
         except StudioNotFoundError:
             pass  # Somebody deleted it in the UI.
-    body = {"title": TITLE, "label_config": label_config(classes)}
+    body = {"title": title, "label_config": config}
     return int(client.http.json("POST", "/api/projects/", body=body)["id"])
 
 

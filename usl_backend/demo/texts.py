@@ -1,0 +1,106 @@
+"""The demo's real texts: 1,200 one-line descriptions of Debian packages, their sections as classes. Starts nothing.
+
+`data/debian-packages.csv` is a uniform draw from Debian's main archive (free licences, named beside it).
+"""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+from typing import TYPE_CHECKING, Final, NamedTuple
+from xml.sax.saxutils import quoteattr
+
+from usl_backend.errors import StudioError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usl_backend.studio.client import StudioClient
+
+TITLE: Final = "Debian packages"
+CONTROL: Final = {"from_name": "label", "to_name": "text"}
+
+
+class Package(NamedTuple):
+    """A text and its truth.
+
+    Attributes
+    ----------
+    name, section, description
+        Of a package; the section is its class.
+    """
+
+    name: str
+    section: str
+    description: str
+
+
+def load() -> list[Package]:
+    """Read the bundled texts, 1,200, by name of their source."""
+    text = (resources.files(__package__) / "data" / "debian-packages.csv").read_text("utf-8")
+    return [Package(*row) for row in list(csv.reader(text.splitlines()))[1:]]
+
+
+def classes_of(packages: Sequence[Package]) -> tuple[str, ...]:
+    """The sections, by name."""
+    return tuple(sorted({package.section for package in packages}))
+
+
+def label_config(classes: Sequence[str]) -> str:
+    """Label config of a classification of texts.
+
+    Parameters
+    ----------
+    classes
+        Names of the classes, in the order of their buttons.
+
+    Returns
+    -------
+    str
+        XML.
+    """
+    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
+    return (
+        f'<View>\n  <Text name="{CONTROL["to_name"]}" value="$text"/>\n'
+        f'  <Choices name="{CONTROL["from_name"]}" toName="{CONTROL["to_name"]}" choice="single" showInLine="true">\n'
+        f"{choices}\n  </Choices>\n</View>\n"
+    )
+
+
+def fill(client: StudioClient, project_id: int, packages: Sequence[Package]) -> dict[int, int]:
+    """Import the texts that the project does not have yet.
+
+    Parameters
+    ----------
+    client
+        Administrator.
+    project_id
+        The demo's project.
+    packages
+        As `load` gives them.
+
+    Returns
+    -------
+    dict of int to int
+        Task id -> number of its text; tasks that the demo did not import are left out.
+
+    Raises
+    ------
+    StudioError
+        Label Studio took fewer texts than it was given.
+    """
+    numbers = {package.name: number for number, package in enumerate(packages)}
+    present = {name for name, _ in _names(client, project_id)}
+    missing = [package for package in packages if package.name not in present]
+    if missing:
+        body = [{"data": {"text": package.description, "package": package.name}} for package in missing]
+        made = client.http.json("POST", f"/api/projects/{project_id}/import", body=body)["task_count"]
+        if made != len(missing):
+            raise StudioError(f"Label Studio made {made} tasks of {len(missing)} texts; start again")
+    return {task: numbers[name] for name, task in _names(client, project_id) if name in numbers}
+
+
+def _names(client: StudioClient, project_id: int) -> list[tuple[str, int]]:
+    """Package and task id of every task."""
+    tasks = client.tasks(project_id, data_key="package", only_unlabeled=False)
+    return [(str(task.data.get("package", "")), task.id) for task in tasks]
