@@ -329,8 +329,9 @@ def main() -> None:
     )
     parser.add_argument("--pool", type=int, default=5000, help="rows per pool, at most")
     parser.add_argument(
-        "--ablation", action="store_true", help="compare variants of usl-t instead of methods"
-    )
+        "--ablation", action="store_const", dest="methods", const=["random", "usl", *ABLATIONS],
+        help="compare variants of usl-t instead of methods",
+    )  # fmt: skip
     parser.add_argument("--no-stability", action="store_true", help="leave out the 80 %% subsets")
     parser.add_argument("--data-dir", type=Path, help="folder with clothing.zip")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "usl-backend-benchmarks")
