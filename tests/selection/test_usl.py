@@ -101,6 +101,16 @@ def test_select__layout_and_precision_of_the_input_do_not_matter():
         assert np.array_equal(USL().select(variant, 12, rng=0).indices, expected)
 
 
+def test_select__rounding_the_rows_keeps_nearly_all_picks():
+    rows, _ = blobs(2000, 32, seed=9, groups=30, dtype=np.float32)
+    for budget in (20, 100):
+        picks = set(USL().select(rows, budget, rng=0).indices)
+        rounded = set(USL().select(rows.astype(np.float16), budget, rng=0).indices)
+        other = set(USL().select(rows, budget, rng=1).indices)
+        assert len(picks & rounded) >= 0.85 * budget
+        assert len(picks & other) < 0.85 * budget
+
+
 def test_select__a_memory_map_is_as_good_as_an_array(tmp_path):
     rows, _ = blobs(500, 12, seed=1, dtype=np.float32)
     np.save(tmp_path / "rows.npy", rows)
