@@ -34,13 +34,13 @@ def test_extend__queues_new_tasks_behind_the_picks(
     assert dry.code == 0, dry.err
     assert sorted(dry.json["tasks"]) == sorted(new[:10])
     assert (dry.json["queued"], dry.json["new_run"], list(dry.json["skipped"])) == (0, False, [str(new[10])])
-    assert project.model_versions() == {f"usl-{run['id']}": 8}
+    assert project.model_versions() == {run["summary"]["model_version"]: 8}
 
     told = shell("extend", project.id)
     assert told.code == 0, told.err
     assert f"warning: task {new[10]} is left out" in told.out
     assert "10 of them were queued now" in told.out
-    assert project.model_versions() == {f"usl-{run['id']}": 18}
+    assert project.model_versions() == {run["summary"]["model_version"]: 18}
     annotators = [project.client, second_annotator]
     assert project.serve(annotators, 12) == [*ranked, *dry.json["tasks"][:4]]
 
@@ -60,4 +60,4 @@ def test_extend__queues_new_tasks_behind_the_picks(
     project.client.update_project(project.id, model_version="")
     told = shell("extend", project.id)
     assert told.code == 1
-    assert f"run {run['id']} is not in force in project {project.id}" in told.err
+    assert f"{run['summary']['model_version']} is not in force in project {project.id}" in told.err

@@ -129,7 +129,8 @@ def extend(
         ordered = tuple(int(task) for task in new.ids[found.order])
     queued = 0
     if not dry_run:
-        queued = append(client, client.project(run.project), run_id=run.id, tasks=ordered)
+        version = str(run.summary["model_version"])
+        queued = append(client, client.project(run.project), version=version, tasks=ordered)
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)
 
 

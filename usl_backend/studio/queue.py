@@ -208,7 +208,7 @@ def publish(
     return Published(version, final.view_id, created, carried, tuple(warnings), final)
 
 
-def append(client: StudioClient, project: Project, *, run_id: str, tasks: Sequence[int]) -> int:
+def append(client: StudioClient, project: Project, *, version: str, tasks: Sequence[int]) -> int:
     """Queue more tasks behind all that a run has queued; pre-annotated tasks stay last.
 
     Parameters
@@ -217,8 +217,8 @@ def append(client: StudioClient, project: Project, *, run_id: str, tasks: Sequen
         With a token of a user who may change the project.
     project
         As it is now.
-    run_id
-        The run in force.
+    version
+        Model version of the run in force.
     tasks : (b,) task ids
         First to last. Those that the run's queue holds already keep their place there.
 
@@ -234,10 +234,9 @@ def append(client: StudioClient, project: Project, *, run_id: str, tasks: Sequen
     StudioError
         Label Studio did not take all of them: tasks were deleted meanwhile, for instance.
     """
-    version = model_version(run_id)
     if project.model_version != version:
         raise InputError(
-            f'run {run_id} is not in force in project {project.id}, whose model version is "{project.model_version}"; '
+            f'{version} is not in force in project {project.id}, whose model version is "{project.model_version}"; '
             "start a new run"
         )
     held = {
