@@ -16,7 +16,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "semilearn-text"])
 def test_check_export__lost_file(make_split: MakeSplit, tmp_path: Path, name: str) -> None:
     directory = export_split(make_split(), tmp_path / "out", format=name, media="copy", fetch=local_file)
     next(path for path in sorted(directory.rglob("*98.png"))).unlink()

@@ -99,8 +99,9 @@ enter("semilearn", "semilearn.datasets")
 from semilearn.datasets.utils import split_ssl_data
 folder = directory + "/indices/project-12/"
 targets = np.load(folder + "targets.npy")
-args = types.SimpleNamespace(dataset="ours", num_labels=4, lb_imb_ratio=1, ulb_imb_ratio=1, seed=0)
-parts = split_ssl_data(args, np.arange(7), targets, 4, 4, lb_index=np.load(folder + "usl_selected_3.npy"),
+total = json.load(open(directory + "/manifest.json"))["usage"]["num_labels_that_divides"]
+args = types.SimpleNamespace(dataset="ours", num_labels=total, lb_imb_ratio=1, ulb_imb_ratio=1, seed=0)
+parts = split_ssl_data(args, np.arange(7), targets, 4, total, lb_index=np.load(folder + "usl_selected_3.npy"),
     ulb_index=np.load(folder + "unlabeled.npy"), include_lb_to_ulb=False)
 print(json.dumps([part.tolist() for part in parts]))
 """
@@ -110,6 +111,26 @@ print(json.dumps([part.tolist() for part in parts]))
     }
     assert others == [row.index for row in split.unlabeled]
     assert unknown == [-1] * 4
+
+
+def test_semilearn__texts(make_split: MakeSplit, tmp_path: Path, installed: Path) -> None:
+    """The sources stand for texts: commas, line breaks and all kinds of letters."""
+    split = make_split()
+    directory = export_split(split, tmp_path / "out", format="semilearn-text")
+    script = """
+enter("semilearn", "semilearn.datasets", "semilearn.datasets.nlp_datasets")
+from semilearn_texts import get_split
+labeled, unlabeled = get_split("fixmatch", directory)
+both = get_split("fixmatch", directory, include_labeled=True)[1]
+print(json.dumps([[part[i] for i in range(len(part))] for part in (labeled, unlabeled, both)]))
+"""
+    labeled, unlabeled, both = told(script, installed, directory)
+    assert [(entry["text"], entry["label"]) for entry in labeled] == [
+        (row.source, split.places[str(row.label)]) for row in split.labeled
+    ]
+    sources = [row.source for row in split.unlabeled]
+    assert [(entry["text"], entry["text_s"]) for entry in unlabeled] == [(text, text) for text in sources]
+    assert [entry["text"] for entry in both] == [*(row.source for row in split.labeled), *sources]
 
 
 def test_mmpretrain__custom_dataset(make_split: MakeSplit, tmp_path: Path, installed: Path) -> None:

@@ -20,6 +20,9 @@ from usl_backend.exports.formats import Format
 
 MakeSplit = Callable[..., Split]
 
+PICTURES = [name for name in FORMATS if name != "semilearn-text"]
+"""Formats whose rows may be files."""
+
 
 def opened(path: Path) -> int:
     """Which of the fixture's pictures a file is, by its red value."""
@@ -54,7 +57,7 @@ def image_folder_class() -> Any:
 
 @pytest.mark.parametrize("include_labeled", [False, True])
 @pytest.mark.parametrize("media", ["copy", "link"])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", PICTURES)
 def test_formats__contents_are_the_split(
     make_split: MakeSplit, tmp_path: Path, name: str, media: str, include_labeled: bool
 ) -> None:
@@ -78,7 +81,7 @@ def test_formats__contents_are_the_split(
     assert read_manifest(directory)["labeled_rows_are_also_unlabeled"] is include_labeled
 
 
-@pytest.mark.parametrize("name", ["json", "jsonl", "csv", "torch", "npy"])
+@pytest.mark.parametrize("name", ["json", "jsonl", "csv", "torch", "npy", "semilearn-text"])
 def test_formats__any_source_can_be_listed(make_split: MakeSplit, tmp_path: Path, name: str) -> None:
     split = make_split()
     directory = export_split(split, tmp_path / "out", format=name)
@@ -98,7 +101,7 @@ def test_formats__sources_that_a_list_cannot_hold_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", PICTURES)
 def test_formats__nothing_labeled(make_split: MakeSplit, tmp_path: Path, name: str) -> None:
     full = make_split()
     split = Split((), full.unlabeled, full.classes, full.manifest)
@@ -261,7 +264,11 @@ def test_loaders__python_can_read_them() -> None:
     from usl_backend.exports import loaders
 
     texts = sorted((Path(loaders.__file__).parent / "templates").glob("*.txt"))
-    assert [path.name for path in texts] == ["semilearn_split.py.txt", "torch_split.py.txt"]
+    assert [path.name for path in texts] == [
+        "semilearn_split.py.txt",
+        "semilearn_texts.py.txt",
+        "torch_split.py.txt",
+    ]
     for path in texts:
         compile(path.read_text(encoding="utf-8"), path.name, "exec")
 
@@ -278,3 +285,16 @@ def test_local_file__missing_source_is_named_in_the_manifest(make_split: MakeSpl
         "per_class": {split.classes[0]: 1, split.classes[1]: 0, split.classes[2]: 0, split.classes[3]: 1},
     }
     assert check_export(directory).labeled == 2
+
+
+def test_semilearn_text__files_are_no_texts(make_split: MakeSplit, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="give --media none"):
+        export_split(make_split(), tmp_path / "out", format="semilearn-text", media="copy", fetch=local_file)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("labeled", "wanted"), [(0, 4), (3, 4), (4, 4), (5, 8)])
+def test_npy__number_that_torchssl_insists_on(tmp_path: Path, labeled: int, wanted: int) -> None:
+    rows = tuple(Row(index, index, f"{index}.png", label="a") for index in range(labeled))
+    directory = export_split(Split(rows, (), ("a", "b", "c", "d")), tmp_path / "out", format="npy")
+    assert read_manifest(directory)["usage"]["num_labels_that_divides"] == wanted

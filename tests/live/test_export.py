@@ -1,20 +1,29 @@
 """Round trip on a real Label Studio: select, label by the truth with noise, export in every format, load each."""
 
 import hashlib
+import io
 import json
+import resource
+import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import pytest
+from flask.testing import FlaskClient
 from live_studio import LiveProject, LiveStudio
 from shell import FOLDER, Shell, local
 
 from usl_backend.demo.dataset import load, write_images
 from usl_backend.demo.project import fill
 from usl_backend.exports import FORMATS, read_manifest
+from usl_backend.jobs import Jobs
+from usl_backend.settings import HostSettings
 from usl_backend.studio.client import StudioClient
+from usl_backend.web import create_app
 
 MakeProject = Callable[..., LiveProject]
 
@@ -86,6 +95,8 @@ def test_export__every_format_holds_the_labels(
     assert len(set(digest.values())) == 51
     rest = set(tasks) - set(right) - noise["tie"]
     for name, entry in FORMATS.items():
+        if name == "semilearn-text":
+            continue  # is for texts
         told = shell(
             "export",
             project.id,
@@ -123,6 +134,104 @@ def test_export__every_format_holds_the_labels(
         told = shell("export", tmp_path / name, "--check")
         assert told.code == 0, told.err
         assert f"{name}, 12 labeled and 38 unlabeled rows, ok" in told.out
+
+
+def served(shell: Shell) -> FlaskClient:
+    """The backend's own HTTP interface over the shell's runs."""
+    host = HostSettings.load(environ=shell.environment)
+    return create_app(host, Jobs(shell.store, host)).test_client()
+
+
+def test_export__http_answers_what_the_shell_writes(
+    labeled: tuple[LiveProject, dict[int, str], dict[str, set[int]]],
+    shell: Shell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project, right, _ = labeled
+    run = shell.store.latest(project.id)
+    assert run is not None
+    client, address = served(shell), f"/usl/api/runs/{run.id}/export"
+    with (
+        client.get(f"{address}?format=jsonl") as answer,
+        zipfile.ZipFile(io.BytesIO(answer.data)) as archive,
+    ):
+        rows = [json.loads(line) for line in archive.read("labeled.jsonl").splitlines()]
+        counts = json.loads(archive.read("manifest.json"))["counts"]
+    assert {row["task"]: row["label"] for row in rows} == right
+    assert (counts["labeled"], counts["conflicts"], counts["skipped"]) == (12, 1, 1)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for query, said in (
+        ("format=parquet", 'format is "parquet"; choose one of json'),
+        ("format=names&media=none", "give --media link or --media copy"),
+        ("media=link", 'media is "link"; give copy or none'),
+        ("control=color", "control is 'color', but the Choices of the label config are: choice"),
+    ):
+        answer = client.get(f"{address}?{query}")
+        assert (answer.status_code, answer.json["error"]["type"]) in {
+            (400, "ExportError"),
+            (400, "InputError"),
+        }
+        assert said in answer.json["error"]["message"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    try:
+        answer = client.get(f"{address}?format=json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the archive cannot be written (File too large); make room" in answer.json["error"]["message"]
+    assert list(temporary.iterdir()) == []
+
+
+def test_export__two_runs_odd_names_and_a_class_that_is_no_more(
+    shell: Shell, make_project: MakeProject, label_studio: LiveStudio, pictures: list[str], tmp_path: Path
+) -> None:
+    """Every run of a project can be exported; the newest is, unless another is named. Nothing odd breaks a file."""
+    folder = label_studio.documents_root / FOLDER
+    odd = ["comma, blank.png", "line\nbreak.png", "ünï 空 'q\".png"]
+    for name, picture in zip(odd, pictures, strict=False):
+        (folder / name).write_bytes((folder / picture).read_bytes())
+    project = make_project(label_config=CONFIG, data=[local(quote(name)) for name in [*odd, *pictures[3:30]]])
+    told = shell("select", project.id, "--budget", 6, "--reserve", 0)
+    assert told.code == 0, told.err
+    first = shell.store.latest(project.id)
+    assert first is not None
+    with (  # nothing is labeled yet
+        served(shell).get(f"/usl/api/runs/{first.id}/export?format=csv") as early,
+        zipfile.ZipFile(io.BytesIO(early.data)) as archive,
+    ):
+        assert json.loads(archive.read("manifest.json"))["contents"]["labeled"] == 0
+        assert len(archive.read("labeled.csv").splitlines()) == 1
+    for task in project.tasks[:4]:
+        project.client.annotate(task, answer_of(project.tasks.index(task)))
+    project.client.annotate(project.tasks[4], answer("class of last year"))
+    told = shell("select", project.id, "--budget", 5, "--reserve", 0)
+    assert told.code == 0, told.err
+    second = shell.store.latest(project.id)
+    assert second is not None
+    for target, run in ((project.id, second), (first.id, first)):
+        for name in ("csv", "eman", "huggingface"):
+            out = tmp_path / f"{run.id}-{name}"
+            told = shell("export", target, "--format", name, "--output", out, "--check")
+            assert told.code == 0, (name, told.err)
+            assert (
+                "1 tasks have the class 'class of last year', which the label config no longer has"
+                in told.out
+            )
+            manifest = read_manifest(out)
+            assert (manifest["run"], manifest["retired_classes"]) == (run.id, {"class of last year": 1})
+            assert manifest["classes"] == [*CLASSES, "class of last year"]
+            assert (manifest["contents"]["labeled"], manifest["media"]["missing"]) == (5, {})
+            queue = shell.store.files(run.id).read_published()["queue"]
+            ranks = {row["task"]: row["rank"] for row in manifest["rows"] if row["rank"] is not None}
+            assert ranks == {entry["task"]: entry["rank"] for entry in queue}
+
+
+def answer_of(row: int) -> list[dict[str, Any]]:
+    """What the truth says about a bundled picture."""
+    return answer(load().classes[load().labels[row]])
 
 
 def test_export__files_over_http_and_deleted_tasks(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from usl_backend.exports import folders, huggingface, indices, lists, loaders, tables
+from usl_backend.exports import folders, huggingface, indices, lists, loaders, tables, texts
 from usl_backend.exports.media import Layout, Media, flat
 from usl_backend.exports.split import Contents, Split, Usage
 
@@ -63,6 +63,9 @@ FORMATS: dict[str, Format] = {
     "npy": Format("index arrays of USL's FixMatch and TorchSSL", indices.write_npy, indices.read_npy),
     "semilearn": Format(
         "lists and a loader for semilearn (USB)", lists.write_semilearn, lists.read_semilearn, media="link"
+    ),
+    "semilearn-text": Format(
+        "texts in semilearn's JSON and a loader", texts.write_semilearn_text, texts.read_semilearn_text
     ),
     "mmpretrain": Format(
         "annotation files of mmpretrain's CustomDataset",

@@ -40,7 +40,15 @@ def write_npy(split: Split, directory: Path) -> Usage:
         np.save(folder / f"{stem}.npy", array, allow_pickle=False)
     names = "".join(json.dumps(label, ensure_ascii=False) + "\n" for label in split.classes)
     (folder / "classes.txt").write_text(names, encoding="utf-8")
-    return {"dataset": dataset, "name": name, "num_labeled": len(ranked), "folder": f"indices/{dataset}"}
+    classes = max(len(split.classes), 1)
+    return {
+        "dataset": dataset,
+        "name": name,
+        "num_labeled": len(ranked),
+        "folder": f"indices/{dataset}",
+        # TorchSSL and semilearn insist on it although the index decides.
+        "num_labels_that_divides": classes * -(-max(len(ranked), 1) // classes),
+    }
 
 
 def read_npy(directory: Path, manifest: Usage) -> Contents:
