@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 15.0
+PATIENCE = 30.0  # longer than the backend gives a run that it asks to stop
 
 
 def spawn(

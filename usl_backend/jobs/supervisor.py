@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
 """How often in a row a run's process may die, without having kept anything, before the run counts as failed."""
+GRACE: Final = 20.0
+"""Seconds that a run which is asked to stop has to write down what it has; on a busy host one batch takes some."""
 NICENESS: Final = 10
 """Added to the niceness of the server: annotators come first."""
 _OOM_SCORE: Final = 500
@@ -75,7 +77,7 @@ class Jobs:
         host: HostSettings,
         *,
         command: Sequence[str] = (sys.executable, "-m", "usl_backend", "work"),
-        grace: float = 5.0,
+        grace: float = GRACE,
         interval: float = 0.5,
     ) -> None:
         self.store = store

@@ -77,16 +77,15 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
             ) from None
         try:
             jobs.start()
-            with _ended_by_signals():
+            with contextlib.suppress(SystemExit), _ended_by_signals():
                 address = f"http://{_named(host.host)}:{_port(server, host.port)}"
                 logger.info("listening on %s", address)
                 if not host.basic_auth_user:
                     logger.info("no credentials are set, so only this machine can connect")
                 if ready is not None:
                     ready(address)
-                server.run()
-        except SystemExit:
-            logger.info("asked to stop")
+                server.run()  # it takes the SystemExit of a signal for its end
+            logger.info("asked to stop; runs under way write down what they have")
         finally:
             server.close()
             jobs.stop()
