@@ -15,7 +15,7 @@ RUN pip install --index-url "${TORCH_INDEX_URL}" "torch>=2.6,<2.14" "torchvision
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY usl_backend ./usl_backend
-RUN pip install "./[map]"
+RUN pip install "./[map,text]"
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin usl \

@@ -67,7 +67,7 @@ def test_diagnose__all_is_well_after_connect(
     assert {"project", "label config", "media", "connection seen by Label Studio", "queue", "overlap"} < set(
         found
     )
-    assert "2 of 2 pictures" in found["media"].detail
+    assert "2 of 2 tasks" in found["media"].detail
 
 
 def test_diagnose__backend_went_away(

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from usl_backend.encoders import DEFAULTS
+
 if TYPE_CHECKING:
     from usl_backend.instances import Pool
     from usl_backend.pipeline.fetch import Project
@@ -90,7 +92,11 @@ def summarize(
             "parameters": dict(selection.parameters),
             "diagnostics": _brief(selection.diagnostics),
         },
-        "encoder": {"name": settings.encoder, "key": encoder_key, "image_size": settings.image_size},
+        "encoder": {
+            "name": settings.encoder or " + ".join(DEFAULTS[modality] for _, modality, _ in project.fields),
+            "key": encoder_key,
+            "image_size": settings.image_size,
+        },
         "seed": settings.seed,
         "picks": roles["pick"],
         "control": sum(bool(entry.get("control")) for entry in published["queue"]),
