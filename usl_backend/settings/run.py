@@ -179,6 +179,10 @@ def parse_extra_params(value: object) -> dict[str, Any]:
             raise SettingsError(
                 f'extra params are not JSON ({error.msg} at character {error.pos}); write {{"budget": 100}}'
             ) from None
+        except (ValueError, RecursionError):  # numbers of thousands of digits, brackets without end
+            raise SettingsError(
+                'extra params hold a number or a nesting that is too large; write {"budget": 100}'
+            ) from None
         if value is None:
             return {}
     if not isinstance(value, Mapping):
