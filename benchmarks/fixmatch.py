@@ -5,7 +5,9 @@
 Every seed draws a pool of 10,000 training pictures and chooses 2 and 4 rows per class in three ways: the default
 method on the bundled encoder's embeddings, at random, and at random with equal classes, which needs the true
 classes and so is an oracle. examples/fixmatch/fixmatch.py trains on each, with the rest of the pool unlabeled and
-without it; accuracy is on 5,000 test pictures. A run that was interrupted goes on where it stopped.
+without it; accuracy is on 5,000 test pictures. The recipe was settled on other seeds (100 to 102), with class-balanced
+random rows and on training pictures outside the pool, so that nothing here was looked at before. A run that was
+interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from selection_data import TEST_ROWS, TRAIN_ROWS, load
 EXAMPLE = Path(__file__).parent.parent / "examples" / "fixmatch" / "fixmatch.py"
 RESULTS = Path(__file__).parent / "results" / "fixmatch.json"
 WAYS = ("chosen", "random", "balanced")
+TRAININGS = ("fixmatch", "supervised")
 CLASSES = 10
 
 
@@ -100,27 +103,34 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def report(runs: list[dict[str, Any]]) -> None:
-    """Mean, s.d. and every seed, per budget; then the gap to random."""
-    for per_class in sorted({run["per_class"] for run in runs}):
-        print(f"\n{per_class} labels per class, accuracy in %")
-        print(f"{'':11}{'way':10}{'mean':>6}{'s.d.':>6}  seeds")
-        table = {}
-        for name in ("fixmatch", "supervised"):
-            for way in WAYS:
-                cell = [run for run in runs if (run["per_class"], run["way"]) == (per_class, way)]
-                values = np.array([100 * run[name] for run in sorted(cell, key=lambda run: run["seed"])])
-                if not len(values):
-                    continue
-                table[name, way] = values
-                deviation = values.std(ddof=1) if len(values) > 1 else float("nan")
-                seeds = " ".join(f"{value:.1f}" for value in values)
-                print(f"{name:11}{way:10}{values.mean():6.1f}{deviation:6.1f}  {seeds}")
-        for other in WAYS[1:]:
-            if ("fixmatch", other) in table:
-                gap = table["fixmatch", "chosen"].mean() - table["fixmatch", other].mean()
-                print(f"FixMatch, chosen - {other}: {gap:+.1f} points")
+    """Mean, s.d. and every seed as a Markdown table; then the gaps to random and how much steadier chosen rows are."""
+    print("\nAccuracy in %, mean +- s.d. over seeds; FixMatch by seed behind it.\n")
+    print("| labels per class | rows | FixMatch | labeled rows only | seeds |")
+    print("|---|---|---|---|---|")
+    table: dict[tuple[int, str, str], NDArray[np.float64]] = {}
+    budgets = sorted({run["per_class"] for run in runs})
+    for per_class in budgets:
+        for way in WAYS:
+            cell = [run for run in runs if (run["per_class"], run["way"]) == (per_class, way)]
+            cell.sort(key=lambda run: run["seed"])
+            told = []
+            for name in TRAININGS:
+                values = table[per_class, way, name] = np.array([100 * run[name] for run in cell])
+                told.append(f"{values.mean():.1f} +- {values.std(ddof=1):.1f}")
+            seeds = " ".join(f"{value:.1f}" for value in table[per_class, way, "fixmatch"])
+            print(f"| {per_class} | {way} | {told[0]} | {told[1]} | {seeds} |")
+    print()
+    for per_class in budgets:
+        for name in TRAININGS:
+            chosen, drawn, balanced = (table[per_class, way, name] for way in WAYS)
+            gaps = [chosen.mean() - other.mean() for other in (drawn, balanced)]
+            share = chosen.std(ddof=1) / drawn.std(ddof=1)
+            print(
+                f"{name}, {per_class} a class: {gaps[0]:+.1f} points over random, {gaps[1]:+.1f} over balanced; "
+                f"s.d. {share:.2f} of random's"
+            )
     seconds = [run["fixmatch_cpu_seconds"] for run in runs]
-    print(f"\nFixMatch takes {np.mean(seconds):.0f} CPU seconds a run ({min(seconds)}-{max(seconds)})")
+    print(f"FixMatch takes {np.mean(seconds):.0f} CPU seconds a run ({min(seconds)}-{max(seconds)})")
 
 
 def main() -> None:

@@ -104,6 +104,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
     results: list[dict[str, Any]] = []
+    print("| set | labels per class | measure | chosen | random | balanced | - random | - balanced |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.sets:
         found = load(name, cache=options.cache, data_dir=options.data_dir)
         size, kinds = min(options.pool, found.pool), int(found.classes.max()) + 1
@@ -126,17 +128,18 @@ def main() -> None:
 
 
 def report(results: list[dict[str, Any]]) -> None:
-    """One line per budget and measure: mean and s.d. of each way, and the gaps."""
+    """Rows of a Markdown table: mean and s.d. of each way, and the gaps of chosen to the others."""
     for per_class in sorted({entry["per_class"] for entry in results}):
         for name in MEASURES:
-            told = f"{results[0]['set']:15}{per_class:3} a class  {name:14}"
-            means = {}
+            cells, means = [], {}
             for way in WAYS:
                 values = [100 * e[name] for e in results if (e["per_class"], e["way"]) == (per_class, way)]
                 means[way] = float(np.mean(values))
-                told += f"  {way} {means[way]:5.1f} +- {np.std(values, ddof=1):4.1f}"
-            gaps = (means["chosen"] - means["random"], means["chosen"] - means["balanced"])
-            print(f"{told}  gaps {gaps[0]:+5.1f} {gaps[1]:+5.1f}", flush=True)
+                cells.append(f"{means[way]:.1f} +- {np.std(values, ddof=1):.1f}")
+            gaps = [f"{means['chosen'] - means[other]:+.1f}" for other in WAYS[1:]]
+            print(
+                f"| {results[0]['set']} | {per_class} | {name} | {' | '.join([*cells, *gaps])} |", flush=True
+            )
 
 
 if __name__ == "__main__":
