@@ -187,7 +187,7 @@ def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
 def judge(rows: NDArray[np.floating[Any]], found: Choice) -> dict[str, float]:
     """Objective, coverage and density of picks, over at most 20,000 rows in the space that the default selects in."""
     from usl_backend.selection import nearest_neighbors
-    from usl_backend.selection.assignment import assign
+    from usl_backend.selection.assignment import assign, cluster_sums
     from usl_backend.selection.density import density
     from usl_backend.selection.rows import fit_projection
 
@@ -195,12 +195,14 @@ def judge(rows: NDArray[np.floating[Any]], found: Choice) -> dict[str, float]:
     projection = fit_projection(rows, dimensions=128)
     known, chosen = projection.apply(rows[some]), projection.apply(rows[np.sort(found.picks)])
     # Means of all rows of a cluster, not of those looked at: small clusters would look tight.
-    sums = np.zeros((int(found.clusters.max()) + 1, known.shape[1]))
+    count = int(found.clusters.max()) + 1
+    sums, mass = np.zeros((count, known.shape[1])), np.zeros(count)
     for begin in range(0, len(rows), 65_536):
-        np.add.at(
-            sums, found.clusters[begin : begin + 65_536], projection.apply(rows[begin : begin + 65_536])
-        )
-    means = sums / np.maximum(np.bincount(found.clusters, minlength=len(sums)), 1)[:, None]
+        block = slice(begin, begin + 65_536)
+        part, members = cluster_sums(projection.apply(rows[block]), found.clusters[block], clusters=count)
+        sums += part
+        mass += members
+    means = sums / np.maximum(mass, 1.0)[:, None]
     apart = known - means[found.clusters[some]]
     both = np.concatenate([known, chosen])
     dense = density(nearest_neighbors(both, k=20, exact=True).distances, floor=1e-3)
