@@ -60,4 +60,4 @@ def test_extend__queues_new_tasks_behind_the_picks(
     project.client.update_project(project.id, model_version="")
     told = shell("extend", project.id)
     assert told.code == 1
-    assert f"{run['summary']['model_version']} is not in force in project {project.id}" in told.err
+    assert f'no run is in force in project {project.id}, whose model version is ""' in told.err

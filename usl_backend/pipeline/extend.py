@@ -65,9 +65,10 @@ def run_in_force(store: RunStore, project: Project) -> Run:
         There is none.
     """
     state = store.queue_state(project.key)
-    if state is None:
+    if state is None or state["model_version"] != project.model_version:
         raise InputError(
-            f"no run is in force in project {project.id}; `usl-backend select {project.id}` makes one first"
+            f'no run is in force in project {project.id}, whose model version is "{project.model_version}"; '
+            f"`usl-backend select {project.id}` makes one first"
         )
     run = store.get(str(state["run_id"]))
     if run.pool:
