@@ -65,7 +65,7 @@ class Made:
             }
         )
         self.summary = {
-            "project": {"id": 12, "title": title, "key": "12.1700000000"},
+            "project": {"id": 12, "title": title, "key": "12.1700000000", "data_key": "image"},
             "picks": budget,
             "reserve": 0,
             "model_version": "usl-12-1",

@@ -91,7 +91,7 @@ def _write(
     shape = (len(ids), sum(pool.embeddings.shape[1] for pool in pools))
     if not len(ids):
         np.save(path, np.empty(shape, dtype=np.float32))
-        return np.asarray(np.load(path))
+        return np.asarray(np.load(path, allow_pickle=False))
     rows: NDArray[np.float32] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         path, mode="w+", dtype=np.float32, shape=shape
     )
@@ -104,5 +104,5 @@ def _write(
             rows[start : start + _ROWS, column : column + width] = part * np.float32(weight / scale)
         column += width
     del rows  # writes it out
-    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
