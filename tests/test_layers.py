@@ -15,6 +15,7 @@ LAYERS = {
     "selection": 1,
     "encoders": 1,
     "media": 1,
+    "distributed": 2,
     "evaluation": 2,
     "settings": 2,
     "runs": 3,

@@ -9,12 +9,12 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -142,23 +142,114 @@ def embed(
     CancelledError
         From `progress`; finished rows are in the cache.
     """
+    _check_modality(instances, encoder)
+    stage = _Stage(instances, locate, reader, encoder, cache, progress, kept)
+    try:
+        stage.run(instances, workers)
+    finally:
+        cache.flush()
+    pool, ordered = lay_out(*stage.readable(), cache, directory)
+    progress("embed", len(instances), len(instances))
+    return pool, ordered
+
+
+def lay_out(
+    hashes: Mapping[int, str], skipped: Mapping[int, str], cache: EmbeddingCache, directory: Path
+) -> tuple[Pool, list[str]]:
+    """Pool of the instances that were read, and the content hash of each of its rows."""
+    ids = sorted(hashes)
+    ordered = [hashes[instance_id] for instance_id in ids]
+    rows = cache.gather(ordered, directory / EMBEDDINGS)
+    return Pool(np.array(ids, dtype=np.int64), rows, skipped), ordered
+
+
+@dataclass
+class Part:
+    """Some instances embedded for somebody else's cache; a cache of its own while that happens.
+
+    Attributes
+    ----------
+    hashes
+        Instance id -> content hash.
+    skipped
+        Instance id -> why it cannot be read; disjoint from `hashes`.
+    rows
+        Content hash -> (dim,) float32, for contents that were not known.
+    """
+
+    is_known: Callable[[str], bool]
+    hashes: dict[int, str] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
+    rows: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    pending: int = 0
+
+    def known(self, hashes: Sequence[str]) -> list[bool]:
+        """Which contents have a row, here or in the cache that this is for."""
+        return [content_hash in self.rows or self.is_known(content_hash) for content_hash in hashes]
+
+    def append(self, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Take in rows."""
+        self.rows.update(zip(hashes, vectors, strict=True))
+
+    def flush(self) -> None:
+        """Nothing is written anywhere."""
+
+
+def embed_part(
+    instances: Sequence[Instance],
+    *,
+    locate: Callable[[Instance], Location],
+    reader: MediaReader,
+    encoder: Encoder,
+    known: Callable[[str], bool],
+    workers: int,
+) -> Part:
+    """Read some instances and encode what is not known, just as `embed` does, for a cache that is elsewhere.
+
+    Parameters
+    ----------
+    instances, locate, reader, encoder, workers
+        As for `embed`.
+    known
+        Whether a content hash has a row already.
+
+    Returns
+    -------
+    Part
+
+    Raises
+    ------
+    EncoderError, StudioUnreachableError, StudioAuthError
+        As `embed`.
+    """
+    _check_modality(instances, encoder)
+    part = Part(known)
+    stage = _Stage(instances, locate, reader, encoder, part, lambda *_: None, lambda: None)
+    stage.run(instances, workers)
+    part.hashes, part.skipped = stage.readable()
+    return part
+
+
+def _check_modality(instances: Sequence[Instance], encoder: Encoder) -> None:
     for instance in instances:
         if instance.modality != encoder.modality:
             raise EncoderError(
                 f"encoder {encoder.key} takes {encoder.modality}s, but {instance.id} is a {instance.modality}; "
                 "choose another encoder"
             )
-    stage = _Stage(instances, locate, reader, encoder, cache, progress, kept)
-    try:
-        stage.run(instances, workers)
-    finally:
-        cache.flush()
-    hashes, skipped = stage.readable()
-    ids = sorted(hashes)
-    ordered = [hashes[instance_id] for instance_id in ids]
-    rows = cache.gather(ordered, directory / EMBEDDINGS)
-    progress("embed", len(instances), len(instances))
-    return Pool(np.array(ids, dtype=np.int64), rows, skipped), ordered
+
+
+class _Rows(Protocol):
+    """Where a stage puts what it encodes: `EmbeddingCache` or `Part`."""
+
+    @property
+    def pending(self) -> int: ...
+
+    def known(self, hashes: Sequence[str]) -> Sequence[bool] | NDArray[np.bool_]: ...
+
+    def append(self, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None: ...
+
+    def flush(self) -> None: ...
 
 
 class _Stage:
@@ -170,7 +261,7 @@ class _Stage:
         locate: Callable[[Instance], Location],
         reader: MediaReader,
         encoder: Encoder,
-        cache: EmbeddingCache,
+        cache: _Rows,
         progress: Progress,
         kept: Callable[[], None],
     ) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usl_backend.distributed import connect
 from usl_backend.encoders import DEFAULTS, Encoder, family_of
 from usl_backend.encoders import load as load_encoder
 from usl_backend.instances import Instance, Modality
 from usl_backend.pipeline.embed import embed
+from usl_backend.pipeline.embed_cluster import Elsewhere, WorkerPlan, embed_on_cluster
 from usl_backend.pipeline.fields import joined
 from usl_backend.pipeline.vectors import Lookup
 from usl_backend.runs.shards import EmbeddingCache
@@ -33,12 +36,18 @@ class Encoding:
         One for each field.
     weights
         Of the fields.
+    loaders
+        Load the same encoders in another process.
+    elsewhere
+        The cluster that embeds; None: this process does.
     encoded
         Rows that `embed` had to compute, because the cache did not have them.
     """
 
     encoders: tuple[Encoder, ...]
     weights: tuple[float, ...]
+    loaders: tuple[Callable[[], Encoder], ...]
+    elsewhere: Elsewhere | None = None
     encoded: int = field(default=0, init=False)
 
     @property
@@ -76,18 +85,34 @@ class Encoding:
             cache = EmbeddingCache(cache_directory, encoder_key=encoder.key, dim=encoder.dim)
             known = len(cache)
             begun, total = number * len(instances), fields * len(instances)
+
+            def report(stage: str, done: int, _: int) -> None:
+                progress(stage, begun + done, total)
+
             try:
-                return embed(
-                    part,
-                    locate=locate,
-                    reader=reader,
-                    encoder=encoder,
-                    cache=cache,
-                    directory=folder,
-                    progress=lambda stage, done, _: progress(stage, begun + done, total),
-                    workers=workers,
-                    kept=kept,
-                )
+                if self.elsewhere is None:
+                    return embed(
+                        part,
+                        locate=locate,
+                        reader=reader,
+                        encoder=encoder,
+                        cache=cache,
+                        directory=folder,
+                        progress=report,
+                        workers=workers,
+                        kept=kept,
+                    )
+                plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers)
+                with connect(self.elsewhere.address) as cluster:
+                    return embed_on_cluster(
+                        part,
+                        plan=plan,
+                        cluster=cluster,
+                        cache=cache,
+                        directory=folder,
+                        progress=report,
+                        kept=kept,
+                    )
             finally:
                 self.encoded += len(cache) - known
 
@@ -98,7 +123,11 @@ class Encoding:
 
 
 def load_encoding(
-    settings: RunSettings, fields: Sequence[EmbeddedField], *, directory: Path
+    settings: RunSettings,
+    fields: Sequence[EmbeddedField],
+    *,
+    directory: Path,
+    elsewhere: Elsewhere | None = None,
 ) -> Encoding | Lookup:
     """Load what a run needs.
 
@@ -109,7 +138,9 @@ def load_encoding(
     fields
         That are embedded, at least one.
     directory
-        The host's directory of weights and vectors.
+        The host's directory of weights and vectors; on a cluster every node has it.
+    elsewhere
+        The cluster that embeds. Vectors that are there already are looked up here all the same.
 
     Raises
     ------
@@ -122,10 +153,14 @@ def load_encoding(
         if modality is None:
             return Lookup(settings.encoder, directory=directory)
         chosen[modality] = settings.encoder
-    loaded = {
-        one: load_encoder(chosen[one], image_size=settings.image_size, directory=directory)
+    loaders = {
+        one: partial(load_encoder, chosen[one], image_size=settings.image_size, directory=directory)
         for one in {modality for _, modality, _ in fields}
     }
+    loaded = {one: load() for one, load in loaders.items()}
     return Encoding(
-        tuple(loaded[modality] for _, modality, _ in fields), tuple(weight for _, _, weight in fields)
+        tuple(loaded[modality] for _, modality, _ in fields),
+        tuple(weight for _, _, weight in fields),
+        tuple(loaders[modality] for _, modality, _ in fields),
+        elsewhere,
     )

@@ -17,8 +17,9 @@ from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Instance, Modality, Pool
 from usl_backend.manifests import Listing, Target, VectorFile, read_manifest
 from usl_backend.manifests.folder import describe
-from usl_backend.media import Location
+from usl_backend.media import Location, MediaReader
 from usl_backend.pipeline.deliver import deliver
+from usl_backend.pipeline.embed_cluster import Locator
 from usl_backend.pipeline.fetch import Project
 from usl_backend.pipeline.run import Execution
 from usl_backend.runs import ManifestRow
@@ -167,6 +168,9 @@ class OutsideExecution(Execution):
     def _locate(self, instance: Instance) -> Location:
         return locate(instance)
 
+    def _locator(self) -> Locator:
+        return locator
+
     def _roots(self) -> tuple[Path, ...]:
         return tuple(Path(root) for root in self.meta["roots"])
 
@@ -301,6 +305,11 @@ class _Listed:
             if self.rows % _EVERY == 1:
                 progress(self.rows)
             yield Instance(entry.row, entry.modality, entry.source)
+
+
+def locator(_: MediaReader) -> Callable[[Instance], Location]:
+    """`locate`, for workers of a cluster; paths are the same on every node."""
+    return locate
 
 
 def locate(instance: Instance) -> Location:

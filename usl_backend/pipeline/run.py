@@ -6,17 +6,20 @@ import logging
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from usl_backend.distributed import ClusterBlocks, connect
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import pool_digest
 from usl_backend.media import MediaLimits, MediaReader
 from usl_backend.pipeline.control import control_rows
+from usl_backend.pipeline.embed_cluster import Elsewhere, Locator, StudioLocator
 from usl_backend.pipeline.encoding import load_encoding
 from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
@@ -27,6 +30,7 @@ from usl_backend.pipeline.retention import CACHE, tidy
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summary import skipped_tasks, summarize
 from usl_backend.runs.counters import Count
+from usl_backend.selection.threads import computing_on
 from usl_backend.settings import RunSettings
 from usl_backend.version import VERSION
 
@@ -137,6 +141,10 @@ class Execution(ABC):
         """Where the bytes of an instance are."""
 
     @abstractmethod
+    def _locator(self) -> Locator:
+        """The same for workers elsewhere."""
+
+    @abstractmethod
     def _publish(
         self, pool: Pool, project: Project, *, picks: list[int], reserve: list[int], control: list[int]
     ) -> dict[str, Any]:
@@ -151,7 +159,9 @@ class Execution(ABC):
         missing = not self.files.has_pool()
         if missing:
             self.report("embed", 0, len(instances), "loading the encoder")
-        encoding = load_encoding(self.settings, project.fields, directory=self.host.encoders)
+        encoding = load_encoding(
+            self.settings, project.fields, directory=self.host.encoders, elsewhere=self._elsewhere()
+        )
         if missing:
             with self._stage("embed", "reading and encoding"), self._reader() as reader:
                 pool, hashes = encoding.embed(
@@ -183,9 +193,17 @@ class Execution(ABC):
             ]
         )
 
-    def _reader(self) -> MediaReader:
-        """The guarded reader, under this host's limits."""
-        return MediaReader(
+    def _elsewhere(self) -> Elsewhere | None:
+        """The cluster that embeds, where there is one."""
+        if not self.host.ray_address:
+            return None
+        return Elsewhere(self.host.ray_address, reader=self._reader, locator=self._locator())
+
+    @property
+    def _reader(self) -> Callable[[], MediaReader]:
+        """Makes the guarded reader, under this host's limits, here or elsewhere."""
+        return partial(
+            MediaReader,
             limits=MediaLimits(
                 bytes=self.host.media_max_bytes,
                 seconds=self.host.media_timeout,
@@ -218,7 +236,7 @@ class Execution(ABC):
         """Third stage: the picks."""
         if not self.files.has_selection():
             free = len(pool) - len(labeled)
-            with self._stage("select", f"choosing {budget} of {free} tasks"):
+            with self._stage("select", f"choosing {budget} of {free} tasks"), self._computing():
                 chosen = select(
                     pool,
                     self.settings,
@@ -254,6 +272,15 @@ class Execution(ABC):
                 progress=self.report.of("select", "reading pictures"),
                 workers=self.host.media_workers,
             )
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Let the cluster compute the blocks of a selection, where there is one."""
+        if not self.host.ray_address:
+            yield
+            return
+        with connect(self.host.ray_address) as cluster, computing_on(ClusterBlocks(cluster)):
+            yield
 
     def _neighbors(self, pool: Pool) -> Neighbors | None:
         """The neighbor search, the longest part of a selection, kept as an artifact of its own."""
@@ -343,6 +370,9 @@ class StudioExecution(Execution):
 
     def _locate(self, instance: Instance) -> Location:
         return self.client.locate(instance.id, instance.source)
+
+    def _locator(self) -> Locator:
+        return StudioLocator(self.client.url)
 
     def _publish(
         self, pool: Pool, project: Project, *, picks: list[int], reserve: list[int], control: list[int]

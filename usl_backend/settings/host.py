@@ -75,6 +75,12 @@ class HostSettings(BaseModel):
         ge=0,
         description="Largest cache of embeddings, in bytes; the oldest go whenever a run is done.",
     )
+    ray_address: str = Field(
+        "",
+        pattern=r"^$|^local$|^auto$|^[A-Za-z0-9._-]+:[0-9]+$",
+        description="Ray cluster that embeds and selects: `local`, `auto` or the head's HOST:PORT, of which this host "
+        "is a node; empty: this host alone.",
+    )
     media_allowed_hosts: str = Field(
         "", description="Comma-separated host names on private addresses that media may be fetched from."
     )
