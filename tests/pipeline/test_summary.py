@@ -89,3 +89,26 @@ def test_summarize__counts_add_up_and_everything_is_named() -> None:
         f'{unread}; the first is task 30: "image" is empty',
         "pre-annotations were copied",
     ]
+
+
+def test_summarize__warnings_of_a_training_are_told() -> None:
+    told = "the heads use 3 of 20 clusters; the largest were halved until there were enough"
+    chosen = Selection(
+        np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {"training": {"warnings": [told]}}
+    )
+    found = summarize(
+        Run("12-7", 12, "12.100", {}, RunState.RUNNING),
+        RunSettings.resolve(environ={}),
+        project=PROJECT,
+        pool=pool({}),
+        selection=chosen,
+        published={
+            "queue": [{"task": 5, "rank": 0, "role": "pick"}], "model_version": None, "view_id": None,
+            "verified": None, "carried_over": [], "warnings": ["another"],
+        },
+        encoder_key="key",
+        studio_url="http://studio.test",
+        seconds={},
+        encoded=0,
+    )  # fmt: skip
+    assert found["warnings"][-2:] == [told, "another"]

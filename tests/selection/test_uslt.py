@@ -149,6 +149,19 @@ def test_select__collapse_is_told_and_repaired():
     assert sizes.max() < 90
 
 
+def test_select__collapse_into_a_labeled_cluster_still_spreads_the_picks():
+    rows, truth = blobs(300, 12, seed=4, dtype=np.float32)
+    selector = USLT(
+        epochs=30, batch=64, head_kind="linear", head_start="random", local_weight=0.0, balance="none",
+        learning_rate=0.05, reseed_floor=0.0, clusters=20,
+    )  # fmt: skip
+    # Whatever cluster everything ran into has a labeled row.
+    selection = selector.select(rows, 20, rng=0, labeled=np.arange(0, 300, 25))
+    check(selection, 300, 20)
+    assert len(np.unique(truth[selection.indices])) >= 6
+    assert np.bincount(selection.cluster).max() < 90
+
+
 def test_select__losses_that_are_no_numbers_end_the_run():
     rows, _ = blobs(200, 12, seed=5, dtype=np.float32)
     with pytest.raises(SelectionError, match=r"epoch \d+.*learning_rate 1e\+30"):

@@ -107,7 +107,7 @@ def summarize(
         else {"id": view, "url": f"{studio_url}/projects/{project.id}/data?tab={view}"},
         "verified": published["verified"],
         "carried_over": len(published["carried_over"]),
-        "warnings": [*_warnings(project, skipped), *published["warnings"]],
+        "warnings": [*_warnings(project, skipped), *_of_training(selection), *published["warnings"]],
         "seconds": dict(seconds),
         "dry_run": run.dry_run,
     }
@@ -144,3 +144,8 @@ def _warnings(project: Project, skipped: Mapping[int, str]) -> list[str]:
         f"the first is task {min(skipped)}: {skipped[min(skipped)]}"
     )
     return [told]
+
+
+def _of_training(selection: Selection) -> list[str]:
+    """What a method that trains warns of."""
+    return list(selection.diagnostics.get("training", {}).get("warnings", ()))

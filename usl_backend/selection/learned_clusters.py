@@ -79,6 +79,35 @@ def _entropy(labels: NDArray[np.int64]) -> float:
     return float(-(share * np.log(share)).sum())
 
 
+def without_held(
+    labels: NDArray[np.int32], *, held: NDArray[np.int64], clusters: int
+) -> tuple[NDArray[np.int32], int]:
+    """Number the clusters that can be picked from anew, without gaps; those of labeled rows become one, the last.
+
+    Parameters
+    ----------
+    labels : (n,) int32
+        Cluster of each row, 0 to `clusters` - 1; some may be empty.
+    held : (l,) int64
+        Labeled rows.
+    clusters
+        Number of clusters.
+
+    Returns
+    -------
+    labels : (n,) int32
+        0 to used - 1, and `used` for rows of held clusters.
+    used
+        Clusters that have rows, none of them labeled.
+    """
+    open_ = np.bincount(labels, minlength=clusters) > 0
+    open_[labels[held]] = False
+    used = int(open_.sum())
+    names = np.full(clusters, used, dtype=np.int32)
+    names[open_] = np.arange(used, dtype=np.int32)
+    return names[labels], used
+
+
 def split_largest(
     labels: NDArray[np.int32],
     points: NDArray[np.floating[Any]],

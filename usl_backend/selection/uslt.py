@@ -18,7 +18,7 @@ from .centrality import distance_to_mean, smooth
 from .density import density
 from .duplicates import same_rows
 from .kmeans import kmeans
-from .learned_clusters import BINS, Answers, agreement, split_largest
+from .learned_clusters import BINS, Answers, agreement, split_largest, without_held
 from .method import stand_in
 from .neighborhood import neighborhood
 from .ordering import order_picks
@@ -65,7 +65,12 @@ class USLT:
     - the encoder stays as it is; features are learned by a residual layer on its embeddings, which are centred,
       projected to at most 128 principal components and brought to unit length. Noise and dropped dimensions
       stand in for augmented pictures (`mode="finetune"` trains the encoder on pictures);
-    - heads start at the means of k-means clusters, those of `USL`, and training refines a good start;
+    - heads are trained on rows averaged with their neighbors and start at the means of k-means clusters, those of
+      `USL`: training refines a good start. The paper's start and step size lose to it (`--ablation` of
+      `benchmarks/selection_quality.py`);
+    - the row nearest to the mean of its learned cluster is picked, which beats the surest one on small pools;
+      `pick_by="confidence"` is the paper's;
+    - 150 steps at most, whatever the pool: longer training empties clusters;
     - near-duplicates count as one row;
     - picks come in an order in which every prefix is a selection of its own (`ordering.py`).
 
@@ -287,18 +292,14 @@ class _Run:
         clusters: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[str, Any]]:
         """One row per cluster that no labeled row holds, at least `budget` of them."""
-        in_use = np.bincount(found.labels, minlength=clusters) > 0
-        in_use[found.labels[held]] = False
-        # Held clusters become one that is never picked from, behind those that are.
-        names = np.full(clusters, -1, dtype=np.int32)
-        names[in_use] = np.arange(in_use.sum(), dtype=np.int32)
-        count = max(int(in_use.sum()), budget)
-        labels = np.where(names[found.labels] >= 0, names[found.labels], count).astype(np.int32)
-        missing = np.arange(int(in_use.sum()), count)
-        splittable = np.arange(count + 1) < count
-        if in_use.sum() == 0:
-            splittable[count] = True  # every cluster is held: their rest is all there is
+        labels, used = without_held(found.labels, held=held, clusters=clusters)
+        count = max(used, budget)
+        labels[labels == used] = count
+        # The rest of held clusters is cut up only where most of the pool went there.
+        splittable = np.append(np.ones(count, dtype=bool), used < budget / 2)
+        missing = np.arange(used, count)
         labels, changed = split_largest(labels, points, empty=missing, splittable=splittable, rng=self.rng)
+        split = int(np.isin(missing, labels).sum())
         utility = found.utility.copy()
         # Half a cluster has its surest row where the whole has it: nearest to its own mean instead.
         apart = changed[labels]
@@ -314,7 +315,7 @@ class _Run:
         # The one cluster of all that is held has its pick already, or it would be given one.
         every = np.append(picks, held[:1])
         every, labels, filled = fill(every, labels, utility, allowed=allowed, repeats=copies)
-        return every[:count], labels, {"split": len(missing), "filled": filled}
+        return every[:count], labels, {"split": split, "filled": filled}
 
     def order(
         self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64]
