@@ -469,3 +469,20 @@ def test_verify_first__names_what_comes_before(
     assert (found.outcome, found.rank) == ("later", 1)
     client.update_project(project.id, sampling="Sequential sampling")
     assert verify_first(client, project.now, order).outcome == "elsewhere"
+
+
+@pytest.mark.parametrize("killed", ["with the lock taken", "with the skip made"])
+def test_verify_first__takes_back_what_a_killed_call_left(
+    make_project: MakeProject, client: StudioClient, second_annotator: StudioClient, killed: str
+) -> None:
+    project = make_project(10)
+    order = chosen(project, 4)
+    put(project, order)
+    held = client.next_task(project.id)
+    assert held is not None
+    assert held["id"] == order[0]
+    if killed == "with the skip made":
+        client.annotate(order[0], [], was_cancelled=True)
+    assert verify_first(client, project.now, order, left=True).outcome == "first"
+    assert all(task.unlabeled for task in client.tasks(project.id, only_unlabeled=False))
+    assert project.serve([second_annotator], 4) == order

@@ -451,8 +451,8 @@ class StudioClient:
         )
 
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
-        """List the annotations of a task as Label Studio has them, skips included."""
-        return list(self.http.json("GET", f"/api/tasks/{task_id}/annotations/"))
+        """List the annotations of a task as Label Studio has them; unlike its own listing, with the skips."""
+        return list(self.http.json("GET", f"/api/tasks/{task_id}/")["annotations"])
 
     def delete_annotation(self, annotation_id: int) -> None:
         """Delete an annotation."""

@@ -102,8 +102,9 @@ def _take_back_skip(client: StudioClient, task: int) -> None:
     """Delete the empty skip of the token's user on a task, if there is one."""
     me = client.user_id()
     for annotation in client.annotations(task):
-        own = annotation.get("completed_by") == me and annotation.get("was_cancelled")
-        if own and not annotation.get("result"):
+        owner = annotation.get("completed_by")  # a number or an object, by the release
+        own = (owner.get("id") if isinstance(owner, dict) else owner) == me
+        if own and annotation.get("was_cancelled") and not annotation.get("result"):
             client.delete_annotation(int(annotation["id"]))
 
 
