@@ -18,6 +18,7 @@ from shell import Shell, local
 
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.studio_server import free_port
+from usl_backend.errors import RunError
 from usl_backend.pipeline.retention import CACHE
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.lock import held
@@ -53,13 +54,15 @@ class SmallDisk:
         else:
             self._limit(server, resource.RLIM_INFINITY)
 
-    def set_writable(self, writable: bool) -> None:
-        if self.mounted:
-            mode = "rw" if writable else "ro"
-            subprocess.run(["mount", "-o", f"remount,{mode}", str(self.path)], check=True)
+    def set_writable(self, folder: Path, writable: bool) -> None:
+        """Take or give back the right to write below a folder; files that are open already stay open."""
+        if not self.mounted:
+            folder.chmod(0o700 if writable else 0o500)
+        elif writable:
+            subprocess.run(["umount", str(folder)], check=True)
         else:
-            for path in (self.path, *self.path.rglob("*")):
-                path.chmod((0o700 if path.is_dir() else 0o600) if writable else 0o500)
+            subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
 
     def close(self) -> None:
         if self.mounted:
@@ -138,18 +141,34 @@ def test_read_only_directory__is_said_and_survived(
     label_studio: LiveStudio, disk: SmallDisk, project: LiveProject, expected: list[int], wait_until: Any
 ) -> None:
     with backend(label_studio, disk.path) as server:
-        body = {"project": project.id, "budget": BUDGET, "reserve": RESERVE}
-        disk.set_writable(False)
-        refused = requests.post(f"{server.url}/usl/api/runs", json=body, timeout=60)
-        assert refused.status_code == 409, refused.text
-        assert "cannot be used" in refused.json()["error"]["message"]
-        assert requests.get(f"{server.url}/health", timeout=60).status_code == 200
-        disk.set_writable(True)
-        run_id = started(server, project)
         store = RunStore(disk.path)
+        runs = disk.path / "runs"
+        disk.set_writable(runs, False)
+        try:
+            run_id = started(server, project)
+            wait_until(lambda: not store.get(run_id).state.is_active)
+        finally:
+            disk.set_writable(runs, True)
+        run = store.get(run_id)
+        assert run.state is RunState.PAUSED
+        assert "cannot be started" in run.error["message"]
+        assert requests.get(f"{server.url}/health", timeout=60).status_code == 200
+        assert requests.post(f"{server.url}/usl/api/runs/{run_id}/resume", timeout=60).status_code == 200
         wait_until(lambda: not store.get(run_id).state.is_active, seconds=240)
         assert_done(store, run_id, project, expected)
         store.close()
+
+
+def test_read_only_directory__is_refused_at_the_start(label_studio: LiveStudio, disk: SmallDisk) -> None:
+    disk.set_writable(disk.path, False)
+    server = backend(label_studio, disk.path)
+    server.log_path = disk.path.with_name("backend.log")
+    try:
+        with pytest.raises(RunError, match="cannot be used") as refused, server:
+            pass
+        assert "Traceback" not in str(refused.value)
+    finally:
+        disk.set_writable(disk.path, True)
 
 
 def test_corrupted_files__are_found_and_computed_again(
@@ -199,7 +218,7 @@ def test_stale_locks__of_dead_processes_hold_nobody_up(
         server.stop()
         server.start()
         # and a second server on the same directory is refused while this one lives
-        with pytest.raises(Exception, match="in use by another server"), backend(label_studio, data):
+        with pytest.raises(RunError, match="in use by another server"), backend(label_studio, data):
             pass
         wait_until(lambda: not store.get(run_id).state.is_active, seconds=240)
         assert_done(store, run_id, project, expected)

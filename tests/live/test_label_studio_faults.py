@@ -10,6 +10,7 @@ from live_studio import LiveProject, LiveStudio
 from proxy import HTML, Fault, FaultyProxy
 from shell import Shell, Told, local
 
+from usl_backend.pipeline import embed as embedding
 from usl_backend.runs import Run, RunState
 from usl_backend.settings import RunSettings
 from usl_backend.studio import queue, transport
@@ -184,6 +185,47 @@ def test_restart__is_waited_out(
     told, run = stand.select(Fault(**during, times=1, before=stand.proxy.absent_for(1.5), reset=True))
     assert told.code == 0, told.err
     stand.assert_queue(run)
+
+
+MEDIA = r"/data/local-files/"
+
+
+@pytest.fixture
+def fetched_over_http(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Stand:
+    """Pictures come from Label Studio too, and not from the disk."""
+    del stand.shell.environment["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"]
+    monkeypatch.setattr(embedding, "_PROBE_SECONDS", 0.2)
+    return stand
+
+
+@pytest.mark.parametrize("name", ["restart", "500 now and then", "cut off"])
+def test_pictures__a_short_outage_costs_none(fetched_over_http: Stand, name: str) -> None:
+    stand = fetched_over_http
+    fault = {
+        "restart": Fault(path=MEDIA, times=1, before=stand.proxy.absent_for(6.0), reset=True),
+        "500 now and then": Fault(path=MEDIA, times=9, status=500),
+        "cut off": Fault(path=MEDIA, times=20, cut=0.5),
+    }[name]
+    told, run = stand.select(fault)
+    assert told.code == 0, told.err
+    assert run.summary["pool"]["readable"] == TASKS
+    stand.assert_queue(run)
+
+
+def test_pictures__an_outage_that_lasts_pauses_the_run(fetched_over_http: Stand) -> None:
+    stand = fetched_over_http
+    told, run = stand.select(Fault(path=MEDIA, status=502, body=HTML))
+    assert (told.code, run.state, run.error["type"]) == (1, RunState.PAUSED, "StudioUnreachableError")
+    assert "502" in run.error["message"]
+    stand.assert_untouched()
+    stand.assert_queue(stand.resume(run))
+
+
+def test_pictures__of_a_token_that_is_not_accepted_any_more_pause_the_run(fetched_over_http: Stand) -> None:
+    stand = fetched_over_http
+    told, run = stand.select(Fault(path=MEDIA, status=401))
+    assert (told.code, run.state, run.error["type"]) == (1, RunState.PAUSED, "StudioAuthError")
+    stand.assert_queue(stand.resume(run))
 
 
 def test_slow__beyond_the_time_out_pauses(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

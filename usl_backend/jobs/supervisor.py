@@ -334,13 +334,13 @@ class Jobs:
 
     def _spawn(self, run: Run) -> bool:
         """Start the process of a run that was just claimed; False when that has to wait."""
-        files = self.store.files(run.id)
         neighbors = self.store.list(project=run.project, pool=run.pool, limit=10)
-        if any(held(self.store.files(other.id).lock) for other in neighbors):
-            # an earlier process of this project is still on its way out; two must never publish at once
-            self.store.requeue(run.id, blameless=True)
-            return False
         try:
+            files = self.store.files(run.id)
+            if any(held(self.store.files(other.id).lock) for other in neighbors):
+                # an earlier process of this project is still on its way out; two must never publish at once
+                self.store.requeue(run.id, blameless=True)
+                return False
             with Lock(files.lock) as lock, files.log.open("ab") as log:
                 process = subprocess.Popen(
                     [*self._command, run.id],
