@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from live_studio import LiveProject, LiveStudio
 from proxy import HTML, Fault, FaultyProxy
-from shell import Shell, Told, local
+from shell import FOLDER, Shell, Told, local
 
+from usl_backend.demo.project import fill
 from usl_backend.pipeline import embed as embedding
 from usl_backend.runs import Run, RunState
 from usl_backend.settings import RunSettings
@@ -187,14 +188,22 @@ def test_restart__is_waited_out(
     stand.assert_queue(run)
 
 
-MEDIA = r"/data/local-files/"
+MEDIA = r"/data/upload/"
 
 
 @pytest.fixture
-def fetched_over_http(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Stand:
-    """Pictures come from Label Studio too, and not from the disk."""
-    del stand.shell.environment["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"]
+def fetched_over_http(
+    stand: Stand,
+    label_studio: LiveStudio,
+    make_project: MakeProject,
+    pictures: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Stand:
+    """A project of uploads: its pictures come from Label Studio too, and not from the disk."""
     monkeypatch.setattr(embedding, "_PROBE_SECONDS", 0.2)
+    stand.project = make_project()
+    folder = label_studio.documents_root / FOLDER
+    fill(stand.project.client, stand.project.id, [folder / name for name in pictures[:TASKS]])
     return stand
 
 

@@ -250,8 +250,8 @@ class Jobs:
         A run that a later one has overtaken stays paused: its queue must not replace the newer one.
         """
         for run in self.store.list(state=RunState.PAUSED):
-            newest = self.store.latest(run.project)
-            if run.place == "server" and newest is not None and newest.id == run.id:
+            (newest,) = self.store.list(project=run.project, pool=run.pool, limit=1)
+            if run.place == "server" and newest.id == run.id:
                 try:
                     self.store.resume(run.id)
                 except RunError as error:
