@@ -114,6 +114,7 @@ class Connections:
         self._context.load_verify_locations(certifi.where())
         self._context.sslsocket_class = _TLSSocket
         self._lock = threading.Lock()
+        self._closed = False
         self._idle: dict[tuple[tuple[str, str, int], str], list[Connection]] = {}
 
     def get(
@@ -177,6 +178,8 @@ class Connections:
             From `get`.
         """
         complete = (response.isclosed() or response.length == 0) and not response.will_close
+        # a thread may still be reading when whoever gave up on it has closed all
+        complete = complete and not self._closed
         response.close()
         if complete:
             with self._lock:
@@ -190,6 +193,7 @@ class Connections:
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
+            self._closed = True
             idle = [connection for connections in self._idle.values() for connection in connections]
             self._idle.clear()
         for connection in idle:
