@@ -56,7 +56,7 @@ def texts(count: int) -> None:
         name, section = fields.get("Package", ""), fields.get("Section", "")
         text = fields.get("Description", fields.get("Description-en", ""))
         source = fields.get("Source", name).split(" ")[0]
-        dull = re.search(r"transitional|dummy|metapackage|debug|\bdata (files|for)\b|document", text, re.I)
+        dull = re.search(r"transition|dummy|metapackage|debug|\bdata (files|for)\b|document", text, re.I)
         if section in SECTIONS and len(text) >= 20 and not dull and source not in found and text not in seen:
             found[source] = (name, section, text)
             seen.add(text)

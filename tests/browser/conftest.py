@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,3 +45,21 @@ def ui(page: Page, label_studio: LiveStudio, request: pytest.FixtureRequest) -> 
     shutil.rmtree(screenshots, ignore_errors=True)
     screenshots.mkdir(parents=True)
     return StudioUI(page, label_studio.url, screenshots)
+
+
+@pytest.fixture
+def heard(page: Page) -> Iterator[list[str]]:
+    """What the browser complained of, and where it asked outside of this machine."""
+    found: list[str] = []
+    page.on("console", lambda told: found.append(told.text) if told.type == "error" else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: (
+            None
+            if re.match(r"http://127\.0\.0\.1:|data:|blob:|file:///", asked.url)
+            else found.append(f"request to {asked.url}")
+        ),
+    )
+    yield found
+    assert found == []

@@ -6,13 +6,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from axe_playwright_python.sync_playwright import Axe
 from live_studio import LiveStudio
 from playwright.sync_api import Page
+from report_backend import Backend, drawn, learn_places, place_of
 from studio_ui import StudioUI
 
 from usl_backend.cli import main
@@ -25,27 +24,6 @@ ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts" / "browser"
 FOLDER = "report"
 BUDGET = 40
 PARTS = ("trust", "map", "gallery", "why")
-
-
-class Backend:
-    """A backend at work for one project of 1,200 pictures."""
-
-    def __init__(self, server: BackendServer, project_id: int) -> None:
-        self.server, self.project, self.url = server, project_id, server.url
-
-    def start(self, **settings: Any) -> str:
-        body = {"project": self.project, "budget": BUDGET, **settings}
-        answer = requests.post(f"{self.url}/usl/api/runs", json=body, timeout=30)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    def wait(self, run: str, *, state: str = "done", seconds: float = 240) -> dict[str, Any]:
-        until = time.monotonic() + seconds
-        while (told := self.server.run(run))["state"] != state:
-            assert told["state"] in {"queued", "running"}, told["error"]
-            assert time.monotonic() < until, f"run {run} is still {told['state']}"
-            time.sleep(0.3)
-        return told
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +43,7 @@ def backend(
     with BackendServer(
         directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
     ) as server:
-        yield Backend(server, made)
+        yield Backend(server, made, budget=BUDGET)
     client.http.request("DELETE", f"/api/projects/{made}/").close()
 
 
@@ -74,10 +52,7 @@ def run(backend: Backend) -> str:
     """A finished run whose report is made."""
     made = backend.start()
     backend.wait(made)
-    until = time.monotonic() + 240
-    while requests.get(f"{backend.url}/usl/api/runs/{made}/trust", timeout=30).status_code != 200:
-        assert time.monotonic() < until, "the report was not made"
-        time.sleep(1)
+    backend.await_report(made)
     return made
 
 
@@ -87,41 +62,6 @@ def shots(request: pytest.FixtureRequest) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-@pytest.fixture
-def heard(page: Page) -> Iterator[list[str]]:
-    """What the browser complained of, and where it asked outside of this machine."""
-    found: list[str] = []
-    page.on("console", lambda told: found.append(told.text) if told.type == "error" else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on(
-        "request",
-        lambda asked: (
-            None
-            if re.match(r"http://127\.0\.0\.1:|data:|blob:|file:///", asked.url)
-            else found.append(f"request to {asked.url}")
-        ),
-    )
-    yield found
-    assert found == []
-
-
-def drawn(page: Page) -> None:
-    page.locator("#map[data-state=drawn]").wait_for(timeout=60_000)
-
-
-def place_of(page: Page, task: int) -> tuple[float, float]:
-    """Where the map shows a task, in pixels of the window."""
-    x, y = page.evaluate(
-        """task => { const map = document.getElementById('map'), layout = map._fullLayout;
-        const row = map.data[0].customdata.find(i => window.taskIds[i] === task);
-        const at = map.data[0].customdata.indexOf(row), box = map.getBoundingClientRect();
-        return [box.x + layout._size.l + layout.xaxis.l2p(map.data[0].x[at]),
-                box.y + layout._size.t + layout.yaxis.l2p(map.data[0].y[at])]; }""",
-        task,
-    )
-    return float(x), float(y)
 
 
 def test_run_page__progress_moves_and_the_run_is_cancelled_and_resumed(
@@ -158,12 +98,7 @@ def test_map__has_every_task_shows_what_is_pointed_at_and_opens_it(
     page.goto(f"{backend.url}/usl/runs/{run}/map")
     drawn(page)
     assert page.evaluate("document.getElementById('map').data.map(t => t.x.length)") == [1200, BUDGET, 0]
-    told = requests.get(f"{backend.url}/usl/api/runs/{run}/map", timeout=30).json()
-    page.evaluate(
-        "told => { const raw = atob(told.arrays.ids.data);"
-        " window.taskIds = new Int32Array(Uint8Array.from(raw, c => c.charCodeAt(0)).buffer) }",
-        told,
-    )
+    learn_places(page, backend, run)
     picks = backend.server.picks(run)
     task = picks[2]
     page.mouse.move(*place_of(page, task))

@@ -7,11 +7,11 @@ from usl_backend.encoders import ENCODERS, load
 from usl_backend.encoders.presence import weights_are_here
 
 
-def test_weights_are_here__agrees_with_loading():
-    name = "efficientnet-lite0"
+@pytest.mark.parametrize(("name", "dim"), [("efficientnet-lite0", 1280), ("minilm", 384)])
+def test_weights_are_here__agrees_with_loading(name, dim):
     assert name in ENCODERS
     assert weights_are_here(name)
-    assert load(name).dim == 1280
+    assert load(name).dim == dim
 
 
 @pytest.mark.parametrize("content", [None, b""], ids=["no file", "empty file"])

