@@ -47,7 +47,7 @@ class Site:
         self.host = HostSettings(label_studio_url="http://studio.test", model_dir=directory)
         self.app = create_app(self.host, Jobs(made.store, self.host))
         self.reports = Reports(self.host, made.store, command=command)
-        self.reports._read = made.read
+        self.reports._readers[""] = made.read
         self.app.extensions[EXTENSION] = self.reports
         self.client: FlaskClient = self.app.test_client()
 
@@ -303,11 +303,11 @@ def test_thumbnail__vanished_media_show_a_placeholder(site: Site) -> None:
     def read(_: Instance) -> bytes:
         raise MediaError("http://studio.test/secret answered 404")
 
-    site.reports._read = read
+    site.reports._readers[""] = read
     answer = site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}")
     assert (answer.status_code, answer.mimetype) == (404, "image/svg+xml")
     assert b"secret" not in answer.data
-    site.reports._read = lambda instance: png(site.made.digits[instance.id - FIRST])
+    site.reports._readers[""] = lambda instance: png(site.made.digits[instance.id - FIRST])
     assert site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}").status_code == 200
 
 
@@ -321,7 +321,7 @@ def test_thumbnail__a_silent_source_is_left_alone_for_a_while(
         asked.append(instance.id)
         raise error
 
-    site.reports._read = read
+    site.reports._readers[""] = read
     statuses = [site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + i}").status_code for i in range(5)]
     assert (statuses, asked) == ([404] * 5, [FIRST])
     monkeypatch.setattr("usl_backend.web.reports.PAUSE", 0.0)
@@ -332,7 +332,7 @@ def test_thumbnail__a_silent_source_is_left_alone_for_a_while(
 
 
 def test_thumbnail__without_a_token_is_a_placeholder(site: Site) -> None:
-    site.reports._read = None
+    site.reports._readers.clear()
     assert site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST}").status_code == 404
 
 
