@@ -9,6 +9,7 @@ import string
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -248,7 +249,14 @@ RAW = st.lists(
 def raw(site):
     """The same app behind the server that really serves it."""
     server = create_server(site.client.application, host="127.0.0.1", port=0, threads=4, channel_timeout=5)
-    thread = threading.Thread(target=server.run, daemon=True)
+
+    def run():
+        with suppress(
+            OSError
+        ):  # its socket is closed under its feet: there is no other way to end it from outside
+            server.run()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield server.effective_port
     server.close()
