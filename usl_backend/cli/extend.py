@@ -18,7 +18,7 @@ SHOWN = 10
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Score and print, but write nothing to Label Studio.")
 @json_option
-@host_options(*STUDIO, *DATA, *MEDIA)
+@host_options("ray_address", *STUDIO, *DATA, *MEDIA)
 def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """Queue a project's new tasks behind the picks without a new run, and say when one is worthwhile.
 

@@ -69,7 +69,7 @@ SHOWN = 10
 )
 @json_option
 @run_options
-@host_options(*STUDIO, *DATA, *MEDIA)
+@host_options("ray_address", *STUDIO, *DATA, *MEDIA)
 def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """Choose which tasks of a project come first, and put them first in Label Studio.
 
@@ -146,7 +146,7 @@ def _select_outside(
 @click.command()
 @click.argument("run_id")
 @json_option
-@host_options(*STUDIO, *DATA, *MEDIA)
+@host_options("ray_address", *STUDIO, *DATA, *MEDIA)
 def resume(run_id: str, as_json: bool, **flags: Any) -> None:
     """Go on with a run that failed, was cancelled or died; complete stages are not computed again."""
     host = host_settings(flags)

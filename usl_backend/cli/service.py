@@ -52,7 +52,17 @@ def demo(**options: Any) -> None:
 
 
 @click.command()
-@host_options(*ADDRESS, "max_running", "log_format", "keep_runs", "cache_max_bytes", *STUDIO, *DATA, *MEDIA)
+@host_options(
+    *ADDRESS,
+    "max_running",
+    "ray_address",
+    "log_format",
+    "keep_runs",
+    "cache_max_bytes",
+    *STUDIO,
+    *DATA,
+    *MEDIA,
+)
 def serve(**flags: Any) -> None:
     """Run the ML backend that Label Studio connects to, until Ctrl-C."""
     from usl_backend.jobs.logs import log_to_stderr
