@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +162,28 @@ def test_select__links_that_leave_the_folder_are_not_read(shell: Shell, photos: 
     told = shell("select", photos, "--budget", 3, "--json").json
     reasons = [entry["reason"] for entry in told["summary"]["skipped"]["first"]]
     assert "the link leaves the folder, so it is not followed" in reasons
+
+
+def test_select__manifest_on_a_web_server(shell: Shell, photos: Path) -> None:
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.glob("?/*.png"))]
+    (photos / "list.csv").write_text("path\n" + "\n".join(names))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(photos))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/list.csv"
+        refused = shell("select", address, "--budget", 3)
+        assert refused.code == 1
+        assert f"{address} cannot be had: " in refused.err  # a private address
+        told = shell("select", address, "--budget", 3, "--media-allowed-hosts", "127.0.0.1", "--json")
+        server.shutdown()
+    assert told.code == 0, told.err
+    assert told.json["summary"]["pool"]["readable"] == 60
+    sources = [row["source"] for row in rows_of(told.json["summary"]["selection"])]
+    assert all(source.startswith(address.removesuffix("list.csv")) for source in sources)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from usl_backend.runs import RunState
 
 if TYPE_CHECKING:
     from usl_backend.exports.media import Media
+    from usl_backend.runs import RunStore
+    from usl_backend.settings import HostSettings
+    from usl_backend.studio.reset import ResetReport
 
 
 @click.command()
@@ -133,15 +137,19 @@ def _report_check(directory: Path, *, as_json: bool) -> None:
 def reset(target: str, as_json: bool, **flags: Any) -> None:
     """Put a project's sampling, model version, tab and predictions back as they were before the first run.
 
-    Only what is still as a run left it is put back; what was changed since is left and named.
+    Of a run that was imported into a project (photos-3), the tasks of its making go too, unless somebody has labeled
+    them. Only what is still as a run left it is put back; what was changed since is left and named.
     """
     from usl_backend.studio.client import StudioClient, parse_target
     from usl_backend.studio.queue import QueueState
     from usl_backend.studio.reset import reset as reset_project
 
-    url, project_id = parse_target(target)
     host = host_settings(flags)
     store = open_store(host)
+    if re.fullmatch(r"[a-z][a-z0-9_]*-[0-9]+", target):
+        _tell_reset(_undo(store, host, target), f"the project of run {target}", as_json=as_json)
+        return
+    url, project_id = parse_target(target)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
         for active_state in (RunState.RUNNING, RunState.QUEUED):
@@ -154,11 +162,30 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
         state = QueueState.from_json(known) if known is not None else None
         report = reset_project(client, project, state)
     store.save_queue_state(project.key, None)
+    _tell_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
+
+
+def _undo(store: RunStore, host: HostSettings, run_id: str) -> ResetReport:
+    """Take back what a run over a pool outside Label Studio put into a project."""
+    from usl_backend.pipeline.deliver import undo
+    from usl_backend.studio.client import StudioClient
+
+    run = store.get(run_id)
+    if run.target.get("import_to") is None or run.dry_run:
+        raise RunError(f"run {run_id} was not imported into a project, so there is nothing to take back")
+    if run.state.is_active:
+        raise RunError(f"run {run_id} is {run.state}; wait for it, or `usl-backend cancel {run_id}`")
+    with StudioClient.from_settings(host) as client:
+        return undo(client, run, store=store)
+
+
+def _tell_reset(report: ResetReport, where: str, *, as_json: bool) -> None:
+    """What was put back and what was left."""
     if as_json:
         click.echo(json.dumps({"restored": list(report.restored), "left": list(report.left)}))
         return
     if not report.restored and not report.left:
-        click.echo(f'nothing of a run is in project {project.id} ("{project.title}")')
+        click.echo(f"nothing of a run is in {where}")
     for line in report.restored:
         click.echo(f"restored: {line}")
     for line in report.left:

@@ -40,6 +40,7 @@ def outside_files(files: RunFiles, host: HostSettings) -> Iterator[Fetch]:
     with MediaReader(
         limits=limits,
         local_roots=[Path(root) for root in meta["outside"]["roots"]],
+        object_stores=True,
         allowed_hosts=host.allowed_hosts,
     ) as reader:
 

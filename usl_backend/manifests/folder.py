@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Final
 
-from usl_backend.errors import InputError
+from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Modality
 from usl_backend.manifests.entries import Entry
 from usl_backend.media.limits import short_reason
+from usl_backend.media.objects import ObjectStores
 
 SUFFIXES: Final = frozenset(
     {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -158,6 +159,62 @@ class Folder:
         self._seen += 1
         if self._seen % _EVERY == 0:
             self._progress(self._seen, 0)
+
+
+class ObjectFolder:
+    """The pictures below a prefix of an object store, by address.
+
+    Parameters
+    ----------
+    address
+        Such as `s3://bucket/photos/`.
+    stores
+        Lists it.
+    progress
+        Told how many objects were seen.
+    """
+
+    modality: Modality = "image"
+    data_key = "path"
+    roots: tuple[Path, ...] = ()
+
+    def __init__(self, address: str, stores: ObjectStores, *, progress: Progress | None = None) -> None:
+        self.address = address
+        self.passed_over: Counter[str] = Counter()
+        self._stores = stores
+        self._progress = progress or (lambda _done, _total: None)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The pictures, sorted by address.
+
+        Raises
+        ------
+        InputError
+            The store refuses, or nothing below the prefix is a picture.
+        """
+        self.passed_over.clear()
+        head = self.address.rstrip("/") + "/"
+        found: list[str] = []
+        try:
+            for seen, address in enumerate(self._stores.below(self.address), start=1):
+                below = PurePath(address.removeprefix(head))
+                if any(map(is_hidden, below.parts)):
+                    self.passed_over["hidden"] += 1
+                elif is_picture(address):
+                    found.append(address)
+                else:
+                    self.passed_over["other files"] += 1
+                if seen % _EVERY == 0:
+                    self._progress(seen, 0)
+        except MediaError as error:
+            raise InputError(f"{self.address} cannot be listed: {error}") from error
+        if not found:
+            raise InputError(
+                f"{self.address} has no pictures"
+                + (f" ({describe(self.passed_over)} passed over)" if self.passed_over else "")
+            )
+        for row, address in enumerate(sorted(found)):
+            yield Entry(row, address.removeprefix(head), "image", address)
 
 
 def split_pattern(text: str) -> tuple[Path, str]:

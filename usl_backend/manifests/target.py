@@ -12,10 +12,12 @@ from typing import Any, Final, Literal
 from usl_backend.errors import InputError
 from usl_backend.manifests.columns import IMAGES, TEXTS
 from usl_backend.manifests.entries import Listing
-from usl_backend.manifests.folder import Folder, Progress, is_pattern, is_picture, split_pattern
+from usl_backend.manifests.folder import Folder, ObjectFolder, Progress, is_pattern, is_picture, split_pattern
 from usl_backend.manifests.table_listing import TableListing
 from usl_backend.manifests.tables import arrow
 from usl_backend.manifests.vectors import EMBEDDINGS, VectorFile, vector_columns
+from usl_backend.media.limits import MediaLimits
+from usl_backend.media.objects import SCHEMES, ObjectStores
 
 Kind = Literal["folder", "pattern", "table", "vectors", "parquet"]
 TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
@@ -106,9 +108,18 @@ def find(text: str, **keys: Any) -> Target:
         There is no such thing, or it is of no kind that can be read.
     """
     if match := _SCHEME.match(text):
-        if match[1].lower() == "file":
+        scheme = match[1].lower()
+        if scheme == "file":
             return find(text[match.end() :], **keys)
-        return Target(text, **keys)
+        target = Target(text, **keys)
+        if scheme not in {"http", "https", *SCHEMES}:
+            known = ", ".join(f"{one}://" for one in ("http", "https", *sorted(SCHEMES)))
+            raise InputError(f"{text} begins with {scheme}://, which is not read; known are {known}")
+        if target.kind == "folder" and scheme in {"http", "https"}:
+            raise InputError(
+                f"{text} is neither a project nor a manifest (.csv, .tsv, .jsonl, .parquet) or vectors (.npy, .npz)"
+            )
+        return target
     path = Path(text).expanduser()
     if is_pattern(text) and not path.exists():
         start, rest = split_pattern(str(path))
@@ -164,6 +175,8 @@ def read_manifest(
         "data_key": target.data_key, "id_key": target.id_key, "label_key": target.label_key, "address": target.address,
     }  # fmt: skip
     kind = target.kind
+    if kind == "folder" and target.remote:
+        return ObjectFolder(target.address, ObjectStores(MediaLimits()), progress=progress)
     if kind in ("folder", "pattern"):
         for name in ("id_key", "label_key"):
             if getattr(target, name) is not None:

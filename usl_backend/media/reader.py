@@ -26,6 +26,7 @@ from usl_backend.media.limits import (
     UnavailableError,
     short_reason,
 )
+from usl_backend.media.objects import ObjectStores, is_object
 from usl_backend.media.transport import Connections
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class MediaReader:
         Host names or addresses, each `host` or `host:port`, that may have private addresses.
     resolver
         Replaces `socket.getaddrinfo`.
+    object_stores
+        Whether addresses such as `s3://` may be read, with the credentials of this host.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class MediaReader:
         local_roots: Sequence[Path] = (),
         allowed_hosts: Sequence[str] = (),
         resolver: Resolver = socket.getaddrinfo,
+        object_stores: bool = False,
     ) -> None:
         self.limits = limits or MediaLimits()
+        self._objects = ObjectStores(self.limits) if object_stores else None
         self._roots = tuple(Path(root).resolve() for root in local_roots)
         self._allowed = frozenset(host.strip().lower().rstrip(".") for host in allowed_hosts)
         self._resolver = resolver
@@ -75,8 +80,10 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections; the reader stays usable."""
+        """Close the idle connections; the reader stays usable, but for object stores."""
         self._connections.close()
+        if self._objects is not None:
+            self._objects.close()
 
     def locate(self, source: str) -> Location:
         """Say where a plain source outside Label Studio is, without opening it.
@@ -97,7 +104,7 @@ class MediaReader:
             The scheme is not allowed or the path is outside every root.
         """
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", source.lstrip()):
-            if not _is_data_url(source):
+            if not _is_data_url(source) and not (self._objects is not None and is_object(source)):
                 parse(source)
             return Location(url=source)
         return Location(path=self._below_root(source))
@@ -130,6 +137,8 @@ class MediaReader:
             raise MediaError("the location has neither a URL nor a path")
         elif _is_data_url(location.url):
             data = self._read_data_url(location.url.lstrip())
+        elif self._objects is not None and is_object(location.url):
+            data = self._objects.read(location.url)
         else:
             data = self._read_url(location)
         if not data:

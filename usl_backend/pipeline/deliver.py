@@ -14,8 +14,10 @@ from urllib.parse import quote, unquote, urlsplit
 from usl_backend.errors import InputError, MediaError, RunError
 from usl_backend.media import to_png
 from usl_backend.pipeline.publish import publish
-from usl_backend.studio.imports import SUFFIXES, Chosen, Upload, Uploads, file_name, import_tasks
+from usl_backend.studio.imports import SUFFIXES, Chosen, Upload, Uploads, file_name, import_tasks, take_back
 from usl_backend.studio.label_config import EMBEDDED_TAGS, parse
+from usl_backend.studio.queue import QueueState
+from usl_backend.studio.reset import ResetReport, reset
 
 if TYPE_CHECKING:
     from usl_backend.instances import Instance
@@ -169,6 +171,52 @@ def deliver(
         "data_key": data_key,
     }
     return published
+
+
+def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
+    """Take back what a run put into a project: its queue, and the tasks of its making that nobody has labeled.
+
+    Parameters
+    ----------
+    client
+        Door to Label Studio.
+    run
+        With a project to import to, complete or not.
+    store
+        Knows what the project was like before.
+
+    Returns
+    -------
+    ResetReport
+        What was put back, and what was left because somebody has worked on it.
+
+    Raises
+    ------
+    InputError
+        Another project has the number by now.
+    StudioError
+        Label Studio refuses or fails; it may be tried again.
+    """
+    project = client.project(int(run.target["import_to"]))
+    if project.key != run.target["import_key"]:
+        raise InputError(
+            f"project {project.id} is another one than run {run.id} was imported to: that one was deleted, and its "
+            "tasks with it"
+        )
+    restored: list[str] = []
+    left: list[str] = []
+    known = store.queue_state(project.key)
+    if known is not None and known["run_id"] == run.id:
+        report = reset(client, project, QueueState.from_json(known))
+        store.save_queue_state(project.key, None)
+        restored += report.restored
+        left += report.left
+    gone, labeled = take_back(client, project.id, run.pool, run_id=run.id)
+    if gone:
+        restored.append(f"tasks: {len(gone)} deleted, with their files")
+    if labeled:
+        left.append(f"tasks: {len(labeled)} tasks have annotations (first: {labeled[0]})")
+    return ResetReport(tuple(restored), tuple(left))
 
 
 class _Way:

@@ -17,7 +17,7 @@ from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Instance, Modality, Pool
 from usl_backend.manifests import Listing, Target, VectorFile, read_manifest
 from usl_backend.manifests.folder import describe
-from usl_backend.media import Location, MediaReader
+from usl_backend.media import Location, MediaLimits, MediaReader
 from usl_backend.pipeline.deliver import deliver
 from usl_backend.pipeline.embed_cluster import Locator
 from usl_backend.pipeline.fetch import Project
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 TABLE: Final = "selection.csv"
 """The picks, in the run's directory."""
 COLUMNS: Final = ("rank", "id", "source", "role", "score", "cluster", "stands_for")
+LARGEST: Final = 1 << 30
+"""Bytes of a manifest or of vectors that are downloaded; larger ones have to be fetched by other means."""
+LONGEST: Final = 3_600.0
+"""Seconds for that."""
 VECTORS: Final = "vectors"
 """Stands in place of an encoder's name where the pool has its embeddings with it."""
 _EVERY: Final = 1_024
@@ -59,7 +63,9 @@ class OutsideExecution(Execution):
     def _fetch(self) -> tuple[Sequence[Instance], Project]:
         if not self.files.has_instances():
             with self._stage("fetch", "reading the list"):
-                opened = read_manifest(self.target, progress=self.report.of("fetch", "looking at files"))
+                opened = read_manifest(
+                    self.target, local=self._local(), progress=self.report.of("fetch", "looking at files")
+                )
                 if isinstance(opened, VectorFile):
                     self.vectors = opened
                     self.files.write_instances([], self._vector_meta(opened))
@@ -79,6 +85,26 @@ class OutsideExecution(Execution):
                 self.settings.budget, classes=len(project.classes), pool=len(instances) - len(project.labeled)
             )
         return instances, project
+
+    def _local(self) -> Path | None:
+        """A copy of a manifest or of vectors that lie elsewhere, in the run's directory; None where none is needed."""
+        if not self.target.remote or self.target.kind == "folder":
+            return None
+        path = self.files.directory / f"manifest{Path(self.target.address.partition('?')[0]).suffix.lower()}"
+        if not path.is_file():
+            self.report("fetch", 0, 0, "downloading")
+            limits = MediaLimits(bytes=LARGEST, seconds=LONGEST)
+            with (
+                MediaReader(
+                    limits=limits, allowed_hosts=self.host.allowed_hosts, object_stores=True
+                ) as reader,
+                written_whole(path) as stream,
+            ):
+                try:
+                    stream.write(reader.read(Location(url=self.target.address)))
+                except MediaError as error:
+                    raise InputError(f"{self.target.address} cannot be had: {error}") from error
+        return path
 
     def _reading(self, done: int) -> None:
         self.report("fetch", done, 0, "reading the list")
@@ -141,7 +167,7 @@ class OutsideExecution(Execution):
             return super()._embed(instances, project)
         if not self.files.has_pool():
             with self._stage("embed", "reading vectors"):
-                opened = self.vectors or read_manifest(self.target)
+                opened = self.vectors or read_manifest(self.target, local=self._local())
                 assert isinstance(opened, VectorFile)
                 read = opened.read(self.files.embeddings, progress=self.report.of("embed", "reading vectors"))
                 self._keep_rows(read.keys, read.labels)

@@ -210,6 +210,7 @@ class Execution(ABC):
                 pixels=self.host.media_max_pixels,
             ),
             local_roots=self._roots(),
+            object_stores=bool(self.run.pool),
             allowed_hosts=self.host.allowed_hosts,
         )
 

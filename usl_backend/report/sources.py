@@ -200,6 +200,7 @@ def outside_reader(host: HostSettings, files: RunFiles) -> MediaReader:
     return MediaReader(
         limits=limits_of(host),
         local_roots=[Path(root) for root in meta["outside"]["roots"]],
+        object_stores=True,
         allowed_hosts=host.allowed_hosts,
     )
 

@@ -8,7 +8,7 @@ import makes nothing twice. The queue itself is `queue.py`'s.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -235,18 +235,29 @@ class Uploads:
                 )
         return [self._known[file.name] for file in files]
 
+    def remove(self, digests: Iterable[str]) -> None:
+        """Delete the files of these contents."""
+        heads = tuple(f"usl-{digest[:16]}-" for digest in digests)
+        doomed = [number for name, number, _ in self._rows() if name.startswith(heads)]
+        if doomed:
+            path = f"/api/projects/{self._project}/file-uploads"
+            self._client.http.json("DELETE", path, body={"file_upload_ids": doomed})
+        self._known = None
+
     def _listed(self) -> dict[str, str]:
-        """Name as we sent it -> address; Label Studio puts eight random characters before it."""
+        """Name as we sent it -> address."""
+        return {name: f"/data/{path}" for name, _, path in self._rows()}
+
+    def _rows(self) -> Iterator[tuple[str, int, str]]:
+        """Name as we sent it, id and path; Label Studio puts eight random characters before a name."""
         rows = self._client.http.json(
             "GET", f"/api/projects/{self._project}/file-uploads", params={"all": "true"}
         )
-        found = {}
         for row in rows:
             path = str(row.get("file") or "")
             match = re.fullmatch(r"[0-9a-f]{8}-(.+)", path.rsplit("/", 1)[-1])
             if match:
-                found[match[1]] = f"/data/{path}"
-        return found
+                yield match[1], int(row["id"]), path
 
 
 def file_name(digest: str, name: str) -> str:
@@ -267,7 +278,7 @@ def file_name(digest: str, name: str) -> str:
 def take_back(
     client: StudioClient, project_id: int, pool: str, *, run_id: str
 ) -> tuple[list[int], list[int]]:
-    """Delete the tasks that a run made, as far as nobody has labeled or skipped them.
+    """Delete the tasks that a run made, and their files, as far as nobody has labeled or skipped them.
 
     Parameters
     ----------
@@ -281,7 +292,8 @@ def take_back(
     tuple of list and list
         Tasks that were deleted, and tasks that were left because they have annotations.
     """
-    ours = [known for known in imported(client, project_id, pool) if known.run == run_id]
+    everything = imported(client, project_id, pool)
+    ours = [known for known in everything if known.run == run_id]
     doomed = [known.task for known in ours if known.untouched]
     for batch in _batches(doomed, TASKS_PER_CALL):
         client.http.json(
@@ -293,6 +305,10 @@ def take_back(
     there = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
     if left := sorted(there.intersection(doomed)):
         raise StudioError(f"Label Studio did not delete {len(left)} tasks (first: {left[0]}); try again")
+    staying = {known.digest for known in everything if known.task not in set(doomed)}
+    Uploads(client, project_id).remove(
+        {known.digest for known in ours if known.untouched and known.digest not in staying}
+    )
     return doomed, [known.task for known in ours if not known.untouched]
 
 

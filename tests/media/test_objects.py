@@ -1,0 +1,112 @@
+"""Object stores, by a real S3-compatible server on this machine."""
+
+import io
+import threading
+from collections.abc import Iterator
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from usl_backend.errors import InputError, MediaError
+from usl_backend.manifests import find, read_manifest
+from usl_backend.media import Location, MediaLimits, MediaReader
+from usl_backend.media.objects import ObjectStores, is_object
+
+
+def png(value: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket with pictures and other things."""
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "something",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{port}"  # the library keeps connections by their arguments
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    for key, body in {
+        "photos/a/1.png": png(10),
+        "photos/b/2.PNG": png(20),
+        "photos/.hidden.png": b"",
+        "photos/notes.txt": b"words",
+        "list.csv": b"id,path\nx,photos/a/1.png\ny,photos/gone.png\n",
+    }.items():
+        client.put_object(Bucket=name, Key=key, Body=body)
+    yield f"s3://{name}"
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the client library's own event loop
+def test_objects__are_listed_and_read_under_the_caps(bucket: str) -> None:
+    folder = read_manifest(find(f"{bucket}/photos/"))
+    entries = list(folder)
+    assert [(entry.key, entry.source) for entry in entries] == [
+        ("a/1.png", f"{bucket}/photos/a/1.png"),
+        ("b/2.PNG", f"{bucket}/photos/b/2.PNG"),
+    ]
+    assert folder.passed_over == {"hidden": 1, "other files": 1}
+    with MediaReader(object_stores=True) as reader:
+        assert reader.read(reader.locate(entries[0].source)) == png(10)
+        with pytest.raises(MediaError, match="there is no such object"):
+            reader.read(Location(url=f"{bucket}/photos/gone.png"))
+    small = MediaReader(limits=MediaLimits(bytes=10), object_stores=True)
+    with small, pytest.raises(MediaError, match=r"\d+ bytes are more than the limit of 10"):
+        small.read(Location(url=entries[0].source))
+    with pytest.raises(InputError, match=r"s3://nowhere-at-all/x cannot be listed: .*|has no pictures"):
+        list(read_manifest(find("s3://nowhere-at-all/x")))
+
+
+def test_objects__are_not_read_unless_that_is_allowed() -> None:
+    with MediaReader() as reader, pytest.raises(MediaError):
+        reader.read(Location(url="s3://bucket/1.png"))
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///etc/passwd", "ftp://host/1.png", "github://o:r@/x", "memory://x"]
+)
+def test_objects__other_schemes_of_the_library_are_never_opened(address: str) -> None:
+    assert not is_object(address)
+    with pytest.raises(MediaError, match="are not read"):
+        ObjectStores(MediaLimits()).read(address)
+    with MediaReader(object_stores=True) as reader, pytest.raises(MediaError):
+        reader.read(Location(url=address))
+
+
+@pytest.mark.parametrize("text", ["ftp://host/x.csv", "memory://x"])
+def test_find__unknown_scheme_is_named(text: str) -> None:
+    with pytest.raises(InputError, match=r"which is not read; known are http://, https://, abfs://"):
+        find(text)
+
+
+def test_find__web_page_is_no_manifest() -> None:
+    with pytest.raises(InputError, match="is neither a project nor a manifest"):
+        find("https://host.test/photos/")
+
+
+def test_objects__that_hang_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from usl_backend.media import objects
+
+    held = threading.Event()
+
+    def hanging(_address: str) -> object:
+        held.wait(60)
+        raise AssertionError
+
+    monkeypatch.setattr(objects, "_store", hanging)  # a store that never answers cannot be had on demand
+    with pytest.raises(MediaError, match=r"s3://b/1\.png was not delivered in time"):
+        ObjectStores(MediaLimits(seconds=0.05)).read("s3://b/1.png")
+    held.set()
