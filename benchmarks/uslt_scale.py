@@ -67,11 +67,13 @@ def main() -> None:
         "wall_s": round(time.monotonic() - began, 1), "cpu_s": round(time.process_time() - processor, 1),
         "above_embeddings_mib": round((peak() - before) / MIB), "load": os.getloadavg()[0],
         "steps_s": {step: round(seconds, 1) for step, seconds in steps.items()},
-        "clusters_in_use": selection.diagnostics["training"]["clusters_in_use"], "machine": platform.processor(),
+        "clusters_in_use": selection.diagnostics["training"]["clusters_in_use"],
+        "machine": f"{options.workers} x {platform.machine()}",
     }  # fmt: skip
     print(json.dumps(figures, indent=1))
-    print("holds" if figures["wall_s"] <= 300 and figures["above_embeddings_mib"] <= 2048 else "FAILS",
-          " 60,000 x 1,280, m=40: at most 5 minutes on 2 cores and 2 GB above the embeddings")  # fmt: skip
+    if (options.rows, options.dimensions, options.budget) == (60_000, 1280, 40):
+        holds = figures["wall_s"] <= 300 and figures["above_embeddings_mib"] <= 2048
+        print("holds" if holds else "FAILS", " at most 5 minutes and 2 GB above the embeddings")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
