@@ -60,6 +60,10 @@ def test_evaluate__default_budgets_follow_the_classes(
     [
         (["--methods", "oracle"], "method is 'oracle'; choose among usl,"),
         (["--budgets", "ten"], "budgets is 'ten'; give numbers"),
+        (
+            ["--budgets", "4", "--seeds", 2, "--methods", "", "--plot", "/proc/none/x.svg"],
+            "/proc/none/x.svg cannot be",
+        ),
         (["--budgets", "85"], "must lie between 1 and the pool of 84"),
     ],
 )
@@ -103,6 +107,16 @@ def test_evaluate__rows_that_are_not_finite_or_not_labeled_are_left_out(
     assert run("evaluate", path, *words) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["rows"], told["classes"]) == (119, 4)
+
+
+def test_evaluate__unknown_encoder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "".join(f"number {i},{i % 2}\n" for i in range(50)), encoding="utf-8")
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    assert run("evaluate", path, "--encoder", "minilmm") == 2
+    assert "minilmm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

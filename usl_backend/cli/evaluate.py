@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
-from usl_backend.errors import InputError, MediaError
+from usl_backend.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from usl_backend.evaluation.efficiency import Efficiency
-    from usl_backend.settings import HostSettings
 
 METHODS = "usl,k-means,typiclust"
 
@@ -31,8 +25,9 @@ METHODS = "usl,k-means,typiclust"
     "--seeds", default=5, show_default=True, type=click.IntRange(2, 100), help="Test sets to average over."
 )
 @click.option("--control", help="Choices tag to read, where the label config has several.")
-@click.option("--data-key", help="Column or array of a manifest that holds pictures or vectors.")
+@click.option("--data-key", help="Field, column or array that holds pictures, texts or vectors.")
 @click.option("--label-key", help="Column or array of a manifest that holds the labels.")
+@click.option("--encoder", help="What embeds pictures or texts, as for select.")
 @click.option(
     "--image-size", type=click.IntRange(min=32), help="Side to which images are resized, in pixels."
 )
@@ -49,6 +44,7 @@ def evaluate(
     control: str | None,
     data_key: str | None,
     label_key: str | None,
+    encoder: str | None,
     image_size: int | None,
     plot: Path | None,
     as_json: bool,
@@ -57,25 +53,29 @@ def evaluate(
     """Replay selections on labeled data: accuracy over budget, against random.
 
     TARGET is a project whose tasks are labeled (12, or its address), a CSV, JSON-lines or Parquet manifest of
-    pictures with a column of labels, or vectors with labels beside them (.npz, .parquet). 30 % of the labeled rows
-    are kept for testing; a linear classifier on the embeddings is trained on the labels that each method would have
-    asked for.
+    pictures or texts with a column of labels, or vectors with labels beside them (.npz, .parquet). 30 % of the
+    labeled rows are kept for testing; a linear classifier on the embeddings is trained on the labels that each
+    method would have asked for.
     """
-    from usl_backend.cli.labeled import labeled_rows
+    from usl_backend.cli.labeled import Reading
     from usl_backend.evaluation.curve import draw
     from usl_backend.evaluation.efficiency import replay
     from usl_backend.manifests import find
     from usl_backend.selection import METHODS as KNOWN
+    from usl_backend.settings import RunSettings
 
     names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]
     if unknown := [name for name in names if name not in KNOWN]:
         raise InputError(f"method is {unknown[0]!r}; choose among {', '.join(KNOWN)}")
     host = host_settings(flags)
+    wanted = {"encoder": encoder, "image_size": image_size}
     if _is_project(target):
-        rows, labels = _project(target, host, control=control, image_size=image_size, quiet=as_json)
+        settings = RunSettings.resolve(explicit=_given(**wanted, data_key=data_key))
+        rows, labels = Reading(host, settings, quiet=as_json).project(target, control=control)
     else:
+        settings = RunSettings.resolve(explicit=_given(**wanted))
         manifest = find(target, data_key=data_key, label_key=label_key)
-        rows, labels = labeled_rows(manifest, host, image_size=image_size, quiet=as_json)
+        rows, labels = Reading(host, settings, quiet=as_json).manifest(manifest)
     kinds = sorted(set(labels))
     places = {kind: place for place, kind in enumerate(kinds)}
     import numpy as np
@@ -92,7 +92,7 @@ def evaluate(
             progress=lambda done, total: bar.update(done - bar.pos),  # noqa: ARG005
         )
     if plot is not None:
-        plot.write_text(draw(found), encoding="utf-8")
+        _write(plot, draw(found))
     if as_json:
         click.echo(json.dumps(_json(found), indent=1))
     else:
@@ -112,62 +112,17 @@ def _is_project(target: str) -> bool:
     return True
 
 
-def _project(
-    target: str, host: HostSettings, *, control: str | None, image_size: int | None, quiet: bool
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Embeddings and labels of a project's labeled tasks."""
-    import numpy as np
+def _given(**options: Any) -> dict[str, Any]:
+    """Options that the user gave."""
+    return {name: value for name, value in options.items() if value is not None}
 
-    from usl_backend.encoders.allocator import keep_freed_memory
-    from usl_backend.media import MediaLimits, MediaReader
-    from usl_backend.pipeline.encoding import load_encoding
-    from usl_backend.pipeline.retention import CACHE
-    from usl_backend.pipeline.showing import Showing
-    from usl_backend.settings import RunSettings
-    from usl_backend.studio.client import StudioClient, parse_target
-    from usl_backend.studio.label_config import parse
-    from usl_backend.studio.labels import read_labels
 
-    keep_freed_memory()
-    url, project_id = parse_target(target)
-    settings = RunSettings.resolve(explicit={} if image_size is None else {"image_size": image_size})
-    root = host.label_studio_local_files_document_root
-    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
-    with (
-        StudioClient.from_settings(host, url=url) as client,
-        MediaReader(
-            limits=limits, local_roots=() if root is None else (root,), allowed_hosts=host.allowed_hosts
-        ) as reader,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        config = parse(client.project(project_id).label_config)
-        shown = Showing.of(config, settings)
-        tasks = list(client.labeled(project_id))
-        by_task = read_labels(tasks, config, control=control).by_task
-        instances = []
-        for task in sorted(tasks, key=lambda task: task.id):
-            if len(by_task.get(task.id, ())) == 1:
-                with contextlib.suppress(MediaError):  # it shows nothing, so it tells nothing
-                    instances.append(shown.instance(task.id, task.data))
-        if not instances:
-            raise InputError(
-                f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
-            )
-        encoding = load_encoding(settings, shown.fields, directory=host.encoders)
-        with click.progressbar(
-            length=len(instances) * len(shown.fields), label="embedding", hidden=quiet
-        ) as bar:
-            pool, _ = encoding.embed(
-                instances,
-                locate=lambda instance: client.locate(instance.id, instance.source),
-                reader=reader,
-                cache_directory=host.model_dir / CACHE,
-                directory=Path(folder),
-                progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
-                workers=host.media_workers,
-            )
-        rows = np.array(pool.embeddings, dtype=np.float32)
-    return rows, [by_task[task][0] for task in pool.ids.tolist()]
+def _write(plot: Path, drawing: str) -> None:
+    """Write the curve."""
+    try:
+        plot.write_text(drawing, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{plot} cannot be written ({error.strerror}); choose another file") from error
 
 
 def _budgets(given: str | None, *, classes: int, rows: int) -> list[int]:

@@ -1,120 +1,206 @@
-"""Rows of a manifest or vector file that have a label, for `evaluate`. Projects are read there; nothing is compared."""
+"""Labeled rows of a project, a manifest or a vector file, for `evaluate`. Nothing is compared here."""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from usl_backend.errors import InputError
+from usl_backend.errors import InputError, MediaError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from usl_backend.instances import Instance, Pool
     from usl_backend.manifests import Listing, Target, VectorFile
-    from usl_backend.settings import HostSettings
+    from usl_backend.media import Location
+    from usl_backend.pipeline.showing import EmbeddedField
+    from usl_backend.settings import HostSettings, RunSettings
 
 
-def labeled_rows(
-    target: Target, host: HostSettings, *, image_size: int | None, quiet: bool
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Embeddings and labels of the rows that have both.
+@dataclass(frozen=True)
+class Reading:
+    """How labeled rows are embedded, where they are no vectors yet.
 
-    Parameters
+    Attributes
     ----------
-    target
-        A table with a column of labels, or vectors with labels beside them.
     host
-        Limits, directories.
-    image_size
-        Side to which pictures are resized, in pixels; None: the encoder's.
+        Address, directories and limits.
+    settings
+        `encoder`, `image_size` and `data_key` matter here.
     quiet
         Show no progress.
-
-    Returns
-    -------
-    rows : (n, d) float32
-    labels : list of str
-
-    Raises
-    ------
-    InputError
-        It cannot be read, or has no labels.
     """
-    from usl_backend.manifests import VectorFile, read_manifest
 
-    opened = read_manifest(target)
-    with tempfile.TemporaryDirectory() as folder:
-        if isinstance(opened, VectorFile):
-            return _vectors(opened, Path(folder))
-        return _listed(opened, host, Path(folder), image_size=image_size, quiet=quiet)
+    host: HostSettings
+    settings: RunSettings
+    quiet: bool = False
+
+    def project(self, target: str, *, control: str | None) -> tuple[NDArray[np.float32], list[str]]:
+        """Embeddings and labels of a project's labeled tasks.
+
+        Parameters
+        ----------
+        target
+            Number or address of the project.
+        control
+            Choices tag to read, where there are several.
+
+        Returns
+        -------
+        rows : (n, d) float32
+        labels : list of str
+
+        Raises
+        ------
+        InputError
+            Nothing is labeled, or the label config has no such classes.
+        StudioError
+            Label Studio refuses or fails.
+        """
+        from usl_backend.pipeline.showing import Showing
+        from usl_backend.studio.client import StudioClient, parse_target
+        from usl_backend.studio.label_config import parse
+        from usl_backend.studio.labels import read_labels
+
+        url, project_id = parse_target(target)
+        root = self.host.label_studio_local_files_document_root
+        with StudioClient.from_settings(self.host, url=url) as client:
+            config = parse(client.project(project_id).label_config)
+            shown = Showing.of(config, self.settings)
+            tasks = list(client.labeled(project_id))
+            by_task = read_labels(tasks, config, control=control).by_task
+            instances = []
+            for task in sorted(tasks, key=lambda task: task.id):
+                if len(by_task.get(task.id, ())) == 1:
+                    with contextlib.suppress(MediaError):  # it shows nothing, so it tells nothing
+                        instances.append(shown.instance(task.id, task.data))
+            if not instances:
+                raise InputError(
+                    f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
+                )
+            pool = self._embed(
+                instances,
+                shown.fields,
+                locate=lambda instance: client.locate(instance.id, instance.source),
+                roots=() if root is None else (root,),
+            )
+        return _rows(pool, {task: choice[0] for task, choice in by_task.items()})
+
+    def manifest(self, target: Target) -> tuple[NDArray[np.float32], list[str]]:
+        """Embeddings and labels of the rows that have a label.
+
+        Parameters
+        ----------
+        target
+            A table with a column of labels, or vectors with labels beside them.
+
+        Returns
+        -------
+        rows : (n, d) float32
+        labels : list of str
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or has no labels.
+        """
+        from usl_backend.manifests import VectorFile, read_manifest
+
+        opened = read_manifest(target)
+        return _vectors(opened) if isinstance(opened, VectorFile) else self._listed(opened)
+
+    def _listed(self, listing: Listing) -> tuple[NDArray[np.float32], list[str]]:
+        """Rows of a table of pictures or texts."""
+        from usl_backend.instances import Instance
+        from usl_backend.media import Location
+
+        instances: list[Instance] = []
+        labels: dict[int, str] = {}
+        for entry in listing:
+            if entry.label is not None and entry.fault is None:
+                instances.append(Instance(entry.row, entry.modality, entry.source))
+                labels[entry.row] = entry.label
+        if not instances:
+            raise InputError(
+                f"no row of {listing.address} has a label; evaluate needs a table with a column of labels "
+                "(label, class, category, or --label-key)"
+            )
+
+        def locate(instance: Instance) -> Location:
+            local = instance.source.startswith("/")
+            return Location(path=Path(instance.source)) if local else Location(url=instance.source)
+
+        fields = (("source", listing.modality, 1.0),)
+        return _rows(self._embed(instances, fields, locate=locate, roots=listing.roots), labels)
+
+    def _embed(
+        self,
+        instances: Sequence[Instance],
+        fields: Sequence[EmbeddedField],
+        *,
+        locate: Callable[[Instance], Location],
+        roots: Sequence[Path],
+    ) -> Pool:
+        """The instances as rows, through the cache that runs share; those that cannot be read drop out."""
+        import numpy as np
+
+        from usl_backend.encoders.allocator import keep_freed_memory
+        from usl_backend.instances import Pool
+        from usl_backend.media import MediaLimits, MediaReader
+        from usl_backend.pipeline.encoding import load_encoding
+        from usl_backend.pipeline.retention import CACHE
+
+        keep_freed_memory()  # before anything imports torch
+        host = self.host
+        limits = MediaLimits(
+            bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels
+        )
+        encoding = load_encoding(self.settings, fields, directory=host.encoders)
+        total = len(instances) * len(fields)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            MediaReader(limits=limits, local_roots=roots, allowed_hosts=host.allowed_hosts) as reader,
+            click.progressbar(length=total, label="embedding", hidden=self.quiet) as bar,
+        ):
+            pool, _ = encoding.embed(
+                instances,
+                locate=locate,
+                reader=reader,
+                cache_directory=host.model_dir / CACHE,
+                directory=Path(folder),
+                progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
+                workers=host.media_workers,
+            )
+            return Pool(pool.ids, np.array(pool.embeddings, dtype=np.float32), pool.skipped)
 
 
-def _vectors(file: VectorFile, folder: Path) -> tuple[NDArray[np.float32], list[str]]:
+def _rows(pool: Pool, labels: dict[int, str]) -> tuple[NDArray[np.float32], list[str]]:
+    """Rows of a pool with their labels."""
+    import numpy as np
+
+    return np.asarray(pool.embeddings, dtype=np.float32), [labels[row] for row in pool.ids.tolist()]
+
+
+def _vectors(file: VectorFile) -> tuple[NDArray[np.float32], list[str]]:
     """Rows that came as vectors."""
     import numpy as np
 
-    read = file.read(folder / "rows.npy")
-    labels = read.labels or ()
-    places = [place for place, row in enumerate(read.pool.ids.tolist()) if labels and labels[row] is not None]
-    if not places:
-        raise InputError(
-            f"{file.address} has no labels; evaluate needs an array or column `labels` beside the vectors, or "
-            "--label-key"
-        )
-    rows = np.array(read.pool.embeddings[places], dtype=np.float32)
-    return rows, [str(labels[row]) for row in read.pool.ids[places].tolist()]
-
-
-def _listed(
-    listing: Listing, host: HostSettings, folder: Path, *, image_size: int | None, quiet: bool
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Rows whose pictures or texts are embedded now, through the cache that runs share."""
-    import numpy as np
-
-    from usl_backend.encoders.allocator import keep_freed_memory
-    from usl_backend.instances import Instance
-    from usl_backend.media import Location, MediaLimits, MediaReader
-    from usl_backend.pipeline.encoding import load_encoding
-    from usl_backend.pipeline.retention import CACHE
-    from usl_backend.settings import RunSettings
-
-    keep_freed_memory()
-    instances: list[Instance] = []
-    labels: dict[int, str] = {}
-    for entry in listing:
-        if entry.label is not None and entry.fault is None:
-            instances.append(Instance(entry.row, entry.modality, entry.source))
-            labels[entry.row] = entry.label
-    if not instances:
-        raise InputError(
-            f"no row of {listing.address} has a label; evaluate needs a table with a column of labels "
-            "(label, class, category, or --label-key)"
-        )
-
-    def locate(instance: Instance) -> Location:
-        local = instance.source.startswith("/")
-        return Location(path=Path(instance.source)) if local else Location(url=instance.source)
-
-    settings = RunSettings.resolve(explicit={} if image_size is None else {"image_size": image_size})
-    fields = (("source", instances[0].modality, 1.0),)
-    encoding = load_encoding(settings, fields, directory=host.encoders)
-    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
-    with (
-        MediaReader(limits=limits, local_roots=listing.roots, allowed_hosts=host.allowed_hosts) as reader,
-        click.progressbar(length=len(instances), label="embedding", hidden=quiet) as bar,
-    ):
-        pool, _ = encoding.embed(
-            instances,
-            locate=locate,
-            reader=reader,
-            cache_directory=host.model_dir / CACHE,
-            directory=folder,
-            progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
-            workers=host.media_workers,
-        )
-        rows = np.array(pool.embeddings, dtype=np.float32)
-    return rows, [labels[row] for row in pool.ids.tolist()]
+    with tempfile.TemporaryDirectory() as folder:
+        read = file.read(Path(folder) / "rows.npy")
+        labels = read.labels or ()
+        ids = read.pool.ids.tolist()
+        places = [place for place, row in enumerate(ids) if labels and labels[row] is not None]
+        if not places:
+            raise InputError(
+                f"{file.address} has no labels; evaluate needs an array or column `labels` beside the vectors, or "
+                "--label-key"
+            )
+        rows = np.array(read.pool.embeddings[places], dtype=np.float32)
+    return rows, [str(labels[ids[place]]) for place in places]
