@@ -246,3 +246,18 @@ def test_flush__several_processes_lose_nothing(tmp_path: Path) -> None:
     numbers = list(range(80))
     gathered = watching.gather([digest(number) for number in numbers], tmp_path / "out.npy")
     np.testing.assert_array_equal(gathered, rows(numbers))
+
+
+def test_prefixes__are_those_of_every_content_on_disk_ascending(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    assert len(cache.prefixes()) == 0
+    fill(cache, [1, 2, 3])
+    cache.flush()
+    fill(cache, [4, 5])
+    cache.flush()
+    found = cache_at(tmp_path).prefixes()
+    assert found.tolist() == sorted(int(digest(number)[:16], 16) for number in range(1, 6))
+    # Nobody may count on the rows of a damaged shard.
+    damaged = cache.directory / "0.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert cache_at(tmp_path).prefixes().tolist() == sorted(int(digest(number)[:16], 16) for number in (4, 5))
