@@ -59,7 +59,6 @@ class Tally:
     lost_rows: int = 0
     duplicates: int = 0
     other_picks: int = 0
-    restarts: list[float] = field(default_factory=list)
 
     @property
     def kills(self) -> int:
@@ -171,10 +170,8 @@ class Campaign:
             _wait(lambda: holder(lock) != child or not held(lock))
         self.tally.landed[run.stage or "start", kill.victim] += 1
         if kill.victim != "child":
-            began = time.monotonic()
             server.stop()
             server.start()
-            self.tally.restarts.append(time.monotonic() - began)
 
     def _examine(self, run_id: str) -> None:
         """Nothing is lost, nothing is twice, the picks are the same."""
