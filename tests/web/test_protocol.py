@@ -133,7 +133,7 @@ def test_webhook__a_second_start_training_says_which_run_is_active(client, store
     assert answer.status_code == 409
     assert answer.json["run"] == first
     assert answer.json["error"]["type"] == "ActiveRunError"
-    assert f"run {first} of project 12 is queued" in answer.status
+    assert f"run {first} is queued" in answer.status
     assert len(store.list()) == 1
 
 

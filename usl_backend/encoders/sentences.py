@@ -224,7 +224,10 @@ def _library(encoder: str) -> Any:
         import_torchvision()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module("sentence_transformers")
+            library = importlib.import_module("sentence_transformers")
+            # Its bar for loading weights would run into ours.
+            importlib.import_module("transformers.utils.logging").disable_progress_bar()
+            return library
     except (ImportError, RuntimeError) as error:
         raise EncoderError(
             f'encoder {encoder} needs the extra `text` ({error}): pip install "usl-backend[text]"'
