@@ -123,27 +123,18 @@ def test_select__misspelt_variable_is_named(
     assert 'unknown environment variable "USL_BUGDET"; did you mean "USL_BUDGET"?' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["pictures", "list.csv", "vectors.npy"])
-def test_select__file_or_folder_is_not_supported_yet(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = tmp_path / name
-    target.mkdir() if name == "pictures" else target.write_bytes(b"")
-    assert run("select", str(target)) == 1
-    assert capsys.readouterr().err.startswith(
-        f"error: {target} is a file or folder, which is not supported yet; "
-    )
-
-
-def test_select__missing_manifest_is_told_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_select__missing_manifest_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("select", "nowhere/list.parquet") == 1
-    assert "which is not supported yet" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(
+        "error: nowhere/list.parquet is neither a project nor a file or folder here; TARGET is a project, or "
+    )
 
 
 @pytest.mark.parametrize("target", ["twelve", "12-7", "http://localhost:8080/user/account", "0x12", ""])
 def test_select__what_is_no_project_is_named(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("select", target) == 1
-    assert capsys.readouterr().err.startswith(f"error: {target!r} is no project; give its number, such as 12")
+    named = target or '""'
+    assert capsys.readouterr().err.startswith(f"error: {named} is neither a project nor a ")
 
 
 def test_select__missing_token_says_where_to_get_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,10 @@ def find(text: str, **keys: Any) -> Target:
     InputError
         There is no such thing, or it is of no kind that can be read.
     """
+    if not text.strip():
+        raise InputError(
+            f'"{text}" is neither a project nor a file or folder; TARGET is a project, or {KINDS}'
+        )
     if match := _SCHEME.match(text):
         scheme = match[1].lower()
         if scheme == "file":
