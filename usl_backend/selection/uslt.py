@@ -68,7 +68,7 @@ class USLT:
     - heads are trained on rows averaged with their neighbors and start at the means of k-means clusters, those of
       `USL`: training refines a good start. The paper's start and step size lose to it (`--ablation` of
       `benchmarks/selection_quality.py`);
-    - the row nearest to the mean of its learned cluster is picked, which beats the surest one on small pools;
+    - the row nearest to the mean of its learned cluster is picked; on digits the surest one was worse;
       `pick_by="confidence"` is the paper's;
     - 150 steps at most, whatever the pool: longer training empties clusters;
     - near-duplicates count as one row;
