@@ -90,6 +90,16 @@ def test_evaluate__bad_file(
     assert said in capsys.readouterr().err
 
 
+def test_evaluate__whoever_types_may_name_any_file_as_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    table = tmp_path / "table.csv"
+    table.write_text("image,label\na.png,cat\nb.png,dog\n")
+    assert run("evaluate", table, "--encoder", "checkpoint:/srv/moco.pt@resnet18") == 1
+    assert "needs /srv/moco.pt, which does not exist; correct the path" in capsys.readouterr().err
+
+
 def test_evaluate__missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", tmp_path / "none.npz") == 1
     assert "is neither a project nor a file or folder here" in capsys.readouterr().err

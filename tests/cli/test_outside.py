@@ -276,6 +276,12 @@ def test_select__what_cannot_be_done(
     assert message in told.err.replace("\n", " ")
 
 
+def test_select__whoever_types_may_name_any_file_as_weights(shell: Shell, photos: Path) -> None:
+    told = shell("select", photos, "--budget", 4, "--encoder", "checkpoint:/srv/moco.pt@resnet18")
+    assert told.code == 1
+    assert "needs /srv/moco.pt, which does not exist; correct the path" in told.err
+
+
 def test_select__vectors_have_nothing_to_import(shell: Shell, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", DIGITS[:30])
     told = shell("select", tmp_path / "v.npy", "--import-to", 12, LABEL_STUDIO_API_KEY="x" * 40)

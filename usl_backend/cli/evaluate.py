@@ -63,17 +63,18 @@ def evaluate(
     from usl_backend.manifests import find
     from usl_backend.selection import METHODS as KNOWN
     from usl_backend.settings import RunSettings
+    from usl_backend.studio.client import is_project
 
     names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]
     if unknown := [name for name in names if name not in KNOWN]:
         raise InputError(f"method is {unknown[0]!r}; choose among {', '.join(KNOWN)}")
     host = host_settings(flags)
     wanted = {"encoder": encoder, "image_size": image_size}
-    if _is_project(target):
-        settings = RunSettings.resolve(explicit=_given(**wanted, data_key=data_key))
+    if is_project(target):
+        settings = RunSettings.resolve(explicit=_given(**wanted, data_key=data_key), free_paths=True)
         rows, labels = Reading(host, settings, quiet=as_json).project(target, control=control)
     else:
-        settings = RunSettings.resolve(explicit=_given(**wanted))
+        settings = RunSettings.resolve(explicit=_given(**wanted), free_paths=True)
         manifest = find(target, data_key=data_key, label_key=label_key)
         rows, labels = Reading(host, settings, quiet=as_json).manifest(manifest)
     kinds = sorted(set(labels))
@@ -99,17 +100,6 @@ def evaluate(
         _table(found, seeds)
         if plot is not None:
             click.echo(f"curve: {plot}")
-
-
-def _is_project(target: str) -> bool:
-    """Whether TARGET means a project of Label Studio."""
-    from usl_backend.studio.client import parse_target
-
-    try:
-        parse_target(target)
-    except InputError:
-        return False
-    return True
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -19,17 +19,6 @@ SHOWN = 10
 """Picks that are listed."""
 
 
-def is_outside(target: str) -> bool:
-    """Whether a TARGET means something else than a project."""
-    from usl_backend.studio.client import parse_target
-
-    try:
-        parse_target(target)
-    except InputError:
-        return True
-    return False
-
-
 def create(
     store: RunStore,
     host: HostSettings,

@@ -77,11 +77,10 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     Label Studio: a folder of pictures, a quoted pattern, a CSV, JSON-lines or Parquet manifest, or vectors (.npy,
     .npz, .parquet). Of such a pool the result is selection.csv and, with --import-to, tasks of the chosen.
     """
-    from usl_backend.cli import outside
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient, is_project, parse_target
 
     given = {name: flags.pop(name) for name in OUTSIDE}
-    if outside.is_outside(target):
+    if not is_project(target):
         _select_outside(target, given, dry_run=dry_run, as_json=as_json, flags=flags)
         return
     if any(given.values()):
@@ -89,9 +88,8 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
         raise click.UsageError(f"{flag.replace('roots', 'root')} is for pools outside Label Studio")
     url, project_id = parse_target(target)
     host, (_, explicit) = host_settings(flags), split(flags)
-    RunSettings.resolve(
-        explicit=explicit, free_paths=True
-    )  # a bad flag is told before anything is asked or written
+    # a bad flag is told before anything is asked or written
+    RunSettings.resolve(explicit=explicit, free_paths=True)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
     store = open_store(host)
@@ -117,7 +115,7 @@ def _select_outside(
     from usl_backend.manifests import find
 
     host, (_, explicit) = host_settings(flags), split(flags)
-    settings = RunSettings.resolve(explicit=explicit)
+    settings = RunSettings.resolve(explicit=explicit, free_paths=True)
     target = find(
         text,
         data_key=settings.data_key,

@@ -139,6 +139,15 @@ def parse_target(target: str) -> tuple[str | None, int]:
     )
 
 
+def is_project(target: str) -> bool:
+    """Whether what a user typed means a project; parameters as in `parse_target`."""
+    try:
+        parse_target(target)
+    except InputError:
+        return False
+    return True
+
+
 class StudioClient:
     """One Label Studio, seen through one user's token; may be used from several threads.
 
