@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Modality = Literal["image", "text"]
+MAX_CHARACTERS = 20_000
+"""Of a longer text only the beginning counts: some ten pages, a few seconds of work for MiniLM on a core."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from usl_backend.encoders import sentences
 from usl_backend.encoders.sentences import SentenceEncoder
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.errors import EncoderError
+from usl_backend.instances import MAX_CHARACTERS
 
 TEXTS = [
     "A cat sleeps on the warm windowsill.",
@@ -71,8 +72,8 @@ def test_encode__long_text_is_the_mean_of_its_windows_by_tokens(encoder: Sentenc
 
 
 def test_encode__megabytes_are_bounded(encoder: SentenceEncoder) -> None:
-    short = "ab " * (sentences.MAX_CHARACTERS // 3)
-    rows = encoder.encode([short[: sentences.MAX_CHARACTERS] + "and much more " * 100_000, short + "x" * 10])
+    short = "ab " * (MAX_CHARACTERS // 3)
+    rows = encoder.encode([short[:MAX_CHARACTERS] + "and much more " * 100_000, short + "x" * 10])
     assert np.isfinite(rows).all()
     assert rows[0] @ rows[1] > 0.9999
 

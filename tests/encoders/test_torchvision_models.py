@@ -37,7 +37,9 @@ def weights_file(directory: Path, name: str) -> Path:
     """Random weights under the name that torchvision publishes them under."""
     torch.manual_seed(5)
     weights = models.get_model_weights(name).DEFAULT
-    module = models.get_model(name, weights=None, **arguments_of(name, weights))
+    module = models.get_model(
+        name, weights=None, **arguments_of(name, int(weights.transforms().crop_size[0]))
+    )
     for part in module.modules():
         if isinstance(
             part, torch.nn.BatchNorm2d
@@ -58,7 +60,9 @@ def test_remove_classifier__features_come_out(name: str) -> None:
     weights = models.get_model_weights(name).DEFAULT
     size = weights.transforms().crop_size[0]
     with torch.device("meta"):
-        module = models.get_model(name, weights=None, **arguments_of(name, weights)).eval()
+        module = models.get_model(
+            name, weights=None, **arguments_of(name, int(weights.transforms().crop_size[0]))
+        ).eval()
         remove_classifier(module)
         assert module(torch.empty(2, 3, size, size)).shape == (2, KINDS[name])
 

@@ -1,8 +1,9 @@
 import pytest
 
 from usl_backend.errors import MediaError
+from usl_backend.instances import MAX_CHARACTERS
 from usl_backend.studio.label_config import ObjectTag
-from usl_backend.studio.texts import MAX_CHARACTERS, normalized, text_of
+from usl_backend.studio.texts import normalized, text_of
 
 TEXT = ObjectTag("t", "Text", "text")
 HYPER = ObjectTag("t", "HyperText", "html")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from usl_backend.encoders.files import digest_of, find_file
-from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
-from usl_backend.encoders.torchvision_models import remove_classifier
+from usl_backend.encoders.images import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.torchvision_models import arguments_of, remove_classifier
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from usl_backend.encoders.base import Request
 
 SIZE: Final = 224
-_MEAN: Final = (0.485, 0.456, 0.406)
-_STD: Final = (0.229, 0.224, 0.225)
 
 
 def build(request: Request) -> ImageNetwork:
@@ -41,7 +39,7 @@ def build(request: Request) -> ImageNetwork:
     size = request.image_size or SIZE
     module = _architecture(architecture, size, request.name).eval()
     load_state(module, read_state(path, encoder=request.name), path=path, encoder=request.name)
-    mean, std = pixel_scale(_MEAN, _STD)
+    mean, std = pixel_scale(IMAGENET_MEAN, IMAGENET_STD)
     return ImageNetwork(
         module,
         name=f"checkpoint-{architecture}",
@@ -58,10 +56,7 @@ def _architecture(name: str, size: int, encoder: str) -> nn.Module:
     models = import_torchvision().models
     known = models.list_models(module=models)
     if name in known:
-        more: dict[str, Any] = {"image_size": size} if name.startswith("vit_") else {}
-        if name in {"googlenet", "inception_v3"}:
-            more = {"init_weights": False}
-        network: nn.Module = models.get_model(name, weights=None, **more)
+        network: nn.Module = models.get_model(name, weights=None, **arguments_of(name, size))
         remove_classifier(network)
         return network
     from usl_backend.encoders.timm_models import untrained

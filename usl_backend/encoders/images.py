@@ -31,6 +31,10 @@ _DEVICE_BATCH: Final = 512
 _PREPROCESSING: Final = "v1"
 """Part of the key; to be raised when decoding or scaling changes what the network sees."""
 
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+"""Of pictures in [0, 1]: what most recipes subtract and divide by."""
+
 Channels = tuple[float, float, float]
 T = TypeVar("T")
 
@@ -112,6 +116,32 @@ def backbone_module(network: ImageNetwork) -> nn.Module:
             return features
 
     return Backbone().requires_grad_(True)
+
+
+def check_pictures(batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], *, size: int, key: str) -> None:
+    """Refuse what was not decoded at an encoder's size.
+
+    Parameters
+    ----------
+    batch
+        Pictures; each has to be (size, size, 3) uint8.
+    size
+        Side in pixels.
+    key
+        The encoder's, for the message.
+
+    Raises
+    ------
+    EncoderError
+        A picture has another shape or dtype.
+    """
+    expected = (size, size, 3)
+    for picture in batch:
+        if picture.shape != expected or picture.dtype != np.uint8:
+            raise EncoderError(
+                f"{key} takes uint8 pictures of shape {expected}, not {picture.dtype} of {picture.shape}; "
+                "decode them at the encoder's size"
+            )
 
 
 def width_of(module: nn.Module, size: int, *, encoder: str) -> int:
@@ -215,13 +245,7 @@ class ImageEncoder:
         """
         import torch
 
-        expected = (self.size, self.size, 3)
-        for picture in batch:
-            if picture.shape != expected or picture.dtype != np.uint8:
-                raise EncoderError(
-                    f"{self.key} takes uint8 pictures of shape {expected}, not {picture.dtype} of {picture.shape}; "
-                    "decode them at the encoder's size"
-                )
+        check_pictures(batch, size=self.size, key=self.key)
         before = torch.get_num_threads()
         try:
             return halved_until_it_fits(self._per_pass, self._remember, lambda size: self._rows(batch, size))

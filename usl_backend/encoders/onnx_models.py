@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from usl_backend.encoders.files import digest_of, find_file
-from usl_backend.encoders.images import MICRO_BATCH, safe_name
+from usl_backend.encoders.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    MICRO_BATCH,
+    check_pictures,
+    safe_name,
+)
 from usl_backend.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
     from usl_backend.encoders.base import Request
 
 _SIZE: Final = 224
-_MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32) * 255.0
-_STD: Final = np.array([0.229, 0.224, 0.225], dtype=np.float32) * 255.0
+_MEAN: Final = np.array(IMAGENET_MEAN, dtype=np.float32) * 255.0
+_STD: Final = np.array(IMAGENET_STD, dtype=np.float32) * 255.0
 _RANK: Final = 4
 
 
@@ -70,13 +76,8 @@ class OnnxEncoder:
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode pictures; as `ImageEncoder.encode`."""
-        expected = (self.size, self.size, 3)
+        check_pictures(batch, size=self.size, key=self.key)
         rows = np.empty((len(batch), self.dim), dtype=np.float32)
-        for picture in batch:
-            if picture.shape != expected or picture.dtype != np.uint8:
-                raise EncoderError(
-                    f"{self.key} takes uint8 pictures of shape {expected}, not {picture.dtype} of {picture.shape}"
-                )
         step = self._fixed or MICRO_BATCH
         for start in range(0, len(batch), step):
             part = np.asarray(batch[start : start + step])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.files import digest_of, first_existing
 from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
-from usl_backend.encoders.vision import import_torchvision
+from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
 
@@ -27,7 +26,7 @@ def build(request: Request) -> ImageNetwork:
     EncoderError
         open_clip is not installed, the model is unknown, or its weights are not on this host.
     """
-    library = _library(request.name)
+    library = import_beside_torchvision("open_clip", encoder=request.name, extra="open-clip")
     name, _, tag = request.argument.partition("/")
     if name not in library.list_models():
         raise EncoderError(f"encoder {request.name}: {nearest_name(name, library.list_models())}")
@@ -72,16 +71,3 @@ def _preprocessing(library: Any, name: str, tag: str) -> tuple[Any, Any]:
     """Mean and deviation that the weights were trained with; OpenAI's where nothing else is known."""
     config = (library.get_pretrained_cfg(name, tag) if tag else None) or {}
     return config.get("mean") or library.OPENAI_DATASET_MEAN, config.get("std") or library.OPENAI_DATASET_STD
-
-
-def _library(encoder: str) -> Any:
-    """The library, with what it needs of torchvision."""
-    try:
-        import_torchvision()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("open_clip")
-    except (ImportError, RuntimeError) as error:
-        raise EncoderError(
-            f'encoder {encoder} needs the extra `open-clip` ({error}): pip install "usl-backend[open-clip]"'
-        ) from error

@@ -19,8 +19,9 @@ import numpy as np
 
 from usl_backend.encoders.files import digest_of, find_file, hub_snapshots, is_free_path
 from usl_backend.encoders.images import best_device, halved_until_it_fits, safe_name
-from usl_backend.encoders.vision import import_torchvision
+from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.errors import EncoderError
+from usl_backend.instances import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from usl_backend.encoders.base import Request
 
 logger = logging.getLogger(__name__)
-
-MAX_CHARACTERS: Final = 20_000
-"""Of a longer text only the beginning is encoded: some ten pages, a few seconds of work for MiniLM on a core."""
 
 _PER_PASS: Final = 8
 """Windows per forward pass on a CPU."""
@@ -201,7 +199,9 @@ def load(request: Request) -> SentenceEncoder:
     # It asks the hub for newer files otherwise, and waits for an answer.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    library = _library(request.name)
+    library = import_beside_torchvision("sentence_transformers", encoder=request.name, extra="text")
+    # Its bar for loading weights would run into ours.
+    importlib.import_module("transformers.utils.logging").disable_progress_bar()
     path = _bundled(request.name) if request.name == MINILM else _model_directory(request)
     try:
         with warnings.catch_warnings():
@@ -216,22 +216,6 @@ def load(request: Request) -> SentenceEncoder:
         ) from error
     name = request.name if request.name == MINILM else request.argument
     return SentenceEncoder(model, name=name, digest=digest_of(path))
-
-
-def _library(encoder: str) -> Any:
-    """The library, with what it needs of torchvision."""
-    try:
-        import_torchvision()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            library = importlib.import_module("sentence_transformers")
-            # Its bar for loading weights would run into ours.
-            importlib.import_module("transformers.utils.logging").disable_progress_bar()
-            return library
-    except (ImportError, RuntimeError) as error:
-        raise EncoderError(
-            f'encoder {encoder} needs the extra `text` ({error}): pip install "usl-backend[text]"'
-        ) from error
 
 
 def _bundled(encoder: str) -> Path:

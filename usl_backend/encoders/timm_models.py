@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.files import digest_of, first_existing, hub_file
 from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
-from usl_backend.encoders.vision import import_torchvision
+from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
 
@@ -31,7 +29,7 @@ def build(request: Request) -> ImageNetwork:
         timm is not installed, the model is unknown, or its weights are not on this host; the text says which
         file to put where.
     """
-    timm = _library(request.name)
+    timm = import_beside_torchvision("timm", encoder=request.name, extra="timm")
     name = request.argument
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"encoder {request.name}: {nearest_name(name, timm.list_models())}")
@@ -67,23 +65,10 @@ def untrained(name: str, encoder: str) -> nn.Module:
     EncoderError
         timm is not installed or does not know the model.
     """
-    timm = _library(encoder)
+    timm = import_beside_torchvision("timm", encoder=encoder, extra="timm")
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"timm: {nearest_name(name, timm.list_models())}")
     return _created(timm, name, None, encoder)
-
-
-def _library(encoder: str) -> Any:
-    """The library, with what it needs of torchvision."""
-    try:
-        import_torchvision()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("timm")
-    except (ImportError, RuntimeError) as error:
-        raise EncoderError(
-            f'encoder {encoder} needs the extra `timm` ({error}): pip install "usl-backend[timm]"'
-        ) from error
 
 
 def _created(timm: Any, name: str, size: int | None, encoder: str) -> nn.Module:

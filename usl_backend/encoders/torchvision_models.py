@@ -37,10 +37,11 @@ def build(request: Request) -> ImageNetwork:
     model, weights = _named(models, request)
     path = _weights_file(weights, request)
     transform = weights.transforms()
-    module = models.get_model(model, weights=None, **arguments_of(model, weights))
+    own = int(transform.crop_size[0])
+    module = models.get_model(model, weights=None, **arguments_of(model, own))
     _load(module, path, request)
     remove_classifier(module)
-    size = request.image_size or int(transform.crop_size[0])
+    size = request.image_size or own
     mean, std = pixel_scale(transform.mean, transform.std)
     return ImageNetwork(
         module,
@@ -120,19 +121,19 @@ def _weights_file(weights: Any, request: Request) -> Path:
     return path
 
 
-def arguments_of(model: str, weights: Any) -> dict[str, Any]:
-    """What a model's builder has to be told so that these weights fit.
+def arguments_of(model: str, size: int) -> dict[str, Any]:
+    """What a model's builder has to be told.
 
     Parameters
     ----------
     model
         Its name.
-    weights
-        Member of its weights enum.
+    size
+        Side in pixels of the pictures that its weights were made for.
     """
     if model in {"googlenet", "inception_v3"}:
         return {"init_weights": False}  # the slow start that only training needs
-    return {"image_size": int(weights.transforms().crop_size[0])} if model.startswith("vit_") else {}
+    return {"image_size": size} if model.startswith("vit_") else {}
 
 
 def _load(module: nn.Module, path: Path, request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +43,34 @@ def import_torchvision() -> ModuleType:
         raise EncoderError(
             f"torchvision cannot be imported ({error}); install a pair that fits: "
             'pip install "torch>=2.6,<2.14" "torchvision>=0.21,<0.29"'
+        ) from error
+
+
+def import_beside_torchvision(module: str, *, encoder: str, extra: str) -> Any:
+    """Import a library that imports torchvision in turn, quietly.
+
+    Parameters
+    ----------
+    module
+        Its name.
+    encoder
+        The encoder's whole name, for the message.
+    extra
+        Extra of this package that brings the library.
+
+    Raises
+    ------
+    EncoderError
+        It is not installed, or cannot be imported.
+    """
+    try:
+        import_torchvision()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:
+        raise EncoderError(
+            f'encoder {encoder} needs the extra `{extra}` ({error}): pip install "usl-backend[{extra}]"'
         ) from error
 
 

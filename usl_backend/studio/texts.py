@@ -9,12 +9,11 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import MediaError
+from usl_backend.instances import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from usl_backend.studio.label_config import ObjectTag
 
-MAX_CHARACTERS: Final = 20_000
-"""Characters of a text that are kept, as many as the bundled encoder reads."""
 _MAX_RAW: Final = 100 * MAX_CHARACTERS
 """Characters of HTML that are looked at: markup outweighs its text, but not without end."""
 _UNSEEN: Final = frozenset({"script", "style", "template", "head", "noscript"})
