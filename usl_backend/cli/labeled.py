@@ -119,7 +119,7 @@ class Reading:
     def _listed(self, listing: Listing) -> tuple[NDArray[np.float32], list[str]]:
         """Rows of a table of pictures or texts."""
         from usl_backend.instances import Instance
-        from usl_backend.media import Location
+        from usl_backend.pipeline.outside import locate
 
         instances: list[Instance] = []
         labels: dict[int, str] = {}
@@ -132,11 +132,6 @@ class Reading:
                 f"no row of {listing.address} has a label; evaluate needs a table with a column of labels "
                 "(label, class, category, or --label-key)"
             )
-
-        def locate(instance: Instance) -> Location:
-            local = instance.source.startswith("/")
-            return Location(path=Path(instance.source)) if local else Location(url=instance.source)
-
         fields = (("source", listing.modality, 1.0),)
         return _rows(self._embed(instances, fields, locate=locate, roots=listing.roots), labels)
 
@@ -153,20 +148,19 @@ class Reading:
 
         from usl_backend.encoders.allocator import keep_freed_memory
         from usl_backend.instances import Pool
-        from usl_backend.media import MediaLimits, MediaReader
+        from usl_backend.media import MediaReader
         from usl_backend.pipeline.encoding import load_encoding
         from usl_backend.pipeline.retention import CACHE
 
         keep_freed_memory()  # before anything imports torch
         host = self.host
-        limits = MediaLimits(
-            bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels
-        )
         encoding = load_encoding(self.settings, fields, directory=host.encoders)
         total = len(instances) * len(fields)
         with (
             tempfile.TemporaryDirectory() as folder,
-            MediaReader(limits=limits, local_roots=roots, allowed_hosts=host.allowed_hosts) as reader,
+            MediaReader(
+                limits=host.media_limits, local_roots=roots, allowed_hosts=host.allowed_hosts
+            ) as reader,
             click.progressbar(length=total, label="embedding", hidden=self.quiet) as bar,
         ):
             pool, _ = encoding.embed(

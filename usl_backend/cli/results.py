@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_sett
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
 from usl_backend.runs import RunState
+from usl_backend.runs.record import RUN_ID
 
 if TYPE_CHECKING:
     from usl_backend.exports.media import Media
@@ -146,7 +146,7 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
 
     host = host_settings(flags)
     store = open_store(host)
-    if re.fullmatch(r"[a-z][a-z0-9_]*-[0-9]+", target):
+    if (named := RUN_ID.fullmatch(target)) and named["pool"]:
         _tell_reset(_undo(store, host, target), f"the project of run {target}", as_json=as_json)
         return
     url, project_id = parse_target(target)

@@ -176,8 +176,7 @@ def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
     files = store.files(run.id)
     if not (files.has_instances() and files.has_pool()):
         return {}
-    meta = {name: value for name, value in files.read_instances()[1].items() if name != "outside"}
-    return skipped_tasks(Project.from_json(meta), files.read_pool()[0])
+    return skipped_tasks(Project.from_json(files.read_instances()[1]), files.read_pool()[0])
 
 
 def _duration(run: Run) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from usl_backend.errors import USLError
-from usl_backend.media import MediaLimits, MediaReader, decode_image
+from usl_backend.media import MediaReader, decode_image
 from usl_backend.pipeline.showing import Showing
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.studio import backend as studio_backend
@@ -82,9 +82,10 @@ def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: 
     """Whether what a few tasks show can be read and decoded: first, middle and last."""
     places = sorted({0, len(tasks) // 2, len(tasks) - 1}) if tasks else []
     root = host.label_studio_local_files_document_root
-    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
     reader = MediaReader(
-        limits=limits, local_roots=() if root is None else (root,), allowed_hosts=host.allowed_hosts
+        limits=host.media_limits,
+        local_roots=() if root is None else (root,),
+        allowed_hosts=host.allowed_hosts,
     )
     broken: list[str] = []
     with reader:
@@ -94,7 +95,9 @@ def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: 
                 instance = shown.instance(task.id, task.data)
                 for field, source in zip(shown.shown, (instance.source, *instance.parts), strict=True):
                     if field.modality == "image":
-                        decode_image(reader.read(client.locate(task.id, source)), size=32, limits=limits)
+                        decode_image(
+                            reader.read(client.locate(task.id, source)), size=32, limits=reader.limits
+                        )
             except USLError as error:
                 broken.append(f"task {task.id}: {error}")
     if not broken:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import MediaError, StudioNotFoundError
-from usl_backend.media import MediaLimits, MediaReader, UnauthorizedError
+from usl_backend.media import MediaReader, UnauthorizedError
 
 if TYPE_CHECKING:
     from usl_backend.exports.media import Fetch
@@ -36,9 +36,8 @@ def outside_files(files: RunFiles, host: HostSettings) -> Iterator[Fetch]:
         bytes. Raises `MediaError`.
     """
     _, meta = files.read_instances()
-    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
     with MediaReader(
-        limits=limits,
+        limits=host.media_limits,
         local_roots=[Path(root) for root in meta["outside"]["roots"]],
         object_stores=True,
         allowed_hosts=host.allowed_hosts,
@@ -71,9 +70,10 @@ def studio_files(client: StudioClient, host: HostSettings) -> Iterator[Fetch]:
         `MediaError`.
     """
     root = host.label_studio_local_files_document_root
-    limits = MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
     with MediaReader(
-        limits=limits, local_roots=() if root is None else (root,), allowed_hosts=host.allowed_hosts
+        limits=host.media_limits,
+        local_roots=() if root is None else (root,),
+        allowed_hosts=host.allowed_hosts,
     ) as reader:
 
         def fetch(row: Row) -> Path | bytes:

@@ -22,9 +22,9 @@ _MASK = "***"
 
 def secrets_of(host: HostSettings) -> tuple[str, ...]:
     """The configured secrets, longest first; short ones are left out, they would mask ordinary words."""
-    secrets = (host.basic_auth_pass, host.api_token, host.webhook_secret)
-    values = {host.api_key, *(secret.get_secret_value() for secret in secrets)}
-    return _masked(values)
+    return _masked(
+        {getattr(host, option.name).get_secret_value().strip() for option in OPTIONS if option.secret}
+    )
 
 
 def secrets_in_environment() -> tuple[str, ...]:

@@ -75,9 +75,7 @@ class Target:
         path = _SCHEME.sub("", self.address).partition("?")[0]
         if self.kind == "pattern":
             path = str(split_pattern(path)[0].absolute())
-        stem = Path(path).name if self.kind == "folder" else Path(path).stem
-        if self.kind == "pattern":
-            stem = Path(path).name
+        stem = Path(path).name if self.kind in ("folder", "pattern") else Path(path).stem
         plain = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:40] or "pool"
         return plain if plain[0].isalpha() else f"pool_{plain}"
 

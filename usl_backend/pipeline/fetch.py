@@ -60,10 +60,10 @@ class Project:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Project:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`; further entries, such as those of a pool outside Label Studio, are ignored."""
         return cls(
             **{
-                **values,
+                **{name: values[name] for name in cls.__dataclass_fields__ if name in values},
                 "classes": tuple(values["classes"]),
                 "fields": tuple((key, modality, weight) for key, modality, weight in values["fields"]),
                 "labeled": tuple(values["labeled"]),

@@ -78,7 +78,7 @@ class OutsideExecution(Execution):
                 self.report.kept()
         instances, meta = self.files.read_instances()
         self.meta = meta["outside"]
-        project = Project.from_json({name: value for name, value in meta.items() if name != "outside"})
+        project = Project.from_json(meta)
         if self.meta["modality"] != VECTORS:
             _check(project, self.target.address, len(instances) - len(project.labeled))
             resolve_budget(

@@ -17,7 +17,7 @@ import numpy as np
 from usl_backend.distributed import ClusterBlocks, connect
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import pool_digest
-from usl_backend.media import MediaLimits, MediaReader
+from usl_backend.media import MediaReader
 from usl_backend.pipeline.control import control_rows
 from usl_backend.pipeline.embed_cluster import Elsewhere, Locator, StudioLocator
 from usl_backend.pipeline.encoding import load_encoding
@@ -204,11 +204,7 @@ class Execution(ABC):
         """Makes the guarded reader, under this host's limits, here or elsewhere."""
         return partial(
             MediaReader,
-            limits=MediaLimits(
-                bytes=self.host.media_max_bytes,
-                seconds=self.host.media_timeout,
-                pixels=self.host.media_max_pixels,
-            ),
+            limits=self.host.media_limits,
             local_roots=self._roots(),
             object_stores=bool(self.run.pool),
             allowed_hosts=self.host.allowed_hosts,

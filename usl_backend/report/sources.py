@@ -186,7 +186,7 @@ def open_media(host: HostSettings, files: RunFiles | None = None) -> Iterator[Re
         return
     root = host.label_studio_local_files_document_root
     reader = MediaReader(
-        limits=limits_of(host),
+        limits=host.media_limits,
         local_roots=() if root is None else (root,),
         allowed_hosts=host.allowed_hosts,
     )
@@ -198,16 +198,11 @@ def outside_reader(host: HostSettings, files: RunFiles) -> MediaReader:
     """A reader of the files that the list of a pool outside Label Studio may name."""
     _, meta = files.read_instances()
     return MediaReader(
-        limits=limits_of(host),
+        limits=host.media_limits,
         local_roots=[Path(root) for root in meta["outside"]["roots"]],
         object_stores=True,
         allowed_hosts=host.allowed_hosts,
     )
-
-
-def limits_of(host: HostSettings) -> MediaLimits:
-    """What one picture may cost on this host."""
-    return MediaLimits(bytes=host.media_max_bytes, seconds=host.media_timeout, pixels=host.media_max_pixels)
 
 
 def name_of(instance: Instance) -> str:

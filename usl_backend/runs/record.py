@@ -6,11 +6,12 @@ project was deleted, and the state of the old one must not leak into the new.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from usl_backend.errors import InputError
 
@@ -18,6 +19,8 @@ Stage = Literal["fetch", "embed", "select", "publish"]
 STAGES: tuple[Stage, ...] = ("fetch", "embed", "select", "publish")
 """The stages of a run, in order."""
 
+RUN_ID: Final = re.compile(r"(?:[0-9]+|(?P<pool>[a-z][a-z0-9_]*))-[0-9]+", re.ASCII)
+"""Id of a run over a project, such as 12-7, or over a pool outside Label Studio, such as photos-3."""
 Place = Literal["server", "shell"]
 """Who computes a run: a child of the server, or the shell that asked for it."""
 

@@ -6,12 +6,11 @@ may be missing, never half written.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
 
@@ -19,10 +18,9 @@ from .artifacts import RunFiles
 from .columns import COLUMNS, loaded, proper, stored
 from .counters import Counters
 from .projects import ProjectRecords
-from .record import Place, Run, RunState
+from .record import RUN_ID, Place, Run, RunState
 
 Runs = list[Run]
-_RUN_ID: Final = re.compile(r"(?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
 
 
 class RunStore(ProjectRecords, Counters):
@@ -342,7 +340,7 @@ class RunStore(ProjectRecords, Counters):
         UnknownRunError
             The id is not shaped like one.
         """
-        if not _RUN_ID.fullmatch(run_id):
+        if not RUN_ID.fullmatch(run_id):
             raise UnknownRunError(f'"{run_id[:80]}" is no run id; it looks like 12-7 or photos-3')
         return self.directory / "runs" / run_id
 

@@ -201,14 +201,13 @@ class _Run:
             rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), held=held, given=given,
             workers=p.workers, progress=self.progress,
         )  # fmt: skip
-        groups, near = around.groups, around.neighbors
-        leaders = rows if len(groups.leaders) == len(rows) else np.ascontiguousarray(rows[groups.leaders])
+        groups, leaders, near = around.groups, around.leaders, around.neighbors
         place = groups.member_of[held]
         typicality = (
             np.ones(len(leaders), np.float32) if near is None else density(near.distances, floor=1e-3)
         )
         # Clusters start, and are halved, where noise is averaged out, whatever the heads are trained on.
-        points = leaders if near is None else smooth(leaders, near.indices)
+        points = leaders if near is None else smooth(leaders, near.indices, workers=p.workers)
         clusters = min(p.clusters or budget + len(held), len(leaders))
         found = self.learn(groups, leaders, points, near, clusters, place, projection)
         picks, labels, notes = self.pick(leaders, points, found, place, budget, clusters)

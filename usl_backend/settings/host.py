@@ -131,6 +131,13 @@ class HostSettings(BaseModel):
             raise invalid_value(error, secrets=secrets, environment=True) from None
 
     @property
+    def media_limits(self) -> MediaLimits:
+        """What one media file may cost on this host."""
+        return MediaLimits(
+            bytes=self.media_max_bytes, seconds=self.media_timeout, pixels=self.media_max_pixels
+        )
+
+    @property
     def encoders(self) -> Path:
         """`encoder_dir`, or its place in the data directory."""
         return self.encoder_dir or self.model_dir / "encoders"

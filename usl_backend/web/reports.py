@@ -23,7 +23,7 @@ from flask import current_app
 from usl_backend.errors import MediaError, RunError, StudioUnreachableError, USLError
 from usl_backend.media import UnavailableError
 from usl_backend.report.record import FOLDER, TEXT, Report, load
-from usl_backend.report.sources import Read, Sources, Thumbnails, limits_of, open_media
+from usl_backend.report.sources import Read, Sources, Thumbnails, open_media
 from usl_backend.runs import RunState
 from usl_backend.settings import OPTIONS
 
@@ -120,7 +120,7 @@ class Reports:
             report = load(files)
             if report is not None and files.has_instances():
                 sources = Sources(files)
-                thumbnails = Thumbnails(files, sources, self._reader(run), limits=limits_of(self._host))
+                thumbnails = Thumbnails(files, sources, self._reader(run), limits=self._host.media_limits)
                 shown = Shown(report, sources, thumbnails)
                 self._known[run.id] = (stamp, shown)
                 while len(self._known) > KEPT:
