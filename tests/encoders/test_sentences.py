@@ -48,15 +48,15 @@ def test_encode__short_texts_equal_the_library_s_own(encoder: SentenceEncoder, o
     assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.3
 
 
-def test_encode__bits_do_not_depend_on_the_batch_or_threads(encoder: SentenceEncoder) -> None:
+def test_encode__bits_do_not_depend_on_the_batch_or_threads(encoder: SentenceEncoder, original) -> None:
     rows = encoder.encode(TEXTS)
     order = np.random.default_rng(0).permutation(len(TEXTS))
     np.testing.assert_array_equal(encoder.encode([TEXTS[row] for row in order]), rows[order])
     for row in (0, 4, 8):
         np.testing.assert_array_equal(encoder.encode([TEXTS[row]]), rows[row : row + 1])
-    encoder._pool._max_workers, before = 1, encoder._pool._max_workers
-    np.testing.assert_array_equal(encoder.encode(TEXTS), rows)
-    encoder._pool._max_workers = before
+    for threads in (1, 3):
+        other = SentenceEncoder(original, name="minilm", digest="0" * 64, threads=threads)
+        np.testing.assert_array_equal(other.encode(TEXTS), rows)
 
 
 def test_encode__long_text_is_the_mean_of_its_windows_by_tokens(encoder: SentenceEncoder, original) -> None:
