@@ -7,7 +7,7 @@ from live_studio import LiveStudio
 from playwright.sync_api import Page
 from report_backend import Backend, drawn, learn_places, place_of
 
-from usl_backend.demo import texts
+from usl_backend.demo import project, texts
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.studio_server import free_port
 from usl_backend.studio.client import StudioClient
@@ -24,7 +24,7 @@ def backend(
     label_studio: LiveStudio, client: StudioClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     packages = texts.load()[:40]
-    body = {"title": "Texts", "label_config": texts.label_config(texts.classes_of(packages))}
+    body = {"title": "Texts", "label_config": project.label_config(texts.classes_of(packages), "text")}
     made = int(client.http.json("POST", "/api/projects/", body=body)["id"])
     # Markup of its own kind in several tasks: one of them is a pick.
     rows = (

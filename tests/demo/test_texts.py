@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from live_studio import LiveProject
 
-from usl_backend.demo import texts
+from usl_backend.demo import project, texts
 from usl_backend.demo.material import MATERIALS
 from usl_backend.demo.place import Place, default_directory
 from usl_backend.errors import InputError
@@ -55,7 +55,7 @@ def test_fill__imports_what_is_missing_and_knows_each_text(
     client: StudioClient, make_project: Callable[..., LiveProject]
 ) -> None:
     packages = texts.load()[:60]
-    made = make_project(0, texts.label_config(texts.classes_of(packages)))
+    made = make_project(0, project.label_config(texts.classes_of(packages), "text"))
     texts.fill(client, made.id, packages[5:9])
     numbers = texts.fill(client, made.id, packages)
     assert sorted(numbers.values()) == list(range(60))

@@ -10,6 +10,7 @@ from PIL import Image
 from shell import FOLDER, Shell, local
 
 from usl_backend.demo import texts
+from usl_backend.demo.project import label_config
 
 MakeProject = Callable[..., LiveProject]
 
@@ -29,7 +30,7 @@ def test_select__texts_with_all_that_is_wrong_with_them(shell: Shell, make_proje
         {"text": "中央银行提高了利率。 العربية 🙂"},
     ]
     project = make_project(
-        label_config=texts.label_config(texts.classes_of(packages)), data=[*good, *bad, *odd]
+        label_config=label_config(texts.classes_of(packages), "text"), data=[*good, *bad, *odd]
     )
     told = shell("select", project.id, "--budget", 12, "--json")
     assert told.code == 0, told.err

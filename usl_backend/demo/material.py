@@ -79,7 +79,7 @@ def sentences() -> Material:
         contents=f"{len(packages):,} descriptions of {texts.TITLE}",
         classes=classes,
         truth=tuple(package.section for package in packages),
-        label_config=texts.label_config(classes),
+        label_config=project.label_config(classes, "text"),
         control=texts.CONTROL,
         thing="text",
         fill=lambda client, project_id, _: texts.fill(client, project_id, packages),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import quoteattr
 
 from usl_backend.errors import StudioError, StudioNotFoundError
@@ -20,13 +20,15 @@ CONTROL = {"from_name": "label", "to_name": "image"}
 FILES_PER_REQUEST = 100
 
 
-def label_config(classes: Sequence[str]) -> str:
-    """Label config of a classification of images.
+def label_config(classes: Sequence[str], modality: Literal["image", "text"] = "image") -> str:
+    """Label config of a classification.
 
     Parameters
     ----------
     classes
         Names of the classes, in the order of their buttons.
+    modality
+        What is classified: the name of its tag and of its field of a task's data.
 
     Returns
     -------
@@ -35,8 +37,8 @@ def label_config(classes: Sequence[str]) -> str:
     """
     choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
     return (
-        f'<View>\n  <Image name="{CONTROL["to_name"]}" value="$image"/>\n'
-        f'  <Choices name="{CONTROL["from_name"]}" toName="{CONTROL["to_name"]}" choice="single" showInLine="true">\n'
+        f'<View>\n  <{modality.capitalize()} name="{modality}" value="${modality}"/>\n'
+        f'  <Choices name="{CONTROL["from_name"]}" toName="{modality}" choice="single" showInLine="true">\n'
         f"{choices}\n  </Choices>\n</View>\n"
     )
 

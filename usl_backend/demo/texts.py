@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 from importlib import resources
 from typing import TYPE_CHECKING, Final, NamedTuple
-from xml.sax.saxutils import quoteattr
 
 from usl_backend.errors import StudioError
 
@@ -44,27 +43,6 @@ def load() -> list[Package]:
 def classes_of(packages: Sequence[Package]) -> tuple[str, ...]:
     """The sections, by name."""
     return tuple(sorted({package.section for package in packages}))
-
-
-def label_config(classes: Sequence[str]) -> str:
-    """Label config of a classification of texts.
-
-    Parameters
-    ----------
-    classes
-        Names of the classes, in the order of their buttons.
-
-    Returns
-    -------
-    str
-        XML.
-    """
-    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
-    return (
-        f'<View>\n  <Text name="{CONTROL["to_name"]}" value="$text"/>\n'
-        f'  <Choices name="{CONTROL["from_name"]}" toName="{CONTROL["to_name"]}" choice="single" showInLine="true">\n'
-        f"{choices}\n  </Choices>\n</View>\n"
-    )
 
 
 def fill(client: StudioClient, project_id: int, packages: Sequence[Package]) -> dict[int, int]:
