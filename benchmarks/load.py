@@ -20,7 +20,6 @@ import multiprocessing
 import os
 import platform
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,10 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from start_training import CONFIG, LOGIN, TOKEN, project, server, until
+from start_training import CONFIG, LOGIN, project, stand, until
 
-from usl_backend.demo.dataset import write_images
-from usl_backend.demo.studio_server import LabelStudioServer
 from usl_backend.studio import backend
 from usl_backend.studio.client import StudioClient
 
@@ -365,20 +362,8 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        studio = LabelStudioServer(
-            home / "label-studio", username="owner@example.com", password="owner-password-1", token=TOKEN
-        )
-        names: list[str] = []
-        for side in range(28, 400, 4):  # the same pictures in another size are other pictures
-            if len(names) < arguments.pictures:
-                pictures = studio.documents_root / "pictures" / str(side)
-                pictures.mkdir(parents=True)
-                names += [f"pictures/{side}/{path.name}" for path in write_images(pictures, side=side)]
-        (home / "data").mkdir()
-        with studio, server(studio, home / "data") as address, StudioClient(studio.url, TOKEN) as client:
-            answers, figures = measure(client, address, names[: arguments.pictures], arguments.seconds)
+    with stand(arguments.pictures, sides=range(28, 400, 4)) as (client, address, names):
+        answers, figures = measure(client, address, names, arguments.seconds)
     print(f"{'answer':<22}{'count':>8}{'median ms':>12}{'p99 ms':>10}{'slowest ms':>12}")
     for name, waits in answers.items():
         cells = [waits.percentile(share) for share in (0.5, 0.99, 1)]

@@ -81,6 +81,28 @@ def server(studio: LabelStudioServer, data: Path) -> Iterator[str]:
         process.wait(60)
 
 
+@contextmanager
+def stand(count: int, *, sides: range) -> Iterator[tuple[StudioClient, str, list[str]]]:
+    """A fresh Label Studio and a server: a client, the server's address, and pictures below the local-files root.
+
+    The data set's pictures come in as many of these sides as it takes: in another size they are other pictures.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        studio = LabelStudioServer(
+            home / "label-studio", username="owner@example.com", password="owner-password-1", token=TOKEN
+        )
+        names: list[str] = []
+        for side in sides:
+            if len(names) < count:
+                pictures = studio.documents_root / "pictures" / str(side)
+                pictures.mkdir(parents=True)
+                names += [f"pictures/{side}/{path.name}" for path in write_images(pictures, side=side)]
+        (home / "data").mkdir()
+        with studio, server(studio, home / "data") as address, StudioClient(studio.url, TOKEN) as client:
+            yield client, address, names[:count]
+
+
 def project(client: StudioClient, address: str, title: str, names: list[str]) -> dict[str, Any]:
     """A connected project of local files, as START_TRAINING describes it."""
     made = dict(client.http.json("POST", "/api/projects/", body={"title": title, "label_config": CONFIG}))
@@ -154,24 +176,8 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=4800, help="tasks of the run that computes meanwhile")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        studio = LabelStudioServer(
-            home / "label-studio", username="owner@example.com", password="owner-password-1", token=TOKEN
-        )
-        names: list[str] = []
-        for side in range(96, 400, 8):  # the same pictures in another size are other pictures
-            if len(names) < arguments.pictures:
-                pictures = studio.documents_root / "pictures" / str(side)
-                pictures.mkdir(parents=True)
-                names += [f"pictures/{side}/{path.name}" for path in write_images(pictures, side=side)]
-        (home / "data").mkdir()
-        with (
-            studio,
-            server(studio, home / "data") as address,
-            StudioClient(studio.url, TOKEN) as client,
-        ):
-            took = measure(client, address, names[: arguments.pictures], arguments.rounds)
+    with stand(arguments.pictures, sides=range(96, 400, 8)) as (client, address, names):
+        took = measure(client, address, names, arguments.rounds)
     worst = max(took["start"] + took["second start"])
     print(f"{'answer':<40}{'count':>6}{'median ms':>12}{'p95 ms':>10}{'worst ms':>10}")
     for name, values in took.items():
