@@ -21,6 +21,8 @@ NEAR_CENTERS = 32
 """Centers that a row looks at between exact assignments."""
 COARSE_CENTERS = 256
 """Centers that a first guess looks at."""
+MENDING_CENTERS = 128
+"""Centers around the guessed one that are looked at to mend it."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ def assign_coarse(
     Returns
     -------
     Assignment
-        Exact up to 512 centers; above, most rows get their nearest center and steps by `assign_near` mend the
-        rest.
+        Exact up to 512 centers; above, most rows get their nearest center. What a guess alone misses would empty
+        clusters that are not, and move their centers away from where they belong.
     """
     k = len(centers)
     if k <= 2 * COARSE_CENTERS:
@@ -168,7 +170,8 @@ def assign_coarse(
     apart = squared_distances(coarse, usable)
     candidates = np.argpartition(apart, COARSE_CENTERS - 1, axis=1)[:, :COARSE_CENTERS]
     cells = assign(rows, coarse, workers=workers).labels
-    return _assign_among(rows, usable, cells, np.sort(candidates, axis=1), workers)
+    guess = _assign_among(rows, usable, cells, np.sort(candidates, axis=1), workers)
+    return assign_near(rows, centers, guess.labels, near=MENDING_CENTERS, workers=workers)
 
 
 def _assign_among(
