@@ -2,8 +2,9 @@
 
 A real Label Studio, a real server, one project's run embedding real pictures (its process at nice 10). Meanwhile
 100 ANNOTATION_* events a second, each over a connection of its own as Label Studio sends them; 20 open pages of a
-finished run's report and of the running one, polled as their scripts do; and, a third of the way in, 200 Start
-Trainings at the same moment for 20 projects. All on the loopback. Whoever asks is a process of its own.
+finished run's report and of the running one, polled as their scripts do; and, after 20 s and every two minutes from
+then on, 200 Start Trainings at the same moment for 20 projects. All on the loopback. Whoever asks is a process of its
+own.
 
     python benchmarks/load.py --json load.json                  # 60 s: latencies, one run per project
     python benchmarks/load.py --seconds 370 --json load.json    # and the server's memory from minute 2 to minute 6
@@ -46,6 +47,8 @@ HEALTH = 20
 PAGES = 20
 STARTS = 200
 STARTED_PROJECTS = 20
+FIRST_START, START_EVERY = 20, 120
+"""Seconds: two of the bursts fall between minute 2 and minute 6, where memory is watched."""
 AUTHORIZATION = "Basic " + base64.b64encode(":".join(LOGIN).encode()).decode()
 
 
@@ -202,7 +205,7 @@ def pages(address: str, seconds: float, done: str, running: str) -> Answers:
 
 
 def starts(address: str, seconds: float, bodies: list[bytes]) -> Answers:
-    """Press Start Training everywhere at the same moment."""
+    """Press Start Training everywhere at the same moment, again and again: what the first time takes stays taken."""
     waits = Waits()
     together = threading.Barrier(STARTS)
 
@@ -211,9 +214,11 @@ def starts(address: str, seconds: float, bodies: list[bytes]) -> Answers:
         body = bodies[number % len(bodies)]
         noted(waits, (202, 409), lambda: ask(address, "POST", "/webhook", body))
 
-    time.sleep(seconds / 3)
-    with ThreadPoolExecutor(STARTS) as hands:
-        list(hands.map(press, range(STARTS)))
+    began = time.monotonic()
+    for moment in range(FIRST_START, int(seconds), START_EVERY):
+        time.sleep(max(0.0, began + moment - time.monotonic()))
+        with ThreadPoolExecutor(STARTS) as hands:
+            list(hands.map(press, range(STARTS)))
     return {"Start Trainings": waits}
 
 
