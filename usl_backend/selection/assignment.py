@@ -146,7 +146,10 @@ def assign_near(
 def assign_coarse(
     rows: NDArray[np.floating[Any]], centers: NDArray[np.floating[Any]], *, workers: int = 1
 ) -> Assignment:
-    """Give every row the best of the centers around its coarse cell: a first guess for very many centers.
+    """Give every row the best of the centers around its coarse cell, then of those around that one.
+
+    A first guess for very many centers. Without its second half many a cluster would seem to be empty that is not,
+    and its center would be moved away from where it belongs.
 
     Parameters
     ----------
@@ -158,8 +161,7 @@ def assign_coarse(
     Returns
     -------
     Assignment
-        Exact up to 512 centers; above, most rows get their nearest center. What a guess alone misses would empty
-        clusters that are not, and move their centers away from where they belong.
+        Exact up to 512 centers; above, most rows get their nearest center.
     """
     k = len(centers)
     if k <= 2 * COARSE_CENTERS:
