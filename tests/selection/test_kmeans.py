@@ -134,6 +134,23 @@ def test_descend__empty_clusters_start_again():
     assert len(set(found.labels)) == 8
 
 
+def test_descend__a_moved_center_keeps_its_row_however_far_away_it_lies():
+    rows, _ = blobs(2000, 8, seed=8)
+    crowd = np.random.default_rng(0).normal(10.0, 0.1, (2000, 8))
+    # The last row is the worst served of the heaviest cluster, the crowd, and lies farther from it than 32 others do.
+    rows = np.concatenate([rows, crowd, np.full((1, 8), 50.0)])
+    centers = np.concatenate([rows[:98], np.full((1, 8), 10.0), np.full((1, 8), 1e6)])
+    found = descend(rows, centers, iterations=100)
+    assert (found.labels == found.labels[-1]).sum() == 1
+    np.testing.assert_allclose(
+        found.centers[98], crowd.mean(0), err_msg="the row was drawn back into the crowd"
+    )
+    np.testing.assert_allclose(found.centers[found.labels[-1]], rows[-1])
+    distances = squared(rows, found.centers)
+    assert np.array_equal(found.labels, distances.argmin(1))
+    np.testing.assert_allclose(found.inertia, distances.min(1).sum(), rtol=1e-9)
+
+
 def test_assign_near__with_all_centers_is_exact():
     rows, _ = blobs(600, 6, seed=9)
     centers = rows[:40].copy()

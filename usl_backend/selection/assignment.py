@@ -18,7 +18,7 @@ BLOCK = 4096
 BLOCK_CELLS = 524_288
 """Products held at once, so that they stay in the cache."""
 NEAR_CENTERS = 32
-"""Centers that a row looks at between exact assignments."""
+"""Centers that a row looks at before the exact assignment."""
 COARSE_CENTERS = 256
 """Centers that a first guess looks at."""
 MENDING_CENTERS = 128

@@ -174,7 +174,7 @@ def kmeans(
     Notes
     -----
     Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than
-    64 clusters a row looks only at the 32 centers nearest to its own in between exact assignments.
+    64 clusters a row looks only at the 32 centers nearest to its own before that exact assignment.
     """
     attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
     size = min(len(rows), max(5000, min(SAMPLE_ROWS * clusters, 250_000)))
@@ -281,11 +281,11 @@ def descend(
         filled = mass > 0
         filled[:held] = False
         centers[filled] = sums[filled] / mass[filled, None]
-        moved = _reseed(rows, found, centers, mass, held)
-        nearby = k > 2 * NEAR_CENTERS and not moved
+        homes = _reseed(rows, found, centers, mass, held)
+        moved = homes is not found.labels
         following = (
-            assign_near(rows, centers, found.labels, workers=workers)
-            if nearby
+            assign_near(rows, centers, homes, workers=workers)
+            if k > 2 * NEAR_CENTERS
             else assign(rows, centers, workers=workers)
         )
         changed = np.flatnonzero(following.labels != found.labels)
@@ -319,11 +319,16 @@ def _served(found: Assignment, weights: NDArray[Any] | None) -> float:
 
 def _reseed(
     rows: NDArray[Any], found: Assignment, centers: NDArray[np.float64], mass: NDArray[np.float64], held: int
-) -> bool:
-    """Move empty clusters, in place, to the worst-served rows of the heaviest ones; say whether one moved."""
+) -> NDArray[np.int32]:
+    """Move empty clusters, in place, to the worst-served rows of the heaviest ones.
+
+    Returns the labels to look for the nearest center from: a moved center may lie too far from every other one to be
+    looked at from there, so its row looks from it. They are `found.labels` itself where no center moved.
+    """
     empty = np.flatnonzero(mass[held:] == 0) + held
+    homes = found.labels
     if not len(empty):
-        return False
+        return homes
     distances, heavy = found.distances.copy(), mass.copy()
     for cluster in empty:
         members = np.flatnonzero(found.labels == int(heavy.argmax()))
@@ -332,7 +337,10 @@ def _reseed(
         if distances[worst] <= 0.0:
             worst = int(distances.argmax())
         if distances[worst] <= 0.0:
-            return bool(cluster != empty[0])
+            break
         centers[cluster] = rows[worst]
         distances[worst] = 0.0
-    return True
+        if homes is found.labels:
+            homes = found.labels.copy()
+        homes[worst] = cluster
+    return homes
