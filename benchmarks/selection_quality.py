@@ -29,6 +29,7 @@ from usl_backend.evaluation import (
     propagation_accuracy,
 )
 from usl_backend.selection import METHODS, USL, Neighbors, nearest_neighbors
+from usl_backend.selection.assignment import assign
 from usl_backend.selection.rows import fit_projection
 
 PER_CLASS = (1, 2, 4, 10)
@@ -79,6 +80,17 @@ def accuracy(trial: Trial, picks: NDArray[np.int64]) -> list[float]:
         100 * linear_accuracy(rows, classes=classes, test_rows=test, test_classes=truth),
         100 * propagation_accuracy(graph, picks=picks, classes=classes, truth=trial.classes),
     ]
+
+
+def cell_purity(trial: Trial, picks: NDArray[np.int64]) -> float:
+    """Percent of the pool in the majority class of its cell, the rows nearest to the same pick.
+
+    No label on these picks can make 1-NN better than that on the pool, so it says how far classes follow the cells.
+    """
+    cells = assign(trial.rows, trial.rows[picks]).labels
+    counts = np.zeros((len(picks), trial.count))
+    np.add.at(counts, (cells, trial.classes), 1)
+    return float(100 * counts.max(axis=1).sum() / len(cells))
 
 
 def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int64]:
@@ -136,7 +148,7 @@ def measure_method(method: str, trial: Trial, name: str, seed: int) -> list[dict
         record = {
             "set": name, "per_class": each, "seed": seed, "method": method,
             "accuracy": accuracy(trial, picks), "covered": spread.covered / trial.count,
-            "evenness": spread.evenness,
+            "evenness": spread.evenness, "purity": cell_purity(trial, picks),
         }  # fmt: skip
         if method == "usl":
             half = max(1, budget // 2)
@@ -215,6 +227,15 @@ class Results:
             )
             for method in self.methods
         }
+        self.purity = {
+            method: np.array(
+                [
+                    np.mean([held[method, *cell, seed].get("purity", np.nan) for seed in self.seeds])
+                    for cell in self.cells
+                ]
+            )
+            for method in self.methods
+        }
         self.half = np.array(
             [
                 np.mean(r["half"]) - np.mean(r["fresh_half"])
@@ -242,6 +263,29 @@ class Results:
                 f"{method:20s} {means[method].mean():5.1f} {regret.mean():6.2f} {regret.max():5.1f} | {cells}"
             )
         return "\n".join(lines)
+
+    def markdown(self, shown: Sequence[str] = ("usl", "k-means", "paper-cifar10", "random")) -> str:
+        """Two Markdown tables: every method at each budget, and cells with s.d. over seeds and purity of cells."""
+        means = {method: values.mean(axis=1) for method, values in self.values.items()}
+        best = np.max([means[method] for method in self.methods if "oracle" not in method], axis=0)
+        by_budget = self.lines()
+        heads = [f"{each} per class" for each in PER_CLASS]
+        lines = ["| method | " + " | ".join([*heads, "mean", "mean regret", "worst regret"]) + " |"]
+        lines.append("|---" * (len(PER_CLASS) + 4) + "|")
+        for method in sorted(means, key=lambda name: -means[name].mean()):
+            regret = best - means[method]
+            figures = [*by_budget[method], means[method].mean(), regret.mean(), regret.max()]
+            lines.append(f"| {method} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |")
+        shown = [method for method in shown if method in means]
+        purity = [f"purity of the cells, {method}" for method in ("usl", "random")]
+        lines += ["", "| set | per class | " + " | ".join([*shown, *purity]) + " |"]
+        lines.append("|---" * (len(shown) + 4) + "|")
+        for place, (name, each) in enumerate(self.cells):
+            cells = [
+                f"{self.values[m][place].mean():.1f} ± {self.values[m][place].std(ddof=1):.1f}" for m in shown
+            ] + [f"{self.purity[m][place]:.1f}" for m in ("usl", "random")]
+            lines.append(f"| {name} | {each} | " + " | ".join(cells) + " |")
+        return "\n".join(lines) + "\n"
 
     def lines(self) -> dict[str, list[float]]:
         """Mean accuracy over all sets of each method at each budget."""
@@ -316,6 +360,31 @@ def seed_range(text: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
+def write(
+    results: Results,
+    bars: Sequence[dict[str, Any]],
+    steady: Sequence[dict[str, Any]],
+    options: argparse.Namespace,
+) -> None:
+    """Write what was asked for: summary, tables, plot."""
+    if options.summary:
+        summary = {
+            "seeds": results.seeds, "pool": options.pool, "figures": bars, "stability": steady,
+            "cells": {
+                method: {
+                    f"{name} {each}/class": round(float(mean), 2)
+                    for (name, each), mean in zip(results.cells, values.mean(axis=1), strict=True)
+                }
+                for method, values in results.values.items()
+            },
+        }  # fmt: skip
+        options.summary.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(results.markdown(), encoding="utf-8")
+    if options.plot:
+        plot(results.lines(), PER_CLASS, options.plot, bold="usl")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -339,6 +408,7 @@ def main() -> None:
         "--json", type=Path, help="where records go as they are made; what it holds already is not made again"
     )
     parser.add_argument("--summary", type=Path, help="write figures and means here, as JSON")
+    parser.add_argument("--markdown", type=Path, help="write the tables of docs/benchmarks.md here")
     parser.add_argument("--plot", type=Path, help="write an SVG here")
     parser.add_argument(
         "--show", type=Path, nargs="+", help="only show what --json wrote, several runs together"
@@ -378,20 +448,7 @@ def main() -> None:
         print(
             f"{'holds' if bar['holds'] else 'FAILS'}  {bar['figure']}: {bar['value']}  {'; '.join(bar['note'])}"
         )
-    if options.summary:
-        summary = {
-            "seeds": results.seeds, "pool": options.pool, "figures": bars, "stability": steady,
-            "cells": {
-                method: {
-                    f"{name} {each}/class": round(float(mean), 2)
-                    for (name, each), mean in zip(results.cells, values.mean(axis=1), strict=True)
-                }
-                for method, values in results.values.items()
-            },
-        }  # fmt: skip
-        options.summary.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    if options.plot:
-        plot(results.lines(), PER_CLASS, options.plot, bold="usl")
+    write(results, bars, steady, options)
 
 
 if __name__ == "__main__":
