@@ -8,6 +8,12 @@ classes and so is an oracle. examples/fixmatch/fixmatch.py trains on each, with 
 without it; accuracy is on 5,000 test pictures. The recipe was settled on other seeds (100 to 102), with class-balanced
 random rows and on training pictures outside the pool, so that nothing here was looked at before. A run that was
 interrupted goes on where it stopped.
+
+    python benchmarks/fixmatch.py --cache DIR --same pool --pools 5 --seeds 6 --output same-pool.json
+    python benchmarks/fixmatch.py --cache DIR --same labels --pools 5 --seeds 6 --output same-labels.json
+
+tell apart what the spread over seeds is made of: with `--same pool` seeds differ in labels and training, with
+`--same labels` in training alone. The s.d. is then the one within a pool, over all pools.
 """
 
 from __future__ import annotations
@@ -67,20 +73,31 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     pictures = torch.from_numpy((pixels * 255).round().astype(np.uint8).reshape(-1, 1, 28, 28))
     truth = torch.from_numpy(embedded.classes)
     test = slice(TRAIN_ROWS, TRAIN_ROWS + TEST_ROWS)
-    done = json.loads(options.output.read_text())["runs"] if options.output.exists() else []
-    known = {(run["seed"], run["per_class"], run["way"]) for run in done}
-    for seed in range(options.seeds):
-        pool = np.random.default_rng(seed).permutation(TRAIN_ROWS)[: options.pool]
+    held = json.loads(options.output.read_text()) if options.output.exists() else {"runs": []}
+    if held["runs"] and held["settings"].get("same", "nothing") != options.same:
+        raise SystemExit(f"{options.output} holds runs of another --same: name another --output")
+    done = held["runs"]
+    known = {(run.get("pool", run["seed"]), run["seed"], run["per_class"], run["way"]) for run in done}
+    pairs = [(seed, seed) for seed in range(options.seeds)]
+    if options.same != "nothing":
+        # Seeds of their own, so that no training repeats one of the other kind.
+        pairs = [(drawn, 1000 + seed) for drawn in range(options.pools) for seed in range(options.seeds)]
+    for drawn, seed in pairs:
+        pool = np.random.default_rng(drawn).permutation(TRAIN_ROWS)[: options.pool]
         for per_class in options.per_class:
-            for way in WAYS:
-                if (seed, per_class, way) in known:
+            for way in options.ways:
+                if (drawn, seed, per_class, way) in known:
                     continue
                 picks = choose(
-                    way, embedded.rows[pool], embedded.classes[pool], per_class=per_class, seed=seed
+                    way,
+                    embedded.rows[pool],
+                    embedded.classes[pool],
+                    per_class=per_class,
+                    seed=drawn if options.same == "labels" else seed,
                 )
                 rest = torch.from_numpy(np.delete(pool, picks))
                 rows = torch.from_numpy(pool[picks])
-                run: dict[str, Any] = {"seed": seed, "per_class": per_class, "way": way}
+                run: dict[str, Any] = {"pool": drawn, "seed": seed, "per_class": per_class, "way": way}
                 run["classes_found"] = len(set(truth[rows].tolist()))
                 for name, unlabeled in (("fixmatch", pictures[rest]), ("supervised", None)):
                     begun = time.process_time()
@@ -97,9 +114,21 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 done.append(run)
                 print(json.dumps(run), flush=True)
                 options.output.parent.mkdir(parents=True, exist_ok=True)
-                settings = {"steps": options.steps, "pool": options.pool, "threads": options.threads}
+                settings = {
+                    "steps": options.steps, "pool": options.pool, "threads": options.threads, "same": options.same,
+                }  # fmt: skip
                 options.output.write_text(json.dumps({"settings": settings, "runs": done}, indent=1))
     return done
+
+
+def spread(runs: list[dict[str, Any]], training: str) -> float:
+    """s.d. over seeds in points; within a pool, over all pools, where a pool has several seeds."""
+    pools: dict[int, list[float]] = {}
+    for run in runs:
+        pools.setdefault(run.get("pool", run["seed"]), []).append(100 * run[training])
+    if all(len(values) == 1 for values in pools.values()):
+        return float(np.std([value for (value,) in pools.values()], ddof=1))
+    return float(np.sqrt(np.mean([np.var(values, ddof=1) for values in pools.values()])))
 
 
 def report(runs: list[dict[str, Any]]) -> None:
@@ -107,35 +136,44 @@ def report(runs: list[dict[str, Any]]) -> None:
     print("\nAccuracy in %, mean +- s.d. over seeds; FixMatch by seed behind it.\n")
     print("| labels per class | rows | FixMatch | labeled rows only | seeds |")
     print("|---|---|---|---|---|")
-    table: dict[tuple[int, str, str], NDArray[np.float64]] = {}
+    means: dict[tuple[int, str, str], float] = {}
+    spreads: dict[tuple[int, str, str], float] = {}
     budgets = sorted({run["per_class"] for run in runs})
+    ways = [way for way in WAYS if any(run["way"] == way for run in runs)]
     for per_class in budgets:
-        for way in WAYS:
+        for way in ways:
             cell = [run for run in runs if (run["per_class"], run["way"]) == (per_class, way)]
-            cell.sort(key=lambda run: run["seed"])
+            cell.sort(key=lambda run: (run.get("pool", run["seed"]), run["seed"]))
             told = []
             for name in TRAININGS:
-                values = table[per_class, way, name] = np.array([100 * run[name] for run in cell])
-                told.append(f"{values.mean():.1f} +- {values.std(ddof=1):.1f}")
-            seeds = " ".join(f"{value:.1f}" for value in table[per_class, way, "fixmatch"])
+                means[per_class, way, name] = 100 * float(np.mean([run[name] for run in cell]))
+                spreads[per_class, way, name] = spread(cell, name)
+                told.append(f"{means[per_class, way, name]:.1f} +- {spreads[per_class, way, name]:.1f}")
+            seeds = " ".join(f"{100 * run['fixmatch']:.1f}" for run in cell)
             print(f"| {per_class} | {way} | {told[0]} | {told[1]} | {seeds} |")
     print()
     for per_class in budgets:
         for name in TRAININGS:
-            chosen, drawn, balanced = (table[per_class, way, name] for way in WAYS)
-            gaps = [chosen.mean() - other.mean() for other in (drawn, balanced)]
-            share = chosen.std(ddof=1) / drawn.std(ddof=1)
-            print(
-                f"{name}, {per_class} a class: {gaps[0]:+.1f} points over random, {gaps[1]:+.1f} over balanced; "
-                f"s.d. {share:.2f} of random's"
-            )
+            ours = (per_class, "chosen", name)
+            gaps = [
+                f"{means[ours] - means[per_class, way, name]:+.1f} points over {way}"
+                for way in ways
+                if way != "chosen"
+            ]
+            share = spreads[ours] / spreads[per_class, "random", name]
+            print(f"{name}, {per_class} a class: {', '.join(gaps)}; s.d. {share:.2f} of random's")
     seconds = [run["fixmatch_cpu_seconds"] for run in runs]
     print(f"FixMatch takes {np.mean(seconds):.0f} CPU seconds a run ({min(seconds)}-{max(seconds)})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="per pool with --same")
+    parser.add_argument("--same", choices=("nothing", "pool", "labels"), default="nothing")
+    parser.add_argument("--pools", type=int, default=5, help="with --same")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="chosen and random at least"
+    )
     parser.add_argument("--per-class", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--pool", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=500)
