@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     held = json.loads(options.output.read_text()) if options.output.exists() else {"runs": []}
     if held["runs"] and held["settings"].get("same", "nothing") != options.same:
         raise SystemExit(f"{options.output} holds runs of another --same: name another --output")
-    done = held["runs"]
+    done: list[dict[str, Any]] = held["runs"]
     known = {(run.get("pool", run["seed"]), run["seed"], run["per_class"], run["way"]) for run in done}
     pairs = [(seed, seed) for seed in range(options.seeds)]
     if options.same != "nothing":

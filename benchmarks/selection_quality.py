@@ -265,7 +265,7 @@ class Results:
         return "\n".join(lines)
 
     def markdown(self, shown: Sequence[str] = ("usl", "k-means", "paper-cifar10", "random")) -> str:
-        """Two Markdown tables: every method at each budget, and cells with s.d. over seeds and purity of cells."""
+        """Two Markdown tables: every method at each budget, and cells with s.d. over seeds and, where held, purity."""
         means = {method: values.mean(axis=1) for method, values in self.values.items()}
         best = np.max([means[method] for method in self.methods if "oracle" not in method], axis=0)
         by_budget = self.lines()
@@ -277,13 +277,14 @@ class Results:
             figures = [*by_budget[method], means[method].mean(), regret.mean(), regret.max()]
             lines.append(f"| {method} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |")
         shown = [method for method in shown if method in means]
-        purity = [f"purity of the cells, {method}" for method in ("usl", "random")]
+        pure = [method for method in ("usl", "random") if not np.isnan(self.purity[method]).any()]
+        purity = [f"purity of the cells, {method}" for method in pure]
         lines += ["", "| set | per class | " + " | ".join([*shown, *purity]) + " |"]
-        lines.append("|---" * (len(shown) + 4) + "|")
+        lines.append("|---" * (len(shown) + len(pure) + 2) + "|")
         for place, (name, each) in enumerate(self.cells):
             cells = [
                 f"{self.values[m][place].mean():.1f} ± {self.values[m][place].std(ddof=1):.1f}" for m in shown
-            ] + [f"{self.purity[m][place]:.1f}" for m in ("usl", "random")]
+            ] + [f"{self.purity[method][place]:.1f}" for method in pure]
             lines.append(f"| {name} | {each} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 
