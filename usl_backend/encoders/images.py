@@ -28,8 +28,8 @@ MICRO_BATCH: Final = 16
 _DEVICE_BATCH: Final = 512
 """Pictures per forward pass on a GPU to begin with; halved until they fit its memory."""
 
-_PREPROCESSING: Final = "v1"
-"""Part of the key; to be raised when decoding or scaling changes what the network sees."""
+PREPROCESSING: Final = "v2"
+"""Part of every key; to be raised when decoding or scaling changes what the network sees."""
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -68,7 +68,7 @@ class ImageNetwork:
     @property
     def key(self) -> str:
         """Names weights, size and preprocessing; fit for a folder name."""
-        return f"{safe_name(self.name)}-{self.digest[:12]}-{self.size}px-{_PREPROCESSING}"
+        return f"{safe_name(self.name)}-{self.digest[:12]}-{self.size}px-{PREPROCESSING}"
 
 
 def safe_name(name: str) -> str:

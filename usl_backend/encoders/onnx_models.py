@@ -14,6 +14,7 @@ from usl_backend.encoders.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MICRO_BATCH,
+    PREPROCESSING,
     check_pictures,
     safe_name,
 )
@@ -71,7 +72,7 @@ class OnnxEncoder:
         self._input = given.name
         self._fixed = given.shape[0] if isinstance(given.shape[0], int) else None
         self.size = image_size or own or _SIZE
-        self.key = f"onnx-{safe_name(name)}-{digest_of(path)[:12]}-{self.size}px-v1"
+        self.key = f"onnx-{safe_name(name)}-{digest_of(path)[:12]}-{self.size}px-{PREPROCESSING}"
         self.dim = self._forward(np.zeros((1, self.size, self.size, 3), np.uint8)).shape[1]
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
