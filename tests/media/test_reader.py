@@ -506,9 +506,35 @@ def test_read__folder_swapped_for_a_link_after_the_check(tree: Path, monkeypatch
 
     (tree / "evil").mkdir()
     (tree / "evil" / "b.png").write_bytes(b"outside")
+    (tree / "folder" / "link").symlink_to(tree / "folder" / "a")
     monkeypatch.setattr(guarded, "_below_root", swapping)
     with pytest.raises(MediaError, match="cannot be read"):
-        guarded.read(Location(path=tree / "folder" / "a" / "b.png"))
+        guarded.read(Location(path=tree / "folder" / "link" / "b.png"))
+
+
+def test_read__folder_swapped_for_a_link_after_it_was_located(tree: Path) -> None:
+    guarded = MediaReader(local_roots=[tree / "folder"])
+    location = guarded.locate("a/b.png")
+    (tree / "evil").mkdir()
+    (tree / "evil" / "b.png").write_bytes(b"outside")
+    (tree / "folder" / "a").rename(tree / "folder" / "old")
+    (tree / "folder" / "a").symlink_to(tree / "evil")
+    with pytest.raises(MediaError, match="outside"):
+        guarded.read(location)
+    (tree / "folder" / "a").unlink()
+    (tree / "folder" / "a").symlink_to(tree / "folder" / "old")
+    assert guarded.read(location) == b"inside"
+
+
+def test_read__a_file_that_says_it_is_empty_while_it_is_not() -> None:
+    """As in /proc, or while somebody writes it: what is there is read, under the cap all the same."""
+    whole = Path("/proc/self/status").read_bytes()
+    root = [Path("/proc/self").resolve()]
+    path = root[0] / "status"
+    assert path.stat().st_size == 0
+    assert MediaReader(local_roots=root).read(Location(path=path))[:6] == whole[:6]
+    with pytest.raises(MediaError, match="more than the limit of 5"):
+        MediaReader(local_roots=root, limits=MediaLimits(bytes=5)).read(Location(path=path))
 
 
 def test_read__what_is_no_regular_file(tree: Path) -> None:

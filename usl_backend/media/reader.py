@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import http.client
 import os
 import random
@@ -149,15 +150,7 @@ class MediaReader:
 
     def _below_root(self, source: str) -> Path:
         """Resolve a path, symbolic links included, and insist that it lies below a root."""
-        decoded = source
-        for _ in range(3):  # a name that climbs only after decoding was made to deceive somebody
-            decoded = unquote(decoded)
-        if "\0" in decoded:
-            raise MediaError("the path contains a NUL character")
-        if decoded.startswith(("\\\\", "//")):
-            raise MediaError("network paths (UNC) are not allowed")
-        if ".." in re.split(r"[/\\]", decoded):
-            raise MediaError("the path contains '..', which is not allowed")
+        _refuse_deceit(source)
         if not self._roots:
             raise MediaError("local files are not allowed: no local root is configured")
         try:
@@ -170,18 +163,34 @@ class MediaReader:
             raise MediaError(f"the path cannot be resolved: {short_reason(error)}") from error
 
     def _read_file(self, path: Path) -> bytes:
-        resolved = self._below_root(os.fspath(path))
-        root = next(root for root in self._roots if resolved.is_relative_to(root))
+        """Read a path below a root; one without links, as `locate` gives it, need not be resolved again."""
+        _refuse_deceit(os.fspath(path))
         try:
-            with _open_below(root, resolved.relative_to(root).parts) as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise MediaError("the path is not a regular file")
-                if status.st_size > self.limits.bytes:
-                    raise self._too_large(status.st_size)
-                data = file.read(self.limits.bytes + 1)
+            root = next((root for root in self._roots if path.is_relative_to(root)), None)
+            if root is not None:
+                try:
+                    return self._read_below(root, path)
+                except OSError as error:
+                    if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                        raise
+            resolved = self._below_root(os.fspath(path))
+            return self._read_below(next(r for r in self._roots if resolved.is_relative_to(r)), resolved)
         except OSError as error:
             raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
+
+    def _read_below(self, root: Path, path: Path) -> bytes:
+        with _open_below(root, path.relative_to(root).parts) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise MediaError("the path is not a regular file")
+            if status.st_size > self.limits.bytes:
+                raise self._too_large(status.st_size)
+            # Python makes room for all that it is asked for: no more than the file is said to hold.
+            data = file.read(status.st_size + 1)
+            if (
+                len(data) > status.st_size
+            ):  # somebody is writing it, or the file system does not know its size
+                data += file.read(self.limits.bytes + 1 - len(data))
         if len(data) > self.limits.bytes:
             raise self._too_large(len(data))
         return data
@@ -284,6 +293,19 @@ class MediaReader:
 
 def _is_data_url(source: str) -> bool:
     return source.lstrip()[:5].lower() == "data:"
+
+
+def _refuse_deceit(source: str) -> None:
+    """Refuse names of files that no honest source has."""
+    decoded = source
+    for _ in range(3):  # a name that climbs only after decoding was made to deceive somebody
+        decoded = unquote(decoded)
+    if "\0" in decoded:
+        raise MediaError("the path contains a NUL character")
+    if decoded.startswith(("\\\\", "//")):
+        raise MediaError("network paths (UNC) are not allowed")
+    if ".." in re.split(r"[/\\]", decoded):
+        raise MediaError("the path contains '..', which is not allowed")
 
 
 def _open_below(root: Path, parts: tuple[str, ...]) -> BufferedReader:
