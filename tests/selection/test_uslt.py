@@ -56,6 +56,23 @@ def test_select__finds_the_groups_and_tells_of_its_training():
     assert told["warnings"] == []
 
 
+@pytest.mark.parametrize(("clusters", "kept"), [(3, False), (4, True)])
+def test_select__the_local_loss_counts_from_four_clusters_on(clusters, kept):
+    rows, _ = blobs(400, 16, seed=1, dtype=np.float32)
+    options = {**SHORT, "epochs": 10, "learning_rate": 0.01}
+    default = USLT(**options).select(rows, clusters, rng=0)
+    always = USLT(**options, local_clusters=0).select(rows, clusters, rng=0)
+    never = USLT(**options, local_weight=0.0).select(rows, clusters, rng=0)
+    assert not np.array_equal(always.cluster, never.cluster)
+    same = always if kept else never
+    assert np.array_equal(default.cluster, same.cluster)
+    assert np.array_equal(default.indices, same.indices)
+    told = [one.diagnostics["training"]["warnings"] for one in (default, always, never)]
+    assert [any("the local loss was left out" in line for line in lines) for lines in told] == [
+        not kept, False, False,
+    ]  # fmt: skip
+
+
 def test_select__training_moves_features_and_heads():
     rows, _ = blobs(400, 16, seed=1, dtype=np.float32)
     untrained, trained = (USLT(**SHORT | {"epochs": e}).select(rows, 20, rng=0) for e in (0, 6))
@@ -262,6 +279,7 @@ def test_presets__are_the_paper_s():
     assert i1000.reseed_floor * 1_281_167 / 3000 == pytest.approx(100)
     assert i1000.reseed_ceiling * 1_281_167 / 3000 == pytest.approx(1000)
     assert all(one.heads == 3 and one.neighbors == 20 for one in presets.values())
+    assert all(one.local_clusters == 0 for one in presets.values())
 
 
 def test_options__bounds_are_named():

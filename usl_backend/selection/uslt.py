@@ -5,7 +5,7 @@ torch is loaded when a selection begins, not when this file is imported.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -70,6 +70,7 @@ class USLT:
       `benchmarks/selection_quality.py`);
     - the row nearest to the mean of its learned cluster is picked; on digits the surest one was worse;
       `pick_by="confidence"` is the paper's;
+    - with fewer than four clusters the local loss is left out: it made two or three of them uneven;
     - 150 steps at most, whatever the pool: longer training empties clusters;
     - near-duplicates count as one row;
     - picks come in an order in which every prefix is a selection of its own (`ordering.py`).
@@ -250,9 +251,10 @@ class _Run:
         indices = np.concatenate(
             [np.arange(len(leaders), dtype=np.int64)[:, None], near.indices.astype(np.int64)], axis=1
         )
+        p = self.p if clusters >= self.p.local_clusters else replace(self.p, local_weight=0.0)
         answers, history = self.trainer.train(
             points if self.p.smoothing else leaders, groups.leaders, indices,
-            projection=projection, start=start, clusters=clusters, parameters=self.p,
+            projection=projection, start=start, clusters=clusters, parameters=p,
             seed=int(self.rng.integers(2**62)), checkpoint=self.checkpoint,
             report=lambda done, total: self.report("train", done, total),
         )  # fmt: skip
@@ -339,6 +341,10 @@ class _Run:
             warnings.append(
                 f"the heads use {in_use} of {clusters} clusters; the largest were halved until there were enough. "
                 "A start from k-means, more adjustment or a lower learning_rate keeps clusters apart"
+            )
+        if clusters < self.p.local_clusters and self.p.local_weight > 0.0:
+            warnings.append(
+                f"the local loss was left out, because there were only {clusters} clusters; local_clusters=0 keeps it"
             )
         if near is not None and near.indices.shape[1] < self.p.neighbors:
             warnings.append(

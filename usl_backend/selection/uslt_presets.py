@@ -70,6 +70,9 @@ class USLTParameters:
         0.5, "share of the dimensions left out of the strong view (mode 'heads')", least=0, most=0.95
     )
     local_weight: float = option(5.0, "weight of the local loss: neighbors belong to one cluster", least=0)
+    local_clusters: int = option(
+        4, "clusters from which on the local loss counts; two or three of them it only makes uneven", least=0
+    )
     global_weight: float = option(
         1.0, "weight of the global loss: both views of a row belong to one cluster", least=0
     )
@@ -118,6 +121,7 @@ def _paper(**options: Any) -> USLTParameters:
         "learning_rate": 1e-4,
         "weight_decay": 1e-4,
         "pick_by": "confidence",
+        "local_clusters": 0,
     }
     return USLTParameters(**(shared | options))
 
