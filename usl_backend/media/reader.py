@@ -187,9 +187,8 @@ class MediaReader:
                 raise self._too_large(status.st_size)
             # Python makes room for all that it is asked for: no more than the file is said to hold.
             data = file.read(status.st_size + 1)
-            if (
-                len(data) > status.st_size
-            ):  # somebody is writing it, or the file system does not know its size
+            if len(data) > status.st_size:
+                # Somebody is writing it, or the file system does not know its size.
                 data += file.read(self.limits.bytes + 1 - len(data))
         if len(data) > self.limits.bytes:
             raise self._too_large(len(data))
