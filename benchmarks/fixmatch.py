@@ -9,8 +9,8 @@ without it; accuracy is on 5,000 test pictures. The recipe was settled on other 
 random rows and on training pictures outside the pool, so that nothing here was looked at before. A run that was
 interrupted goes on where it stopped.
 
-    python benchmarks/fixmatch.py --cache DIR --same pool --pools 5 --seeds 6 --output same-pool.json
-    python benchmarks/fixmatch.py --cache DIR --same labels --pools 5 --seeds 6 --output same-labels.json
+    python benchmarks/fixmatch.py --cache DIR --same pool --pools 4 --seeds 6 --output same-pool.json
+    python benchmarks/fixmatch.py --cache DIR --same labels --pools 3 --seeds 3 --output same-labels.json
 
 tell apart what the spread over seeds is made of: with `--same pool` seeds differ in labels and training, with
 `--same labels` in training alone. The s.d. is then the one within a pool, over all pools.
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     if held["runs"] and held["settings"].get("same", "nothing") != options.same:
         raise SystemExit(f"{options.output} holds runs of another --same: name another --output")
     done: list[dict[str, Any]] = held["runs"]
-    known = {(run.get("pool", run["seed"]), run["seed"], run["per_class"], run["way"]) for run in done}
+    known = {(pool_of(run), run["seed"], run["per_class"], run["way"]) for run in done}
     pairs = [(seed, seed) for seed in range(options.seeds)]
     if options.same != "nothing":
         # Seeds of their own, so that no training repeats one of the other kind.
@@ -118,14 +118,19 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                     "steps": options.steps, "pool": options.pool, "threads": options.threads, "same": options.same,
                 }  # fmt: skip
                 options.output.write_text(json.dumps({"settings": settings, "runs": done}, indent=1))
-    return done
+    return [run for run in done if (pool_of(run), run["seed"]) in pairs]
+
+
+def pool_of(run: dict[str, Any]) -> int:
+    """What the pool was drawn with; results of earlier versions know one seed for everything."""
+    return int(run.get("pool", run["seed"]))
 
 
 def spread(runs: list[dict[str, Any]], training: str) -> float:
     """s.d. over seeds in points; within a pool, over all pools, where a pool has several seeds."""
     pools: dict[int, list[float]] = {}
     for run in runs:
-        pools.setdefault(run.get("pool", run["seed"]), []).append(100 * run[training])
+        pools.setdefault(pool_of(run), []).append(100 * run[training])
     if all(len(values) == 1 for values in pools.values()):
         return float(np.std([value for (value,) in pools.values()], ddof=1))
     return float(np.sqrt(np.mean([np.var(values, ddof=1) for values in pools.values()])))
@@ -143,7 +148,7 @@ def report(runs: list[dict[str, Any]]) -> None:
     for per_class in budgets:
         for way in ways:
             cell = [run for run in runs if (run["per_class"], run["way"]) == (per_class, way)]
-            cell.sort(key=lambda run: (run.get("pool", run["seed"]), run["seed"]))
+            cell.sort(key=lambda run: (pool_of(run), run["seed"]))
             told = []
             for name in TRAININGS:
                 means[per_class, way, name] = 100 * float(np.mean([run[name] for run in cell]))

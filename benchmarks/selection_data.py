@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import importlib.util
+import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,6 @@ from numpy.typing import NDArray
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's dataset-fashion-mnist puts its files."""
 TRAIN_ROWS, TEST_ROWS = 20_000, 5_000
-SIDE = 128
-"""Pixels of the pictures that are embedded."""
 TWEETS = 15_000
 """Tweets drawn out of 38,000; the others would only cost embedding."""
 
@@ -76,30 +75,33 @@ def _fashion() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     )
 
 
-def _embed(pictures: Sequence[Any], decode: Callable[[Any], NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """EfficientNet-Lite0 at 128 pixels of what `decode` makes of each picture."""
+def _embed(files: Sequence[bytes]) -> NDArray[np.float32]:
+    """EfficientNet-Lite0 at 128 pixels of pictures in files, decoded as in a run."""
     from usl_backend.encoders import load as load_encoder
+    from usl_backend.media import MediaLimits, decode_image
 
-    encoder = load_encoder("efficientnet-lite0", image_size=SIDE)
+    encoder, limits = load_encoder("efficientnet-lite0", image_size=128), MediaLimits()
     parts = []
-    for begin in range(0, len(pictures), 256):
-        batch = [decode(picture) for picture in pictures[begin : begin + 256]]
+    for begin in range(0, len(files), 256):
+        batch = [decode_image(file, size=encoder.size, limits=limits) for file in files[begin : begin + 256]]
         parts.append(encoder.encode(batch))
-        print(f"\rembedding {begin + len(batch)}/{len(pictures)}", end="", flush=True)
+        print(f"\rembedding {begin + len(batch)}/{len(files)}", end="", flush=True)
     print()
     return np.concatenate(parts)
 
 
-def _enlarged(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A small grey picture at the encoder's size, enlarged as the product does it."""
+def _png(grey: NDArray[np.uint8]) -> bytes:
+    """A grey picture as the file that a team would have."""
     from PIL import Image
 
-    return np.asarray(Image.fromarray(grey).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    stream = io.BytesIO()
+    Image.fromarray(grey).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _fashion_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     pictures, classes = _fashion()
-    return _embed(list(pictures), _enlarged), classes
+    return _embed([_png(picture) for picture in pictures]), classes
 
 
 def _fashion_pixels(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -115,16 +117,13 @@ def _digits(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def _clothing_lite0(data_dir: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    from usl_backend.media import MediaLimits, decode_image
-
     if data_dir is None or not (data_dir / "clothing.zip").exists():
         raise SystemExit("clothing.zip is needed: name its folder with --data-dir")
     with zipfile.ZipFile(data_dir / "clothing.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         files = [archive.read(name) for name in names]
     kinds = sorted({name.split("/")[-2] for name in names})
-    rows = _embed(files, lambda data: decode_image(data, size=SIDE, limits=MediaLimits()))
-    return rows, np.array([kinds.index(name.split("/")[-2]) for name in names])
+    return _embed(files), np.array([kinds.index(name.split("/")[-2]) for name in names])
 
 
 def _package_folder(name: str) -> Path:
@@ -186,7 +185,7 @@ def _debian_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 def _digits_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     rows, classes = _digits(None)
-    return _embed([np.uint8(row.reshape(8, 8) * (255 / 16)) for row in rows], _enlarged), classes
+    return _embed([_png((row.reshape(8, 8) * (255 / 16)).astype(np.uint8)) for row in rows]), classes
 
 
 def _bbc_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:

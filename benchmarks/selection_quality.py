@@ -244,11 +244,14 @@ class Results:
             ]
         )
 
+    def means(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+        """Mean accuracy of each method in each cell, and of the best method of each cell, the oracle left out."""
+        means = {method: values.mean(axis=1) for method, values in self.values.items()}
+        return means, np.max([values for method, values in means.items() if "oracle" not in method], axis=0)
+
     def table(self) -> str:
         """Mean accuracy of each method in each cell, best method first, with regret to the best of the cell."""
-        means = {method: values.mean(axis=1) for method, values in self.values.items()}
-        fair = [method for method in self.methods if "oracle" not in method]
-        best = np.max([means[method] for method in fair], axis=0)
+        means, best = self.means()
         lines = [
             f"{'method':20s} {'mean':>5s} {'regret':>6s} {'worst':>5s} | "
             + " ".join(f"{name[:7]}{name[-3:]}.{each}" for name, each in self.cells)
@@ -266,8 +269,7 @@ class Results:
 
     def markdown(self, shown: Sequence[str] = ("usl", "k-means", "paper-cifar10", "random")) -> str:
         """Two Markdown tables: every method at each budget, and cells with s.d. over seeds and, where held, purity."""
-        means = {method: values.mean(axis=1) for method, values in self.values.items()}
-        best = np.max([means[method] for method in self.methods if "oracle" not in method], axis=0)
+        means, best = self.means()
         by_budget = self.lines()
         heads = [f"{each} per class" for each in PER_CLASS]
         lines = ["| method | " + " | ".join([*heads, "mean", "mean regret", "worst regret"]) + " |"]
@@ -277,7 +279,7 @@ class Results:
             figures = [*by_budget[method], means[method].mean(), regret.mean(), regret.max()]
             lines.append(f"| {method} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |")
         shown = [method for method in shown if method in means]
-        pure = [method for method in ("usl", "random") if not np.isnan(self.purity[method]).any()]
+        pure = [m for m in ("usl", "random") if m in self.purity and not np.isnan(self.purity[m]).any()]
         purity = [f"purity of the cells, {method}" for method in pure]
         lines += ["", "| set | per class | " + " | ".join([*shown, *purity]) + " |"]
         lines.append("|---" * (len(shown) + len(pure) + 2) + "|")
@@ -320,7 +322,7 @@ class Results:
 
     def bars(self, steady: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each figure asked for, its value and whether it holds."""
-        means = {method: values.mean(axis=1) for method, values in self.values.items()}
+        means, _ = self.means()
         single = [m for m in self.methods if m not in ("usl", "stratified (oracle)", *ABLATIONS)]
         rows: list[dict[str, Any]] = []
 

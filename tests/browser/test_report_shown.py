@@ -207,7 +207,7 @@ def test_file__opens_without_a_server_and_shows_the_same(
     for part in ("trust", "why"):
         page.goto(f"{backend.url}/usl/runs/{run}/{part}")
         texts[part] = page.locator("table").last.inner_text()
-    # The last page may still be fetching pictures, and would complain that it cannot.
+    # The last page may still begin to fetch pictures, and would complain that it cannot.
     page.goto("about:blank")
     page.context.set_offline(True)
     page.goto(path.as_uri())

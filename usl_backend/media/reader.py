@@ -166,19 +166,19 @@ class MediaReader:
         """Read a path below a root; one without links, as `locate` gives it, need not be resolved again."""
         _refuse_deceit(os.fspath(path))
         try:
-            root = next((root for root in self._roots if path.is_relative_to(root)), None)
-            if root is not None:
+            if any(path.is_relative_to(root) for root in self._roots):
                 try:
-                    return self._read_below(root, path)
+                    return self._read_below(path)
                 except OSError as error:
                     if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                         raise
-            resolved = self._below_root(os.fspath(path))
-            return self._read_below(next(r for r in self._roots if resolved.is_relative_to(r)), resolved)
+            return self._read_below(self._below_root(os.fspath(path)))
         except OSError as error:
             raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
 
-    def _read_below(self, root: Path, path: Path) -> bytes:
+    def _read_below(self, path: Path) -> bytes:
+        """Read a path that begins with a root and has no links."""
+        root = next(root for root in self._roots if path.is_relative_to(root))
         with _open_below(root, path.relative_to(root).parts) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):

@@ -136,6 +136,7 @@ class Training:
             )
             for _ in model.heads
         ]
+        self.local_weight = parameters.local_weight_for(clusters)
         self.whole = GlobalLoss(parameters.threshold, parameters.balance, parameters.mean_outside_mask)
         self.sizes = torch.ones(len(self.local), clusters, device=self.device)
         self.history = History()
@@ -193,7 +194,7 @@ class Training:
                 which = torch.randint(wide, (len(part),), generator=self.generator)
                 local, whole, restart = self._losses(part, self.near[part, which], epoch)
                 share = len(part) / len(rows)
-                loss = self.p.local_weight * local + self.p.global_weight * whole
+                loss = self.local_weight * local + self.p.global_weight * whole
                 (loss * share).backward()  # type: ignore[no-untyped-call]
                 local_total += float(local.detach()) * share
                 global_total += float(whole.detach()) * share

@@ -5,7 +5,7 @@ torch is loaded when a selection begins, not when this file is imported.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -251,10 +251,9 @@ class _Run:
         indices = np.concatenate(
             [np.arange(len(leaders), dtype=np.int64)[:, None], near.indices.astype(np.int64)], axis=1
         )
-        p = self.p if clusters >= self.p.local_clusters else replace(self.p, local_weight=0.0)
         answers, history = self.trainer.train(
             points if self.p.smoothing else leaders, groups.leaders, indices,
-            projection=projection, start=start, clusters=clusters, parameters=p,
+            projection=projection, start=start, clusters=clusters, parameters=self.p,
             seed=int(self.rng.integers(2**62)), checkpoint=self.checkpoint,
             report=lambda done, total: self.report("train", done, total),
         )  # fmt: skip
@@ -342,7 +341,7 @@ class _Run:
                 f"the heads use {in_use} of {clusters} clusters; the largest were halved until there were enough. "
                 "A start from k-means, more adjustment or a lower learning_rate keeps clusters apart"
             )
-        if clusters < self.p.local_clusters and self.p.local_weight > 0.0:
+        if self.p.local_weight > 0.0 and not self.p.local_weight_for(clusters):
             warnings.append(
                 f"the local loss was left out, because there were only {clusters} clusters; local_clusters=0 keeps it"
             )

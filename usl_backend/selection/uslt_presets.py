@@ -110,6 +110,10 @@ class USLTParameters:
         "first", "whose confidence decides in a cluster: the 'first' head's or the 'mean' of all heads"
     )
 
+    def local_weight_for(self, clusters: int) -> float:
+        """Weight of the local loss with so many clusters: 0 below `local_clusters`."""
+        return self.local_weight if clusters >= self.local_clusters else 0.0
+
 
 def _paper(**options: Any) -> USLTParameters:
     """Parameters of the official code, except those named."""
