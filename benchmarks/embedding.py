@@ -1,5 +1,8 @@
 """Pictures and texts per CPU second from their source to rows, beside the bare forward pass in the same run.
 
+On a machine with a GPU the encoder runs there and wall time is what counts: processes read, and the bare forward pass
+is of pictures that lie in the GPU's memory. `--encoder` takes any name that the product takes.
+
 Each engine runs in a process of its own, because mallopt only counts before torch is imported and because a
 process's CPU time is what is measured. `--data-dir` takes any folder of pictures; without it the demo's
 pictures are enlarged to 224 px and saved as JPEG, which decode like photographs of that size. The texts are the demo's.
@@ -7,6 +10,7 @@ With `--studio` a Label Studio is started (extra `demo`) and the same pictures a
 
     python benchmarks/embedding.py --data-dir PICTURES --json embedding.json
     python benchmarks/embedding.py --studio
+    python benchmarks/embedding.py --pictures 16384 --size 224 --workers 16
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ def measure_decode(paths: list[Path], size: int) -> dict[str, float]:
 
 
 def timed_stage(
-    instances: list[Any], encoder: Any, locate: Callable[[Any], Any], reader: Any
+    instances: list[Any], encoder: Any, locate: Callable[[Any], Any], reader: Any, workers: int
 ) -> dict[str, float]:
     """Measure the whole stage, as a run does it: read, hash, decode, encode, write shards, gather."""
     from usl_backend.pipeline.embed import embed
@@ -77,38 +81,39 @@ def timed_stage(
                 cache=cache,
                 directory=Path(folder) / "run",
                 progress=lambda *_: None,
-                workers=8,
+                workers=workers,
+                processes=encoder.modality == "image" and on_gpu(),
             )
             return len(pool)
 
     return timed(work)
 
 
-def measure_stage(paths: list[Path], root: Path, size: int) -> dict[str, float]:
+def measure_stage(paths: list[Path], root: Path, options: argparse.Namespace) -> dict[str, float]:
     """Measure the stage on files."""
-    from usl_backend import encoders
     from usl_backend.instances import Instance
     from usl_backend.media import MediaReader
 
-    encoder = encoders.load("efficientnet-lite0", image_size=size)
+    encoder = loaded(options)
     instances = [Instance(number, "image", str(path)) for number, path in enumerate(paths)]
     with MediaReader(local_roots=[root]) as reader:
-        return timed_stage(instances, encoder, lambda one: reader.locate(one.source), reader)
+        return timed_stage(instances, encoder, lambda one: reader.locate(one.source), reader, options.workers)
 
 
-def measure_uploads(studio: str, size: int) -> dict[str, float]:
+def measure_uploads(options: argparse.Namespace) -> dict[str, float]:
     """Measure the stage on the uploads of a Label Studio; its own CPU time is not counted."""
-    from usl_backend import encoders
     from usl_backend.instances import Instance
     from usl_backend.media import MediaReader
     from usl_backend.studio.client import StudioClient
 
-    url, token, project = studio.split(" ")
-    encoder = encoders.load("efficientnet-lite0", image_size=size)
+    url, token, project = options.at.split(" ")
+    encoder = loaded(options)
     with StudioClient(url, token, timeout=120) as client, MediaReader(allowed_hosts=["127.0.0.1"]) as reader:
         tasks = client.tasks(int(project), data_key="image", only_unlabeled=False)
         instances = [Instance(task.id, "image", str(task.data["image"])) for task in tasks]
-        return timed_stage(instances, encoder, lambda one: client.locate(one.id, one.source), reader)
+        return timed_stage(
+            instances, encoder, lambda one: client.locate(one.id, one.source), reader, options.workers
+        )
 
 
 def measure_texts(*, bare: bool) -> dict[str, float]:
@@ -125,19 +130,43 @@ def measure_texts(*, bare: bool) -> dict[str, float]:
         return timed(lambda: len(encoder.encode(words)))
     instances = [Instance(number, "text", text) for number, text in enumerate(words)]
     with MediaReader() as reader:
-        return timed_stage(instances, encoder, lambda one: reader.locate(one.source), reader)
+        return timed_stage(instances, encoder, lambda one: reader.locate(one.source), reader, 8)
 
 
-def measure_forward(size: int, count: int, *, threads: int | None) -> dict[str, float]:
+def measure_forward(
+    options: argparse.Namespace, count: int, *, threads: int | None = None
+) -> dict[str, float]:
     """Measure the bare forward pass on pictures that are in memory already."""
     import numpy as np
 
     from usl_backend.encoders.efficientnet import EfficientNetLite0
 
-    encoder = EfficientNetLite0(size=size, threads=threads)
-    batch = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    encoder.encode(batch[:64])
+    encoder = loaded(options) if threads is None else EfficientNetLite0(size=options.size, threads=threads)
+    batch = np.random.default_rng(0).integers(0, 256, (count, encoder.size, encoder.size, 3), dtype=np.uint8)
+    encoder.encode(batch[: encoder.batch])
     return timed(lambda: len(encoder.encode(batch)))
+
+
+def measure_on_device(options: argparse.Namespace, count: int) -> dict[str, float]:
+    """Measure the network alone on pictures that are in the GPU's memory already, batches of 512, float32."""
+    import torch
+
+    from usl_backend import encoders
+    from usl_backend.encoders.images import float32_proper, fold_batch_norm
+
+    held = encoders.image_network(options.encoder, image_size=options.size, directory=options.encoder_dir)
+    network = fold_batch_norm(held.module).eval().to("cuda", memory_format=torch.channels_last)
+    batch = torch.rand(512, 3, held.size, held.size, device="cuda").to(memory_format=torch.channels_last)
+
+    def work() -> int:
+        with torch.inference_mode(), float32_proper(batch.device):
+            for _ in range(0, count, 512):
+                network(batch)
+            torch.cuda.synchronize()
+        return -(-count // 512) * 512
+
+    work()
+    return timed(work)
 
 
 def measure_plain_torch(size: int, count: int) -> dict[str, float]:
@@ -164,49 +193,70 @@ def measure_plain_torch(size: int, count: int) -> dict[str, float]:
     return timed(work)
 
 
-def measure(part: str, directory: Path, size: int, studio: str) -> dict[str, float]:
+def on_gpu() -> bool:
+    """Whether encoders run on a GPU here."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def loaded(options: argparse.Namespace) -> Any:
+    """The encoder that is measured."""
+    from usl_backend import encoders
+
+    return encoders.load(options.encoder, image_size=options.size, directory=options.encoder_dir)
+
+
+def measure(part: str, directory: Path, options: argparse.Namespace) -> dict[str, float]:
     """Run one part in this process."""
     if part != "torch as it comes":
         from usl_backend.encoders.allocator import keep_freed_memory
 
         keep_freed_memory()
     paths = pictures_below(directory)
-    count = min(len(paths), 1024)
+    count = min(len(paths), 8192 if on_gpu() else 1024)
     parts: dict[str, Callable[[], dict[str, float]]] = {
-        "decode": lambda: measure_decode(paths, size),
-        "forward": lambda: measure_forward(size, count, threads=None),
-        "forward, one thread": lambda: measure_forward(size, count, threads=1),
-        "stage": lambda: measure_stage(paths, directory, size),
-        "stage, uploads": lambda: measure_uploads(studio, size),
+        "decode": lambda: measure_decode(paths[:1024], options.size),
+        "network on the GPU": lambda: measure_on_device(options, count),
+        "forward": lambda: measure_forward(options, count),
+        "forward, one thread": lambda: measure_forward(options, count, threads=1),
+        "stage": lambda: measure_stage(paths, directory, options),
+        UPLOADS: lambda: measure_uploads(options),
         "texts, forward": lambda: measure_texts(bare=True),
         "texts, stage": lambda: measure_texts(bare=False),
-        "torch as it comes": lambda: measure_plain_torch(size, min(count, 256)),
+        "torch as it comes": lambda: measure_plain_torch(options.size, min(count, 256)),
     }
     return parts[part]()
 
 
-PARTS = (
-    "decode",
-    "forward",
-    "forward, one thread",
-    "stage",
-    "torch as it comes",
-    "texts, forward",
-    "texts, stage",
-)
+DEFAULT = "efficientnet-lite0"
 UPLOADS = "stage, uploads"
 UPLOADED = 500
 
 
-def demo_pictures(directory: Path) -> Path:
-    """Write the demo's pictures as 224 px JPEG files."""
+def parts_of(options: argparse.Namespace) -> list[str]:
+    """What is measured here."""
+    parts = ["decode", *(["network on the GPU"] if on_gpu() else []), "forward", "stage"]
+    if options.encoder == DEFAULT and not on_gpu():
+        parts += ["forward, one thread", "torch as it comes"]
+    if not options.no_texts:
+        parts += ["texts, forward", "texts, stage"]
+    return [*parts, UPLOADS] if options.studio else parts
+
+
+def demo_pictures(directory: Path, count: int = 1200) -> Path:
+    """Write the demo's pictures as 224 px JPEG files; beyond the 1,200 there are, moved by some pixels."""
+    import numpy as np
     from PIL import Image
 
     from usl_backend.demo import dataset
 
-    for row, pixels in enumerate(dataset.load().images):
-        picture = Image.fromarray(pixels).convert("RGB").resize((224, 224))
-        picture.save(directory / f"{row:04d}.jpg", quality=90)
+    images = dataset.load().images
+    for row in range(count):
+        again, at = divmod(row, len(images))
+        moved = np.roll(images[at], (again // 28, again % 28), axis=(0, 1))
+        picture = Image.fromarray(moved).convert("RGB").resize((224, 224))
+        picture.save(directory / f"{row:06d}.jpg", quality=90)
     return directory
 
 
@@ -233,29 +283,34 @@ def uploaded(directory: Path) -> Iterator[str]:
         yield f"{server.url} {token} {number}"
 
 
-def report(directory: Path, size: int, *, studio: bool) -> dict[str, Any]:
+def report(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Run every part in its own process and print the table."""
     found: dict[str, Any] = {}
-    print(f"{len(pictures_below(directory))} pictures, {size} px, float32\n")
+    print(f"{len(pictures_below(directory))} pictures, {options.size} px, float32, {options.encoder}\n")
     print(f"{'part':<22}{'per CPU second':>16}{'per second':>13}")
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(uploaded(directory)) if studio else ""
-        for part in (*PARTS, *([UPLOADS] if studio else [])):
-            words = ["--part", part, "--data-dir", str(directory), "--size", str(size), "--at", place]
+        place = stack.enter_context(uploaded(directory)) if options.studio else ""
+        for part in parts_of(options):
+            words = ["--part", part, "--data-dir", str(directory), "--size", str(options.size), "--at", place]
+            words += ["--encoder", options.encoder, "--workers", str(options.workers)]
+            words += ["--encoder-dir", str(options.encoder_dir)] if options.encoder_dir else []
             done = subprocess.run(
-                [sys.executable, __file__, *words], check=True, capture_output=True, text=True
+                [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
             )
-            found[part] = json.loads(done.stdout)
+            found[part] = json.loads(done.stdout.splitlines()[-1])
             told = found[part]
             print(f"{part:<22}{told['per_cpu_second']:>16.0f}{told['per_second']:>13.0f}", flush=True)
     pairs = [("stage", "forward"), ("texts, stage", "texts, forward"), ("stage", "torch as it comes")]
-    pairs += [(UPLOADS, "forward")] if studio else []
+    pairs += [(UPLOADS, "forward"), ("stage", "network on the GPU"), ("forward", "network on the GPU")]
+    unit = "second" if on_gpu() else "CPU second"
     print()
     for whole, bare in pairs:
-        share = found[whole]["per_cpu_second"] / found[bare]["per_cpu_second"]
-        print(f"per CPU second, {whole!r} is {share:.0%} of {bare!r}")
+        if whole in found and bare in found:
+            share = found[whole]["per_" + unit.lower().replace(" ", "_")]
+            share /= found[bare]["per_" + unit.lower().replace(" ", "_")]
+            print(f"per {unit}, {whole!r} is {share:.0%} of {bare!r}")
     versions = {name: version(name) for name in ("torch", "pillow", "numpy")}
-    return {"size": size, "parts": found, "versions": versions, "machine": platform.processor()}
+    return {"size": options.size, "parts": found, "versions": versions, "machine": platform.processor()}
 
 
 def main() -> None:
@@ -265,22 +320,29 @@ def main() -> None:
     parser.add_argument(
         "--data-dir", type=Path, help="folder of pictures; default: the demo's as 224 px JPEG"
     )
+    parser.add_argument(
+        "--pictures", type=int, default=1200, help="of the demo: how many, repeats moved by some pixels"
+    )
     parser.add_argument("--size", type=int, default=128, help="side of the encoder's pictures in pixels")
+    parser.add_argument("--encoder", default=DEFAULT, help="of pictures")
+    parser.add_argument("--encoder-dir", type=Path, help="where its weights lie")
+    parser.add_argument("--workers", type=int, default=8, help="threads, or on a GPU processes, that read")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--part", choices=(*PARTS, UPLOADS), help=argparse.SUPPRESS)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--at", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--no-texts", action="store_true", help="pictures alone")
     parser.add_argument("--studio", action="store_true", help="read uploads of a real Label Studio too")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        directory = (arguments.data_dir or demo_pictures(Path(folder))).resolve()
+        directory = (options.data_dir or demo_pictures(Path(folder), options.pictures)).resolve()
         if not pictures_below(directory):
             raise SystemExit(f"{directory} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-        if arguments.part:
-            print(json.dumps(measure(arguments.part, directory, arguments.size, arguments.at)))
+        if options.part:
+            print(json.dumps(measure(options.part, directory, options)))
             return
-        found = report(directory, arguments.size, studio=arguments.studio)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        found = report(directory, options)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from PIL import Image
 from usl_backend.demo.dataset import load
 from usl_backend.encoders import backbone
 from usl_backend.encoders import load as load_encoder
+from usl_backend.encoders.images import float32_proper
 from usl_backend.evaluation import class_spread, linear_accuracy, nearest_neighbor_accuracy
 from usl_backend.pipeline.augmentation import PictureAugmentation
 from usl_backend.selection import METHODS, USL, USLT
@@ -48,7 +49,7 @@ def devices_apart(stack: NDArray[np.uint8], rows: NDArray[np.float32], encoder: 
     for device in ("cpu", "cuda"):
         network = backbone(encoder, image_size=size).to(device).eval()
         head = make_head("normed", inputs=rows.shape[1], outputs=10, start=start, generator=torch.Generator())
-        with torch.inference_mode():
+        with torch.inference_mode(), float32_proper(torch.device(device)):
             logits = head.to(device)(network(batch.to(device)))
             local = LocalLoss(2.5, 0.5, torch.full((10,), 0.1, device=device))(
                 logits, logits[other.to(device)]

@@ -1,5 +1,6 @@
 import base64
 import os
+import pickle
 import socket
 import threading
 import time
@@ -558,3 +559,22 @@ def test_read__unreadable_name(tree: Path) -> None:
 
 def test_location__headers_do_not_show() -> None:
     assert "secret" not in repr(Location(url="http://host/", headers={"Authorization": "Token secret"}))
+
+
+def test_reader__sent_to_another_process_keeps_its_rules(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"words")
+    limits = MediaLimits(bytes=10, seconds=1.5)
+    with MediaReader(
+        limits=limits, local_roots=[tmp_path], allowed_hosts=["127.0.0.1:1"], object_stores=True
+    ) as one:
+        other = pickle.loads(pickle.dumps(one))
+    with other:
+        assert other.limits == limits
+        assert other.read(other.locate(str(tmp_path / "a.txt"))) == b"words"
+        assert other.locate("s3://bucket/a.png") == Location(url="s3://bucket/a.png")
+        with pytest.raises(MediaError, match="outside"):
+            other.locate("/etc/passwd")
+        with pytest.raises(UnavailableError):
+            other.read(Location(url="http://127.0.0.1:1/a.png"))
+        with pytest.raises(MediaError, match="private"):
+            other.read(Location(url="http://127.0.0.1:2/a.png"))

@@ -1,6 +1,8 @@
 import hashlib
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -392,3 +394,124 @@ def test_embed__damaged_shard_is_encoded_again(run, encoder, files, tmp_path) ->
     second, _ = run(instances_of(files[:70]))
     np.testing.assert_array_equal(second.embeddings, expected)
     assert encoder.encoded == 140
+
+
+def running_readers() -> list[multiprocessing.Process]:
+    return [process for process in multiprocessing.active_children() if process.name == "usl-read"]
+
+
+def test_embed__processes_read_what_threads_read(run, encoder, files, tmp_path, reader) -> None:
+    """Good, cut, equal and missing pictures, and some that the cache has."""
+    run(
+        instances_of(files[:30]),
+        cache=EmbeddingCache(tmp_path / "a", encoder_key=encoder.key, dim=encoder.dim),
+    )
+    run(
+        instances_of(files[:30]),
+        cache=EmbeddingCache(tmp_path / "b", encoder_key=encoder.key, dim=encoder.dim),
+    )
+    for number in range(2):
+        (tmp_path / f"cut{number}.png").write_bytes(files[0].read_bytes()[:200])
+    cut = [tmp_path / "cut0.png", tmp_path / "cut1.png"]
+    instances = instances_of([*files[:90], *files[20:40], *cut, tmp_path / "none.png", Path("/etc/passwd")])
+
+    def locate(instance: Instance) -> Location:
+        if instance.id == 101:
+            raise StudioNotFoundError("no task 101")
+        return reader.locate(instance.source)
+
+    told = {}
+    for name, processes in (("a", False), ("b", True)):
+        before = encoder.encoded
+        cache = EmbeddingCache(tmp_path / name, encoder_key=encoder.key, dim=encoder.dim)
+        pool, hashes = run(instances, cache=cache, processes=processes, workers=2, locate=locate)
+        told[name] = (pool.ids.tolist(), pool.skipped, hashes, encoder.encoded - before)
+        told[name + " rows"] = np.array(pool.embeddings)
+    assert told["a"] == told["b"]
+    assert told["b"][3] == 60
+    assert len(told["b"][1]) == 5
+    np.testing.assert_array_equal(told["a rows"], told["b rows"])
+    assert running_readers() == []
+
+
+def test_embed__a_reading_process_that_is_killed_costs_no_instance(run, encoder, files, caplog) -> None:
+    killed: list[int] = []
+
+    def kill(stage: str, done: int, total: int) -> None:
+        for process in running_readers():
+            if len(killed) < 2 and process.pid not in killed and process.pid is not None:
+                killed.append(process.pid)
+                process.kill()
+
+    pool, _ = run(instances_of(files), processes=True, workers=2, progress=kill)
+    assert (len(pool), pool.skipped, encoder.encoded) == (200, {}, 200)
+    assert len(killed) == 2
+    assert "a process that reads pictures is gone" in caplog.text
+
+
+def test_embed__cancelled_ends_the_reading_processes(run, files, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
+    seen: list[int] = []
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        seen.append(len(running_readers()))
+        if done >= 64:
+            raise CancelledError("stop")
+
+    with pytest.raises(CancelledError):
+        run(instances_of(files), processes=True, workers=2, progress=cancel)
+    assert max(seen) == 2
+    assert running_readers() == []
+
+
+def test_embed__content_that_a_process_takes_for_known_is_read_again(run, encoder, files, tmp_path) -> None:
+    """Two contents whose hashes begin with the same eight bytes cannot be had: the cache lies about its own."""
+    cache = EmbeddingCache(tmp_path / "cache", encoder_key=encoder.key, dim=encoder.dim)
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files[:20]]
+    cache.prefixes = lambda: np.sort(np.array([int(one[:16], 16) for one in hashes[::2]], dtype=np.uint64))
+    pool, found = run(instances_of(files[:20]), cache=cache, processes=True, workers=1)
+    assert (len(pool), found, encoder.encoded) == (20, hashes, 20)
+
+
+class _Picky(BaseHTTPRequestHandler):
+    """Serves files to whoever has the second token."""
+
+    def do_GET(self) -> None:
+        fresh = self.headers["Authorization"] == "Bearer 2"
+        body = (self.server.folder / self.path[1:]).read_bytes() if fresh else b""  # type: ignore[attr-defined]
+        self.send_response(200 if fresh else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_embed__token_that_expires_is_renewed_where_processes_read(run, encoder, files, accepted) -> None:
+    asked: dict[int, int] = {}
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Picky) as server:
+        server.folder = files[0].parent
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def locate(instance: Instance) -> Location:
+            asked[instance.id] = asked.get(instance.id, 0) + 1
+            token = asked[instance.id] if accepted else 1
+            url = f"http://127.0.0.1:{server.server_address[1]}/{Path(instance.source).name}"
+            return Location(url=url, headers={"Authorization": f"Bearer {token}"}, trusted=True)
+
+        with MediaReader(allowed_hosts=["127.0.0.1"]) as reader:
+            arguments = {"locate": locate, "reader": reader, "processes": True, "workers": 2}
+            try:
+                if accepted:
+                    pool, _ = run(instances_of(files[:40]), **arguments)
+                    assert (len(pool), set(asked.values())) == (40, {2})
+                else:
+                    with pytest.raises(StudioAuthError, match="renew LABEL_STUDIO_API_KEY"):
+                        run(instances_of(files[:40]), **arguments)
+            finally:
+                server.shutdown()
+                thread.join()
+    assert running_readers() == []

@@ -6,8 +6,9 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -27,6 +28,9 @@ MICRO_BATCH: Final = 16
 
 _DEVICE_BATCH: Final = 512
 """Pictures per forward pass on a GPU to begin with; halved until they fit its memory."""
+
+DEVICE_PASSES: Final = 2
+"""Forward passes side by side on a GPU: while it computes one, the pictures of the next are copied there."""
 
 PREPROCESSING: Final = "v2"
 """Part of every key; to be raised when decoding or scaling changes what the network sees."""
@@ -180,7 +184,8 @@ class ImageEncoder:
 
     On a CPU every forward pass runs on one thread and on exactly 16 pictures (the last pass is filled up),
     and several passes run side by side: the bits of a row therefore depend neither on the batch around it
-    nor on the number of cores. On a GPU a pass takes as many pictures as its memory holds.
+    nor on the number of cores. On a GPU a pass takes as many pictures as its memory holds, and computes in float32
+    proper, not in TF32: rows are those of a CPU up to rounding, so a cache may hold both.
 
     Parameters
     ----------
@@ -218,12 +223,12 @@ class ImageEncoder:
         self._per_pass = MICRO_BATCH if on_cpu else _DEVICE_BATCH
         cores = threads or len(os.sched_getaffinity(0))
         # Kept for the encoder's life: fresh threads would fill their own caches of the network library anew.
-        self._pool = ThreadPoolExecutor(cores if on_cpu else 1, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(cores if on_cpu else DEVICE_PASSES, thread_name_prefix="encode")
 
     @property
     def batch(self) -> int:
         """Pictures per call of `encode` that keep it busy."""
-        return max(64, 2 * self._per_pass if self._device.type != "cpu" else self._per_pass)
+        return max(64, DEVICE_PASSES * self._per_pass if self._device.type != "cpu" else self._per_pass)
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode pictures.
@@ -248,7 +253,10 @@ class ImageEncoder:
         check_pictures(batch, size=self.size, key=self.key)
         before = torch.get_num_threads()
         try:
-            return halved_until_it_fits(self._per_pass, self._remember, lambda size: self._rows(batch, size))
+            with float32_proper(self._device):
+                return halved_until_it_fits(
+                    self._per_pass, self._remember, lambda size: self._rows(batch, size)
+                )
         finally:
             torch.set_num_threads(before)
 
@@ -270,10 +278,9 @@ class ImageEncoder:
             if filled:
                 torch.set_num_threads(1)
             part = batch[start : start + per_pass]
-            pixels = np.full(
-                (per_pass if filled else len(part), self.size, self.size, 3), 127, dtype=np.uint8
-            )
-            pixels[: len(part)] = part
+            pixels = np.empty((per_pass if filled else len(part), self.size, self.size, 3), dtype=np.uint8)
+            np.stack(list(part), out=pixels[: len(part)])
+            pixels[len(part) :] = 127
             rows[start : start + len(part)] = self._forward(torch.from_numpy(pixels))[: len(part)]
 
         list(self._pool.map(forward, range(0, len(batch), per_pass)))
@@ -288,6 +295,30 @@ class ImageEncoder:
             features = self._module(inputs).float()
             norms = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min_(1e-12)
             return np.asarray(features.div(norms).cpu().numpy())
+
+
+@contextmanager
+def float32_proper(device: torch.device) -> Iterator[None]:
+    """Keep cuDNN from rounding what convolutions multiply to TF32's 10 bits, which changes picks; nothing on a CPU.
+
+    Parameters
+    ----------
+    device
+        That computes inside the `with` block.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    library = torch.backends.cudnn
+    with library.flags(
+        enabled=library.enabled,
+        benchmark=library.benchmark,
+        deterministic=library.deterministic,
+        allow_tf32=False,
+    ):
+        yield
 
 
 def best_device() -> str:

@@ -13,7 +13,8 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_to_bytes, urljoin
@@ -73,6 +74,18 @@ class MediaReader:
         self._allowed = frozenset(host.strip().lower().rstrip(".") for host in allowed_hosts)
         self._resolver = resolver
         self._connections = Connections()
+
+    def __reduce__(self) -> tuple[Callable[[], MediaReader], tuple[()]]:
+        """Sent to another process, it is a reader of the same rules with connections of its own."""
+        make = partial(
+            type(self),
+            limits=self.limits,
+            local_roots=self._roots,
+            allowed_hosts=tuple(self._allowed),
+            resolver=self._resolver,
+            object_stores=self._objects is not None,
+        )
+        return make, ()
 
     def __enter__(self) -> MediaReader:
         return self

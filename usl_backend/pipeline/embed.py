@@ -26,13 +26,8 @@ from usl_backend.errors import (
     StudioUnreachableError,
 )
 from usl_backend.instances import Instance, Pool
-from usl_backend.media import (
-    Location,
-    MediaReader,
-    UnauthorizedError,
-    UnavailableError,
-    decode_image,
-)
+from usl_backend.media import Location, MediaReader
+from usl_backend.pipeline.reading import Reading, ReadingProcess, read_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +45,8 @@ FLUSH_ROWS: Final = 1_024
 """Rows after which the cache is written: what a crash can cost, plus one batch."""
 
 _PER_CORE: Final = 16
+_PER_MESSAGE: Final = 16
+"""Instances that a reading process is sent at a time."""
 _OUTAGE: Final = 12
 """Failures in a row after which the origin is taken for down."""
 _PROBES: Final = 7
@@ -91,6 +88,7 @@ def embed(
     directory: Path,
     progress: Progress,
     workers: int,
+    processes: bool = False,
     kept: Callable[[], None] = lambda: None,
 ) -> tuple[Pool, list[str]]:
     """Read every instance, encode what the cache lacks, and lay the rows out by id.
@@ -119,6 +117,9 @@ def embed(
         Called at least about every second while instances go through.
     workers
         Reading threads.
+    processes
+        Whether each of the threads has pictures read and decoded by a process of its own, and only waits for them:
+        for an encoder that is faster than threads can decode. `reader` is sent there.
     kept
         Called when new rows are on the disk.
 
@@ -144,9 +145,12 @@ def embed(
     """
     _check_modality(instances, encoder)
     stage = _Stage(instances, locate, reader, encoder, cache, progress, kept)
+    if processes:
+        stage.known = cache.prefixes()
     try:
         stage.run(instances, workers)
     finally:
+        stage.close()
         cache.flush()
     pool, ordered = lay_out(*stage.readable(), cache, directory)
     progress("embed", len(instances), len(instances))
@@ -270,6 +274,10 @@ class _Stage:
         self.batch = max(encoder.batch, _PER_CORE * len(os.sched_getaffinity(0)))
         self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self.stopping = threading.Event()
+        self.known: NDArray[np.uint64] | None = None
+        """Where processes read: first bytes of the hashes of contents that have a row."""
+        self.processes: list[ReadingProcess] = []
+        self.mine = threading.local()
         self.claimed: set[str] = set()
         self.claiming = threading.Lock()
         self.hashes: dict[int, str] = {}
@@ -291,6 +299,7 @@ class _Stage:
             logger.info("%d files that could not be fetched are asked for again", len(self.missed))
             self._await_origin(self.witness or self.missed[0], self.reason)
             self.asked_again = True
+            self.known = None  # too few for processes
             self._pass(self.missed, workers)
 
     def _pass(self, instances: Sequence[Instance], workers: int) -> None:
@@ -298,16 +307,22 @@ class _Stage:
         self.stopping.clear()
         pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="read")
         remaining = iter(instances)
+        several = 1 if self.known is None else _PER_MESSAGE
         try:
-            in_flight = self._submit(pool, remaining, 3 * self.batch + workers)
+            in_flight = self._submit(pool, remaining, 3 * self.batch + several * workers, several)
             reported = 0.0
+            free = 0
             while in_flight:
                 try:
                     outcome = self.outcomes.get(timeout=_PATIENCE_SECONDS)
                 except queue.Empty:
                     outcome = None
                 if outcome is not None:
-                    in_flight += self._submit(pool, remaining, 1) - 1
+                    free += 1
+                    in_flight -= 1
+                    if free >= several:
+                        in_flight += self._submit(pool, remaining, several, several)
+                        free = 0
                     self._settle(outcome)
                 if len(self.waiting) >= self.batch or (self.waiting and not in_flight):
                     self._encode()
@@ -318,6 +333,11 @@ class _Stage:
             # A thread may sit in a slow fetch: whoever cancels does not wait for it.
             self.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """End the reading processes."""
+        for process in self.processes:
+            process.close()
 
     def readable(self) -> tuple[dict[int, str], dict[int, str]]:
         """Content hash, or reason to skip, of every instance."""
@@ -330,11 +350,14 @@ class _Stage:
                 hashes[instance_id] = content_hash
         return hashes, skipped
 
-    def _submit(self, pool: ThreadPoolExecutor, remaining: Iterator[Instance], count: int) -> int:
+    def _submit(
+        self, pool: ThreadPoolExecutor, remaining: Iterator[Instance], count: int, several: int
+    ) -> int:
+        """Have up to `count` more instances read, `several` by one task of a thread; how many there were."""
         submitted = 0
-        for instance in islice(remaining, count):
-            pool.submit(self._read, instance)
-            submitted += 1
+        while submitted < count and (some := list(islice(remaining, several))):
+            pool.submit(self._read, some)
+            submitted += len(some)
         return submitted
 
     def _settle(self, outcome: _Outcome) -> None:
@@ -387,12 +410,10 @@ class _Stage:
     def _delivers(self, instance: Instance) -> bool:
         """Whether the origin answers for an instance, if only to say that it is gone or no picture."""
         try:
-            self._bytes(instance, self.locate(instance))
-        except UnavailableError:
-            return False
+            _, reading = self._reading(instance, wanted=lambda _: False)
         except (MediaError, StudioNotFoundError):
             return True
-        return True
+        return not reading.unavailable
 
     def _encode(self) -> None:
         """Encode what waits, and write the cache from time to time."""
@@ -407,67 +428,112 @@ class _Stage:
 
     # -- in the reading threads ----------------------------------------------------------------------------
 
-    def _read(self, instance: Instance) -> None:
-        """Read one instance and tell the outcome, whatever happens."""
+    def _read(self, some: Sequence[Instance]) -> None:
+        """Read some instances and tell the outcomes, whatever happens."""
         if self.stopping.is_set():
             return
-        self.outcomes.put(self._examined(instance))
+        process = self._process()
+        if process is None:
+            for instance in some:
+                self.outcomes.put(self._examined(instance))
+            return
+        located = [self._located(instance) for instance in some]
+        readings = process.read([location for location in located if location is not None])
+        if self.stopping.is_set():
+            return
+        if readings is None:
+            logger.warning("a process that reads pictures is gone; its thread reads them now")
+            self.mine.process = None
+        found = iter(readings or ())
+        for instance, location in zip(some, located, strict=True):
+            # What went wrong on the way is found out again, by the words that threads have for it.
+            reading = next(found, None) if location is not None else None
+            self.outcomes.put(self._examined(instance, location, reading))
 
-    def _examined(self, instance: Instance) -> _Outcome:
+    def _process(self) -> ReadingProcess | None:
+        """The process of this thread, started when it is first asked for."""
+        if not hasattr(self.mine, "process"):
+            self.mine.process = None
+            if self.known is not None:
+                self.mine.process = ReadingProcess(self.reader, size=self.encoder.size, known=self.known)
+                self.processes.append(self.mine.process)
+        process: ReadingProcess | None = self.mine.process
+        return process
+
+    def _located(self, instance: Instance) -> Location | None:
+        """Where an instance is; None where that is no picture or cannot be said."""
+        if instance.modality != "image":
+            return None
+        try:
+            return self.locate(instance)
+        except Exception:  # noqa: BLE001 - asked again, by whom the error concerns
+            return None
+
+    def _examined(
+        self, instance: Instance, location: Location | None = None, reading: Reading | None = None
+    ) -> _Outcome:
         """The outcome for one instance, whatever happens."""
         try:
-            return self._outcome(instance)
+            return self._outcome(instance, location, reading)
         except BaseException as error:  # noqa: BLE001 - raised again by the calling thread
             return _Outcome(instance.id, error=error)
 
-    def _outcome(self, instance: Instance) -> _Outcome:
+    def _outcome(
+        self, instance: Instance, location: Location | None = None, reading: Reading | None = None
+    ) -> _Outcome:
+        """What is to be told of an instance; `reading` is what a process found at `location`."""
         if instance.modality == "text":
-            text = instance.source
-            return self._claimed(instance, hashlib.sha256(text.encode()).hexdigest(), lambda: text)
-        location: Location | None = None
+            content_hash = hashlib.sha256(instance.source.encode()).hexdigest()
+            return _Outcome(instance.id, content_hash, instance.source if self._claim(content_hash) else None)
+        given = reading
         try:
-            location = self.locate(instance)
-            data = self._bytes(instance, location)
+            location, reading = self._reading(instance, location, given, wanted=self._claim)
         except StudioNotFoundError as error:
             return _Outcome(instance.id, skipped=f"it is gone from Label Studio: {error}")
         except MediaError as error:
-            outage = isinstance(error, UnavailableError) and location is not None and location.trusted
-            return _Outcome(instance.id, skipped=str(error), outage=instance if outage else None)
+            return _Outcome(instance.id, skipped=str(error))
+        if not reading.content_hash:
+            outage = reading.unavailable and location.trusted
+            return _Outcome(instance.id, skipped=reading.reason, outage=instance if outage else None)
         if location.trusted:
             self.witness = instance
-        return self._claimed(
-            instance,
-            hashlib.sha256(data).hexdigest(),
-            lambda: decode_image(data, size=self.encoder.size, limits=self.reader.limits),
-        )
+        content = reading.content
+        if reading is given and not reading.reason:
+            # A process cannot claim.
+            if content is None and not self.cache.known([reading.content_hash])[0]:
+                # Another content has a hash that begins with the same bytes.
+                return self._outcome(instance)
+            if not self._claim(reading.content_hash):
+                content = None
+        return _Outcome(instance.id, reading.content_hash, content, skipped=reading.reason)
 
-    def _claimed(
-        self, instance: Instance, content_hash: str, content: Callable[[], NDArray[np.uint8] | str]
-    ) -> _Outcome:
-        """The content to encode, unless another instance's is equal or the cache has its row."""
+    def _claim(self, content_hash: str) -> bool:
+        """Whether this content is to be encoded: it is new, and no other instance of this pass has shown it."""
         with self.claiming:
             # Of equal contents the first is encoded; the others only wait for its row.
             if content_hash in self.claimed:
-                return _Outcome(instance.id, content_hash)
+                return False
             self.claimed.add(content_hash)
-        if self.cache.known([content_hash])[0]:
-            return _Outcome(instance.id, content_hash)
-        try:
-            return _Outcome(instance.id, content_hash, content())
-        except MediaError as error:
-            return _Outcome(instance.id, content_hash, skipped=str(error))
+        return not self.cache.known([content_hash])[0]
 
-    def _bytes(self, instance: Instance, location: Location) -> bytes:
-        """Read; a 401 from a trusted origin gets one more try with fresh credentials."""
-        try:
-            return self.reader.read(location)
-        except UnauthorizedError:
-            if not location.trusted:
-                raise
-        try:
-            return self.reader.read(self.locate(instance))
-        except UnauthorizedError as error:
-            raise StudioAuthError(
-                f"Label Studio does not accept the token for media any more ({error}); renew "
-                "LABEL_STUDIO_API_KEY and resume the run"
-            ) from error
+    def _reading(
+        self,
+        instance: Instance,
+        location: Location | None = None,
+        reading: Reading | None = None,
+        *,
+        wanted: Callable[[str], bool],
+    ) -> tuple[Location, Reading]:
+        """Read a picture, where that is not done; a trusted origin's 401 gets one more try with fresh credentials."""
+        if location is None or reading is None:
+            location = self.locate(instance)
+            reading = read_picture(self.reader, location, size=self.encoder.size, wanted=wanted)
+        if reading.unauthorized and location.trusted:
+            location = self.locate(instance)
+            reading = read_picture(self.reader, location, size=self.encoder.size, wanted=wanted)
+            if reading.unauthorized:
+                raise StudioAuthError(
+                    f"Label Studio does not accept the token for media any more ({reading.reason}); renew "
+                    "LABEL_STUDIO_API_KEY and resume the run"
+                )
+        return location, reading

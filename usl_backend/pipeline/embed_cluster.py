@@ -20,6 +20,7 @@ from usl_backend.errors import EncoderError, RunError, StudioAuthError, StudioUn
 from usl_backend.instances import Instance, Pool
 from usl_backend.media import Location, MediaReader
 from usl_backend.pipeline.embed import FLUSH_ROWS, Progress, embed_part, lay_out
+from usl_backend.pipeline.reading import is_known
 from usl_backend.settings import HostSettings
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ Locator = Callable[[MediaReader], Callable[[Instance], Location]]
 PART_ROWS: Final = 256
 """Instances per part: what the death of a worker costs, a second or two."""
 
-_PREFIX_BYTES: Final = 8
 _FAILURES: Final[Mapping[str, type[USLError]]] = {
     kind.__name__: kind for kind in (EncoderError, StudioAuthError, StudioUnreachableError)
 }
@@ -239,9 +239,7 @@ class _Worker:
         }
 
     def _known(self, content_hash: str) -> bool:
-        prefix = np.uint64(int(content_hash[: 2 * _PREFIX_BYTES], 16))
-        at = int(np.searchsorted(self._prefixes, prefix))
-        return at < len(self._prefixes) and bool(self._prefixes[at] == prefix)
+        return is_known(content_hash, self._prefixes)
 
     @cached_property
     def _reader(self) -> MediaReader:

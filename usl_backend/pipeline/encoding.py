@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usl_backend.distributed import connect
 from usl_backend.encoders import DEFAULTS, Encoder, family_of
 from usl_backend.encoders import load as load_encoder
+from usl_backend.encoders.images import best_device
 from usl_backend.instances import Instance, Modality
 from usl_backend.pipeline.embed import embed
 from usl_backend.pipeline.embed_cluster import Elsewhere, WorkerPlan, embed_on_cluster
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from usl_backend.pipeline.embed import Progress
     from usl_backend.pipeline.showing import EmbeddedField
     from usl_backend.settings import RunSettings
+
+_MANY_INSTANCES: Final = 2_000
+"""For fewer, starting processes that read takes longer than they save."""
 
 
 @dataclass
@@ -100,6 +104,9 @@ class Encoding:
                         directory=folder,
                         progress=report,
                         workers=workers,
+                        processes=encoder.modality == "image"
+                        and best_device() != "cpu"
+                        and len(part) >= _MANY_INSTANCES,
                         kept=kept,
                     )
                 plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers)

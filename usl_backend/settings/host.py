@@ -65,7 +65,13 @@ class HostSettings(BaseModel):
     log_format: Literal["text", "json"] = Field(
         "text", description="Lines of the log, of the server and of its runs: text, or json for machines."
     )
-    media_workers: int = Field(8, ge=1, le=256, description="Threads that fetch and decode media.")
+    media_workers: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Threads that fetch and decode media; processes for 2,000 pictures or more whose encoder runs on "
+        "a GPU.",
+    )
     max_running: int = Field(1, ge=1, le=64, description="Runs computed at the same time; others wait.")
     keep_runs: int = Field(
         20, ge=1, description="Runs per project that are kept; older ones are removed whenever a run is done."
