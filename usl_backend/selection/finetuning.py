@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Augmentation(Protocol):
-    """Weak and strong views of pictures."""
+    """Weak and strong views of whole batches, made on the device where the pictures lie."""
 
     def weak(self, pictures: Tensor, *, seed: int) -> Tensor:
-        """(b, 3, s, s) uint8 -> (b, 3, s, s) float in [0, 1]; each picture on its own."""
+        """(b, 3, s, s) uint8 -> (b, 3, s, s) float32 in [0, 1], on the same device; each picture on its own."""
         ...
 
     def strong(self, pictures: Tensor, *, seed: int) -> Tensor:
@@ -82,22 +82,22 @@ class PictureViews:
 
     def strong(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Strong views (b, 3, s, s) in [0, 1]."""
-        return self.augmentation.strong(self.read(rows.numpy()), seed=_seed(generator)).to(self.device)
+        return self.augmentation.strong(self.read(rows.numpy()), seed=_seed(generator))
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Weak views (b, 3, s, s) in [0, 1]."""
-        return self.augmentation.weak(self.read(rows.numpy()), seed=_seed(generator)).to(self.device)
+        return self.augmentation.weak(self.read(rows.numpy()), seed=_seed(generator))
 
     def plain(self, block: slice) -> Tensor:
         """Pictures as they are, (b, 3, s, s) in [0, 1]."""
-        return self.read(np.arange(len(self.places))[block]).to(self.device).float().div_(255.0)
+        return self.read(np.arange(len(self.places))[block]).float().div_(255.0)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """Pictures (b, 3, s, s) uint8 of these rows, read from the map."""
+        """Pictures (b, 3, s, s) uint8 of these rows, read from the map and put on the device."""
         # A map is read in the order in which it lies on the disk.
         places, back = np.unique(self.places[rows], return_inverse=True)
-        part = torch.from_numpy(np.ascontiguousarray(self.pictures[places]))
-        return part.permute(0, 3, 1, 2)[torch.from_numpy(back)].contiguous()
+        part = torch.from_numpy(np.ascontiguousarray(self.pictures[places])).to(self.device)
+        return part.permute(0, 3, 1, 2)[torch.from_numpy(back).to(self.device)].contiguous()
 
 
 class PictureTrainer:
