@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from usl_backend.demo.dataset import write_images
 from usl_backend.errors import CancelledError, InputError, MediaError
 from usl_backend.instances import Instance, Pool
 from usl_backend.media import Location, MediaLimits, MediaReader, decode_image
-from usl_backend.pipeline.augmentation import PictureAugmentation
 from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
 from usl_backend.pipeline.pictures import PICTURES, pool_pictures
 from usl_backend.settings import RunSettings
@@ -103,38 +101,6 @@ def test_pool_pictures__stops_where_it_is_told_to(folder: Path, tmp_path: Path) 
             limits=LIMITS, directory=tmp_path, progress=stop, workers=2,
         )  # fmt: skip
     assert not (tmp_path / PICTURES).exists()
-
-
-@pytest.mark.parametrize("view", ["weak", "strong"])
-def test_augmentation__each_picture_its_own_way_by_the_seed_alone(view: str) -> None:
-    rng = np.random.default_rng(0)
-    one = torch.from_numpy(rng.integers(0, 256, (1, 3, SIZE, SIZE), dtype=np.uint8))
-    pictures = one.repeat(6, 1, 1, 1)
-    change = getattr(PictureAugmentation(SIZE), view)
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    views = change(pictures, seed=1)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert views.shape == (6, 3, SIZE, SIZE)
-    assert views.dtype == torch.float32
-    assert 0 <= views.min() < views.max() <= 1
-    assert len({tuple(picture.flatten().tolist()) for picture in views}) >= 3
-    torch.manual_seed(6)
-    assert torch.equal(change(pictures, seed=1), views)
-    assert not torch.equal(change(pictures, seed=2), views)
-
-
-def test_augmentation__strong_changes_more_than_weak() -> None:
-    ramp = torch.linspace(0, 255, SIZE).to(torch.uint8)
-    pictures = ramp.expand(3, SIZE, SIZE).repeat(20, 1, 1, 1)
-    plain = pictures.float() / 255
-    augmentation = PictureAugmentation(SIZE)
-    # against mirroring, which both do: the distance to the nearer of both sides
-    apart = [
-        torch.minimum((views - plain).abs().mean((1, 2, 3)), (views - plain.flip(3)).abs().mean((1, 2, 3)))
-        for views in (augmentation.weak(pictures, seed=0), augmentation.strong(pictures, seed=0))
-    ]
-    assert apart[0].mean() < apart[1].mean()
 
 
 def test_picture_trainer__texts_and_several_fields_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from uslt_oracles import global_loss, local_loss
 
 from usl_backend.errors import CancelledError
 from usl_backend.selection import USLT
-from usl_backend.selection.finetuning import PictureTrainer, ProjectedFeatures
+from usl_backend.selection.finetuning import PictureTrainer, PictureViews, ProjectedFeatures
 from usl_backend.selection.rows import fit_projection
 
 SIZE = 8
@@ -55,6 +55,34 @@ def pool(n=90, seed=0):
     with torch.inference_mode():
         rows = functional.normalize(backbone(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255))
     return pictures, rows.numpy(), kinds
+
+
+def test_picture_views__are_made_of_the_rows_own_pictures():
+    pictures, _, _ = pool(20)
+    places, rows = np.array([3, 19, 7, 7, 0]), torch.tensor([4, 0, 2, 1, 3])
+    views = PictureViews(pictures, places, Shaken(), torch.device("cpu"))
+    expected = torch.from_numpy(pictures[[0, 3, 7, 19, 7]]).permute(0, 3, 1, 2) / 255
+    assert torch.equal(views.weak(rows, torch.Generator()), expected)
+    assert torch.equal(views.plain(slice(1, 3)), expected[[3, 2]])
+
+
+@pytest.mark.parametrize("view", ["weak", "strong"])
+def test_picture_views__are_made_on_the_device_of_bytes(view):
+    seen = []
+
+    class Watching:
+        def weak(self, pictures, *, seed):
+            seen.append(pictures)
+            return pictures.float()
+
+        strong = weak
+
+    # This device stands for a GPU: its tensors are anywhere but in the processor's memory.
+    views = PictureViews(pool(20)[0], np.arange(20), Watching(), torch.device("meta"))
+    made = getattr(views, view)(torch.tensor([2, 0, 2]), torch.Generator())
+    assert seen[0].device.type == made.device.type == "meta"
+    assert seen[0].dtype == torch.uint8
+    assert made.shape == (3, 3, SIZE, SIZE)
 
 
 def test_picture_trainer__trains_the_backbone_and_the_picks_meet_every_kind():
