@@ -85,7 +85,7 @@ class PictureAugmentation:
         patches = draw_boxes(count, self.size, PATCH_AREA, PATCH_RATIO, generator)
         # In one piece, because whatever goes to a GPU waits until that is idle.
         drawn = torch.cat([boxes, patches, _coins(count, generator)]).to(pictures.device)
-        # Training asks for views where it computes in halves, and those cannot tell neighbouring pixels apart.
+        # Training asks for views where convolutions run in halves: sharpness would come out coarse.
         with torch.autocast(pictures.device.type, enabled=False):
             views = crop(pictures, drawn[:4], drawn[8].bool())
             for _ in range(ROUNDS):
