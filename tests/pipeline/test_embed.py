@@ -449,6 +449,15 @@ def test_embed__a_reading_process_that_is_killed_costs_no_instance(run, encoder,
     assert "a process that reads pictures is gone" in caplog.text
 
 
+def test_embed__a_reading_process_that_cannot_be_started_ends_the_run(run, files, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(module, "ReadingProcess", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        run(instances_of(files), processes=True, workers=2)
+
+
 def test_embed__cancelled_ends_the_reading_processes(run, files, monkeypatch) -> None:
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
     seen: list[int] = []

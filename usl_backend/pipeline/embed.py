@@ -432,7 +432,11 @@ class _Stage:
         """Read some instances and tell the outcomes, whatever happens."""
         if self.stopping.is_set():
             return
-        process = self._process()
+        try:
+            process = self._process()
+        except BaseException as error:  # noqa: BLE001 - raised again by the calling thread
+            self.outcomes.put(_Outcome(some[0].id, error=error))
+            return
         if process is None:
             for instance in some:
                 self.outcomes.put(self._examined(instance))
