@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,16 @@ def test_supervise_detached__outlives_who_asked(store, host, refusing_studio, wa
 
 def _supervised(store):
     return held(store.directory / "server.lock")
+
+
+def test_main__imported_by_a_process_that_is_spawned_computes_nothing(tmp_path: Path) -> None:
+    """Processes that read pictures import the module that the program began with."""
+    environment = {**os.environ, "MODEL_DIR": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-c", "import usl_backend.jobs.__main__"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "data").exists()

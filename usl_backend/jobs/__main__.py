@@ -30,4 +30,5 @@ def main() -> None:
         store.close()
 
 
-main()
+if __name__ == "__main__":
+    main()
