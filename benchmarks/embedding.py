@@ -155,7 +155,8 @@ def measure_on_device(options: argparse.Namespace, count: int) -> dict[str, floa
     from usl_backend.encoders.images import float32_proper, fold_batch_norm
 
     held = encoders.image_network(options.encoder, image_size=options.size, directory=options.encoder_dir)
-    network = fold_batch_norm(held.module).eval().to("cuda", memory_format=torch.channels_last)
+    network: Any = fold_batch_norm(held.module).eval().to(device="cuda")
+    network = network.to(memory_format=torch.channels_last)
     batch = torch.rand(512, 3, held.size, held.size, device="cuda").to(memory_format=torch.channels_last)
 
     def work() -> int:

@@ -157,7 +157,7 @@ def report(runs: list[dict[str, Any]]) -> None:
             seeds = " ".join(f"{100 * run['fixmatch']:.1f}" for run in cell)
             print(f"| {per_class} | {way} | {told[0]} | {told[1]} | {seeds} |")
     print()
-    for per_class in budgets:
+    for per_class in budgets if "chosen" in ways else ():
         for name in TRAININGS:
             ours = (per_class, "chosen", name)
             gaps = [
@@ -165,8 +165,9 @@ def report(runs: list[dict[str, Any]]) -> None:
                 for way in ways
                 if way != "chosen"
             ]
-            share = spreads[ours] / spreads[per_class, "random", name]
-            print(f"{name}, {per_class} a class: {', '.join(gaps)}; s.d. {share:.2f} of random's")
+            if "random" in ways:
+                gaps.append(f"s.d. {spreads[ours] / spreads[per_class, 'random', name]:.2f} of random's")
+            print(f"{name}, {per_class} a class: {', '.join(gaps)}")
     seconds = [run["fixmatch_cpu_seconds"] for run in runs]
     print(f"FixMatch takes {np.mean(seconds):.0f} CPU seconds a run ({min(seconds)}-{max(seconds)})")
 
