@@ -1,7 +1,7 @@
 """Pictures and texts per CPU second from their source to rows, beside the bare forward pass in the same run.
 
-On a machine with a GPU the encoder runs there and wall time is what counts: processes read, and the bare forward pass
-is of pictures that lie in the GPU's memory. `--encoder` takes any name that the product takes.
+On a machine with a GPU the encoder runs there and wall time is what counts; from 2,000 pictures on processes read, and
+the network is measured on pictures that lie in the GPU's memory, too. `--encoder` takes the names that runs take.
 
 Each engine runs in a process of its own, because mallopt only counts before torch is imported and because a
 process's CPU time is what is measured. `--data-dir` takes any folder of pictures; without it the demo's
@@ -67,6 +67,7 @@ def timed_stage(
 ) -> dict[str, float]:
     """Measure the whole stage, as a run does it: read, hash, decode, encode, write shards, gather."""
     from usl_backend.pipeline.embed import embed
+    from usl_backend.pipeline.encoding import wants_processes
     from usl_backend.runs.shards import EmbeddingCache
 
     def work() -> int:
@@ -82,7 +83,7 @@ def timed_stage(
                 directory=Path(folder) / "run",
                 progress=lambda *_: None,
                 workers=workers,
-                processes=encoder.modality == "image" and on_gpu(),
+                processes=wants_processes(encoder, len(instances)),
             )
             return len(pool)
 
@@ -218,7 +219,7 @@ def measure(part: str, directory: Path, options: argparse.Namespace) -> dict[str
     count = min(len(paths), 8192 if on_gpu() else 1024)
     parts: dict[str, Callable[[], dict[str, float]]] = {
         "decode": lambda: measure_decode(paths[:1024], options.size),
-        "network on the GPU": lambda: measure_on_device(options, count),
+        ON_GPU: lambda: measure_on_device(options, count),
         "forward": lambda: measure_forward(options, count),
         "forward, one thread": lambda: measure_forward(options, count, threads=1),
         "stage": lambda: measure_stage(paths, directory, options),
@@ -231,18 +232,33 @@ def measure(part: str, directory: Path, options: argparse.Namespace) -> dict[str
 
 
 DEFAULT = "efficientnet-lite0"
-UPLOADS = "stage, uploads"
+ON_GPU, UPLOADS = "network on the GPU", "stage, uploads"
+PARTS = (
+    "decode",
+    ON_GPU,
+    "forward",
+    "forward, one thread",
+    "stage",
+    UPLOADS,
+    "torch as it comes",
+    "texts, forward",
+    "texts, stage",
+)
 UPLOADED = 500
 
 
 def parts_of(options: argparse.Namespace) -> list[str]:
     """What is measured here."""
-    parts = ["decode", *(["network on the GPU"] if on_gpu() else []), "forward", "stage"]
-    if options.encoder == DEFAULT and not on_gpu():
-        parts += ["forward, one thread", "torch as it comes"]
-    if not options.no_texts:
-        parts += ["texts, forward", "texts, stage"]
-    return [*parts, UPLOADS] if options.studio else parts
+    left_out = set()
+    if not on_gpu():
+        left_out |= {ON_GPU}
+    if on_gpu() or options.encoder != DEFAULT:
+        left_out |= {"forward, one thread", "torch as it comes"}
+    if options.no_texts:
+        left_out |= {"texts, forward", "texts, stage"}
+    if not options.studio:
+        left_out |= {UPLOADS}
+    return [part for part in PARTS if part not in left_out]
 
 
 def demo_pictures(directory: Path, count: int = 1200) -> Path:
@@ -302,14 +318,12 @@ def report(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
             told = found[part]
             print(f"{part:<22}{told['per_cpu_second']:>16.0f}{told['per_second']:>13.0f}", flush=True)
     pairs = [("stage", "forward"), ("texts, stage", "texts, forward"), ("stage", "torch as it comes")]
-    pairs += [(UPLOADS, "forward"), ("stage", "network on the GPU"), ("forward", "network on the GPU")]
-    unit = "second" if on_gpu() else "CPU second"
+    pairs += [(UPLOADS, "forward"), ("stage", ON_GPU), ("forward", ON_GPU)]
+    unit, rate = ("second", "per_second") if on_gpu() else ("CPU second", "per_cpu_second")
     print()
     for whole, bare in pairs:
         if whole in found and bare in found:
-            share = found[whole]["per_" + unit.lower().replace(" ", "_")]
-            share /= found[bare]["per_" + unit.lower().replace(" ", "_")]
-            print(f"per {unit}, {whole!r} is {share:.0%} of {bare!r}")
+            print(f"per {unit}, {whole!r} is {found[whole][rate] / found[bare][rate]:.0%} of {bare!r}")
     versions = {name: version(name) for name in ("torch", "pillow", "numpy")}
     return {"size": options.size, "parts": found, "versions": versions, "machine": platform.processor()}
 
@@ -329,7 +343,7 @@ def main() -> None:
     parser.add_argument("--encoder-dir", type=Path, help="where its weights lie")
     parser.add_argument("--workers", type=int, default=8, help="threads, or on a GPU processes, that read")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--at", default="", help=argparse.SUPPRESS)
     parser.add_argument("--no-texts", action="store_true", help="pictures alone")
     parser.add_argument("--studio", action="store_true", help="read uploads of a real Label Studio too")

@@ -434,7 +434,11 @@ def test_embed__processes_read_what_threads_read(run, encoder, files, tmp_path, 
     assert running_readers() == []
 
 
-def test_embed__a_reading_process_that_is_killed_costs_no_instance(run, encoder, files, caplog) -> None:
+def test_embed__a_reading_process_that_is_killed_costs_no_instance(
+    run, encoder, files, caplog, monkeypatch
+) -> None:
+    # Looked at all the time: else everything may be read before the first look.
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
     killed: list[int] = []
 
     def kill(stage: str, done: int, total: int) -> None:

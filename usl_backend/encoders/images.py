@@ -29,8 +29,8 @@ MICRO_BATCH: Final = 16
 _DEVICE_BATCH: Final = 512
 """Pictures per forward pass on a GPU to begin with; halved until they fit its memory."""
 
-DEVICE_PASSES: Final = 2
-"""Forward passes side by side on a GPU: while it computes one, the pictures of the next are copied there."""
+_CUDA_PASSES: Final = 2
+"""Forward passes side by side by CUDA: while it computes one, the pictures of the next are copied there."""
 
 PREPROCESSING: Final = "v2"
 """Part of every key; to be raised when decoding or scaling changes what the network sees."""
@@ -221,14 +221,14 @@ class ImageEncoder:
         self._mean = torch.tensor(network.mean, device=self._device).reshape(shape)
         self._std = torch.tensor(network.std, device=self._device).reshape(shape)
         self._per_pass = MICRO_BATCH if on_cpu else _DEVICE_BATCH
-        cores = threads or len(os.sched_getaffinity(0))
+        side_by_side = {"cpu": threads or len(os.sched_getaffinity(0)), "cuda": _CUDA_PASSES}
         # Kept for the encoder's life: fresh threads would fill their own caches of the network library anew.
-        self._pool = ThreadPoolExecutor(cores if on_cpu else DEVICE_PASSES, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(side_by_side.get(self._device.type, 1), thread_name_prefix="encode")
 
     @property
     def batch(self) -> int:
         """Pictures per call of `encode` that keep it busy."""
-        return max(64, DEVICE_PASSES * self._per_pass if self._device.type != "cpu" else self._per_pass)
+        return max(64, _CUDA_PASSES * self._per_pass if self._device.type != "cpu" else self._per_pass)
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode pictures.

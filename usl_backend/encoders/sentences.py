@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from usl_backend.encoders.files import digest_of, find_file, hub_snapshots, is_free_path
-from usl_backend.encoders.images import DEVICE_PASSES, best_device, halved_until_it_fits, safe_name
+from usl_backend.encoders.images import best_device, halved_until_it_fits, safe_name
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.errors import EncoderError
 from usl_backend.instances import MAX_CHARACTERS
@@ -71,15 +71,16 @@ class SentenceEncoder:
         self._window = min(int(model.max_seq_length or _WINDOW), _WINDOW)
         self._fixed = on_cpu
         self._per_pass = _PER_PASS if on_cpu else _DEVICE_PER_PASS
-        cores = threads or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(cores if on_cpu else DEVICE_PASSES, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(
+            threads or len(os.sched_getaffinity(0)) if on_cpu else 1, thread_name_prefix="encode"
+        )
         self.key = f"{safe_name(name)}-{digest[:12]}-{self._window}tok-{_PREPROCESSING}"
         self.dim = self._encoded(self._windows([""])[1]).shape[1]
 
     @property
     def batch(self) -> int:
         """Texts per call of `encode` that keep it busy: enough to fill passes of every length."""
-        return 512 if self._fixed else 8 * self._per_pass
+        return 512
 
     def encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts of any length; of each the first 20,000 characters.

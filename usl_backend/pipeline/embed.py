@@ -144,9 +144,8 @@ def embed(
         From `progress`; finished rows are in the cache.
     """
     _check_modality(instances, encoder)
-    stage = _Stage(instances, locate, reader, encoder, cache, progress, kept)
-    if processes:
-        stage.known = cache.prefixes()
+    known = cache.prefixes() if processes else None
+    stage = _Stage(instances, locate, reader, encoder, cache, progress, kept, known)
     try:
         stage.run(instances, workers)
     finally:
@@ -268,13 +267,14 @@ class _Stage:
         cache: _Rows,
         progress: Progress,
         kept: Callable[[], None],
+        known: NDArray[np.uint64] | None = None,
     ) -> None:
         self.total, self.locate, self.reader = len(instances), locate, reader
         self.encoder, self.cache, self.progress, self.kept = encoder, cache, progress, kept
         self.batch = max(encoder.batch, _PER_CORE * len(os.sched_getaffinity(0)))
         self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self.stopping = threading.Event()
-        self.known: NDArray[np.uint64] | None = None
+        self.known = known
         """Where processes read: first bytes of the hashes of contents that have a row."""
         self.processes: list[ReadingProcess] = []
         self.mine = threading.local()

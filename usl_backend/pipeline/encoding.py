@@ -104,9 +104,7 @@ class Encoding:
                         directory=folder,
                         progress=report,
                         workers=workers,
-                        processes=encoder.modality == "image"
-                        and best_device() != "cpu"
-                        and len(part) >= _MANY_INSTANCES,
+                        processes=wants_processes(encoder, len(part)),
                         kept=kept,
                     )
                 plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers)
@@ -127,6 +125,19 @@ class Encoding:
             return one(0, instances, directory)
         modalities = [encoder.modality for encoder in self.encoders]
         return joined(instances, modalities, self.weights, embed=one, directory=directory)
+
+
+def wants_processes(encoder: Encoder, instances: int) -> bool:
+    """Whether that many instances are worth reading by processes: for pictures whose encoder runs on a GPU.
+
+    Parameters
+    ----------
+    encoder
+        Encodes them.
+    instances
+        How many there are.
+    """
+    return encoder.modality == "image" and instances >= _MANY_INSTANCES and best_device() != "cpu"
 
 
 def load_encoding(
