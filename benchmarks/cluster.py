@@ -28,14 +28,14 @@ from scale import make_rows
 from usl_backend import encoders
 from usl_backend.distributed import Cluster, ClusterBlocks, connect
 from usl_backend.distributed.cluster import load_ray, stay_on_this_machine
+from usl_backend.embedding.cache import EmbeddingCache
+from usl_backend.embedding.cluster import Elsewhere, WorkerPlan, embed_on_cluster
+from usl_backend.embedding.stage import embed
 from usl_backend.instances import Instance
 from usl_backend.media import MediaReader
-from usl_backend.pipeline.embed import embed
-from usl_backend.pipeline.embed_cluster import Elsewhere, WorkerPlan, embed_on_cluster
 from usl_backend.pipeline.outside import locate, locator
-from usl_backend.runs.shards import EmbeddingCache
 from usl_backend.selection import USL
-from usl_backend.selection.threads import computing_on
+from usl_backend.selection.rows.threads import computing_on
 
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 SIZE = 32

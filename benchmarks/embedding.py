@@ -66,9 +66,9 @@ def timed_stage(
     instances: list[Any], encoder: Any, locate: Callable[[Any], Any], reader: Any, workers: int
 ) -> dict[str, float]:
     """Measure the whole stage, as a run does it: read, hash, decode, encode, write shards, gather."""
-    from usl_backend.pipeline.embed import embed
-    from usl_backend.pipeline.encoding import wants_processes
-    from usl_backend.runs.shards import EmbeddingCache
+    from usl_backend.embedding.cache import EmbeddingCache
+    from usl_backend.embedding.encoding import wants_processes
+    from usl_backend.embedding.stage import embed
 
     def work() -> int:
         with tempfile.TemporaryDirectory() as folder:

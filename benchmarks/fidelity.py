@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from scale import make_rows
 
 from usl_backend.selection import USL, nearest_neighbors
-from usl_backend.selection.assignment import assign
-from usl_backend.selection.density import density
-from usl_backend.selection.kmeans import kmeans
-from usl_backend.selection.neighbors import nearest_of_some
 from usl_backend.selection.picking import cluster_argmax
-from usl_backend.selection.rows import fit_projection
-from usl_backend.selection.threads import one_thread
+from usl_backend.selection.rows.assignment import assign
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.kmeans import kmeans
+from usl_backend.selection.rows.neighbors import nearest_of_some
+from usl_backend.selection.rows.preparation import fit_projection
+from usl_backend.selection.rows.threads import one_thread
 
 K = 20
 SAMPLED = 100

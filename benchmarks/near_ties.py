@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usl_backend.selection import USL, nearest_neighbors
-from usl_backend.selection.assignment import assign, cluster_sums
-from usl_backend.selection.density import density
 from usl_backend.selection.picking import cluster_argmax, pick_rounds
 from usl_backend.selection.repulsion import Horizon, Repulsion
-from usl_backend.selection.rows import squared_distances
-from usl_backend.selection.threads import one_thread, row_blocks
+from usl_backend.selection.rows.assignment import assign, cluster_sums
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.threads import one_thread, row_blocks
 
 NEAR = 1e-5
 """Relative gap below which two choices are a near-tie."""

@@ -187,9 +187,9 @@ def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
 def judge(rows: NDArray[np.floating[Any]], found: Choice) -> dict[str, float]:
     """Objective, coverage and density of picks, over at most 20,000 rows in the space that the default selects in."""
     from usl_backend.selection import nearest_neighbors
-    from usl_backend.selection.assignment import assign, cluster_sums
-    from usl_backend.selection.density import density
-    from usl_backend.selection.rows import fit_projection
+    from usl_backend.selection.rows.assignment import assign, cluster_sums
+    from usl_backend.selection.rows.density import density
+    from usl_backend.selection.rows.preparation import fit_projection
 
     some = np.unique(np.linspace(0, len(rows) - 1, 20_000).astype(np.int64))
     projection = fit_projection(rows, dimensions=128)

@@ -29,8 +29,8 @@ from usl_backend.evaluation import (
     propagation_accuracy,
 )
 from usl_backend.selection import METHODS, USL, Neighbors, nearest_neighbors
-from usl_backend.selection.assignment import assign
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.assignment import assign
+from usl_backend.selection.rows.preparation import fit_projection
 
 PER_CLASS = (1, 2, 4, 10)
 SUBSETS = 10

@@ -21,13 +21,13 @@ from PIL import Image
 from usl_backend.demo.dataset import load
 from usl_backend.encoders import backbone
 from usl_backend.encoders import load as load_encoder
+from usl_backend.encoders.augmentation import PictureAugmentation
 from usl_backend.encoders.images import float32_proper
 from usl_backend.evaluation import class_spread, linear_accuracy, nearest_neighbor_accuracy
-from usl_backend.pipeline.augmentation import PictureAugmentation
 from usl_backend.selection import METHODS, USL, USLT
-from usl_backend.selection.finetuning import PictureTrainer
-from usl_backend.selection.heads import make_head
-from usl_backend.selection.losses import GlobalLoss, LocalLoss
+from usl_backend.selection.uslt.finetuning import PictureTrainer
+from usl_backend.selection.uslt.heads import make_head
+from usl_backend.selection.uslt.losses import GlobalLoss, LocalLoss
 
 
 def pictures(count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

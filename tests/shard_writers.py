@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from usl_backend.runs.shards import EmbeddingCache
+from usl_backend.embedding.cache import EmbeddingCache
 
 DIM = 6
 

@@ -9,9 +9,9 @@ import pytest
 
 from usl_backend.cli import main
 from usl_backend.instances import Instance, Pool
-from usl_backend.pipeline.fetch import Project
 from usl_backend.runs import RunStore
 from usl_backend.runs.lock import Lock
+from usl_backend.sources.project import Project
 
 Told = Callable[..., tuple[int, str, str]]
 

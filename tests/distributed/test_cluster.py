@@ -13,16 +13,16 @@ from oracles import blobs
 from usl_backend import encoders
 from usl_backend.demo import dataset
 from usl_backend.distributed import Cluster, ClusterBlocks
+from usl_backend.embedding import cluster as embed_cluster
+from usl_backend.embedding.cache import EmbeddingCache
+from usl_backend.embedding.cluster import Elsewhere, StudioLocator, WorkerPlan, embed_on_cluster
+from usl_backend.embedding.stage import embed
 from usl_backend.errors import EncoderError, StudioAuthError
 from usl_backend.instances import Instance, Pool
 from usl_backend.media import MediaReader
-from usl_backend.pipeline import embed_cluster
-from usl_backend.pipeline.embed import embed
-from usl_backend.pipeline.embed_cluster import Elsewhere, StudioLocator, WorkerPlan, embed_on_cluster
 from usl_backend.pipeline.outside import locate, locator
-from usl_backend.runs.shards import EmbeddingCache
 from usl_backend.selection import USL
-from usl_backend.selection.threads import computing_on
+from usl_backend.selection.rows.threads import computing_on
 
 # Ray's own modules warn about what later versions of it and of its libraries will do.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]

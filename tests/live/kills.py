@@ -19,9 +19,9 @@ from live_studio import LiveProject, LiveStudio
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.studio_server import free_port
 from usl_backend.jobs.supervisor import ATTEMPTS
-from usl_backend.pipeline.retention import CACHE
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import held, holder
+from usl_backend.runs.retention import CACHE
 from usl_backend.studio.preannotations import predictions
 
 logger = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from shell import Shell, local
 
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.studio_server import free_port
+from usl_backend.embedding.cache import load_rows
 from usl_backend.errors import RunError
-from usl_backend.pipeline.retention import CACHE
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.lock import held
-from usl_backend.runs.shards import load_rows
+from usl_backend.runs.retention import CACHE
 from usl_backend.studio.preannotations import predictions
 
 MakeProject = Callable[..., LiveProject]

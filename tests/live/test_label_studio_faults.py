@@ -11,7 +11,7 @@ from proxy import HTML, Fault, FaultyProxy
 from shell import FOLDER, Shell, Told, local
 
 from usl_backend.demo.project import fill
-from usl_backend.pipeline import embed as embedding
+from usl_backend.embedding import stage as embedding
 from usl_backend.runs import Run, RunState
 from usl_backend.settings import RunSettings
 from usl_backend.studio import queue, transport

@@ -13,11 +13,11 @@ from live_studio import LiveProject, LiveStudio
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.dataset import write_images
 from usl_backend.demo.studio_server import free_port
+from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.encoders import load
-from usl_backend.pipeline.retention import CACHE
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.lock import held
-from usl_backend.runs.shards import EmbeddingCache
+from usl_backend.runs.retention import CACHE
 
 SETTINGS = {"budget": 40, "image_size": 224}  # large pictures take long enough to be interrupted
 

@@ -11,9 +11,9 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from usl_backend.errors import InputError, MediaError
-from usl_backend.manifests import find, read_manifest
 from usl_backend.media import Location, MediaLimits, MediaReader
 from usl_backend.media.objects import ObjectStores, is_object
+from usl_backend.sources import find, read_manifest
 
 
 def png(value: int) -> bytes:

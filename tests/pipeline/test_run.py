@@ -11,8 +11,8 @@ from usl_backend import pipeline
 from usl_backend.demo.dataset import write_images
 from usl_backend.errors import CancelledError, InputError
 from usl_backend.media import Location
-from usl_backend.pipeline.progress import Progress
 from usl_backend.runs import Run, RunState, RunStore
+from usl_backend.runs.progress import Progress
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.studio.client import Project, Task
 
@@ -243,7 +243,7 @@ def test_execute__a_control_set_larger_than_the_pool_is_refused(bench: Bench, pi
 def test_execute__cancelled_training_goes_on_from_its_last_epoch(
     bench: Bench, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usl_backend.pipeline.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("usl_backend.runs.progress.INTERVAL", 0.0)
     wanted = {"method": "usl-t", "budget": 5, "epochs": 4, "batch": 20}
     whole = bench.start(**wanted)
     bench.execute(whole, Studio(pictures))

@@ -1,11 +1,11 @@
 import numpy as np
 
 from usl_backend.instances import Pool
-from usl_backend.pipeline.fetch import Project
 from usl_backend.pipeline.summary import SHOWN, kinds_of, skipped_tasks, summarize
 from usl_backend.runs import Run, RunState
 from usl_backend.selection.base import Selection
 from usl_backend.settings import RunSettings
+from usl_backend.sources.project import Project
 
 PROJECT = Project(
     12, "12.100", "Cats", ("cat", "dog"), "image", 40, 4, labeled=(1, 2), skipped={30: '"image" is empty'}

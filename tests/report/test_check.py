@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from usl_backend.report.check import FEWEST, Check, check, load_check, save_check, wilson
 from usl_backend.selection import USL
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.preparation import fit_projection
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from usl_backend.errors import CancelledError, RunError
 from usl_backend.evaluation.reach import reach
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.preparation import fit_projection
 
 
 @pytest.fixture

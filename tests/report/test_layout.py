@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from usl_backend.report import layout
 from usl_backend.report.layout import FEWEST, lay_out, shown_rows
 from usl_backend.selection import nearest_neighbors
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.preparation import fit_projection
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from usl_backend.errors import SelectionError, SettingsError
 from usl_backend.selection import METHODS, KCenter, MaxHerding, ProbCover
 from usl_backend.selection.greedy import gaussian, greedy_cover
 from usl_backend.selection.method import nearest_pick
-from usl_backend.selection.rows import fit_projection, squared_distances
+from usl_backend.selection.rows.preparation import fit_projection, squared_distances
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from oracles import blobs, squared
 
-from usl_backend.selection.density import density
-from usl_backend.selection.duplicates import alone, merge, near_rows, same_rows
 from usl_backend.selection.ordering import order_picks
 from usl_backend.selection.picking import cluster_argmax, fill, pick_rounds
 from usl_backend.selection.repulsion import Horizon, Repulsion
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.duplicates import alone, merge, near_rows, same_rows
 
 
 def test_density__higher_where_neighbors_are_nearer():

@@ -9,7 +9,7 @@ from oracles import PAPER, blobs, paper_usl
 
 from usl_backend.errors import CancelledError, SelectionError, SettingsError
 from usl_backend.selection import METHODS, USL, USLParameters, nearest_neighbors
-from usl_backend.selection.centrality import distance_to_mean, smooth
+from usl_backend.selection.rows.centrality import distance_to_mean, smooth
 
 
 def paper_start(n, m, seed):

@@ -60,9 +60,9 @@ def evaluate(
     from usl_backend.cli.labeled import Reading
     from usl_backend.evaluation.curve import draw
     from usl_backend.evaluation.efficiency import replay
-    from usl_backend.manifests import find
     from usl_backend.selection import METHODS as KNOWN
     from usl_backend.settings import RunSettings
+    from usl_backend.sources import find
     from usl_backend.studio.client import is_project
 
     names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]

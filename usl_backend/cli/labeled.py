@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Instance, Pool
-    from usl_backend.manifests import Listing, Target, VectorFile
     from usl_backend.media import Location
-    from usl_backend.pipeline.showing import EmbeddedField
     from usl_backend.settings import HostSettings, RunSettings
+    from usl_backend.sources import Listing, Target, VectorFile
+    from usl_backend.sources.showing import EmbeddedField
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Reading:
         StudioError
             Label Studio refuses or fails.
         """
-        from usl_backend.pipeline.showing import Showing
+        from usl_backend.sources.showing import Showing
         from usl_backend.studio.client import StudioClient, parse_target
         from usl_backend.studio.label_config import parse
         from usl_backend.studio.labels import read_labels
@@ -111,7 +111,7 @@ class Reading:
         InputError
             It cannot be read, or has no labels.
         """
-        from usl_backend.manifests import VectorFile, read_manifest
+        from usl_backend.sources import VectorFile, read_manifest
 
         opened = read_manifest(target)
         return _vectors(opened) if isinstance(opened, VectorFile) else self._listed(opened)
@@ -146,11 +146,11 @@ class Reading:
         """The instances as rows, through the cache that runs share; those that cannot be read drop out."""
         import numpy as np
 
+        from usl_backend.embedding.encoding import load_encoding
         from usl_backend.encoders.allocator import keep_freed_memory
         from usl_backend.instances import Pool
         from usl_backend.media import MediaReader
-        from usl_backend.pipeline.encoding import load_encoding
-        from usl_backend.pipeline.retention import CACHE
+        from usl_backend.runs.retention import CACHE
 
         keep_freed_memory()  # before anything imports torch
         host = self.host

@@ -11,9 +11,9 @@ from usl_backend.errors import ActiveRunError, InputError
 from usl_backend.runs import RunState
 
 if TYPE_CHECKING:
-    from usl_backend.manifests import Target
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings, RunSettings
+    from usl_backend.sources import Target
 
 SHOWN = 10
 """Picks that are listed."""
@@ -38,7 +38,7 @@ def create(
     ActiveRunError
         The pool, or the project that it goes to, has an active run.
     """
-    from usl_backend.manifests import VectorFile, read_manifest
+    from usl_backend.sources import VectorFile, read_manifest
 
     told: dict[str, Any] = target.to_json()
     modality = None
@@ -60,7 +60,7 @@ def create(
 
 def _project(store: RunStore, host: HostSettings, project: str, modality: str | None) -> dict[str, Any]:
     """The project that the picks go to, if it can take them."""
-    from usl_backend.pipeline.deliver import check_project
+    from usl_backend.sinks.tasks import check_project
     from usl_backend.studio.client import StudioClient, parse_target
 
     if modality == "vector":

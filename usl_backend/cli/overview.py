@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usl_backend.pipeline.retention import CACHE, bytes_of
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held, holder
+from usl_backend.runs.retention import CACHE, bytes_of
 
 if TYPE_CHECKING:
     from usl_backend.runs import RunStore

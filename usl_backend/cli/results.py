@@ -167,7 +167,7 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
 
 def _undo(store: RunStore, host: HostSettings, run_id: str) -> ResetReport:
     """Take back what a run over a pool outside Label Studio put into a project."""
-    from usl_backend.pipeline.deliver import undo
+    from usl_backend.sinks.tasks import undo
     from usl_backend.studio.client import StudioClient
 
     run = store.get(run_id)

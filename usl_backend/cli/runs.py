@@ -82,7 +82,7 @@ def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> No
     the newest completed run; the others leave the list too. The embeddings of all runs are one cache, kept unless
     --cache is given.
     """
-    from usl_backend.pipeline.retention import collect
+    from usl_backend.runs.retention import collect
 
     store = open_store(host_settings(flags))
     removed = collect(store, keep=keep, cache=cache, dry_run=dry_run)
@@ -170,8 +170,8 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
 
 def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
     """Tasks that could not be read, as far as the run got."""
-    from usl_backend.pipeline.fetch import Project
     from usl_backend.pipeline.summary import skipped_tasks
+    from usl_backend.sources.project import Project
 
     files = store.files(run.id)
     if not (files.has_instances() and files.has_pool()):

@@ -112,7 +112,7 @@ def _select_outside(
 ) -> None:
     """`select` for a TARGET that is no project."""
     from usl_backend.cli import outside
-    from usl_backend.manifests import find
+    from usl_backend.sources import find
 
     host, (_, explicit) = host_settings(flags), split(flags)
     settings = RunSettings.resolve(explicit=explicit, free_paths=True)

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from usl_backend.distributed.cluster import load_ray
-from usl_backend.selection.threads import one_thread
+from usl_backend.selection.rows.threads import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.distributed.cluster import Cluster
-    from usl_backend.selection.threads import BlockWork
+    from usl_backend.selection.rows.threads import BlockWork
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")

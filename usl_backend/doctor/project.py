@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from usl_backend.errors import USLError
 from usl_backend.media import MediaReader, decode_image
-from usl_backend.pipeline.showing import Showing
 from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sources.showing import Showing
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.client import Project, StudioClient, Task

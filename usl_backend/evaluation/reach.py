@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.errors import InputError
-from usl_backend.selection.rows import squared_distances
+from usl_backend.selection.rows.preparation import squared_distances
 
 if TYPE_CHECKING:
     from collections.abc import Callable

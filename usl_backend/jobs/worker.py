@@ -32,8 +32,8 @@ from .redaction import redacted, secrets_of
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from usl_backend.pipeline.progress import Progress
     from usl_backend.runs import Report
+    from usl_backend.runs.progress import Progress
     from usl_backend.settings import HostSettings
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def _compute(
     secrets = secrets_of(host)
     try:
         # loaded here and not above: the server imports this module, and must stay small
-        from usl_backend.pipeline.progress import Progress
+        from usl_backend.runs.progress import Progress
 
         with _heartbeat(store, run.id):
             (execute or _pipeline(store, host))(run, Progress(store, run.id, watch=watch, stop=stop))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import InputError
-from usl_backend.pipeline.progress import Progress
 from usl_backend.pipeline.run import StudioExecution
 from usl_backend.runs import RunFiles
+from usl_backend.runs.progress import Progress
 from usl_backend.selection import score_new_rows
 from usl_backend.studio.queue import append
 

@@ -14,7 +14,7 @@ from usl_backend.selection import METHODS, USLT
 if TYPE_CHECKING:
     from usl_backend.instances import Instance, Pool
     from usl_backend.media import Location, MediaReader
-    from usl_backend.selection.finetuning import PictureTrainer
+    from usl_backend.selection.uslt.finetuning import PictureTrainer
     from usl_backend.settings import RunSettings
 
 
@@ -74,9 +74,9 @@ def picture_trainer(
     network = image_network(
         settings.encoder or DEFAULTS["image"], image_size=settings.image_size, directory=encoders
     )
+    from usl_backend.encoders.augmentation import PictureAugmentation
     from usl_backend.encoders.images import backbone_module
-    from usl_backend.pipeline.augmentation import PictureAugmentation
-    from usl_backend.selection.finetuning import PictureTrainer
+    from usl_backend.selection.uslt.finetuning import PictureTrainer
 
     pictures = pool_pictures(
         pool, hashes, {one.id: one for one in instances}, read=lambda one: reader.read(locate(one)),

@@ -1,6 +1,6 @@
 """A run over a pool outside Label Studio: a folder, a manifest or vectors. Its result is a table of the picks.
 
-Where it is asked for, the picks become tasks of a project (`deliver.py`); no other task is made there.
+Where it is asked for, the picks become tasks of a project (`sinks.tasks`); no other task is made there.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from usl_backend.embedding.cluster import Locator
 from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Instance, Modality, Pool
-from usl_backend.manifests import Listing, Target, VectorFile, read_manifest
-from usl_backend.manifests.folder import describe
 from usl_backend.media import Location, MediaLimits, MediaReader
-from usl_backend.pipeline.deliver import deliver
-from usl_backend.pipeline.embed_cluster import Locator
-from usl_backend.pipeline.fetch import Project
 from usl_backend.pipeline.run import Execution
 from usl_backend.runs import ManifestRow
 from usl_backend.runs.artifacts import written_whole
 from usl_backend.settings import resolve_budget
+from usl_backend.sinks.tasks import deliver
+from usl_backend.sources import Listing, Target, VectorFile, read_manifest
+from usl_backend.sources.folder import describe
+from usl_backend.sources.project import Project
 from usl_backend.studio.label_config import parse
 
 if TYPE_CHECKING:
-    from usl_backend.pipeline.progress import Progress
     from usl_backend.runs import Run, RunStore
+    from usl_backend.runs.progress import Progress
     from usl_backend.selection.base import Selection
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import StudioClient

@@ -1,4 +1,4 @@
-"""The pool's pictures on disk, for a method that trains on them. Embedding pictures is `embed.py`."""
+"""The pool's pictures on disk, for a method that trains on them. Embedding pictures is `embedding.stage`."""
 
 from __future__ import annotations
 

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.distributed import ClusterBlocks, connect
+from usl_backend.embedding.cluster import Elsewhere, Locator, StudioLocator
+from usl_backend.embedding.encoding import load_encoding
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import pool_digest
 from usl_backend.media import MediaReader
-from usl_backend.pipeline.control import control_rows
-from usl_backend.pipeline.embed_cluster import Elsewhere, Locator, StudioLocator
-from usl_backend.pipeline.encoding import load_encoding
-from usl_backend.pipeline.fetch import Project, fetch
 from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
 from usl_backend.pipeline.pictures import PICTURES
-from usl_backend.pipeline.publish import publish
-from usl_backend.pipeline.reserve import reserve_rows
-from usl_backend.pipeline.retention import CACHE, tidy
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summary import skipped_tasks, summarize
 from usl_backend.runs.counters import Count
-from usl_backend.selection.threads import computing_on
+from usl_backend.runs.retention import CACHE, tidy
+from usl_backend.selection.rows.threads import computing_on
 from usl_backend.settings import RunSettings
+from usl_backend.sinks.control import control_rows
+from usl_backend.sinks.queue import publish
+from usl_backend.sinks.reserve import reserve_rows
+from usl_backend.sources.project import Project, fetch
 from usl_backend.version import VERSION
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from usl_backend.instances import Instance, Pool
     from usl_backend.media import Location
-    from usl_backend.pipeline.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.runs.progress import Progress
     from usl_backend.selection.base import Neighbors, Selection
-    from usl_backend.selection.finetuning import PictureTrainer
+    from usl_backend.selection.uslt.finetuning import PictureTrainer
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import StudioClient
 

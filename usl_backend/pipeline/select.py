@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from usl_backend.instances import Pool
     from usl_backend.selection.base import Checkpoint, Neighbors, Progress, Selection, Selector
-    from usl_backend.selection.uslt_trainers import Trainer
+    from usl_backend.selection.uslt.trainers import Trainer
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from usl_backend.encoders import DEFAULTS
 
 if TYPE_CHECKING:
     from usl_backend.instances import Pool
-    from usl_backend.pipeline.fetch import Project
     from usl_backend.runs import Run
     from usl_backend.selection.base import Selection
     from usl_backend.settings import RunSettings
+    from usl_backend.sources.project import Project
 
 SHOWN = 20
 """Unreadable tasks that a summary names, and entries of its other lists; the artifacts hold all of them."""

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from usl_backend.evaluation.accuracy import nearest_neighbor_accuracy
 from usl_backend.report.record import DIMENSIONS, FOLDER, folder
 from usl_backend.runs.artifacts import written_whole
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
 

@@ -29,9 +29,9 @@ from usl_backend.report.trust import stability, trust
 from usl_backend.report.why import explain, percentiles
 from usl_backend.runs import RunState
 from usl_backend.selection import METHODS
-from usl_backend.selection.density import density
-from usl_backend.selection.neighbors import nearest_neighbors
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.neighbors import nearest_neighbors
+from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.selection.duplicates import near_rows
+from usl_backend.selection.rows.duplicates import near_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

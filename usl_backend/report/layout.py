@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from usl_backend.selection.neighbors import nearest_neighbors
-from usl_backend.selection.rows import fit_projection
+from usl_backend.selection.rows.neighbors import nearest_neighbors
+from usl_backend.selection.rows.preparation import fit_projection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

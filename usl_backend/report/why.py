@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.report.record import Why
-from usl_backend.selection.rows import squared_distances
+from usl_backend.selection.rows.preparation import squared_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

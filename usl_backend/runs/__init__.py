@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from .artifacts import ManifestRow, RunFiles
-from .record import STAGES, ProjectSetup, Report, Run, RunState, parse_project_key, project_key
-from .store import RunStore
+from usl_backend.runs.artifacts import ManifestRow, RunFiles
+from usl_backend.runs.record import (
+    STAGES,
+    ProjectSetup,
+    Report,
+    Run,
+    RunState,
+    parse_project_key,
+    project_key,
+)
+from usl_backend.runs.store import RunStore
 
 __all__ = [
     "STAGES",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .record import Run, RunState
+from usl_backend.runs.record import Run, RunState
 
 COLUMNS: Final = tuple(Run.__dataclass_fields__)
 _JSON: Final = frozenset({"settings", "error", "versions", "summary", "target"})

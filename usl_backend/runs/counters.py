@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .database import Database
+from usl_backend.runs.database import Database
 
 
 @dataclass(frozen=True)

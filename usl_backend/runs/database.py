@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from usl_backend.errors import RunError, StorageError
-
-from .migrations import MIGRATIONS
+from usl_backend.runs.migrations import MIGRATIONS
 
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process that writes."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from .columns import proper
-from .database import Database
-from .record import ProjectSetup
+from usl_backend.runs.columns import proper
+from usl_backend.runs.database import Database
+from usl_backend.runs.record import ProjectSetup
 
 
 class ProjectRecords(Database):

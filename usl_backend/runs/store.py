@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
-
-from .artifacts import RunFiles
-from .columns import COLUMNS, loaded, proper, stored
-from .counters import Counters
-from .projects import ProjectRecords
-from .record import RUN_ID, Place, Run, RunState
+from usl_backend.runs.artifacts import RunFiles
+from usl_backend.runs.columns import COLUMNS, loaded, proper, stored
+from usl_backend.runs.counters import Counters
+from usl_backend.runs.projects import ProjectRecords
+from usl_backend.runs.record import RUN_ID, Place, Run, RunState
 
 Runs = list[Run]
 

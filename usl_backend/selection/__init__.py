@@ -3,15 +3,15 @@
 `METHODS` maps the name that users type to the class.
 """
 
-from .base import Neighbors, Progress, Selection, Selector
-from .baselines import KCenter, KMeans, Random, TypiClust
-from .greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
-from .incremental import NewRows, score_new_rows
-from .neighbors import nearest_neighbors
-from .presets import USLParameters
-from .usl import USL
-from .uslt import USLT
-from .uslt_presets import USLTParameters
+from usl_backend.selection.base import Neighbors, Progress, Selection, Selector
+from usl_backend.selection.baselines import KCenter, KMeans, Random, TypiClust
+from usl_backend.selection.greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
+from usl_backend.selection.incremental import NewRows, score_new_rows
+from usl_backend.selection.presets import USLParameters
+from usl_backend.selection.rows.neighbors import nearest_neighbors
+from usl_backend.selection.usl import USL
+from usl_backend.selection.uslt.method import USLT
+from usl_backend.selection.uslt.presets import USLTParameters
 
 METHODS: dict[str, type[Selector]] = {
     "usl": USL,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .centrality import distance_to_mean
-from .kmeans import Clustering, kmeans
-from .method import Method, Picks, RowParameters, Task
-from .parameters import option
-from .picking import cluster_argmax, fill
-from .rows import squared_distances
+from usl_backend.selection.method import Method, Picks, RowParameters, Task
+from usl_backend.selection.parameters import option
+from usl_backend.selection.picking import cluster_argmax, fill
+from usl_backend.selection.rows.centrality import distance_to_mean
+from usl_backend.selection.rows.kmeans import Clustering, kmeans
+from usl_backend.selection.rows.preparation import squared_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .kmeans import kmeans
-from .method import Method, Picks, RowParameters, Task
-from .parameters import option
-from .rows import squared_distances
-from .threads import row_blocks
+from usl_backend.selection.method import Method, Picks, RowParameters, Task
+from usl_backend.selection.parameters import option
+from usl_backend.selection.rows.kmeans import kmeans
+from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.threads import row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .base import Progress
+    from usl_backend.selection.base import Progress
 
 TARGET_ROWS = 20_000
 """Rows, evenly spaced, over which coverage is summed in a larger pool."""

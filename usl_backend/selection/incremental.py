@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.errors import SelectionError
-
-from .density import density
-from .neighbors import nearest_of_others
-from .presets import USLParameters
-from .rows import check_embeddings, fit_projection, squared_distances
-from .threads import one_thread, row_blocks
+from usl_backend.selection.presets import USLParameters
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.neighbors import nearest_of_others
+from usl_backend.selection.rows.preparation import check_embeddings, fit_projection, squared_distances
+from usl_backend.selection.rows.threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .base import Selection
+    from usl_backend.selection.base import Selection
 
 SPARSE_SHARE = 0.05
 """Share of the pool that counts as sparse: new rows are compared with its border."""

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .base import Neighbors, Progress, Selection
-from .parameters import option, resolve
-from .rows import check_budget, check_embeddings, fit_projection, generator, squared_distances
-from .threads import one_thread, row_blocks
+from usl_backend.selection.base import Neighbors, Progress, Selection
+from usl_backend.selection.parameters import option, resolve
+from usl_backend.selection.rows.preparation import (
+    check_budget,
+    check_embeddings,
+    fit_projection,
+    generator,
+    squared_distances,
+)
+from usl_backend.selection.rows.threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

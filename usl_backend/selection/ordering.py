@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .assignment import cluster_sums
-from .kmeans import kmeans
-from .picking import cluster_argmax
+from usl_backend.selection.picking import cluster_argmax
+from usl_backend.selection.rows.assignment import cluster_sums
+from usl_backend.selection.rows.kmeans import kmeans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .base import Progress
+    from usl_backend.selection.base import Progress
 
 RESTARTS = 20
 """k-means starts compared when clusters are joined."""

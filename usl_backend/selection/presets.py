@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .parameters import option
-from .repulsion import Kind
+from usl_backend.selection.parameters import option
+from usl_backend.selection.repulsion import Kind
 
 
 @dataclass(frozen=True)

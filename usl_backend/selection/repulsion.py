@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .rows import squared_distances
-from .threads import map_blocks, row_blocks
+from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

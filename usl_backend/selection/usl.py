@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .assignment import cluster_sums
-from .base import Neighbors, Selection
-from .centrality import distance_to_mean, smooth
-from .density import density
-from .duplicates import same_rows
-from .kmeans import Clustering, kmeans, paper_kmeans
-from .method import stand_in
-from .neighborhood import Neighborhood, neighborhood
-from .ordering import order_picks
-from .parameters import resolve
-from .picking import fill, pick_rounds
-from .presets import PRESETS, USLParameters
-from .repulsion import Horizon, Repulsion
-from .rows import check_budget, check_embeddings, fit_projection, generator
-from .threads import one_thread
+from usl_backend.selection.base import Neighbors, Selection
+from usl_backend.selection.method import stand_in
+from usl_backend.selection.ordering import order_picks
+from usl_backend.selection.parameters import resolve
+from usl_backend.selection.picking import fill, pick_rounds
+from usl_backend.selection.presets import PRESETS, USLParameters
+from usl_backend.selection.repulsion import Horizon, Repulsion
+from usl_backend.selection.rows.assignment import cluster_sums
+from usl_backend.selection.rows.centrality import distance_to_mean, smooth
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.duplicates import same_rows
+from usl_backend.selection.rows.kmeans import Clustering, kmeans, paper_kmeans
+from usl_backend.selection.rows.neighborhood import Neighborhood, neighborhood
+from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
+from usl_backend.selection.rows.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from .base import Progress
+    from usl_backend.selection.base import Progress
 
 
 class USL:

@@ -1,0 +1,181 @@
+import dataclasses
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from usl_backend.demo import dataset
+from usl_backend.embedding.reading import Reading, ReadingProcess, is_known, read_picture
+from usl_backend.errors import MediaError
+from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError, decode_image
+
+SIZE = 32
+NOBODY = np.array([], dtype=np.uint64)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return dataset.write_images(tmp_path_factory.mktemp("pictures"))[:6]
+
+
+@pytest.fixture
+def reader(files: list[Path]) -> Iterator[MediaReader]:
+    with MediaReader(local_roots=[files[0].parent]) as made:
+        yield made
+
+
+@pytest.fixture
+def process(reader: MediaReader, files: list[Path]) -> Iterator[ReadingProcess]:
+    """Knows the content of the third file."""
+    known = np.array([prefix(hash_of(files[2]))], dtype=np.uint64)
+    made = ReadingProcess(reader, size=SIZE, known=known)
+    yield made
+    made.close()
+
+
+def hash_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def prefix(content_hash: str) -> int:
+    return int(content_hash[:16], 16)
+
+
+def same(one: Reading, other: Reading) -> bool:
+    """Equal in all fields; arrays have no equality of their own."""
+    without = [dataclasses.replace(each, content=None) for each in (one, other)]
+    if one.content is None or other.content is None:
+        return without[0] == without[1] and one.content is other.content
+    return without[0] == without[1] and np.array_equal(one.content, other.content)
+
+
+def test_read_picture__decodes_what_is_wanted(reader, files) -> None:
+    location = reader.locate(str(files[0]))
+    reading = read_picture(reader, location, size=SIZE, wanted=lambda _: True)
+    assert reading.content_hash == hash_of(files[0])
+    expected = decode_image(files[0].read_bytes(), size=SIZE, limits=reader.limits)
+    np.testing.assert_array_equal(reading.content, expected)
+    asked: list[str] = []
+    assert (
+        read_picture(reader, location, size=SIZE, wanted=lambda one: bool(asked.append(one))).content is None
+    )
+    assert asked == [hash_of(files[0])]
+
+
+@pytest.mark.parametrize(
+    "error", [UnavailableError("busy"), UnauthorizedError("401"), MediaError("too large")]
+)
+def test_read_picture__says_what_was_wrong(error: MediaError) -> None:
+    class Failing(MediaReader):
+        def read(self, _: Location) -> bytes:
+            raise error
+
+    reading = read_picture(Failing(), Location(), size=SIZE, wanted=lambda _: True)
+    assert reading == Reading(
+        reason=str(error),
+        unavailable=isinstance(error, UnavailableError),
+        unauthorized=isinstance(error, UnauthorizedError),
+    )
+
+
+def test_reading_process__reads_what_a_thread_reads(process, reader, files, tmp_path) -> None:
+    cut = files[0].with_name("cut.png")
+    cut.write_bytes(files[0].read_bytes()[:200])
+    locations = [reader.locate(str(path)) for path in files]
+    locations += [Location(path=cut), Location(path=tmp_path / "outside.png")]
+    expected = [
+        read_picture(reader, one, size=SIZE, wanted=lambda content: content != hash_of(files[2]))
+        for one in locations
+    ]
+    for some in (slice(None), slice(-2, None)):
+        found = process.read(locations[some])
+        assert len(found) == len(expected[some])
+        assert all(map(same, found, expected[some]))
+    assert [one.content is None for one in expected] == [False, False, True, False, False, False, True, True]
+
+
+def test_reading_process__that_was_killed_says_so(process, reader, files) -> None:
+    locations = [reader.locate(str(files[0]))]
+    assert process.read(locations) is not None
+    os.kill(process._process.pid, signal.SIGKILL)
+    assert process.read(locations) is None
+    process.close()
+    assert process.read(locations) is None
+
+
+def test_reading_process__closed_while_it_reads_returns_at_once(unanswered) -> None:
+    url, asked = unanswered
+    with MediaReader(allowed_hosts=["127.0.0.1"]) as reader:
+        process = ReadingProcess(reader, size=SIZE, known=NOBODY)
+        answers: list[object] = []
+        thread = threading.Thread(target=lambda: answers.append(process.read([Location(url=url)])))
+        thread.start()
+        assert asked.wait(60)
+        process.close()
+        thread.join(10)
+    assert answers == [None]
+
+
+def test_reading_process__ends_with_its_parent_in_the_middle_of_a_fetch(unanswered, wait_until) -> None:
+    url, asked = unanswered
+    script = f"""
+import numpy as np
+from usl_backend.media import Location, MediaReader
+from usl_backend.embedding.reading import ReadingProcess
+if __name__ == "__main__":
+    process = ReadingProcess(MediaReader(allowed_hosts=["127.0.0.1"]), size=32, known=np.array([], np.uint64))
+    print(process._process.pid, flush=True)
+    process.read([Location(url={url!r})])
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert asked.wait(60)
+        parent.kill()
+    wait_until(lambda: not running(child), 10)
+
+
+def running(pid: int) -> bool:
+    """Whether a process lives; nobody may be there to collect a dead one."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def unanswered() -> Iterator[tuple[str, threading.Event]]:
+    """Address of a server that takes a request and says nothing, and whether it was asked."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            connection.recv(100)
+            asked.set()
+            held.append(connection)
+
+        held: list[socket.socket] = []
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/a.png", asked
+        for connection in held:
+            connection.close()
+
+
+def test_is_known__by_the_first_eight_bytes() -> None:
+    hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(50)]
+    prefixes = np.sort(np.array([prefix(one) for one in hashes[::2]], dtype=np.uint64))
+    assert [is_known(one, prefixes) for one in hashes] == [True, False] * 25
+    assert not is_known(hashes[0], NOBODY)
+    assert is_known("f" * 64, np.array([2**64 - 1], dtype=np.uint64))

@@ -1,0 +1,123 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from oracles import blobs
+
+from usl_backend.errors import SelectionError, SettingsError
+from usl_backend.selection.parameters import option, resolve
+from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
+
+
+def test_fit_projection__spans_the_principal_axes():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 20)) @ np.diag(np.linspace(5, 0.1, 20)) + 3
+    projection = fit_projection(rows, dimensions=6, normalize=False)
+    centred = rows - rows.mean(0)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    placed = projection.apply(rows, dtype=np.float64)
+    np.testing.assert_allclose(np.abs(placed), np.abs(centred @ axes[:6].T), atol=1e-9)
+    # Never whitened: variances fall along the axes as the singular values do.
+    np.testing.assert_allclose(np.linalg.norm(placed, axis=0), singular[:6], rtol=1e-9)
+
+
+def test_fit_projection__few_dimensions_are_centred_only():
+    rows, _ = blobs(100, 8, seed=0)
+    projection = fit_projection(rows, dimensions=128)
+    assert projection.axes is None
+    expected = rows - rows.mean(0)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(projection.apply(rows), expected, atol=1e-6)
+
+
+def test_fit_projection__zero_dimensions_leaves_rows():
+    rows, _ = blobs(50, 8, seed=0, unit=False)
+    assert np.array_equal(
+        fit_projection(rows, dimensions=0, normalize=False).apply(rows, dtype=np.float64), rows
+    )
+
+
+def test_fit_projection__places_new_rows_among_the_old():
+    rows, _ = blobs(300, 20, seed=1, dtype=np.float32)
+    projection = fit_projection(rows, dimensions=5)
+    np.testing.assert_allclose(projection.apply(rows[7:9]), projection.apply(rows)[7:9], atol=1e-6)
+
+
+def test_apply__rows_at_the_centre_stay_zero():
+    rows = np.repeat(np.linspace(1, 2, 7, dtype=np.float32)[None], 30, axis=0)
+    assert not fit_projection(rows, dimensions=4).apply(rows).any()
+    assert not fit_projection(np.zeros((4, 3)), dimensions=0).apply(np.zeros((4, 3))).any()
+
+
+def test_check_embeddings__counts_the_other_bad_rows():
+    rows = np.ones((40_000, 2), dtype=np.float32)
+    rows[[39_990, 20_000, 3], 1] = np.nan
+    with pytest.raises(SelectionError, match="row 3 and 2 more rows"):
+        check_embeddings(rows)
+
+
+def test_check_embeddings__values_that_overflow_are_named():
+    with pytest.raises(SelectionError, match="row 1 of the embeddings hold values beyond 1e18"):
+        check_embeddings(np.array([[1.0, 2.0], [1e200, 0.0]]))
+
+
+def test_generator__bad_seeds_are_named():
+    for seed in (-1, 1.5, "x", None, True):
+        with pytest.raises(SelectionError, match="rng is"):
+            generator(seed)
+    assert generator(np.int64(4)).random() == np.random.default_rng(4).random()
+
+
+def test_apply__scale_of_the_pool_does_not_matter():
+    rows, _ = blobs(60, 5, seed=3)
+    small, large = (fit_projection(rows * s, dimensions=3).apply(rows * s) for s in (2.0**-60, 2.0**40))
+    assert np.array_equal(small, large)
+
+
+def test_check_budget__returns_sorted_distinct_labeled_rows():
+    budget, held = check_budget(np.int64(3), n=10, labeled=np.array([4, 1, 4]))
+    assert budget == 3
+    assert held.tolist() == [1, 4]
+    with pytest.raises(SelectionError, match="row -1"):
+        check_budget(3, n=10, labeled=np.array([-1]))
+    with pytest.raises(SelectionError, match="budget is True"):
+        check_budget(True, n=10)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweets:
+    count: int = option(3, "how many", least=1, most=9)
+    weight: float = option(0.5, "grams", least=0)
+    wrapped: bool = option(True, "in paper")
+    limit: int | None = option(None, "most, or none")
+
+
+def make(preset=None, **options):
+    return resolve(Sweets, method="sweets", presets={"big": Sweets(count=8)}, preset=preset, options=options)
+
+
+def test_resolve__options_over_preset_over_default():
+    assert make() == Sweets()
+    assert make("big") == Sweets(count=8)
+    assert make("big", weight=2) == Sweets(count=8, weight=2.0)
+    assert make(limit=4).limit == 4
+    assert make(limit=None).limit is None
+    assert isinstance(make(weight=2).weight, float)
+    assert make(count=4.0).count == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 10}, "at most 9"),
+        ({"count": 0}, "at least 1"),
+        ({"count": float("inf")}, "inf"),
+        ({"count": True}, "give a number"),
+        ({"wrapped": 1}, "true or false"),
+        ({"wieght": 1}, 'did you mean "weight"'),
+        ({"preset": "bog"}, 'did you mean "big"'),
+    ],
+)
+def test_resolve__bad_values_are_named(options, message):
+    with pytest.raises(SettingsError, match=message):
+        make(**options)

@@ -1,0 +1,191 @@
+"""CSV, JSON lines and Parquet as people write them, and as they should not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from usl_backend.errors import InputError
+from usl_backend.sources import Entry, Listing, read_manifest
+from usl_backend.sources.table_listing import TableListing
+from usl_backend.sources.target import Target
+
+
+def csv_file(folder: Path, text: str, name: str = "m.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def listing(path: Path, **keys: Any) -> Listing:
+    found = read_manifest(Target(str(path), **keys))
+    assert isinstance(found, TableListing)
+    return found
+
+
+def as_kind(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
+    """The same rows in each format."""
+    path = folder / f"m.{kind}"
+    if kind == "csv":
+        lines = [",".join(rows[0]), *(",".join(str(value or "") for value in row.values()) for row in rows)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    elif kind == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_table__columns_are_told_by_their_names(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"id": "a", "path": "x/1.png", "label": "cat"},
+        {"id": "b", "path": "https://host.test/2.jpg", "label": None},
+    ]
+    found = listing(as_kind(tmp_path, kind, rows))
+    assert (found.modality, found.data_key, found.roots) == ("image", "path", (tmp_path,))
+    assert list(found) == [
+        Entry(0, "a", "image", str(tmp_path / "x/1.png"), label="cat"),
+        Entry(1, "b", "image", "https://host.test/2.jpg"),
+    ]
+    assert list(found) == list(found)  # it can be read again
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_table__missing_and_repeated_ids_and_empty_values_are_named(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"id": i, "text": t}
+        for i, t in [("a", "one"), (None, "two"), ("a", "three"), ("d", None), ("e", " ")]
+    ]
+    found = {entry.row: entry.fault for entry in listing(as_kind(tmp_path, kind, rows))}
+    assert found == {
+        0: None,
+        1: 'its "id" is empty',
+        2: 'its "id" is "a", as that of row 0',
+        3: '"text" is empty',
+        4: '"text" is empty',
+    }
+
+
+def test_table__without_an_id_column_rows_are_the_ids(tmp_path: Path) -> None:
+    assert [entry.key for entry in listing(csv_file(tmp_path, "text\none\ntwo\n"))] == ["0", "1"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_table__named_column_that_is_not_there(tmp_path: Path, kind: str) -> None:
+    path = as_kind(tmp_path, kind, [{"id": "a", "path": "1.png"}])
+    with pytest.raises(
+        InputError, match=r'm\.\w+ has no column "paht" \(--data-key\); did you mean "path"\?'
+    ):
+        listing(path, data_key="paht")
+    with pytest.raises(InputError, match=r'has no column "name" \(--id-key\)'):
+        listing(path, id_key="name")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_table__without_a_column_that_fits(tmp_path: Path, kind: str) -> None:
+    path = as_kind(tmp_path, kind, [{"weight": 1, "colour": "red"}])
+    with pytest.raises(InputError, match=r"\(columns: weight, colour\); name it: --data-key COLUMN"):
+        listing(path)
+
+
+def test_table__several_columns_that_may_be_meant(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "path,text\n1.png,hello\n")
+    with pytest.raises(InputError, match=r"\(path, text\); choose one: --data-key path"):
+        listing(path)
+    assert listing(path, data_key="text").modality == "text"
+    assert listing(path, data_key="path").modality == "image"
+
+
+def test_table__column_is_told_by_its_values(tmp_path: Path) -> None:
+    assert listing(csv_file(tmp_path, "what,size\na/1.png,3\nb/2.JPEG,4\n")).data_key == "what"
+
+
+def test_table__text_of_a_megabyte_is_one_value(tmp_path: Path) -> None:
+    text = "word " * 250_000
+    assert [entry.source for entry in listing(csv_file(tmp_path, f'text\n"{text}"\nshort\n'))] == [
+        text,
+        "short",
+    ]
+
+
+def test_table__semicolons_tabs_and_a_byte_order_mark(tmp_path: Path) -> None:
+    first = listing(csv_file(tmp_path, "\ufeffid;text\na;one, two\n"))
+    second = listing(csv_file(tmp_path, "id\ttext\na\tone; two\n", "m.tsv"))
+    assert [(entry.key, entry.source) for entry in first] == [("a", "one, two")]
+    assert [(entry.key, entry.source) for entry in second] == [("a", "one; two")]
+
+
+def test_table__rows_of_another_length_are_named_and_nothing_is_lost(tmp_path: Path) -> None:
+    found = list(listing(csv_file(tmp_path, "id,text\na,one\nb\n\nc,two,more\nd,four\n")))
+    assert [entry.fault for entry in found] == [
+        None, "the row has 1 fields, the header 2", "the row has 3 fields, the header 2", None,
+    ]  # fmt: skip
+
+
+def test_table__lines_that_are_no_json_are_named(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, '{"text": "one"}\n{"text": \n[1]\n{"text": 5}\n{"other": 1}\n', "m.jsonl")
+    faults = [entry.fault for entry in listing(path)]
+    assert faults[0] is None
+    assert str(faults[1]).startswith("the line is not JSON: Expecting value")
+    assert faults[2:] == [
+        "the line is a JSON list, no object",
+        '"text" is a int, not a text or address',
+        '"text" is empty',
+    ]
+
+
+def test_table__bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"text\nfine\nna\xefve\n")
+    assert [entry.fault for entry in listing(path)] == [None, '"text" is not UTF-8']
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty; its first row must name the columns"),
+        ("path\n", "has columns but no rows"),
+        ("path,path\n1,2\n", 'has two columns called "path"; rename one'),
+    ],
+)
+def test_table__that_is_none(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(listing(csv_file(tmp_path, content)))
+
+
+def test_table__that_is_no_parquet(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"m\.parquet is no Parquet file"):
+        read_manifest(csv_file(tmp_path, "id,text\n", "m.parquet"))
+
+
+def test_table__paths_start_at_its_folder_and_may_climb_only_into_other_roots(tmp_path: Path) -> None:
+    path = csv_file(
+        tmp_path, "path\nsub/../1.png\n../2.png\n/abs/3.png\nfile:///abs/4%20.png\ns3://b/5.png\n"
+    )
+    found = listing(path, roots=(str(tmp_path.parent),))
+    assert [entry.source for entry in found] == [
+        str(tmp_path / "1.png"), str(tmp_path.parent / "2.png"), "/abs/3.png", "/abs/4 .png", "s3://b/5.png",
+    ]  # fmt: skip
+    assert found.roots == (tmp_path, tmp_path.parent)
+
+
+def test_table__label_column_can_be_left_out(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "path,label\n1.png,cat\n")
+    assert [entry.label for entry in listing(path)] == ["cat"]
+    assert [entry.label for entry in listing(path, label_key="none")] == [None]
+
+
+def test_table__millions_of_rows_are_not_held(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = csv_file(tmp_path, "text\n" + "a sentence of some length\n" * 200_000)
+    found = listing(path)
+    tracemalloc.start()
+    assert sum(1 for _ in found) == 200_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20

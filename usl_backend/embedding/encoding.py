@@ -1,0 +1,184 @@
+"""Which encoder makes the rows of which field of a run. How one field is embedded or looked up is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from usl_backend.distributed import connect
+from usl_backend.embedding.cache import EmbeddingCache
+from usl_backend.embedding.cluster import Elsewhere, WorkerPlan, embed_on_cluster
+from usl_backend.embedding.fields import joined
+from usl_backend.embedding.lookup import Lookup
+from usl_backend.embedding.stage import embed
+from usl_backend.encoders import DEFAULTS, Encoder, family_of
+from usl_backend.encoders import load as load_encoder
+from usl_backend.encoders.images import best_device
+from usl_backend.instances import Instance, Modality
+
+if TYPE_CHECKING:
+    from usl_backend.embedding.stage import Progress
+    from usl_backend.instances import Pool
+    from usl_backend.media import Location, MediaReader
+    from usl_backend.settings import RunSettings
+    from usl_backend.sources.showing import EmbeddedField
+
+_MANY_INSTANCES: Final = 2_000
+"""For fewer, starting processes that read takes longer than they save."""
+
+
+@dataclass
+class Encoding:
+    """How the instances of a run become rows.
+
+    Attributes
+    ----------
+    encoders
+        One for each field.
+    weights
+        Of the fields.
+    loaders
+        Load the same encoders in another process.
+    elsewhere
+        The cluster that embeds; None: this process does.
+    encoded
+        Rows that `embed` had to compute, because the cache did not have them.
+    """
+
+    encoders: tuple[Encoder, ...]
+    weights: tuple[float, ...]
+    loaders: tuple[Callable[[], Encoder], ...]
+    elsewhere: Elsewhere | None = None
+    encoded: int = field(default=0, init=False)
+
+    @property
+    def key(self) -> str:
+        """Names everything that a row depends on besides its content."""
+        if len(self.encoders) == 1:
+            return self.encoders[0].key
+        return "+".join(
+            f"{weight:g}x{encoder.key}" for weight, encoder in zip(self.weights, self.encoders, strict=True)
+        )
+
+    def embed(
+        self,
+        instances: Sequence[Instance],
+        *,
+        locate: Callable[[Instance], Location],
+        reader: MediaReader,
+        cache_directory: Path,
+        directory: Path,
+        progress: Progress,
+        workers: int,
+        kept: Callable[[], None] = lambda: None,
+    ) -> tuple[Pool, list[str]]:
+        """Make the pool of the instances; everything but `cache_directory` is as for `pipeline.embed.embed`.
+
+        Parameters
+        ----------
+        cache_directory
+            Parent of the encoders' caches.
+        """
+        fields = len(self.encoders)
+
+        def one(number: int, part: Sequence[Instance], folder: Path) -> tuple[Pool, list[str]]:
+            encoder = self.encoders[number]
+            cache = EmbeddingCache(cache_directory, encoder_key=encoder.key, dim=encoder.dim)
+            known = len(cache)
+            begun, total = number * len(instances), fields * len(instances)
+
+            def report(stage: str, done: int, _: int) -> None:
+                progress(stage, begun + done, total)
+
+            try:
+                if self.elsewhere is None:
+                    return embed(
+                        part,
+                        locate=locate,
+                        reader=reader,
+                        encoder=encoder,
+                        cache=cache,
+                        directory=folder,
+                        progress=report,
+                        workers=workers,
+                        processes=wants_processes(encoder, len(part)),
+                        kept=kept,
+                    )
+                plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers)
+                with connect(self.elsewhere.address) as cluster:
+                    return embed_on_cluster(
+                        part,
+                        plan=plan,
+                        cluster=cluster,
+                        cache=cache,
+                        directory=folder,
+                        progress=report,
+                        kept=kept,
+                    )
+            finally:
+                self.encoded += len(cache) - known
+
+        if fields == 1:
+            return one(0, instances, directory)
+        modalities = [encoder.modality for encoder in self.encoders]
+        return joined(instances, modalities, self.weights, embed=one, directory=directory)
+
+
+def wants_processes(encoder: Encoder, instances: int) -> bool:
+    """Whether that many instances are worth reading by processes: for pictures whose encoder runs on a GPU.
+
+    Parameters
+    ----------
+    encoder
+        Encodes them.
+    instances
+        How many there are.
+    """
+    return encoder.modality == "image" and instances >= _MANY_INSTANCES and best_device() != "cpu"
+
+
+def load_encoding(
+    settings: RunSettings,
+    fields: Sequence[EmbeddedField],
+    *,
+    directory: Path,
+    elsewhere: Elsewhere | None = None,
+) -> Encoding | Lookup:
+    """Load what a run needs.
+
+    Parameters
+    ----------
+    settings
+        `encoder` is for the fields of its modality, others have their default; `image_size`.
+    fields
+        That are embedded, at least one.
+    directory
+        The host's directory of weights and vectors; on a cluster every node has it.
+    elsewhere
+        The cluster that embeds. Vectors that are there already are looked up here all the same.
+
+    Raises
+    ------
+    EncoderError
+        As `encoders.load`.
+    """
+    chosen: dict[Modality, str] = dict(DEFAULTS)
+    if settings.encoder is not None:
+        modality = family_of(settings.encoder).modality
+        if modality is None:
+            return Lookup(settings.encoder, directory=directory)
+        chosen[modality] = settings.encoder
+    loaders = {
+        one: partial(load_encoder, chosen[one], image_size=settings.image_size, directory=directory)
+        for one in {modality for _, modality, _ in fields}
+    }
+    loaded = {one: load() for one, load in loaders.items()}
+    return Encoding(
+        tuple(loaded[modality] for _, modality, _ in fields),
+        tuple(weight for _, _, weight in fields),
+        tuple(loaders[modality] for _, modality, _ in fields),
+        elsewhere,
+    )

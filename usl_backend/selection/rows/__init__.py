@@ -1,0 +1,1 @@
+"""Numerics on rows that the methods share: neighbors, k-means, assignment, densities, duplicates."""

@@ -1,0 +1,353 @@
+"""k-means: the paper's plain Lloyd steps and the default's good start. Which row stands for a cluster is `usl.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.selection.rows.assignment import (
+    NEAR_CENTERS,
+    Assignment,
+    assign,
+    assign_coarse,
+    assign_near,
+    cluster_sums,
+)
+from usl_backend.selection.rows.kmeans_start import LOCAL_CLUSTERS, greedy_start, local_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from usl_backend.selection.base import Progress
+
+SAMPLE_ROWS = 64
+"""Rows per cluster, at least 5,000 and at most 250,000 in all, on which starts are compared."""
+SAMPLE_STEPS = 15
+"""Steps on them, at most."""
+SEED_ROWS = 16
+"""Rows per cluster, at least 5,000 in all, that starts are chosen from."""
+CELL_SAMPLE_ROWS = 32
+"""Rows per cell that the rough centers of cells are made from."""
+RESTART_CLUSTERS = 400
+"""Starts times clusters, at most, beyond the first start."""
+SETTLED = 2e-4
+"""Relative fall of the inertia below which k-means has settled."""
+MANY_CLUSTERS, MANY_SETTLED = 512, 1e-3
+"""From so many clusters on it has settled earlier: the last steps cost most and bring 0.2 % of the inertia."""
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """A partition of the rows.
+
+    Attributes
+    ----------
+    labels : (n,) int32
+        Cluster of each row.
+    centers : (k, d) float
+        Means after the last update; NaN for a cluster that lost all rows in the paper's version.
+    inertia
+        Sum of the (weighted) squared distances to the assigned centers; lower = better.
+    """
+
+    labels: NDArray[np.int32]
+    centers: NDArray[Any]
+    inertia: float
+
+
+def paper_kmeans(
+    rows: NDArray[np.floating[Any]],
+    *,
+    start: NDArray[np.int64],
+    iterations: int,
+    fixed: NDArray[np.floating[Any]] | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Clustering:
+    """Run a fixed number of Lloyd steps from given rows, as the official code does.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64
+    start : (k,) int64
+        Rows that the centers start at.
+    iterations
+        Steps; each assigns all rows and then moves all centers.
+    fixed : (l, d) float or None
+        Centers that never move; their clusters come first (labels 0..l-1).
+    workers
+        Threads over blocks; no influence on the result.
+    progress
+        Called as `progress("k-means", step, iterations)`.
+
+    Returns
+    -------
+    Clustering
+        Labels are those of the last assignment, made before the last update of the centers. A center that loses
+        all rows becomes NaN and stays empty: labels may name fewer than k clusters.
+
+    Notes
+    -----
+    Source: official `run_kMeans`. Differs: for 40 clusters or fewer the official code lets a NaN center attract
+    every row; here it attracts none, as in its version for more than 40.
+    """
+    held = 0 if fixed is None else len(fixed)
+    centers = rows[start].astype(np.float64)
+    if fixed is not None:
+        centers = np.concatenate([fixed.astype(np.float64), centers])
+    found = Assignment(np.zeros(len(rows), np.int32), np.zeros(len(rows), rows.dtype))
+    for step in range(iterations):
+        found = assign(rows, centers, settle_ties=True, workers=workers)
+        sums, mass = cluster_sums(rows, found.labels, clusters=len(centers))
+        with np.errstate(invalid="ignore"):
+            moved = sums / mass[:, None]
+        unchanged = np.array_equal(moved[held:], centers[held:], equal_nan=True)
+        centers[held:] = moved[held:]
+        if progress is not None:
+            progress("k-means", iterations if unchanged else step + 1, iterations)
+        if unchanged:
+            # The remaining steps would repeat this one.
+            break
+    return Clustering(found.labels, centers, float(found.distances.sum(dtype=np.float64)))
+
+
+def quick_centers(
+    rows: NDArray[np.floating[Any]],
+    *,
+    clusters: int,
+    rng: np.random.Generator,
+    steps: int = 5,
+    workers: int = 1,
+) -> NDArray[Any]:
+    """Rough centers for cells: a few Lloyd steps on at most 32 rows per cluster, no clever start."""
+    n = len(rows)
+    size = min(n, CELL_SAMPLE_ROWS * clusters)
+    part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
+    centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
+    for _ in range(steps):
+        labels = assign(part, centers, workers=workers).labels
+        sums, mass = cluster_sums(part, labels, clusters=len(centers))
+        filled = mass > 0
+        centers = centers.copy()
+        centers[filled] = (sums[filled] / mass[filled, None]).astype(rows.dtype)
+    return centers
+
+
+def kmeans(
+    rows: NDArray[np.floating[Any]],
+    *,
+    clusters: int,
+    rng: np.random.Generator,
+    weights: NDArray[np.floating[Any]] | None = None,
+    fixed: NDArray[np.floating[Any]] | None = None,
+    restarts: int = 10,
+    iterations: int = 20,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Clustering:
+    """k-means from the best of several greedy starts, empty clusters re-seeded.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64
+    clusters
+        Clusters that move, at most n.
+    rng
+        Source of starts.
+    weights : (n,) float or None
+        Mass of each row; None = 1.
+    fixed : (l, d) float or None
+        Centers that never move; their clusters come first (labels 0..l-1).
+    restarts
+        Starts compared after 15 steps each on part of the rows, at most; from 40 clusters on fewer
+        (400 / clusters), because the starts of many clusters differ little.
+    iterations
+        Steps on all rows from the best start, at most.
+    workers
+        Threads over blocks; no influence on the result.
+    progress
+        Called as `progress("k-means", step, total)`.
+
+    Returns
+    -------
+    Clustering
+        Every moving cluster has a row, unless the pool has fewer distinct rows than clusters. The labels are
+        those of one exact assignment to the last centers.
+
+    Notes
+    -----
+    Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than
+    64 clusters a row looks only at the 32 centers nearest to its own before that exact assignment.
+    """
+    attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
+    size = min(len(rows), max(5000, min(SAMPLE_ROWS * clusters, 250_000)))
+    total = attempts + iterations
+    held = np.zeros((0, rows.shape[1])) if fixed is None else fixed.astype(np.float64)
+    best: Clustering | None = None
+    for attempt in range(attempts):
+        chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else slice(None)
+        part, part_weights = rows[chosen], None if weights is None else weights[chosen]
+        begin = _start(part, clusters, rng, part_weights, held, workers)
+        centers = np.concatenate([held, part[begin].astype(np.float64)])
+        if size == len(rows) and attempts == 1:
+            best = Clustering(np.empty(0, np.int32), centers, np.inf)
+            break
+        trial = descend(
+            part, centers, held=len(held), iterations=SAMPLE_STEPS, weights=part_weights, workers=workers
+        )
+        if best is None or trial.inertia < best.inertia:
+            best = trial
+        if progress is not None:
+            progress("k-means", attempt + 1, total)
+    assert best is not None
+
+    def report(step: int) -> None:
+        if progress is not None:
+            progress("k-means", attempts + step, total)
+
+    return descend(
+        rows,
+        best.centers,
+        held=len(held),
+        iterations=iterations,
+        weights=weights,
+        workers=workers,
+        report=report,
+    )
+
+
+def _start(
+    rows: NDArray[Any], clusters: int, rng: np.random.Generator, weights: NDArray[Any] | None, held: NDArray[Any],
+    workers: int,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Starting rows: one greedy run on at most 16 rows per cluster, or cell by cell for many clusters."""
+    size = min(len(rows), max(5000, SEED_ROWS * clusters))
+    chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else np.arange(len(rows))
+    part, part_weights = rows[chosen], None if weights is None else weights[chosen]
+    fixed = held if len(held) else None
+    if clusters < LOCAL_CLUSTERS or fixed is not None:
+        return chosen[greedy_start(part, clusters=clusters, rng=rng, weights=part_weights, fixed=fixed)]
+    centers = quick_centers(part, clusters=int(np.sqrt(clusters)), rng=rng, workers=workers)
+    found = assign(part, centers, workers=workers)
+    return chosen[
+        local_start(
+            part,
+            cells=found.labels,
+            distances=found.distances,
+            clusters=clusters,
+            rng=rng,
+            weights=part_weights,
+        )
+    ]
+
+
+def descend(
+    rows: NDArray[np.floating[Any]],
+    centers: NDArray[np.float64],
+    *,
+    held: int = 0,
+    iterations: int,
+    weights: NDArray[np.floating[Any]] | None = None,
+    workers: int = 1,
+    report: Callable[[int], None] | None = None,
+) -> Clustering:
+    """Lloyd steps until the inertia settles, then one exact assignment.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64
+    centers : (k, d) float64
+        Where to start.
+    held
+        Centers, the first ones, that never move.
+    iterations
+        Steps at most.
+    weights : (n,) float or None
+        Mass of each row.
+    workers
+        Threads over blocks; no influence on the result.
+    report
+        Called with the number of steps done.
+
+    Returns
+    -------
+    Clustering
+        An empty cluster restarts at the worst-served row of the heaviest one.
+    """
+    centers = centers.copy()
+    k = len(centers)
+    found = assign_coarse(rows, centers, workers=workers)
+    sums, mass = cluster_sums(rows, found.labels, clusters=k, weights=weights)
+    inertia = _served(found, weights)
+    settled = SETTLED if k < MANY_CLUSTERS else MANY_SETTLED
+    for step in range(iterations):
+        filled = mass > 0
+        filled[:held] = False
+        centers[filled] = sums[filled] / mass[filled, None]
+        homes = _reseed(rows, found, centers, mass, held)
+        moved = homes is not found.labels
+        following = (
+            assign_near(rows, centers, homes, workers=workers)
+            if k > 2 * NEAR_CENTERS
+            else assign(rows, centers, workers=workers)
+        )
+        changed = np.flatnonzero(following.labels != found.labels)
+        if len(changed) > 0.2 * len(rows):
+            sums, mass = cluster_sums(rows, following.labels, clusters=k, weights=weights)
+        elif len(changed):
+            part, part_weights = rows[changed], None if weights is None else weights[changed]
+            gained, got = cluster_sums(part, following.labels[changed], clusters=k, weights=part_weights)
+            lost, gave = cluster_sums(part, found.labels[changed], clusters=k, weights=part_weights)
+            sums += gained - lost
+            mass += got - gave
+            # Masses are sums of the same numbers in another order: what is left of an emptied cluster is noise.
+            mass[np.abs(mass) < 1e-9] = 0.0
+        found, before = following, inertia
+        inertia = _served(found, weights)
+        if report is not None:
+            report(step + 1)
+        if not len(changed) or (not moved and before - inertia < settled * before):
+            break
+    found = assign(rows, centers, workers=workers)
+    if report is not None:
+        report(iterations)
+    return Clustering(found.labels, centers, _served(found, weights))
+
+
+def _served(found: Assignment, weights: NDArray[Any] | None) -> float:
+    """Inertia of an assignment."""
+    served = found.distances if weights is None else found.distances * weights
+    return float(served.sum(dtype=np.float64))
+
+
+def _reseed(
+    rows: NDArray[Any], found: Assignment, centers: NDArray[np.float64], mass: NDArray[np.float64], held: int
+) -> NDArray[np.int32]:
+    """Move empty clusters, in place, to the worst-served rows of the heaviest ones.
+
+    Returns the labels to look for the nearest center from: a moved center may lie too far from every other one to be
+    looked at from there, so its row looks from it. They are `found.labels` itself where no center moved.
+    """
+    empty = np.flatnonzero(mass[held:] == 0) + held
+    homes = found.labels
+    if not len(empty):
+        return homes
+    distances, heavy = found.distances.copy(), mass.copy()
+    for cluster in empty:
+        members = np.flatnonzero(found.labels == int(heavy.argmax()))
+        heavy[int(heavy.argmax())] /= 2
+        worst = int(members[distances[members].argmax()]) if len(members) else 0
+        if distances[worst] <= 0.0:
+            worst = int(distances.argmax())
+        if distances[worst] <= 0.0:
+            break
+        centers[cluster] = rows[worst]
+        distances[worst] = 0.0
+        if homes is found.labels:
+            homes = found.labels.copy()
+        homes[worst] = cluster
+    return homes

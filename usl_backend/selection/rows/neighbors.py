@@ -1,0 +1,354 @@
+"""The k nearest neighbours of every row: exact, or blocked over cells. What neighbours are used for is elsewhere.
+
+Exact search compares all pairs (n^2 d). The blocked search sorts the rows into cells of a k-means, and compares
+each cell only with the rows of the nearest cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.errors import SelectionError
+from usl_backend.selection.base import Neighbors
+from usl_backend.selection.rows.assignment import assign
+from usl_backend.selection.rows.kmeans import quick_centers
+from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.smallest import smallest
+from usl_backend.selection.rows.threads import map_blocks, one_thread, row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from usl_backend.selection.base import Progress
+
+EXACT_ROWS = 20_000
+"""Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
+CELL_ROWS, LARGE_CELL_ROWS = 200, 400
+"""Rows per cell aimed at, and in pools of more than 400,000, where finding every row's cell would take longest.
+
+On 25,000 real image embeddings, cells of 200 keep the densest row of 98.5 to 100 % of 40, 100 and 400 clusters
+(`python benchmarks/fidelity.py --figures real`). Larger cells find fewer neighbors for less time.
+"""
+LARGE_ROWS = 400_000
+"""Above this many rows cells are larger; smoothing hardly notices, presets search exactly."""
+CANDIDATES, MOST_CANDIDATES = 4096, 8192
+"""Rows that each cell is compared with: 20 per neighbor, but within these bounds."""
+SEARCHED_ROWS = 2048
+"""Rows searched for at once, an eighth of it in float64."""
+SPARE = 8
+"""Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
+
+
+def nearest_neighbors(
+    rows: NDArray[np.floating[Any]],
+    *,
+    k: int,
+    include_self: bool = False,
+    exact: bool | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Neighbors:
+    """Find the k nearest rows of every row by squared Euclidean distance.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64, C-contiguous
+        float64 is searched in float64, always exactly.
+    k
+        Neighbours per row, at least 1; cut to what the pool has.
+    include_self
+        Count the row itself (at distance 0) among the k, as the paper's code does.
+    exact
+        True compares all pairs, False uses cells, None decides by size (exact up to 20,000 rows).
+    workers
+        Threads over blocks; no influence on the result.
+    seed
+        Of the cells.
+    progress
+        Called as `progress("neighbors", rows done, n)`.
+
+    Returns
+    -------
+    Neighbors
+        Sorted by distance, ties by row. Distances of near-equal rows are recomputed from differences, so that
+        exact duplicates are exactly 0 apart.
+
+    Raises
+    ------
+    SelectionError
+        k is below 1, or the pool has a single row and self does not count.
+    """
+    n = len(rows)
+    if k < 1:
+        raise SelectionError(f"k is {k} neighbors; give at least 1")
+    available = n if include_self else n - 1
+    if available < 1:
+        raise SelectionError("the pool has 1 row and no neighbors; give at least 2 rows")
+    k = min(k, available)
+    if exact is None:
+        exact = n <= EXACT_ROWS
+    indices = np.empty((n, k), dtype=np.int32)
+    distances = np.empty((n, k), dtype=rows.dtype if rows.dtype == np.float64 else np.float32)
+    done = 0
+
+    def store(targets: NDArray[np.int64], found: tuple[NDArray[Any], NDArray[Any]]) -> None:
+        nonlocal done
+        indices[targets], distances[targets] = found
+        before, done = done, done + len(targets)
+        if progress is not None and (done == n or before // 4096 != done // 4096):
+            progress("neighbors", done, n)
+
+    with one_thread():
+        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
+            exact = True
+            everyone = _ExactSearch(rows, np.arange(n), k, include_self)
+            for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
+                store(targets, found)
+        else:
+            cells = _cells(rows, k=k, include_self=include_self, seed=seed, workers=workers)
+            for targets, found in map_blocks(cells, cells.filled(), workers=workers):
+                store(targets, found)
+    return Neighbors(indices=indices, distances=distances, exact=exact)
+
+
+def nearest_of_some(
+    rows: NDArray[np.floating[Any]],
+    targets: NDArray[np.int64],
+    *,
+    k: int,
+    include_self: bool = False,
+    workers: int = 1,
+) -> Neighbors:
+    """Find the k nearest rows of some rows, exactly.
+
+    Parameters
+    ----------
+    rows : (n, d) float32 or float64, C-contiguous
+    targets : (t,) int64
+        Rows whose neighbors are wanted.
+    k
+        Neighbors per row, at most n, or n - 1 without self.
+    include_self
+        Count the row itself among the k.
+    workers
+        Threads over blocks; no influence on the result.
+
+    Returns
+    -------
+    Neighbors
+        (t, k) indices into `rows` and distances.
+    """
+    search = _ExactSearch(rows, targets, k, include_self)
+    return _joined([found for _, found in map_blocks(search, search.blocks(), workers=workers)])
+
+
+def nearest_of_others(
+    rows: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], *, k: int, workers: int = 1
+) -> Neighbors:
+    """Find the k nearest of other rows, exactly, in float32.
+
+    Parameters
+    ----------
+    rows : (b, d) float32
+        Rows whose neighbors are wanted.
+    others : (n, d) float32, C-contiguous
+        Rows searched.
+    k
+        Neighbors per row, at most n.
+    workers
+        Threads over blocks; no influence on the result.
+
+    Returns
+    -------
+    Neighbors
+        (b, k) indices into `others` and distances, ascending.
+    """
+    blocks = row_blocks(len(rows), size=SEARCHED_ROWS)
+    return _joined(list(map_blocks(_SearchOthers(others, rows, k), blocks, workers=workers)))
+
+
+@dataclass(frozen=True)
+class _ExactSearch:
+    """The k nearest rows of each target of a block, every pair looked at."""
+
+    rows: NDArray[Any]
+    targets: NDArray[np.int64]
+    k: int
+    include_self: bool
+
+    def blocks(self) -> list[slice]:
+        """The targets, cut."""
+        size = SEARCHED_ROWS if self.rows.dtype == np.float32 else SEARCHED_ROWS // 8
+        return row_blocks(len(self.targets), size=size)
+
+    def __call__(self, block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], NDArray[Any]]]:
+        targets = self.targets[block]
+        search = _exact_float64 if self.rows.dtype == np.float64 else _exact_float32
+        found = search(self.rows, targets, self.k)
+        return targets, _nearest_of(self.rows, targets, found, self.k, include_self=self.include_self)
+
+
+@dataclass(frozen=True)
+class _SearchOthers:
+    """The k nearest of `rows` for each of a block of others."""
+
+    rows: NDArray[Any]
+    others: NDArray[Any]
+    k: int
+
+    def __call__(self, block: slice) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        distances, found = faiss.knn(self.others[block], self.rows, self.k)
+        return found, np.maximum(distances, 0.0)
+
+
+def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
+    """Exact neighbors of consecutive blocks as one."""
+    return Neighbors(
+        np.concatenate([indices for indices, _ in found]).astype(np.int32),
+        np.concatenate([distances for _, distances in found]),
+        exact=True,
+    )
+
+
+def candidates_wanted(k: int) -> int:
+    """Rows that each cell is compared with."""
+    return int(np.clip(20 * k, CANDIDATES, MOST_CANDIDATES))
+
+
+def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The k + SPARE nearest rows of the targets, itself included, by faiss."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    _, found = faiss.knn(rows[targets], rows, min(k + SPARE, len(rows)))
+    return np.asarray(found, dtype=np.int64)
+
+
+def _exact_float64(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The k + SPARE nearest rows of the targets, itself included, in float64."""
+    distances = squared_distances(rows[targets], rows)
+    wide = min(k + SPARE, len(rows))
+    if wide == len(rows):
+        return np.broadcast_to(np.arange(wide), distances.shape)
+    return np.argpartition(distances, wide - 1, axis=1)[:, :wide]
+
+
+def _nearest_of(
+    rows: NDArray[Any], targets: NDArray[np.int64], found: NDArray[np.int64], k: int, *, include_self: bool
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Exact distances of the rows found, self put first or dropped, sorted by (distance, row), cut to k."""
+    distances = np.empty(found.shape, dtype=rows.dtype)
+    # Differences take (b, k, d) memory: a few hundred rows at a time stay in the cache.
+    for part in row_blocks(len(found), size=max(1, 2_000_000 // (found.shape[1] * rows.shape[1]))):
+        difference = rows[found[part]]
+        difference -= rows[targets[part], None, :]
+        distances[part] = np.einsum("ikd,ikd->ik", difference, difference)
+    itself = found == targets[:, None]
+    distances[itself] = -1.0 if include_self else np.inf
+    if include_self:
+        # Among many exact duplicates the search may have missed the row itself: it takes the last place.
+        absent = ~itself.any(axis=1)
+        last = distances[absent].argmax(axis=1)
+        found = found.copy()
+        found[np.flatnonzero(absent), last] = targets[absent]
+        distances[np.flatnonzero(absent), last] = -1.0
+    order = np.lexsort((found, distances), axis=1)[:, :k]
+    found = np.take_along_axis(found, order, axis=1)
+    distances = np.take_along_axis(distances, order, axis=1)
+    return found, np.maximum(distances, 0.0, out=distances)
+
+
+def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers: int) -> _Cells:
+    """Sort the rows into cells and find the cells nearest to each."""
+    n = len(rows)
+    size = CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS
+    centers = quick_centers(
+        rows, clusters=max(2, n // size), rng=np.random.default_rng(seed), workers=workers
+    )
+    labels = assign(rows, centers, workers=workers).labels
+    order = np.argsort(labels, kind="stable")
+    by_cell = rows[order]
+    sizes = np.bincount(labels, minlength=len(centers))
+    filled = sizes[sizes > 0]
+    wanted = candidates_wanted(k)
+    reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
+    nearest = np.empty((len(centers), reach), dtype=np.int64)
+    for block in row_blocks(len(centers), size=1024):
+        between = squared_distances(centers[block], centers)
+        between[:, sizes == 0] = np.inf
+        between[np.arange(len(between)), np.arange(block.start, block.stop)] = -1.0
+        some = np.argpartition(between, reach - 1, axis=1)[:, :reach]
+        rank = np.argsort(np.take_along_axis(between, some, axis=1), axis=1, kind="stable")
+        nearest[block] = np.take_along_axis(some, rank, axis=1)
+    return _Cells(
+        rows=by_cell,
+        half_norms=np.einsum("ij,ij->i", by_cell, by_cell) / 2,
+        order=order,
+        sizes=sizes,
+        begin=np.concatenate([[0], np.cumsum(sizes)]),
+        nearest=nearest,
+        wanted=wanted,
+        k=k,
+        include_self=include_self,
+    )
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Rows sorted by cell, and for each cell the nearest cells that together hold enough candidates."""
+
+    rows: NDArray[Any]
+    half_norms: NDArray[Any]
+    order: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    wanted: int
+    k: int
+    include_self: bool
+
+    def filled(self) -> list[int]:
+        """Every cell that holds a row."""
+        return [int(cell) for cell in np.flatnonzero(self.sizes)]
+
+    def __call__(self, cell: int) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
+        """Rows of one cell and their neighbours among the candidates, as (indices, distances)."""
+        near = self.nearest[cell]
+        enough = int(np.searchsorted(np.cumsum(self.sizes[near]), self.wanted)) + 1
+        spans = [np.arange(self.begin[c], self.begin[c + 1]) for c in near[:enough]]
+        places = np.concatenate(spans)
+        candidates, half = self.rows[places], self.half_norms[places]
+        begin, end = int(self.begin[cell]), int(self.begin[cell + 1])
+        wide = min(self.k + 1, len(places))
+        found = np.empty((end - begin, wide), dtype=np.int64)
+        near_distance = np.empty((end - begin, wide), dtype=self.rows.dtype)
+        for block in row_blocks(end - begin, size=512):
+            mine = slice(begin + block.start, begin + block.stop)
+            # Half the squared distance less the row's own norm: the same order, one pass less.
+            score = self.rows[mine] @ candidates.T
+            np.subtract(half, score, out=score)
+            own = np.arange(block.start, block.stop)
+            score[own - block.start, own] = -np.inf
+            nearest, value = smallest(score, wide)
+            value += self.half_norms[mine, None]
+            value *= 2.0
+            found[block], near_distance[block] = places[nearest], value
+        # Near-equal rows lose their digits in the product: take those distances from the differences.
+        bound = 2e-3 * self.half_norms[begin:end, None]
+        row, column = np.nonzero(near_distance < np.maximum(bound, 0.0))
+        difference = self.rows[begin + row] - self.rows[found[row, column]]
+        near_distance[row, column] = np.einsum("ij,ij->i", difference, difference)
+        own_row = self.order[begin:end]
+        original: NDArray[Any] = self.order[found]
+        near_distance[original == own_row[:, None]] = -1.0
+        by_distance = np.lexsort((original, near_distance), axis=1)
+        by_distance = by_distance[:, : self.k] if self.include_self else by_distance[:, 1 : self.k + 1]
+        distances = np.maximum(np.take_along_axis(near_distance, by_distance, axis=1), 0.0)
+        return own_row, (np.take_along_axis(original, by_distance, axis=1), distances)

@@ -1,0 +1,363 @@
+"""USL-T: features and clusters learned together, then the surest row of each cluster. Losses and loop are elsewhere.
+
+torch is loaded when a selection begins, not when this file is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from usl_backend.errors import SelectionError
+from usl_backend.selection.base import Selection
+from usl_backend.selection.method import stand_in
+from usl_backend.selection.ordering import order_picks
+from usl_backend.selection.parameters import resolve
+from usl_backend.selection.picking import cluster_argmax, fill
+from usl_backend.selection.rows.assignment import cluster_sums
+from usl_backend.selection.rows.centrality import distance_to_mean, smooth
+from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.duplicates import same_rows
+from usl_backend.selection.rows.kmeans import kmeans
+from usl_backend.selection.rows.neighborhood import neighborhood
+from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
+from usl_backend.selection.rows.threads import one_thread
+from usl_backend.selection.uslt.clusters import BINS, Answers, agreement, split_largest, without_held
+from usl_backend.selection.uslt.presets import PRESETS, USLTParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from usl_backend.selection.base import Checkpoint, Neighbors, Progress
+    from usl_backend.selection.rows.duplicates import Groups
+    from usl_backend.selection.rows.preparation import Projection
+    from usl_backend.selection.uslt.trainers import Trainer
+    from usl_backend.selection.uslt.training import History
+
+
+class USLT:
+    """USL-T: cluster heads, and the features below them, are trained without labels; then each cluster gives a pick.
+
+    Parameters
+    ----------
+    preset
+        "paper-cifar10", "paper-cifar100", "paper-imagenet100", "paper-imagenet", or None for the default.
+    **options
+        Fields of `USLTParameters`, laid over the preset.
+
+    Raises
+    ------
+    SettingsError
+        Unknown preset or option (the nearest known name is suggested) or an impossible value.
+
+    Notes
+    -----
+    Source: section 3.4 of the paper and its official code. A local loss keeps a row in the cluster of its nearest
+    neighbours, a global loss keeps its two views in one cluster; the row of the largest softmax confidence in each
+    cluster of the first head is picked.
+
+    Differs, in the default:
+    - the encoder stays as it is; features are learned by a residual layer on its embeddings, which are centred,
+      projected to at most 128 principal components and brought to unit length. Noise and dropped dimensions
+      stand in for augmented pictures (`mode="finetune"` trains the encoder on pictures);
+    - heads are trained on rows averaged with their neighbors and start at the means of k-means clusters, those of
+      `USL`: training refines a good start. The paper's start and step size lose to it (`--ablation` of
+      `benchmarks/selection_quality.py`);
+    - the row nearest to the mean of its learned cluster is picked; on digits the surest one was worse;
+      `pick_by="confidence"` is the paper's;
+    - with fewer than four clusters the local loss is left out: it made two or three of them uneven;
+    - 150 steps at most, whatever the pool: longer training empties clusters;
+    - near-duplicates count as one row;
+    - picks come in an order in which every prefix is a selection of its own (`ordering.py`).
+
+    Differs, always: exactly `budget` picks. Clusters that end empty are filled by halving the largest ones, where
+    the official code crashes; with more clusters than picks the first of the order remain. Rare clusters start
+    anew at a row of the largest. Floor and ceiling of that count in mean cluster sizes, because the paper's are
+    rows of ImageNet. Clusters with a row named in `labeled` are passed over, and that row is never picked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
+    >>> USLT(epochs=2).select(rows, 10, rng=0).indices.shape
+    (10,)
+    """
+
+    parameters_type: ClassVar[type[USLTParameters]] = USLTParameters
+    presets: ClassVar[Mapping[str, USLTParameters]] = PRESETS
+
+    def __init__(self, *, preset: str | None = None, **options: Any) -> None:
+        self.parameters = resolve(
+            USLTParameters, method="usl-t", presets=PRESETS, preset=preset, options=options
+        )
+
+    def select(
+        self,
+        embeddings: NDArray[np.floating[Any]],
+        budget: int,
+        *,
+        rng: int | np.random.Generator,
+        labeled: NDArray[np.int64] | None = None,
+        neighbors: Neighbors | None = None,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+        trainer: Trainer | None = None,
+    ) -> Selection:
+        """Train, then choose `budget` rows.
+
+        Parameters
+        ----------
+        embeddings : (n, d) float16, float32 or float64
+            Finite; any memory layout; may be memory-mapped.
+        budget
+            Picks, 1 to the number of unlabeled rows.
+        rng
+            Seed or generator: the same seed gives the same picks on the same machine, also after a resume.
+        labeled : (l,) int64 or None
+            Rows that have labels already.
+        neighbors
+            Result of `nearest_neighbors` on these rows as this selection sees them (`prepare`); searched here when
+            None.
+        progress
+            Called as `progress(step, done, total)`; the step "train" counts steps of the optimiser.
+        checkpoint
+            Keeps the training after every epoch; a selection of the same rows and seed goes on from there.
+        trainer
+            What is trained; by default a residual layer on the embeddings. Mode "finetune" needs
+            `finetuning.PictureTrainer`, which brings the encoder and the pictures.
+
+        Returns
+        -------
+        Selection
+            `score` is the density: higher = more typical. `diagnostics["training"]` has what came of it.
+
+        Raises
+        ------
+        SelectionError
+            Input that no selection can be made from, or a training that broke off; the message names the value.
+        """
+        check_embeddings(embeddings)
+        budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
+        if trainer is None:
+            if self.parameters.mode == "finetune":
+                raise SelectionError(
+                    'mode is "finetune", which trains on pictures, but only embeddings were given; '
+                    'choose mode="heads", or pass a PictureTrainer'
+                )
+            from usl_backend.selection.uslt.trainers import EmbeddingTrainer
+
+            trainer = EmbeddingTrainer()
+        run = _Run(self.parameters, generator(rng), progress, checkpoint, trainer)
+        with one_thread():
+            return run.select(embeddings, budget, held, neighbors)
+
+    def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Rows (n, p) as `select` sees them: projected as the parameters say, and of unit length."""
+        check_embeddings(embeddings)
+        return fit_projection(embeddings, dimensions=self.parameters.projection).apply(embeddings)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Clusters to pick from, one per pick or more, and how good each row is in its own."""
+
+    labels: NDArray[np.int32]
+    utility: NDArray[np.float64]
+    answers: Answers | None
+    history: History | None
+
+
+class _Run:
+    """One selection: the steps of `USLT.select` and what they share."""
+
+    def __init__(
+        self,
+        p: USLTParameters,
+        rng: np.random.Generator,
+        progress: Progress | None,
+        checkpoint: Checkpoint | None,
+        trainer: Trainer,
+    ) -> None:
+        self.p, self.rng, self.progress = p, rng, progress
+        self.checkpoint, self.trainer = checkpoint, trainer
+
+    def report(self, step: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(step, done, total)
+
+    def select(
+        self, embeddings: NDArray[Any], budget: int, held: NDArray[np.int64], given: Neighbors | None
+    ) -> Selection:
+        p = self.p
+        self.report("project", 0, 1)
+        projection = fit_projection(embeddings, dimensions=p.projection)
+        rows = projection.apply(embeddings)
+        self.report("project", 1, 1)
+        around = neighborhood(
+            rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), held=held, given=given,
+            workers=p.workers, progress=self.progress,
+        )  # fmt: skip
+        groups, leaders, near = around.groups, around.leaders, around.neighbors
+        place = groups.member_of[held]
+        typicality = (
+            np.ones(len(leaders), np.float32) if near is None else density(near.distances, floor=1e-3)
+        )
+        # Clusters start, and are halved, where noise is averaged out, whatever the heads are trained on.
+        points = leaders if near is None else smooth(leaders, near.indices, workers=p.workers)
+        clusters = min(p.clusters or budget + len(held), len(leaders))
+        found = self.learn(groups, leaders, points, near, clusters, place, projection)
+        picks, labels, notes = self.pick(leaders, points, found, place, budget, clusters)
+        order, gain = self.order(leaders, labels, picks)
+        order, gain = order[:budget], gain[:budget]
+        chosen = picks[order]
+        position = np.full(max(len(picks), int(labels.max()) + 1), -1, dtype=np.int32)
+        position[order] = np.arange(budget, dtype=np.int32)
+        cluster = stand_in(leaders, position[labels], chosen)
+        cluster[chosen] = np.arange(budget, dtype=np.int32)
+        return Selection(
+            indices=groups.leaders[chosen],
+            gain=gain,
+            score=typicality.astype(np.float32)[groups.member_of],
+            cluster=cluster[groups.member_of],
+            parameters={"method": "usl-t", **asdict(p)},
+            diagnostics={
+                "neighbors_exact": near.exact if near is not None else True,
+                "near_duplicate_rows": int(len(rows) - len(leaders)),
+                "near_duplicates": groups.listing(),
+                "zero_rows": int((~rows.any(axis=1)).sum()),
+                "training": self.told(found, clusters, near) | notes,
+            },
+        )
+
+    def learn(
+        self,
+        groups: Groups,
+        leaders: NDArray[np.float32],
+        points: NDArray[np.float32],
+        near: Neighbors | None,
+        clusters: int,
+        held: NDArray[np.int64],
+        projection: Projection,
+    ) -> _Found:
+        """Train the heads and ask them; a single cluster, or rows without neighbors, leave nothing to learn."""
+        if near is None or clusters < 2 or not leaders.any():
+            return _Found(np.zeros(len(leaders), np.int32), np.zeros(len(leaders)), None, None)
+        start = [self.start(leaders, points, groups, clusters, held) for _ in range(self.p.heads)]
+        indices = np.concatenate(
+            [np.arange(len(leaders), dtype=np.int64)[:, None], near.indices.astype(np.int64)], axis=1
+        )
+        answers, history = self.trainer.train(
+            points if self.p.smoothing else leaders, groups.leaders, indices,
+            projection=projection, start=start, clusters=clusters, parameters=self.p,
+            seed=int(self.rng.integers(2**62)), checkpoint=self.checkpoint,
+            report=lambda done, total: self.report("train", done, total),
+        )  # fmt: skip
+        heads = self.p.heads if self.p.confidence == "mean" else 1
+        return _Found(answers.clusters[0], answers.sureness(heads=heads), answers, history)
+
+    def start(
+        self,
+        leaders: NDArray[np.float32],
+        points: NDArray[np.float32],
+        groups: Groups,
+        clusters: int,
+        held: NDArray[np.int64],
+    ) -> NDArray[np.float32] | None:
+        """Directions (clusters, d) that a head starts at; None = random weights."""
+        if self.p.head_start == "random":
+            return None
+        if self.p.head_start == "instances":
+            return leaders[self.rng.choice(len(leaders), clusters, replace=False)]
+        fixed = points[held] if len(held) and clusters > len(held) else None
+        moving = clusters - (0 if fixed is None else len(held))
+        weights = groups.weights() if len(groups.leaders) < len(groups.member_of) else None
+        found = kmeans(
+            points, clusters=moving, rng=self.rng, weights=weights, fixed=fixed, workers=self.p.workers,
+            progress=self.progress,
+        )  # fmt: skip
+        return found.centers.astype(np.float32)
+
+    def pick(
+        self,
+        leaders: NDArray[np.float32],
+        points: NDArray[np.float32],
+        found: _Found,
+        held: NDArray[np.int64],
+        budget: int,
+        clusters: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[str, Any]]:
+        """One row per cluster that no labeled row holds, at least `budget` of them."""
+        labels, used = without_held(found.labels, held=held, clusters=clusters)
+        count = max(used, budget)
+        labels[labels == used] = count
+        # The rest of held clusters is cut up only where most of the pool went there.
+        splittable = np.append(np.ones(count, dtype=bool), used < budget / 2)
+        missing = np.arange(used, count)
+        labels, changed = split_largest(labels, points, empty=missing, splittable=splittable, rng=self.rng)
+        split = int(np.isin(missing, labels).sum())
+        utility = found.utility.copy()
+        # Half a cluster has its surest row where the whole has it: nearest to its own mean instead.
+        apart = changed[labels]
+        if self.p.pick_by == "center" or found.answers is None:
+            apart[:] = True
+        utility[apart] = -distance_to_mean(leaders, labels, clusters=count + 1)[apart]
+        allowed = np.ones(len(leaders), dtype=bool)
+        allowed[held] = False
+        utility[~allowed] = -np.inf
+        picks = cluster_argmax(np.where(labels < count, utility, -np.inf), labels, clusters=count)
+        copies = np.ones(len(leaders), dtype=bool)
+        copies[same_rows(leaders, preferred=picks[picks >= 0]).leaders] = False
+        # The one cluster of all that is held has its pick already, or it would be given one.
+        every = np.append(picks, held[:1])
+        every, labels, filled = fill(every, labels, utility, allowed=allowed, repeats=copies)
+        return every[:count], labels, {"split": split, "filled": filled}
+
+    def order(
+        self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Order and gain of the picks."""
+        sums, mass = cluster_sums(rows, labels, clusters=max(len(picks), int(labels.max()) + 1))
+        mass = np.maximum(mass, 1.0)[: len(picks)]
+        means = sums[: len(picks)] / mass[:, None]
+        return order_picks(means, weights=mass, picks=rows[picks], rng=self.rng, progress=self.progress)
+
+    def told(self, found: _Found, clusters: int, near: Neighbors | None) -> dict[str, Any]:
+        """What came of the training, JSON-able."""
+        if found.answers is None or found.history is None:
+            return {"trained": False, "warnings": ["there was nothing to learn clusters from"]}
+        sizes = np.bincount(found.labels, minlength=clusters)
+        in_use = int((sizes > 0).sum())
+        heads = self.p.heads if self.p.confidence == "mean" else 1
+        confidence = found.answers.confidence(heads=heads)
+        histogram, _ = np.histogram(confidence, bins=BINS, range=(0.0, 1.0))
+        warnings = []
+        if in_use < clusters / 2:
+            warnings.append(
+                f"the heads use {in_use} of {clusters} clusters; the largest were halved until there were enough. "
+                "A start from k-means, more adjustment or a lower learning_rate keeps clusters apart"
+            )
+        if self.p.local_weight > 0.0 and not self.p.local_weight_for(clusters):
+            warnings.append(
+                f"the local loss was left out, because there were only {clusters} clusters; local_clusters=0 keeps it"
+            )
+        if near is not None and near.indices.shape[1] < self.p.neighbors:
+            warnings.append(
+                f"{self.p.neighbors} neighbors were asked for, but a row has {near.indices.shape[1]} others"
+            )
+        return {
+            "trained": True,
+            "clusters": clusters,
+            "clusters_in_use": in_use,
+            "largest_over_mean": round(float(sizes.max() * clusters / sizes.sum()), 3),
+            "confidence_histogram": histogram.tolist(),
+            "agreement": agreement(found.answers.clusters),
+            "local_loss": found.history.local_loss,
+            "global_loss": found.history.global_loss,
+            "reseeded": found.history.reseeded,
+            "resumed_from": found.history.resumed_from,
+            "warnings": warnings,
+        }

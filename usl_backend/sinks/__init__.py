@@ -1,0 +1,1 @@
+"""Where picks go: the queue of a project, a table, or tasks made for them in a project."""

@@ -1,0 +1,10 @@
+"""Where instances come from: a Label Studio project, a folder, a manifest or a vector file.
+
+What a user calls a TARGET becomes a `Listing` of entries, or `VectorFile` where the embeddings are there already.
+"""
+
+from usl_backend.sources.entries import Entry, Listing
+from usl_backend.sources.target import KINDS, Target, find, read_manifest
+from usl_backend.sources.vectors import VectorFile, VectorPool
+
+__all__ = ["KINDS", "Entry", "Listing", "Target", "VectorFile", "VectorPool", "find", "read_manifest"]

@@ -1,0 +1,142 @@
+"""Which columns of a table hold pictures or texts, ids and labels; by name, else by what stands in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from usl_backend.errors import InputError, nearest_name
+from usl_backend.instances import Modality
+from usl_backend.sources.folder import is_picture
+
+IMAGES: Final = (
+    "image", "image_path", "path", "file", "filename", "file_name", "filepath", "file_path", "img", "image_url", "url",
+    "uri",
+)  # fmt: skip
+TEXTS: Final = ("text", "sentence", "content", "body", "document", "review", "tweet", "message")
+IDS: Final = ("id", "image_id", "text_id", "uid", "uuid")
+LABELS: Final = ("label", "class", "category")
+NONE: Final = "none"
+"""What a user gives for a column that is not to be used although it is there."""
+_ADDRESS: Final = re.compile(r"(?:https?|s3|gs|gcs|az|abfs|file|data):", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read.
+
+    Attributes
+    ----------
+    data
+        Pictures or texts.
+    modality
+        Which of the two.
+    id, label
+        None where the table has no such column.
+    """
+
+    data: str
+    modality: Modality
+    id: str | None
+    label: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Data first, then id and label where they are there."""
+        return tuple(name for name in (self.data, self.id, self.label) if name is not None)
+
+
+def choose(
+    names: Sequence[str],
+    first: Sequence[Sequence[Any]],
+    *,
+    where: str,
+    data_key: str | None = None,
+    id_key: str | None = None,
+    label_key: str | None = None,
+) -> Columns:
+    """Decide what is read.
+
+    Parameters
+    ----------
+    names
+        Of all columns.
+    first
+        Values of the first rows, a sequence per row.
+    where
+        What the table is called in errors.
+    data_key, id_key, label_key
+        The user's choice; "none" for no id or label column.
+
+    Raises
+    ------
+    InputError
+        A chosen column does not exist, none fits, or several do.
+    """
+    for key, flag in ((data_key, "--data-key"), (id_key, "--id-key"), (label_key, "--label-key")):
+        if key is not None and key not in names and not (key == NONE and flag != "--data-key"):
+            raise InputError(f'{where} has no column "{key}" ({flag}); {nearest_name(key, names)}')
+    data = data_key if data_key is not None else _data_column(names, first, where)
+    return Columns(
+        data=data,
+        modality=_modality(data, [row[names.index(data)] for row in first], known=data_key is None),
+        id=_optional(names, IDS, id_key, besides=data),
+        label=_optional(names, LABELS, label_key, besides=data),
+    )
+
+
+def is_address(value: str) -> bool:
+    """Whether a value is an address with a scheme, not a path."""
+    return _ADDRESS.match(value) is not None
+
+
+def _data_column(names: Sequence[str], first: Sequence[Sequence[Any]], where: str) -> str:
+    """The one column that must be meant."""
+    lower = {name.lower(): name for name in names}
+    named = [lower[name] for name in (*IMAGES, *TEXTS) if name in lower]
+    if not named:
+        named = [
+            name
+            for place, name in enumerate(names)
+            if (values := [row[place] for row in first if row[place] not in (None, "")])
+            and all(isinstance(value, str) and _looks_like_picture(value) for value in values)
+        ]
+    listed = ", ".join(names) or "none"
+    if len(named) > 1:
+        raise InputError(
+            f"{where} has several columns that may be meant ({', '.join(named)}); choose one: --data-key {named[0]}"
+        )
+    if not named:
+        raise InputError(
+            f"{where} has no column of pictures or texts that can be told by its name or values (columns: {listed}); "
+            "name it: --data-key COLUMN"
+        )
+    return named[0]
+
+
+def _modality(name: str, values: Sequence[Any], *, known: bool) -> Modality:
+    """What the column holds: its name says so, or its values do."""
+    if known and name.lower() in TEXTS:
+        return "text"
+    if known and name.lower() in IMAGES:
+        return "image"
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    return "image" if texts and all(map(_looks_like_picture, texts)) else "text"
+
+
+def _looks_like_picture(value: str) -> bool:
+    """Whether a value is a path or address of a picture."""
+    text = value.strip()
+    if len(text) > 4_096 and text[:5].lower() != "data:":
+        return False
+    return is_address(text) or is_picture(text.partition("?")[0])
+
+
+def _optional(names: Sequence[str], usual: Sequence[str], key: str | None, *, besides: str) -> str | None:
+    """A column that may be missing."""
+    if key is not None:
+        return None if key == NONE and NONE not in names else key
+    lower = {name.lower(): name for name in names if name != besides}
+    return next((lower[name] for name in usual if name in lower), None)

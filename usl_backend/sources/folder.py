@@ -1,0 +1,235 @@
+"""Pictures below a folder, or those that a pattern names. Files are listed here, not opened."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Final
+
+from usl_backend.errors import InputError, MediaError
+from usl_backend.instances import Modality
+from usl_backend.media.limits import short_reason
+from usl_backend.media.objects import ObjectStores
+from usl_backend.sources.entries import Entry
+
+SUFFIXES: Final = frozenset(
+    {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""What the names of pictures end with; what a file really is shows when it is decoded."""
+_SYSTEM: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"})
+_EVERY: Final = 8_192
+_MAGIC: Final = frozenset("*?[")
+
+Progress = Callable[[int, int], None]
+"""Called as `progress(files seen, 0)`; may raise to stop."""
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends as those of pictures do."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a million of them
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is one that people do not see: hidden, or of an operating system."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a target has wildcards."""
+    return not _MAGIC.isdisjoint(text)
+
+
+class Folder:
+    """The pictures below a folder, by path.
+
+    Links are not followed into folders; a link to a picture inside counts as that picture, one that leaves the
+    folder is refused.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    pattern
+        Take only what it matches below the folder, as `glob` understands it, `**` included; None: everything.
+    progress
+        Told how many files were seen.
+    """
+
+    modality: Modality = "image"
+    data_key = "path"
+
+    def __init__(self, path: Path, *, pattern: str | None = None, progress: Progress | None = None) -> None:
+        self.path = path.resolve()
+        self.pattern = pattern
+        self.address = str(self.path) if pattern is None else os.path.join(self.path, pattern)  # noqa: PTH118
+        self.roots = (self.path,)
+        self.passed_over: Counter[str] = Counter()
+        self._progress = progress or (lambda _done, _total: None)
+        self._seen = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The pictures, sorted by path, so that the same folder gives the same rows.
+
+        Raises
+        ------
+        InputError
+            The folder is gone or cannot be read, or nothing in it is a picture.
+        """
+        self.passed_over.clear()
+        self._seen = 0
+        faults: dict[str, str] = {}
+        found = self._below(faults) if self.pattern is None else self._matching(faults)
+        if not found and not faults:
+            raise InputError(
+                f"{self.address} has no pictures"
+                + (f" ({describe(self.passed_over)} passed over)" if self.passed_over else "")
+                + f"; pictures end with {', '.join(sorted(SUFFIXES))}"
+            )
+        for row, name in enumerate(sorted({*found, *faults})):
+            yield Entry(row, name, "image", os.path.join(self.path, name), fault=faults.get(name))  # noqa: PTH118
+
+    def _below(self, faults: dict[str, str]) -> list[str]:
+        """Everything below the folder; one pass, without asking for more than names and kinds."""
+        found: list[str] = []
+        waiting = [""]
+        while waiting:
+            below = waiting.pop()
+            try:
+                with os.scandir(self.path / below) as entries:
+                    for entry in entries:
+                        self._count()
+                        name = f"{below}{entry.name}"
+                        if is_hidden(entry.name):
+                            self.passed_over["hidden"] += 1
+                        elif entry.is_symlink():
+                            self._link(name, found, faults)
+                        elif entry.is_dir(follow_symlinks=False):
+                            waiting.append(f"{name}/")
+                        elif is_picture(entry.name):
+                            found.append(name)
+                        else:
+                            self.passed_over["other files"] += 1
+            except OSError as error:
+                if not below:
+                    raise InputError(f"folder {self.path} cannot be read: {short_reason(error)}") from error
+                faults[below] = f"the folder cannot be read: {short_reason(error)}"
+        return found
+
+    def _matching(self, faults: dict[str, str]) -> list[str]:
+        """What the pattern matches."""
+        assert self.pattern is not None
+        found: list[str] = []
+        # Path.glob would follow links and, before Python 3.13, lists hidden files too
+        for name in glob.iglob(self.pattern, root_dir=self.path, recursive=True):  # noqa: PTH207
+            self._count()
+            path = self.path / name
+            if any(map(is_hidden, PurePath(name).parts)):
+                self.passed_over["hidden"] += 1
+            elif path.is_symlink() or not path.resolve().is_relative_to(self.path):
+                self._link(name, found, faults)
+            elif path.is_dir():
+                continue
+            elif is_picture(name):
+                found.append(name)
+            else:
+                self.passed_over["other files"] += 1
+        return found
+
+    def _link(self, name: str, found: list[str], faults: dict[str, str]) -> None:
+        """A symbolic link: a picture of its own, a folder not to be entered, or a way out."""
+        try:
+            target = (self.path / name).resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            if is_picture(name):
+                faults[name] = f"the link leads nowhere: {short_reason(error)}"
+            else:
+                self.passed_over["links"] += 1
+            return
+        if not target.is_relative_to(self.path):
+            faults[name] = "the link leaves the folder, so it is not followed"
+        elif target.is_dir() or not is_picture(name):
+            self.passed_over["links"] += 1
+        else:
+            found.append(name)
+
+    def _count(self) -> None:
+        self._seen += 1
+        if self._seen % _EVERY == 0:
+            self._progress(self._seen, 0)
+
+
+class ObjectFolder:
+    """The pictures below a prefix of an object store, by address.
+
+    Parameters
+    ----------
+    address
+        Such as `s3://bucket/photos/`.
+    stores
+        Lists it.
+    progress
+        Told how many objects were seen.
+    """
+
+    modality: Modality = "image"
+    data_key = "path"
+    roots: tuple[Path, ...] = ()
+
+    def __init__(self, address: str, stores: ObjectStores, *, progress: Progress | None = None) -> None:
+        self.address = address
+        self.passed_over: Counter[str] = Counter()
+        self._stores = stores
+        self._progress = progress or (lambda _done, _total: None)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The pictures, sorted by address.
+
+        Raises
+        ------
+        InputError
+            The store refuses, or nothing below the prefix is a picture.
+        """
+        self.passed_over.clear()
+        head = self.address.rstrip("/") + "/"
+        found: list[str] = []
+        try:
+            for seen, address in enumerate(self._stores.below(self.address), start=1):
+                below = PurePath(address.removeprefix(head))
+                if any(map(is_hidden, below.parts)):
+                    self.passed_over["hidden"] += 1
+                elif is_picture(address):
+                    found.append(address)
+                else:
+                    self.passed_over["other files"] += 1
+                if seen % _EVERY == 0:
+                    self._progress(seen, 0)
+        except MediaError as error:
+            raise InputError(f"{self.address} cannot be listed: {error}") from error
+        if not found:
+            raise InputError(
+                f"{self.address} has no pictures"
+                + (f" ({describe(self.passed_over)} passed over)" if self.passed_over else "")
+            )
+        for row, address in enumerate(sorted(found)):
+            yield Entry(row, address.removeprefix(head), "image", address)
+
+
+def split_pattern(text: str) -> tuple[Path, str]:
+    """The folder where a pattern begins, and the pattern below it.
+
+    Parameters
+    ----------
+    text
+        Such as `photos/**/*.png`.
+    """
+    parts = Path(text).parts
+    fixed = next(place for place, part in enumerate(parts) if is_pattern(part))
+    return Path(*parts[:fixed]) if fixed else Path(), "/".join(parts[fixed:])
+
+
+def describe(passed_over: Mapping[str, int]) -> str:
+    """Counts for people, such as "1,000,000 other files, 3 hidden"."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in Counter(passed_over).most_common())
