@@ -12,6 +12,7 @@ LAYERS = {
     "version": 0,
     "errors": 0,
     "instances": 0,
+    "progress": 0,
     "selection": 1,
     "encoders": 1,
     "media": 1,
@@ -38,7 +39,7 @@ LAYERS = {
     "__init__": 12,
 }
 # Of layer 0 only: the foundations may lean on each other.
-FOUNDATION = {"version", "errors", "instances"}
+FOUNDATION = {"version", "errors", "instances", "progress"}
 
 
 def room_of(path: Path, package: Path = PACKAGE) -> str:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Pool
-    from usl_backend.selection.base import Checkpoint, Neighbors, Progress, Selection, Selector
+    from usl_backend.progress import Progress
+    from usl_backend.selection.base import Checkpoint, Neighbors, Selection, Selector
     from usl_backend.selection.uslt.trainers import Trainer
 
 

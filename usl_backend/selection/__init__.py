@@ -3,7 +3,7 @@
 `METHODS` maps the name that users type to the class.
 """
 
-from usl_backend.selection.base import Neighbors, Progress, Selection, Selector
+from usl_backend.selection.base import Neighbors, Selection, Selector
 from usl_backend.selection.baselines import KCenter, KMeans, Random, TypiClust
 from usl_backend.selection.greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
 from usl_backend.selection.incremental import NewRows, score_new_rows
@@ -39,7 +39,6 @@ __all__ = [
     "Neighbors",
     "NewRows",
     "ProbCover",
-    "Progress",
     "Random",
     "Selection",
     "Selector",

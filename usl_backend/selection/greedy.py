@@ -18,7 +18,7 @@ from usl_backend.selection.rows.threads import row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Progress
+    from usl_backend.progress import Progress
 
 TARGET_ROWS = 20_000
 """Rows, evenly spaced, over which coverage is summed in a larger pool."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from usl_backend.selection.base import Neighbors, Progress, Selection
+from usl_backend.progress import Progress
+from usl_backend.selection.base import Neighbors, Selection
 from usl_backend.selection.parameters import option, resolve
 from usl_backend.selection.rows.preparation import (
     check_budget,

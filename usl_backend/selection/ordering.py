@@ -13,7 +13,7 @@ from usl_backend.selection.rows.kmeans import kmeans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Progress
+    from usl_backend.progress import Progress
 
 RESTARTS = 20
 """k-means starts compared when clusters are joined."""

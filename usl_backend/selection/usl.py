@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Progress
+    from usl_backend.progress import Progress
 
 
 class USL:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Progress
+    from usl_backend.progress import Progress
 
 SAMPLE_ROWS = 64
 """Rows per cluster, at least 5,000 and at most 250,000 in all, on which starts are compared."""

@@ -19,7 +19,7 @@ from usl_backend.selection.rows.threads import row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Progress
+    from usl_backend.progress import Progress
 
 SPARE = 12
 """Neighbors searched beyond k, to fill the places of near-duplicates."""

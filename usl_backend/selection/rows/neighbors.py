@@ -22,7 +22,7 @@ from usl_backend.selection.rows.threads import map_blocks, one_thread, row_block
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Progress
+    from usl_backend.progress import Progress
 
 EXACT_ROWS = 20_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from usl_backend.selection.base import Checkpoint, Neighbors, Progress
+    from usl_backend.progress import Progress
+    from usl_backend.selection.base import Checkpoint, Neighbors
     from usl_backend.selection.rows.duplicates import Groups
     from usl_backend.selection.rows.preparation import Projection
     from usl_backend.selection.uslt.trainers import Trainer
