@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from usl_backend.cpus import usable_cpus
 from usl_backend.selection import USLT
 
 MIB = 1 << 20
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--dimensions", type=int, default=1280)
     parser.add_argument("--budget", type=int, default=40)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=usable_cpus())
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     rows = embeddings(options.rows, options.dimensions)

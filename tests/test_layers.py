@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "usl_backend"
 # other, so neither `studio` and `runs` nor `adapter` and `web` can ever meet below the room that joins them.
 LAYERS = {
     "version": 0,
+    "cpus": 0,
     "errors": 0,
     "instances": 0,
     "progress": 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import numpy as np
 
+from usl_backend.cpus import usable_cpus
 from usl_backend.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class ImageEncoder:
         self._mean = torch.tensor(network.mean, device=self._device).reshape(shape)
         self._std = torch.tensor(network.std, device=self._device).reshape(shape)
         self._per_pass = MICRO_BATCH if on_cpu else _DEVICE_BATCH
-        side_by_side = {"cpu": threads or len(os.sched_getaffinity(0)), "cuda": _CUDA_PASSES}
+        side_by_side = {"cpu": threads or usable_cpus(), "cuda": _CUDA_PASSES}
         # Kept for the encoder's life: fresh threads would fill their own caches of the network library anew.
         self._pool = ThreadPoolExecutor(side_by_side.get(self._device.type, 1), thread_name_prefix="encode")
 

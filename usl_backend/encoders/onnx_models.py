@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from usl_backend.cpus import usable_cpus
 from usl_backend.encoders.files import digest_of, find_file
 from usl_backend.encoders.images import (
     IMAGENET_MEAN,
@@ -60,7 +60,7 @@ class OnnxEncoder:
         self, path: Path, *, name: str, encoder: str, image_size: int | None, threads: int | None = None
     ) -> None:
         self._encoder = encoder
-        self._session = _session(path, encoder, threads or len(os.sched_getaffinity(0)))
+        self._session = _session(path, encoder, threads or usable_cpus())
         given = self._session.get_inputs()[0]
         if len(given.shape) != _RANK or given.type != "tensor(float)":
             raise EncoderError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from usl_backend.cpus import usable_cpus
 from usl_backend.encoders.files import digest_of, find_file, hub_snapshots, is_free_path
 from usl_backend.encoders.images import best_device, halved_until_it_fits, safe_name
 from usl_backend.encoders.vision import import_beside_torchvision
@@ -72,7 +73,7 @@ class SentenceEncoder:
         self._fixed = on_cpu
         self._per_pass = _PER_PASS if on_cpu else _DEVICE_PER_PASS
         self._pool = ThreadPoolExecutor(
-            threads or len(os.sched_getaffinity(0)) if on_cpu else 1, thread_name_prefix="encode"
+            threads or usable_cpus() if on_cpu else 1, thread_name_prefix="encode"
         )
         self.key = f"{safe_name(name)}-{digest[:12]}-{self._window}tok-{_PREPROCESSING}"
         self.dim = self._encoded(self._windows([""])[1]).shape[1]

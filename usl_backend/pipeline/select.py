@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from usl_backend.cpus import usable_cpus
 from usl_backend.errors import InputError
 from usl_backend.selection import METHODS, USL, USLT, USLParameters, nearest_neighbors
 from usl_backend.settings import RunSettings, method_parameters, parse_budget, resolve_budget
@@ -159,5 +159,5 @@ def _method(settings: RunSettings) -> Selector:
     """The method with its parameters; all cores compute where nobody says otherwise, which changes no result."""
     options = dict(settings.options)
     if "workers" in method_parameters(settings.method):
-        options.setdefault("workers", len(os.sched_getaffinity(0)))
+        options.setdefault("workers", usable_cpus())
     return METHODS[settings.method](preset=settings.preset, **options)
