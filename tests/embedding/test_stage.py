@@ -10,7 +10,7 @@ import pytest
 
 from usl_backend import encoders
 from usl_backend.demo import dataset
-from usl_backend.embedding import stage as module
+from usl_backend.embedding import outage, pump, reading
 from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.embedding.stage import embed
 from usl_backend.encoders import Encoder
@@ -53,7 +53,7 @@ class Counting:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same batches on every machine, however many cores it has."""
-    monkeypatch.setattr(module, "_PER_CORE", 1)
+    monkeypatch.setattr(pump, "_PER_CORE", 1)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_embed__text_is_refused_by_name(run, encoder) -> None:
 
 
 def test_embed__cancelled_keeps_what_was_encoded(run, encoder, files, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pump, "_PATIENCE_SECONDS", 0.0)
 
     def cancel(stage: str, done: int, total: int) -> None:
         if done >= 64:
@@ -210,7 +210,7 @@ def test_embed__cancelled_keeps_what_was_encoded(run, encoder, files, monkeypatc
 def test_embed__crash_while_encoding_loses_at_most_a_flush(
     run, encoder, files, monkeypatch, tmp_path
 ) -> None:
-    monkeypatch.setattr(module, "FLUSH_ROWS", 64)
+    monkeypatch.setattr(pump, "FLUSH_ROWS", 64)
     flushed: list[int] = []
     real = EmbeddingCache.flush
 
@@ -225,7 +225,7 @@ def test_embed__crash_while_encoding_loses_at_most_a_flush(
 
 
 def test_embed__progress_rises_to_the_total(run, files, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pump, "_PATIENCE_SECONDS", 0.0)
     told: list[tuple[str, int, int]] = []
     run(instances_of(files), progress=lambda *report: told.append(report))
     assert {(stage, total) for stage, _, total in told} == {("embed", 200)}
@@ -286,7 +286,7 @@ def test_embed__outage_stops_the_run_and_keeps_its_rows(run, encoder, files, mon
         lambda location: UnavailableError("studio answered 502") if str(location.path) in down else None,
         local_roots=[files[0].parent],
     )
-    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
     with pytest.raises(
         StudioUnreachableError, match=r"cannot be fetched any more.* studio answered 502; resume"
     ):
@@ -300,7 +300,7 @@ def test_embed__outage_stops_the_run_and_keeps_its_rows(run, encoder, files, mon
 
 
 def test_embed__short_outage_costs_no_instance(run, encoder, files, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
     calls = iter(range(10**6))
     refusing = Refusing(
         lambda _: UnavailableError("studio answered 502") if 50 <= next(calls) < 80 else None,
@@ -313,7 +313,7 @@ def test_embed__short_outage_costs_no_instance(run, encoder, files, monkeypatch)
 
 def test_embed__outage_at_the_very_end_stops_the_run(run, files, monkeypatch) -> None:
     """Too few are left for a row of failures, but none of them may be called unreadable."""
-    monkeypatch.setattr(module, "_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
     calls = iter(range(10**6))
     refusing = Refusing(
         lambda _: UnavailableError("studio answered 502") if next(calls) >= 195 else None,
@@ -438,7 +438,7 @@ def test_embed__a_reading_process_that_is_killed_costs_no_instance(
     run, encoder, files, caplog, monkeypatch
 ) -> None:
     # Looked at all the time: else everything may be read before the first look.
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pump, "_PATIENCE_SECONDS", 0.0)
     killed: list[int] = []
 
     def kill(stage: str, done: int, total: int) -> None:
@@ -457,13 +457,13 @@ def test_embed__a_reading_process_that_cannot_be_started_ends_the_run(run, files
     def refuse(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(module, "ReadingProcess", refuse)
+    monkeypatch.setattr(reading, "ReadingProcess", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         run(instances_of(files), processes=True, workers=2)
 
 
 def test_embed__cancelled_ends_the_reading_processes(run, files, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pump, "_PATIENCE_SECONDS", 0.0)
     seen: list[int] = []
 
     def cancel(stage: str, done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from proxy import HTML, Fault, FaultyProxy
 from shell import FOLDER, Shell, Told, local
 
 from usl_backend.demo.project import fill
-from usl_backend.embedding import stage as embedding
+from usl_backend.embedding import outage
 from usl_backend.runs import Run, RunState
 from usl_backend.settings import RunSettings
 from usl_backend.studio import queue, transport
@@ -200,7 +200,7 @@ def fetched_over_http(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Stand:
     """A project of uploads: its pictures come from Label Studio too, and not from the disk."""
-    monkeypatch.setattr(embedding, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.2)
     stand.project = make_project()
     folder = label_studio.documents_root / FOLDER
     fill(stand.project.client, stand.project.id, [folder / name for name in pictures[:TASKS]])

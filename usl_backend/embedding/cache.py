@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ROWS: Final = 65_536
+FLUSH_ROWS: Final = 1_024
+"""Rows after which whoever adds them flushes: what a crash can cost, plus one batch."""
 _GATHER_ROWS: Final = 8_192
 _FORMAT: Final = 1
 _ABANDONED_SECONDS: Final = 3_600.0

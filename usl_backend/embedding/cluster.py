@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from usl_backend.distributed.tables import map_table
+from usl_backend.embedding.cache import FLUSH_ROWS
 from usl_backend.embedding.reading import is_known
-from usl_backend.embedding.stage import FLUSH_ROWS, Progress, embed_part, lay_out
+from usl_backend.embedding.stage import embed_part, lay_out
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import EncoderError, RunError, StudioAuthError, StudioUnreachableError, USLError
 from usl_backend.instances import Instance, Pool
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from usl_backend.distributed.tables import Columns
     from usl_backend.embedding.cache import EmbeddingCache
     from usl_backend.encoders import Encoder
+    from usl_backend.progress import Progress
 
 Locator = Callable[[MediaReader], Callable[[Instance], Location]]
 """Made into `locate` by each worker; a function of a module, so that it can travel."""
@@ -96,7 +98,7 @@ def embed_on_cluster(
     progress: Progress,
     kept: Callable[[], None] = lambda: None,
 ) -> tuple[Pool, list[str]]:
-    """Embed as `embed.embed` does, the same bits and reasons, on the workers of a cluster.
+    """Embed as `stage.embed` does, the same bits and reasons, on the workers of a cluster.
 
     Workers read, decode and encode; rows come back here and are written as shards, so that the cache serves later
     runs with or without a cluster, and an interrupted run encodes only what was not yet written.
@@ -128,7 +130,7 @@ def embed_on_cluster(
     Raises
     ------
     USLError
-        As `embed.embed`, from any worker; or `RunError` where the cluster fails.
+        As `stage.embed`, from any worker; or `RunError` where the cluster fails.
 
     Notes
     -----

@@ -20,9 +20,9 @@ from usl_backend.encoders.images import best_device
 from usl_backend.instances import Instance, Modality
 
 if TYPE_CHECKING:
-    from usl_backend.embedding.stage import Progress
     from usl_backend.instances import Pool
     from usl_backend.media import Location, MediaReader
+    from usl_backend.progress import Progress
     from usl_backend.settings import RunSettings
     from usl_backend.sources.showing import EmbeddedField
 
@@ -75,7 +75,7 @@ class Encoding:
         workers: int,
         kept: Callable[[], None] = lambda: None,
     ) -> tuple[Pool, list[str]]:
-        """Make the pool of the instances; everything but `cache_directory` is as for `pipeline.embed.embed`.
+        """Make the pool of the instances; everything but `cache_directory` is as for `stage.embed`.
 
         Parameters
         ----------

@@ -22,7 +22,7 @@ from usl_backend.sources import VectorFile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.embedding.stage import Progress
+    from usl_backend.progress import Progress
 
 
 class Lookup:

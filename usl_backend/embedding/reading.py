@@ -1,4 +1,4 @@
-"""One located picture to pixels, here or in processes of their own; what becomes of the outcome is `stage.py`.
+"""Read a located picture and decode it, in this process or in processes that only read.
 
 Threads of one Python process decode no more than two or three cores' worth of pictures, because they take turns at
 everything that is not in C. That is plenty beside an encoder on a CPU. A GPU waits for it, so there processes read.
@@ -7,6 +7,7 @@ everything that is not in C. That is plenty beside an encoder on a CPU. A GPU wa
 from __future__ import annotations
 
 import hashlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+logger = logging.getLogger(__name__)
+
 PREFIX_BYTES: Final = 8
 """Bytes of a content hash by which another process tells, nearly always, what is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading one location gave.
+    """The result of reading one location.
 
     Attributes
     ----------
@@ -57,24 +60,7 @@ class Reading:
 def read_picture(
     reader: MediaReader, location: Location, *, size: int, wanted: Callable[[str], bool]
 ) -> Reading:
-    """Read, hash and decode a picture.
-
-    Parameters
-    ----------
-    reader
-        Reads it under its limits.
-    location
-        Where it is.
-    size
-        Side in pixels.
-    wanted
-        Whether the content of this hash is to be decoded.
-
-    Returns
-    -------
-    Reading
-        With a reason where the picture cannot be had.
-    """
+    """Read and hash a picture, and decode it to `size` x `size` pixels where the content of its hash is wanted."""
     try:
         data = reader.read(location)
     except MediaError as error:
@@ -116,17 +102,9 @@ class ReadingProcess:
         other.close()
 
     def read(self, locations: Sequence[Location]) -> list[Reading] | None:
-        """Read some pictures there and wait for them; for one thread at a time.
+        """Read some pictures there, in order; for one thread at a time.
 
-        Parameters
-        ----------
-        locations
-            Where they are.
-
-        Returns
-        -------
-        list of Reading, or None
-            In the order of `locations`; None where the process is gone: closed, or killed, for its memory perhaps.
+        None where the process is gone: closed, or killed, for its memory perhaps.
         """
         try:
             self._end.send(list(locations))
@@ -141,8 +119,62 @@ class ReadingProcess:
         self._process.join()
 
 
+class ReadingProcesses:
+    """A reading process for each thread that asks; a thread whose process is gone reads for itself.
+
+    Parameters
+    ----------
+    reader, size, known
+        As for `ReadingProcess`.
+    """
+
+    def __init__(self, reader: MediaReader, *, size: int, known: NDArray[np.uint64]) -> None:
+        self._reader, self._size, self._known = reader, size, known
+        self._mine = threading.local()
+        self._started: list[ReadingProcess] = []
+        self._keeping = threading.Lock()
+        self._closed = False
+
+    def read(self, locations: Sequence[Location]) -> list[Reading] | None:
+        """Read some pictures in the calling thread's process, in order; None where that is gone."""
+        process = self._process()
+        if process is None:
+            return None
+        readings = process.read(locations)
+        if readings is None:
+            self._mine.process = None
+            if not self._closed:
+                logger.warning("a process that reads pictures is gone; its thread reads them now")
+        return readings
+
+    def close(self) -> None:
+        """End the processes, those too that threads are just starting."""
+        with self._keeping:
+            self._closed = True
+            for process in self._started:
+                process.close()
+
+    def _process(self) -> ReadingProcess | None:
+        """The process of this thread, started when it is first asked for."""
+        if not hasattr(self._mine, "process"):
+            self._mine.process = None
+            # Not under the lock: several start at once, each for a second or so.
+            self._mine.process = self._kept(ReadingProcess(self._reader, size=self._size, known=self._known))
+        process: ReadingProcess | None = self._mine.process
+        return process
+
+    def _kept(self, process: ReadingProcess) -> ReadingProcess:
+        """Remember a process for `close`, or end it where that has been called."""
+        with self._keeping:
+            if self._closed:
+                process.close()
+            else:
+                self._started.append(process)
+        return process
+
+
 def _serve(end: Connection, reader: MediaReader, size: int, known: NDArray[np.uint64]) -> None:
-    """Life of a reading process."""
+    """Read what the parent sends, until it is gone."""
     # Whoever presses Ctrl-C means the process that started this one, which ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -167,15 +199,7 @@ def _end_with_parent() -> None:
 
 
 def is_known(content_hash: str, prefixes: NDArray[np.uint64]) -> bool:
-    """Whether a content hash begins with one of some prefixes.
-
-    Parameters
-    ----------
-    content_hash
-        SHA-256, hexadecimal.
-    prefixes : (k,) uint64
-        First 8 bytes of hashes, as ascending numbers.
-    """
+    """Tell whether a content hash, hexadecimal, begins with one of some ascending 8-byte prefixes."""
     prefix = np.uint64(int(content_hash[: 2 * PREFIX_BYTES], 16))
     at = int(np.searchsorted(prefixes, prefix))
     return at < len(prefixes) and bool(prefixes[at] == prefix)

@@ -1,0 +1,188 @@
+"""One instance to its outcome: a content to encode, a content that is known, or the reason why there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usl_backend.embedding.reading import Reading, read_picture
+from usl_backend.errors import MediaError, StudioAuthError, StudioNotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from usl_backend.embedding.reading import ReadingProcesses
+    from usl_backend.instances import Instance
+    from usl_backend.media import Location, MediaReader
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of examining one instance.
+
+    Attributes
+    ----------
+    instance
+        The one that was examined.
+    content_hash
+        SHA-256 of its content, hexadecimal; "" where it could not be read.
+    content : (size, size, 3) uint8, str or None
+        To be encoded; None where that is not possible or not needed.
+    skipped
+        Why it cannot be embedded; "" where it can.
+    missed
+        A trusted origin failed to deliver it, for a reason that may pass.
+    """
+
+    instance: Instance
+    content_hash: str = ""
+    content: NDArray[np.uint8] | str | None = None
+    skipped: str = ""
+    missed: bool = False
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where pictures are and how they are read.
+
+    Attributes
+    ----------
+    locate
+        Where an instance's bytes are.
+    reader
+        Reads them under its limits.
+    size
+        Side of the decoded pictures in pixels.
+    """
+
+    locate: Callable[[Instance], Location]
+    reader: MediaReader
+    size: int
+
+    def read(self, instance: Instance, *, wanted: Callable[[str], bool]) -> tuple[Location, Reading]:
+        """Locate and read a picture, with fresh credentials where a trusted origin answers 401."""
+        return self.renewed(instance, *self._read(instance, wanted), wanted=wanted)
+
+    def renewed(
+        self, instance: Instance, location: Location, reading: Reading, *, wanted: Callable[[str], bool]
+    ) -> tuple[Location, Reading]:
+        """Return a reading, or where a trusted origin answered 401, one more with fresh credentials."""
+        if not (reading.unauthorized and location.trusted):
+            return location, reading
+        location, reading = self._read(instance, wanted)
+        if reading.unauthorized:
+            raise StudioAuthError(
+                f"Label Studio does not accept the token for media any more ({reading.reason}); renew "
+                "LABEL_STUDIO_API_KEY and resume the run"
+            )
+        return location, reading
+
+    def delivers(self, instance: Instance) -> bool:
+        """Tell whether the origin answers for an instance, if only that it is gone or no picture."""
+        try:
+            _, reading = self.read(instance, wanted=lambda _: False)
+        except (MediaError, StudioNotFoundError):
+            return True
+        return not reading.unavailable
+
+    def _read(self, instance: Instance, wanted: Callable[[str], bool]) -> tuple[Location, Reading]:
+        location = self.locate(instance)
+        return location, read_picture(self.reader, location, size=self.size, wanted=wanted)
+
+
+class Examiner:
+    """Examines instances in the reading threads; of equal contents only the first is decoded.
+
+    Parameters
+    ----------
+    access
+        Reads pictures. A text is its own content.
+    known
+        Tells which contents have a row already.
+    delivered
+        Called with every instance that a trusted origin delivered.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        known: Callable[[Sequence[str]], Sequence[bool] | NDArray[np.bool_]],
+        delivered: Callable[[Instance], None],
+    ) -> None:
+        self._access, self._known, self._delivered = access, known, delivered
+        self._claimed: set[str] = set()
+        self._claiming = threading.Lock()
+
+    def here(self, some: Sequence[Instance], _: threading.Event) -> Iterator[Outcome]:
+        """Examine some instances in the calling thread."""
+        for instance in some:
+            yield self._outcome(instance)
+
+    def in_process(
+        self, some: Sequence[Instance], stopping: threading.Event, *, processes: ReadingProcesses
+    ) -> Iterator[Outcome]:
+        """Have some pictures read by the calling thread's process, and examine what it found."""
+        located = [self._located(instance) for instance in some]
+        readings = processes.read([location for location in located if location is not None])
+        if stopping.is_set():
+            return
+        found = iter(readings or ())
+        for instance, location in zip(some, located, strict=True):
+            # What went wrong on the way is found out again, by the words that threads have for it.
+            reading = next(found, None) if location is not None else None
+            if location is None or reading is None:
+                yield self._outcome(instance)
+            else:
+                yield self._outcome(instance, (location, reading))
+
+    def _located(self, instance: Instance) -> Location | None:
+        """Where an instance is; None where that is no picture or cannot be said."""
+        if instance.modality != "image":
+            return None
+        try:
+            return self._access.locate(instance)
+        except Exception:  # noqa: BLE001 - asked again, by whom the error concerns
+            return None
+
+    def _outcome(self, instance: Instance, given: tuple[Location, Reading] | None = None) -> Outcome:
+        """Examine one instance; `given` is what a process found, and where."""
+        if instance.modality == "text":
+            content_hash = hashlib.sha256(instance.source.encode()).hexdigest()
+            return Outcome(instance, content_hash, instance.source if self._claim(content_hash) else None)
+        try:
+            if given is None:
+                location, reading = self._access.read(instance, wanted=self._claim)
+            else:
+                location, reading = self._access.renewed(instance, *given, wanted=self._claim)
+        except StudioNotFoundError as error:
+            return Outcome(instance, skipped=f"it is gone from Label Studio: {error}")
+        except MediaError as error:
+            return Outcome(instance, skipped=str(error))
+        if not reading.content_hash:
+            missed = reading.unavailable and location.trusted
+            return Outcome(instance, skipped=reading.reason, missed=missed)
+        if location.trusted:
+            self._delivered(instance)
+        content = reading.content
+        if given is not None and reading is given[1] and not reading.reason:
+            # A process cannot claim.
+            if content is None and not self._known([reading.content_hash])[0]:
+                # Another content has a hash that begins with the same bytes.
+                return self._outcome(instance)
+            if not self._claim(reading.content_hash):
+                content = None
+        return Outcome(instance, reading.content_hash, content, skipped=reading.reason)
+
+    def _claim(self, content_hash: str) -> bool:
+        """Tell whether a content is to be encoded: it has no row, and nobody has claimed it before."""
+        with self._claiming:
+            # Of equal contents the first is encoded; the others only wait for its row.
+            if content_hash in self._claimed:
+                return False
+            self._claimed.add(content_hash)
+        return not self._known([content_hash])[0]
