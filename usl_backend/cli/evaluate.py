@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
+from usl_backend.cli.verb import Verb
 from usl_backend.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 METHODS = "usl,k-means,typiclust"
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @click.option("--budgets", help="Numbers of labels, such as 10,20,40. Default: 1, 2, 4 and 10 per class.")
 @click.option("--methods", default=METHODS, show_default=True, help="Methods to compare with random.")

@@ -9,12 +9,13 @@ import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option, open_store
 from usl_backend.cli.select import bars
+from usl_backend.cli.verb import Verb
 
 SHOWN = 10
 """Tasks that are listed, unless nothing is written: then all are."""
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Score and print, but write nothing to Label Studio.")
 @json_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from usl_backend.cli import verb
 from usl_backend.settings import OPTIONS, HostSettings, Option, Scope
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ MEDIA = (
     "media_timeout",
     "media_max_pixels",
 )
+_EMBEDDING = ("encoder", "image_size", "data_key")
 
 
 def run_options(function: F) -> F:
@@ -90,11 +92,26 @@ def _attributes(option: Option) -> dict[str, Any]:
         text += f" Default: {option.default}."
     if option.scope == "host":
         text += f" Else ${option.environment}."
-    attributes: dict[str, Any] = {"default": None, "help": text}
+    attributes: dict[str, Any] = {
+        "cls": verb.Flag,
+        "group": _group(option),
+        "setting": option.name,
+        "default": None,
+        "help": text,
+    }
     if option.annotation is not bool:
         kind, name = _kind(option.annotation)
         attributes |= {"type": kind, "metavar": name}
     return attributes
+
+
+def _group(option: Option) -> str:
+    """Group of the help that an option belongs to."""
+    if option.scope == "method":
+        return verb.METHOD
+    if option.scope == "run":
+        return verb.EMBEDDING if option.name in _EMBEDDING else verb.SELECTION
+    return verb.MEDIA if option.name in MEDIA else verb.HOST
 
 
 def _kind(annotation: Any) -> tuple[Any, str | None]:

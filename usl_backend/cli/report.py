@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
+from usl_backend.cli.verb import Verb
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("run_id")
 @click.option(
     "-o",

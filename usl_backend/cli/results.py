@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option, open_store
+from usl_backend.cli.verb import Verb
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
 from usl_backend.runs import RunState
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from usl_backend.studio.reset import ResetReport
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @click.option(
@@ -130,7 +131,7 @@ def _report_check(directory: Path, *, as_json: bool) -> None:
         click.echo(f"{count:7d}  {name}")
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @json_option
 @host_options(*STUDIO, *DATA)

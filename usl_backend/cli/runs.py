@@ -11,6 +11,7 @@ import click
 
 from usl_backend.cli.options import DATA, host_options, host_settings, json_option, open_store
 from usl_backend.cli.overview import lines, moment, overview, size
+from usl_backend.cli.verb import Verb
 from usl_backend.errors import InputError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run, RunStore
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target", required=False)
 @click.option("--limit", default=20, show_default=True, help="Runs to list.")
 @json_option
@@ -53,7 +54,7 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
         click.echo("no runs yet; `usl-backend select TARGET` or Start Training in Label Studio makes one")
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("run_id")
 @json_option
 @host_options(*DATA)
@@ -67,7 +68,7 @@ def cancel(run_id: str, as_json: bool, **flags: Any) -> None:
         click.echo(f"run {run.id} is cancelled; `usl-backend resume {run.id}` goes on with it")
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option(
     "--keep", default=5, show_default=True, type=click.IntRange(min=1), help="Runs per project to keep."
 )

@@ -23,6 +23,7 @@ from usl_backend.cli.options import (
     run_options,
     split,
 )
+from usl_backend.cli.verb import FILES, Flag, Verb
 from usl_backend.errors import ActiveRunError, RunError, SettingsError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
@@ -39,30 +40,50 @@ SHOWN = 10
 """Picks that are listed after a run that was published; a dry run lists all."""
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Select and print, but write nothing to Label Studio.")
 @click.option(
     "--output",
     "-o",
+    cls=Flag,
+    group=FILES,
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write selection.csv to (pools outside Label Studio).",
 )
 @click.option(
-    "--import-to", metavar="PROJECT", help="Make tasks of the chosen, and only of them, in this project."
+    "--import-to",
+    cls=Flag,
+    group=FILES,
+    metavar="PROJECT",
+    help="Make tasks of the chosen, and only of them, in this project.",
 )
 @click.option(
     "--import-as",
+    cls=Flag,
+    group=FILES,
     type=click.Choice(["upload", "url", "local-files"]),
     help="How these tasks refer to their pictures. Default: files are uploaded, addresses stay addresses.",
 )
 @click.option(
-    "--id-key", metavar="NAME", help='Column of ids in a manifest; "none" for none. Default: by its name.'
+    "--id-key",
+    cls=Flag,
+    group=FILES,
+    metavar="NAME",
+    help='Column of ids in a manifest; "none" for none. Default: by its name.',
 )
-@click.option("--label-key", metavar="NAME", help="Column of labels, likewise. Looked at with --keep-labels.")
+@click.option(
+    "--label-key",
+    cls=Flag,
+    group=FILES,
+    metavar="NAME",
+    help="Column of labels, likewise. Looked at with --keep-labels.",
+)
 @click.option(
     "--root",
     "roots",
+    cls=Flag,
+    group=FILES,
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder, besides its own, that a manifest may name files in.",
@@ -141,7 +162,7 @@ def _select_outside(
     _show(store, done, as_json=as_json, output=given["output"])
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("run_id")
 @json_option
 @host_options("ray_address", *STUDIO, *DATA, *MEDIA)

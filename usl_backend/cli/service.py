@@ -19,6 +19,7 @@ from usl_backend.cli.options import (
     run_options,
     split,
 )
+from usl_backend.cli.verb import Verb
 
 if TYPE_CHECKING:
     from usl_backend.doctor import Check
@@ -51,7 +52,7 @@ def demo(**options: Any) -> None:
     click.get_current_context().exit(run_demo(**options))
 
 
-@click.command()
+@click.command(cls=Verb)
 @host_options(
     *ADDRESS,
     "max_running",
@@ -80,7 +81,7 @@ def serve(**flags: Any) -> None:
     serve_web(host, ready=ready)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @json_option
 @run_options
@@ -100,7 +101,7 @@ def connect(target: str, as_json: bool, **flags: Any) -> None:
     _tell(clinic.connect(host, project, extra_params=extra_params or None, studio_url=url), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target", required=False)
 @json_option
 @host_options(*ADDRESS, *STUDIO, *DATA, *MEDIA)
