@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from usl_backend.demo import dataset
-from usl_backend.embedding.reading import Reading, ReadingProcess, is_known, read_picture
+from usl_backend.embedding import reading as module
+from usl_backend.embedding.reading import Reading, ReadingProcess, ReadingProcesses, is_known, read_picture
 from usl_backend.errors import MediaError
 from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError, decode_image
 
@@ -171,6 +173,80 @@ def unanswered() -> Iterator[tuple[str, threading.Event]]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/a.png", asked
         for connection in held:
             connection.close()
+
+
+class Puppet:
+    """In the place of a process."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.alive = True
+
+    def read(self, locations: list[Location]) -> list[Reading] | None:
+        return [Reading(str(id(self)))] * len(locations) if self.alive else None
+
+    def close(self) -> None:
+        self.alive = False
+
+
+@pytest.fixture
+def puppets(monkeypatch: pytest.MonkeyPatch) -> list[Puppet]:
+    made: list[Puppet] = []
+
+    def make(*_: object, **__: object) -> Puppet:
+        made.append(Puppet())
+        return made[-1]
+
+    monkeypatch.setattr(module, "ReadingProcess", make)
+    return made
+
+
+def in_thread(function: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_reading_processes__each_thread_has_one(puppets, reader) -> None:
+    processes = ReadingProcesses(reader, size=SIZE, known=NOBODY)
+    one = [processes.read([Location()]) for _ in range(2)]
+    other = in_thread(lambda: processes.read([Location()]))
+    assert len(puppets) == 2
+    assert one == [[Reading(str(id(puppets[0])))]] * 2
+    assert other == [Reading(str(id(puppets[1])))]
+    processes.close()
+    assert [puppet.alive for puppet in puppets] == [False, False]
+
+
+def test_reading_processes__one_that_is_gone_is_told_once_and_not_replaced(puppets, reader, caplog) -> None:
+    processes = ReadingProcesses(reader, size=SIZE, known=NOBODY)
+    assert processes.read([Location()]) is not None
+    puppets[0].alive = False
+    assert [processes.read([Location()]) for _ in range(3)] == [None] * 3
+    assert caplog.text.count("a process that reads pictures is gone; its thread reads them now") == 1
+    assert in_thread(lambda: processes.read([Location()])) is not None
+    assert len(puppets) == 2
+
+
+def test_reading_processes__closed_ones_are_not_missed(puppets, reader, caplog) -> None:
+    processes = ReadingProcesses(reader, size=SIZE, known=NOBODY)
+    processes.read([Location()])
+    processes.close()
+    assert processes.read([Location()]) is None
+    assert caplog.text == ""
+
+
+def test_reading_processes__one_that_starts_while_they_are_closed_is_ended(
+    puppets, reader, monkeypatch
+) -> None:
+    processes = ReadingProcesses(reader, size=SIZE, known=NOBODY)
+    make = module.ReadingProcess
+
+    def slow(*given: object, **options: object) -> Puppet:
+        processes.close()
+        return make(*given, **options)
+
+    monkeypatch.setattr(module, "ReadingProcess", slow)
+    assert processes.read([Location()]) is None
+    assert [puppet.alive for puppet in puppets] == [False]
 
 
 def test_is_known__by_the_first_eight_bytes() -> None:
