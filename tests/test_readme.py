@@ -1,64 +1,24 @@
-"""The README against the code: settings, verbs and routes. A failure prints what must stand there."""
+"""The README against the code and the documents: commands, figures, links."""
 
 import re
 from pathlib import Path
 
 import pytest
-from readme_tables import TABLES, block, rewritten
-
-from usl_backend.doctor import OLDEST_STUDIO
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINKED = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+"""Pages outside the site, whose links its strict build does not follow."""
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_readme__table_is_the_code_s(name: str) -> None:
-    assert block(README, name) == TABLES[name](), "run: python tests/readme_tables.py"
+def anchors(page: Path) -> set[str]:
+    """What `#...` may name on a page: its headings, as the repository's host and the site write them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-def test_readme__tables_are_not_empty() -> None:
-    assert "`budget`" in block(README, "settings: run")
-    assert "`LABEL_STUDIO_URL`" in block(README, "settings: host")
-    assert "`select TARGET`" in block(README, "verbs")
-    assert "`/webhook` | POST" in block(README, "routes")
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_rewritten__drift_is_seen_and_mended(name: str) -> None:
-    row = block(README, name).splitlines()[-1]
-    drifted = README.replace(row + "\n", "", 1)
-    assert block(drifted, name) != TABLES[name]()
-    assert rewritten(drifted) == README
-
-
-def test_readme__pictures_are_there_and_small() -> None:
-    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
-    assert len(pictures) >= 4
-    for picture in pictures:
-        assert (ROOT / picture).stat().st_size < 300_000, picture
-
-
-def test_readme__python_runs() -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names: dict[str, object] = {}
-    exec(source, names)
-    selection = names["selection"]
-    assert len(set(selection.indices.tolist())) == 40
-
-
-def test_readme__oldest_label_studio_is_the_one_that_doctor_accepts() -> None:
-    assert f"Label Studio {OLDEST_STUDIO[0]}.{OLDEST_STUDIO[1]} or newer" in README
-
-
-def test_readme__files_of_the_paper_exist() -> None:
-    table = README.partition("## From the paper to the files")[2].partition("\n## ")[0]
-    folder = ROOT
-    names = re.findall(r"`([\w/]+\.py)`", table)
-    assert names
-    for name in names:
-        folder = (ROOT / name).parent if "/" in name else folder
-        assert (folder / Path(name).name).is_file(), name
+def test_readme__fits_a_screen_or_so() -> None:
+    assert README.count("\n") <= 150
 
 
 def test_readme__says_how_to_begin_and_what_not_to_press() -> None:
@@ -69,3 +29,39 @@ def test_readme__says_how_to_begin_and_what_not_to_press() -> None:
         "Create Annotations From Predictions",
     ):
         assert line in README
+
+
+def test_readme__has_one_picture_that_is_small() -> None:
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert (ROOT / picture).stat().st_size < 300_000
+
+
+def test_readme__python_runs() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    *before, last = source.strip().splitlines()
+    names: dict[str, object] = {}
+    exec("\n".join(before), names)
+    assert len(set(eval(last, names).tolist())) == 40
+
+
+@pytest.mark.parametrize(
+    ("row", "method"),
+    [("chosen", "usl"), ("random", "random"), ("the paper's own parameters", "paper-cifar10")],
+)
+def test_readme__quality_is_that_of_the_benchmarks(row: str, method: str) -> None:
+    benchmarks = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    told = re.search(rf"^\| {row} \|(.+)\|$", README, re.MULTILINE)
+    measured = re.search(rf"^\| {method} \|(.+)\|$", benchmarks, re.MULTILINE)
+    assert told is not None
+    assert measured is not None
+    assert told[1].split("|") == measured[1].split("|")[:4]
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links__lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target

@@ -57,12 +57,12 @@ class Run:
     Attributes
     ----------
     id
-        "<project>-<number>", such as "12-7", or "<pool>-<number>", such as "photos-3"; numbers are never given
+        `<project>-<number>`, such as "12-7", or `<pool>-<number>`, such as "photos-3"; numbers are never given
         twice.
     project
         Label Studio's project id; 0 for a pool outside Label Studio.
     project_key
-        "<project>.<creation time>", or "" where it was not known when the run was asked for.
+        `<project>.<creation time>`, or "" where it was not known when the run was asked for.
     settings
         The resolved `RunSettings` as JSON.
     state, stage, step
@@ -87,7 +87,7 @@ class Run:
     pool
         Name of a pool outside Label Studio; "" for a project.
     target
-        What that pool is and where its picks go, JSON-able: the attributes of `manifests.Target`, and
+        What that pool is and where its picks go, JSON-able: the attributes of `sources.Target`, and
         "import_to" and "import_as".
     """
 

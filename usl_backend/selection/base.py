@@ -77,7 +77,7 @@ class Selector(Protocol):
     """A selection method: parameters in the constructor, data in `select`.
 
     `parameters_type` is the frozen dataclass of its options (each field has a default and
-    `metadata={"help": ...}`); `presets` are named instances of it. Settings, flags and README rows are derived
+    `metadata={"help": ...}`); `presets` are named instances of it. Settings, flags and the reference are derived
     from these two, so an option is written once.
     """
 

@@ -1,7 +1,7 @@
 """Every option once: flags, environment variables, extra_params and JSON keys all derive from here; none is used here.
 
 A run option `budget` is the flag `--budget`, the environment variable `USL_BUDGET`, the extra_params and JSON key
-`budget` and the README row `budget`. Options of a selection method are read off its parameter dataclass, so a
+`budget` and the row `budget` of the reference. Options of a selection method are read off its parameter dataclass, so a
 name or a default is never written twice. Precedence: default < environment < extra_params < explicit.
 """
 

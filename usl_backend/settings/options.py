@@ -1,4 +1,4 @@
-"""The one table of options, from which flags and the README derive; the values themselves live elsewhere."""
+"""The one table of options, from which flags and their reference derive; the values themselves live elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Option:
     Attributes
     ----------
     name
-        The one name: JSON key, extra_params key, README row; the flag and the variable derive from it.
+        The one name: JSON key, extra_params key, row of the reference; the flag and the variable derive from it.
     annotation
         Type of the value, without None.
     default
@@ -62,7 +62,7 @@ class Option:
 
 
 def settings_table(scope: Scope | None = None) -> str:
-    """The README's settings table, in Markdown."""
+    """The settings table of the reference, in Markdown."""
     rows = ["| setting | flag | environment | default | meaning |", "|---|---|---|---|---|"]
     for option in OPTIONS:
         if scope in (None, option.scope):
