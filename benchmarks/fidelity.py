@@ -14,7 +14,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from near_ties import near_ties
@@ -23,6 +23,7 @@ from scale import make_rows
 
 from usl_backend.selection import USL, nearest_neighbors
 from usl_backend.selection.picking import cluster_argmax
+from usl_backend.selection.presets import Preset
 from usl_backend.selection.rows.assignment import assign
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.kmeans import kmeans
@@ -90,7 +91,7 @@ def large(options: argparse.Namespace) -> Iterator[Figure]:
 def ties(options: argparse.Namespace) -> Iterator[Figure]:
     """Picks of the presets in float32 that float64 does not make."""
     rows = np.load(make_rows(10_000, 128, folder=options.folder), allow_pickle=False)
-    for preset in USL.presets:
+    for preset in get_args(Preset):
         found = near_ties(rows, 400, preset=preset)
         yield figure(
             f"{preset} in float32, 10k, 400 picks: {found.differing} differ; {found.centers} choices of a center "

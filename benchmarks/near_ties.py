@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from usl_backend.selection import USL, nearest_neighbors
 from usl_backend.selection.picking import cluster_argmax, pick_rounds
+from usl_backend.selection.presets import Preset
 from usl_backend.selection.repulsion import Horizon, Repulsion
 from usl_backend.selection.rows.assignment import assign, cluster_sums
 from usl_backend.selection.rows.density import density
@@ -52,7 +53,7 @@ class NearTies:
         return max(self.center_gap, self.pick_gap) < NEAR
 
 
-def near_ties(rows: NDArray[np.float32], budget: int, *, preset: str, seed: int = 0) -> NearTies:
+def near_ties(rows: NDArray[np.float32], budget: int, *, preset: Preset, seed: int = 0) -> NearTies:
     """Follow a preset on float32 rows step by step.
 
     Parameters
@@ -78,7 +79,7 @@ def near_ties(rows: NDArray[np.float32], budget: int, *, preset: str, seed: int 
     with one_thread():
         single, double = usl.prepare(rows), usl.prepare(rows.astype(np.float64))
         start = np.random.default_rng(seed).permutation(len(rows))[:budget]
-        labels, centers, center_gap = _follow_kmeans(single, double, start, usl.parameters.iterations)
+        labels, centers, center_gap = _follow_kmeans(single, double, start, usl.iterations)
         final, picks, pick_gap = _follow_picks(usl, single, double, labels, budget)
     chosen = usl.select(rows, budget, rng=seed).indices
     assert set(final[final >= 0].tolist()) <= set(chosen.tolist()), "the steps followed are not those of USL"
@@ -122,7 +123,7 @@ def _follow_picks(
     usl: USL, single: NDArray[np.float32], double: NDArray[np.float64], labels: NDArray[np.int32], budget: int
 ) -> tuple[NDArray[np.int64], int, float]:
     """Picks of the last round (-1 where a cluster is empty), choices that differ, and the largest gap."""
-    p = usl.parameters
+    p = usl
     horizon = Horizon(p.horizon, p.horizon_distance, p.horizon_picks)
     score, true_score = (
         density(nearest_neighbors(rows, k=p.neighbors, include_self=True, exact=True).distances)

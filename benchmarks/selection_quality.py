@@ -28,7 +28,7 @@ from usl_backend.evaluation import (
     nearest_neighbor_accuracy,
     propagation_accuracy,
 )
-from usl_backend.selection import METHODS, USL, Neighbors, nearest_neighbors
+from usl_backend.selection import USL, Neighbors, make, nearest_neighbors
 from usl_backend.selection.rows.assignment import assign
 from usl_backend.selection.rows.preparation import fit_projection
 
@@ -104,7 +104,7 @@ def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int6
             turns[places] = np.arange(len(places))
         return order[np.argsort(turns, kind="stable")][:budget]
     if method.startswith("paper-"):
-        selector = USL(preset=method)
+        selector = make("usl", preset=method)
         return selector.select(trial.rows, budget, rng=seed, neighbors=trial.wide).indices
     if method in ABLATIONS:
         return select_uslt(method, trial.rows, budget, seed, trial.neighbors)
@@ -115,7 +115,7 @@ def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int6
     options: dict[str, Any] = {"projection": 0}
     if method == "probcover":
         options["classes"] = trial.count
-    return METHODS[method](**options).select(trial.rows, budget, rng=seed).indices
+    return make(method, options=options).select(trial.rows, budget, rng=seed).indices
 
 
 def measure(

@@ -24,7 +24,7 @@ from usl_backend.encoders import load as load_encoder
 from usl_backend.encoders.augmentation import PictureAugmentation
 from usl_backend.encoders.images import float32_proper
 from usl_backend.evaluation import class_spread, linear_accuracy, nearest_neighbor_accuracy
-from usl_backend.selection import METHODS, USL, USLT
+from usl_backend.selection import USL, USLT, Random
 from usl_backend.selection.uslt.finetuning import PictureTrainer
 from usl_backend.selection.uslt.heads import make_head
 from usl_backend.selection.uslt.losses import GlobalLoss, LocalLoss
@@ -89,9 +89,9 @@ def main() -> None:
         stack, backbone(options.encoder, image_size=options.size), PictureAugmentation(options.size)
     )
     began, processor = time.monotonic(), time.process_time()
-    tuned = USLT(mode="finetune", epochs=options.epochs, learning_rate=options.learning_rate).select(
-        rows, options.budget, rng=0, trainer=trainer
-    )
+    tuned = USLT(
+        mode="finetune", epochs=options.epochs, learning_rate=options.learning_rate, trainer=trainer
+    ).select(rows, options.budget, rng=0)
     wall, cpu = time.monotonic() - began, time.process_time() - processor
     gpu = torch.cuda.is_available()
     figures = {
@@ -108,7 +108,7 @@ def main() -> None:
         "finetune": worth(tuned.indices),
         "heads": worth(USLT().select(rows, options.budget, rng=0).indices),
         "usl": worth(USL().select(rows, options.budget, rng=0).indices),
-        "random": worth(METHODS["random"]().select(rows, options.budget, rng=0).indices),
+        "random": worth(Random().select(rows, options.budget, rng=0).indices),
     }  # fmt: skip
     print(json.dumps(figures, indent=1))
     if options.json:

@@ -7,7 +7,6 @@ from sklearn.datasets import load_digits
 
 from usl_backend.instances import Instance, Modality, Pool
 from usl_backend.runs import Run, RunFiles, RunStore
-from usl_backend.selection import METHODS
 from usl_backend.settings import RunSettings
 
 FIRST = 1001
@@ -51,7 +50,7 @@ class Made:
             Pool(self.ids, self.digits / lengths, {5: "the file is empty (0 bytes)"}), ["00" * 32] * n
         )
         pool, _ = self.files.read_pool()
-        self.selection = METHODS[settings.method](**settings.options).select(pool.embeddings, budget, rng=0)
+        self.selection = settings.selector().select(pool.embeddings, budget, rng=0)
         self.files.write_selection(self.selection)
         picks = self.ids[self.selection.indices].tolist()
         self.queue = [{"task": task, "rank": rank, "role": "pick"} for rank, task in enumerate(picks)]

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from usl_backend.errors import SettingsError
-from usl_backend.selection import METHODS
+from usl_backend.selection import METHODS, USL, KMeans
 from usl_backend.settings import (
     OPTIONS,
     HostSettings,
     RunSettings,
     check_extra_params,
-    method_parameters,
     parse_extra_params,
     resolve_budget,
     settings_table,
@@ -102,19 +101,36 @@ def test_json__round_trip_keeps_everything() -> None:
     assert RunSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
-def test_resolve__method_options_are_typed_by_the_parameter_dataclass() -> None:
+def test_from_json__reads_the_settings_of_a_method_that_is_gone() -> None:
+    stored = RunSettings.resolve(environ={}).to_json() | {"method": "bygone", "radius": 0.5, "seed": 3}
+    settings = RunSettings.from_json(stored)
+    assert (settings.method, settings.seed, settings.options) == ("bygone", 3, {"radius": 0.5})
+    assert settings.to_json() == stored
+    with pytest.raises(SettingsError, match='method is "bygone"'):
+        settings.selector()
+    with pytest.raises(SettingsError, match='method is "bygone"'):
+        RunSettings.resolve(explicit={"method": "bygone"}, environ={})
+
+
+def test_selector__threads_are_those_of_the_settings_or_else_those_offered() -> None:
+    assert check_extra_params({}).selector(workers=5) == USL(workers=5)
+    assert check_extra_params({"workers": 2}).selector(workers=5) == USL(workers=2)
+    assert check_extra_params({}).selector() == USL()
+    assert check_extra_params({"method": "k-means", "restarts": 2}).selector(workers=5) == KMeans(restarts=2)
+
+
+def test_resolve__method_options_are_typed_as_the_constructor_says() -> None:
     for method in METHODS:
-        for name, field in method_parameters(method).items():
-            if type(field.default) in (int, float):
-                text = RunSettings.resolve(
-                    explicit={"method": method}, environ={f"USL_{name.upper()}": str(field.default)}
-                )
-                assert text.options == {name: field.default}
-                assert type(text.options[name]) is type(field.default)
+        for name, option in METHODS[method].options().items():
+            text = RunSettings.resolve(
+                explicit={"method": method}, environ={f"USL_{name.upper()}": str(option.default)}
+            )
+            assert text.options == {name: option.default}
+            assert type(text.options[name]) is type(option.default)
 
 
 def test_resolve__option_of_another_method_is_refused() -> None:
-    name = next(name for name in method_parameters("usl") if name not in method_parameters("random"))
+    name = next(name for name in METHODS["usl"].options() if name not in METHODS["random"].options())
     with pytest.raises(SettingsError, match=f'"{name}" is no option of method "random"'):
         check_extra_params({"method": "random", name: 3})
 

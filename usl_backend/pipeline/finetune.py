@@ -1,4 +1,4 @@
-"""What a method that trains the encoder is given: its network, the pool's pictures, and how they are augmented."""
+"""Prepare the training of an encoder: its network, the pool's pictures, and their augmentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from usl_backend.encoders import DEFAULTS, image_network
 from usl_backend.errors import InputError
 from usl_backend.pipeline.pictures import pool_pictures
-from usl_backend.selection import METHODS, USLT
 
 if TYPE_CHECKING:
     from usl_backend.instances import Instance, Pool
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
 
 
 def wants_pictures(settings: RunSettings) -> bool:
-    """Whether the method trains the encoder, and so needs the pictures and not only their embeddings."""
-    method = METHODS[settings.method](preset=settings.preset, **settings.options)
-    return isinstance(method, USLT) and method.parameters.mode == "finetune"
+    """Tell whether the method trains the encoder, and so needs the pictures and not only their embeddings."""
+    return settings.selector().trains_on == "pictures"
 
 
 def picture_trainer(

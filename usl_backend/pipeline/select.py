@@ -1,24 +1,23 @@
-"""Third stage: choose rows of the pool. The methods live in `selection/`; here they get budget, labels and seed."""
+"""Third stage: choose rows of the pool by the method of the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.errors import InputError
-from usl_backend.selection import METHODS, USL, USLT, USLParameters, nearest_neighbors
-from usl_backend.settings import RunSettings, method_parameters, parse_budget, resolve_budget
+from usl_backend.settings import RunSettings, parse_budget, resolve_budget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Pool
     from usl_backend.progress import Progress
-    from usl_backend.selection.base import Checkpoint, Neighbors, Selection, Selector
+    from usl_backend.selection.base import Checkpoint, Neighbors, Selection
     from usl_backend.selection.uslt.trainers import Trainer
 
 
@@ -102,14 +101,11 @@ def select(
     progress
         Called as `progress(step, done, total)`.
     checkpoint
-        Keeps what a method that trains has learned, so that an interrupted run goes on from there.
+        Keeps the state of a training, so that an interrupted run goes on from there.
     trainer
-        What it trains, where that is more than a layer on the embeddings (`pipeline.finetune`).
+        Trains on pictures, where the method does (`pipeline.finetune`).
     """
-    method = _method(settings)
-    training: dict[str, Any] = (
-        {"checkpoint": checkpoint, "trainer": trainer} if isinstance(method, USLT) else {}
-    )
+    method = settings.selector(workers=usable_cpus()).with_training(checkpoint=checkpoint, trainer=trainer)
     return method.select(
         pool.embeddings,
         budget,
@@ -117,47 +113,9 @@ def select(
         labeled=labeled if len(labeled) else None,
         neighbors=neighbors,
         progress=progress,
-        **training,
     )
 
 
 def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = None) -> Neighbors | None:
-    """Find the neighbors that the method will ask for, so that they can be kept.
-
-    Parameters
-    ----------
-    pool
-        Embedded tasks.
-    settings
-        Method, preset and options.
-    progress
-        Called as `progress(step, done, total)`.
-
-    Returns
-    -------
-    Neighbors or None
-        Of the rows as the method sees them; None where it needs none, or the pool has a single row.
-    """
-    method = _method(settings)
-    if not isinstance(method, USL | USLT) or len(pool) < 2:
-        return None
-    wanted = method.parameters
-    exact, count_self = (
-        (wanted.exact, wanted.count_self) if isinstance(wanted, USLParameters) else (False, False)
-    )
-    return nearest_neighbors(
-        method.prepare(pool.embeddings),
-        k=wanted.neighbors,
-        include_self=count_self,
-        exact=True if exact else None,
-        workers=wanted.workers,
-        progress=progress,
-    )
-
-
-def _method(settings: RunSettings) -> Selector:
-    """The method with its parameters; all cores compute where nobody says otherwise, which changes no result."""
-    options = dict(settings.options)
-    if "workers" in method_parameters(settings.method):
-        options.setdefault("workers", usable_cpus())
-    return METHODS[settings.method](preset=settings.preset, **options)
+    """Find the neighbors that `select` would search, so that they can be kept; None where it needs none."""
+    return settings.selector(workers=usable_cpus()).search(pool.embeddings, progress=progress)

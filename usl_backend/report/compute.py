@@ -125,6 +125,11 @@ class _Build:
         steady, note = None, None
         if len(pool) > STABILITY_ROWS:
             note = f"Not computed: selecting again from {len(pool):,} tasks with other seeds would take too long."
+        elif self.settings.method not in METHODS:
+            note = (
+                f"Not computed: the method {self.settings.method} is no longer part of this version, "
+                "so nothing can be selected with it again."
+            )
         elif selection.parameters.get("mode") == "finetune":
             note = "Not computed: every other seed would train the encoder once more."
         else:
@@ -199,7 +204,7 @@ class _Build:
 
     def again(self, pool: Pool, budget: int, held: NDArray[np.int64], number: int) -> NDArray[np.int64]:
         """Picks of the same method from another seed."""
-        method = METHODS[self.settings.method](preset=self.settings.preset, **self.settings.options)
+        method = self.settings.selector()
         seed = (self.settings.seed + number) % 2**32
         return method.select(pool.embeddings, budget, rng=seed, labeled=held if len(held) else None).indices
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from usl_backend.selection.method import Method, Picks, RowParameters, Task
 from usl_backend.selection.parameters import option
 from usl_backend.selection.picking import cluster_argmax, fill
+from usl_backend.selection.row_method import Picks, Problem, RowMethod
 from usl_backend.selection.rows.centrality import distance_to_mean
 from usl_backend.selection.rows.kmeans import Clustering, kmeans
 from usl_backend.selection.rows.preparation import squared_distances
@@ -18,47 +18,63 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Random(Method):
-    """Distinct rows drawn uniformly: what every method has to beat."""
+@dataclass(frozen=True, kw_only=True)
+class Random(RowMethod):
+    """Distinct rows drawn uniformly: what every method has to beat.
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    """
 
     name = "random"
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Draw without replacement; the order is random too."""
-        free = np.setdiff1d(np.arange(len(task.rows)), task.held)
-        return Picks(rows=task.rng.permutation(free)[: task.budget], gain=np.zeros(task.budget))
+        free = np.setdiff1d(np.arange(len(problem.rows)), problem.held)
+        return Picks(rows=problem.rng.permutation(free)[: problem.budget], gain=np.zeros(problem.budget))
 
 
-@dataclass(frozen=True)
-class KMeansParameters(RowParameters):
-    """Options of `KMeans`."""
+@dataclass(frozen=True, kw_only=True)
+class KMeans(RowMethod):
+    """k-means, then the row nearest to each mean.
 
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    restarts : int >= 1, default 5
+        K-means starts compared.
+    iterations : int >= 1, default 20
+        K-means steps on all rows.
+    """
+
+    name = "k-means"
     restarts: int = option(5, "k-means starts compared", least=1)
     iterations: int = option(20, "k-means steps on all rows", least=1)
 
-
-class KMeans(Method):
-    """k-means, then the row nearest to each mean."""
-
-    name = "k-means"
-    parameters_type = KMeansParameters
-
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Pick per cluster, largest cluster first."""
-        found = _clusters(task, self.parameters)
-        closeness = -distance_to_mean(task.rows, found.labels, clusters=task.budget + len(task.held))
-        return _one_per_cluster(task, found, closeness, score=None)
+        found = _clusters(problem, restarts=self.restarts, iterations=self.iterations)
+        closeness = -distance_to_mean(problem.rows, found.labels, clusters=problem.budget + len(problem.held))
+        return _one_per_cluster(problem, found, closeness, score=None)
 
 
-@dataclass(frozen=True)
-class TypiClustParameters(KMeansParameters):
-    """Options of `TypiClust`."""
-
-    neighbors: int = option(20, "nearest neighbors inside the cluster that typicality looks at", least=1)
-
-
-class TypiClust(Method):
+@dataclass(frozen=True, kw_only=True)
+class TypiClust(RowMethod):
     """Densest row of each k-means cluster (Hacohen, Dekel, Weinshall, ICML 2022).
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    restarts : int >= 1, default 5
+        K-means starts compared.
+    iterations : int >= 1, default 20
+        K-means steps on all rows.
+    neighbors : int >= 1, default 20
+        Nearest neighbors inside the cluster that typicality looks at.
 
     Notes
     -----
@@ -68,75 +84,84 @@ class TypiClust(Method):
     """
 
     name = "typiclust"
-    parameters_type = TypiClustParameters
+    restarts: int = option(5, "k-means starts compared", least=1)
+    iterations: int = option(20, "k-means steps on all rows", least=1)
+    neighbors: int = option(20, "nearest neighbors inside the cluster that typicality looks at", least=1)
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Pick per cluster, largest cluster first."""
-        found = _clusters(task, self.parameters)
-        typicality = np.zeros(len(task.rows), dtype=np.float32)
+        found = _clusters(problem, restarts=self.restarts, iterations=self.iterations)
+        typicality = np.zeros(len(problem.rows), dtype=np.float32)
         order = np.argsort(found.labels, kind="stable")
-        ends = np.cumsum(np.bincount(found.labels, minlength=task.budget + len(task.held)))
+        ends = np.cumsum(np.bincount(found.labels, minlength=problem.budget + len(problem.held)))
         for begin, end in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
             members = order[begin:end]
-            k = min(self.parameters.neighbors, len(members) - 1)
+            k = min(self.neighbors, len(members) - 1)
             if k < 1:
                 continue
             for start in range(0, len(members), 1024):
                 some = members[start : start + 1024]
-                distances = np.sqrt(squared_distances(task.rows[some], task.rows[members]))
+                distances = np.sqrt(squared_distances(problem.rows[some], problem.rows[members]))
                 # The k + 1 smallest hold the row itself, at distance 0.
                 near = np.partition(distances, k, axis=1)[:, : k + 1]
                 typicality[some] = k / np.maximum(near.sum(axis=1), 1e-6)
-        return _one_per_cluster(task, found, typicality, score=typicality)
+        return _one_per_cluster(problem, found, typicality, score=typicality)
 
 
-class KCenter(Method):
-    """Farthest-first traversal: the row farthest from all picks, again and again (Sener, Savarese, ICLR 2018)."""
+@dataclass(frozen=True, kw_only=True)
+class KCenter(RowMethod):
+    """Farthest-first traversal: the row farthest from all picks, again and again (Sener, Savarese, ICLR 2018).
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    """
 
     name = "k-center"
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Start at a random row, or at the labeled rows where there are any."""
-        rows, n = task.rows, len(task.rows)
+        rows, n = problem.rows, len(problem.rows)
         taken = np.zeros(n, dtype=bool)
-        taken[task.held] = True
+        taken[problem.held] = True
         distance = np.full(n, np.inf, dtype=np.float32)
-        for row in task.held:
+        for row in problem.held:
             np.minimum(distance, squared_distances(rows[row : row + 1], rows)[0], out=distance)
-        chosen = np.empty(task.budget, dtype=np.int64)
-        gain = np.empty(task.budget)
-        for step in range(task.budget):
-            if step == 0 and not len(task.held):
-                row = int(task.rng.integers(n))
+        chosen = np.empty(problem.budget, dtype=np.int64)
+        gain = np.empty(problem.budget)
+        for step in range(problem.budget):
+            if step == 0 and not len(problem.held):
+                row = int(problem.rng.integers(n))
                 gain[step] = float(squared_distances(rows[row : row + 1], rows).max())
             else:
                 row = int(np.where(taken, -1.0, distance).argmax())
                 gain[step] = float(distance[row])
             chosen[step], taken[row] = row, True
             np.minimum(distance, squared_distances(rows[row : row + 1], rows)[0], out=distance)
-            task.report("pick", step + 1, task.budget)
+            problem.report("pick", step + 1, problem.budget)
         return Picks(rows=chosen, gain=gain)
 
 
-def _clusters(task: Task, parameters: Any) -> Clustering:
+def _clusters(problem: Problem, *, restarts: int, iterations: int) -> Clustering:
     """k-means with the labeled rows as fixed centers."""
-    fixed = task.rows[task.held] if len(task.held) else None
+    fixed = problem.rows[problem.held] if len(problem.held) else None
     return kmeans(
-        task.rows, clusters=task.budget, rng=task.rng, fixed=fixed, restarts=parameters.restarts,
-        iterations=parameters.iterations, progress=task.report,
+        problem.rows, clusters=problem.budget, rng=problem.rng, fixed=fixed, restarts=restarts,
+        iterations=iterations, progress=problem.report,
     )  # fmt: skip
 
 
 def _one_per_cluster(
-    task: Task, found: Clustering, utility: NDArray[Any], *, score: NDArray[np.float32] | None
+    problem: Problem, found: Clustering, utility: NDArray[Any], *, score: NDArray[np.float32] | None
 ) -> Picks:
     """Row of the highest utility in each cluster that no labeled row holds, largest cluster first."""
-    held, clusters = len(task.held), task.budget + len(task.held)
-    allowed = np.ones(len(task.rows), dtype=bool)
-    allowed[task.held] = False
+    held, clusters = len(problem.held), problem.budget + len(problem.held)
+    allowed = np.ones(len(problem.rows), dtype=bool)
+    allowed[problem.held] = False
     able = np.where(allowed, utility, -np.inf)
     picks = cluster_argmax(able, found.labels, clusters=clusters)
-    picks[:held] = task.held
+    picks[:held] = problem.held
     picks, labels, _ = fill(picks, found.labels, able, allowed=allowed, repeats=~allowed)
     sizes = np.bincount(labels, minlength=clusters)[held:]
     order = np.argsort(-sizes, kind="stable")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from usl_backend.selection.method import Method, Picks, RowParameters, Task
 from usl_backend.selection.parameters import option
+from usl_backend.selection.row_method import Picks, Problem, RowMethod
 from usl_backend.selection.rows.kmeans import kmeans
 from usl_backend.selection.rows.preparation import squared_distances
 from usl_backend.selection.rows.threads import row_blocks
@@ -110,15 +110,16 @@ def gaussian(width: float) -> Similarity:
     return similarity
 
 
-@dataclass(frozen=True)
-class MaxHerdingParameters(RowParameters):
-    """Options of `MaxHerding`."""
-
-    width: float = option(1.0, "width of the Gaussian kernel on unit-length rows", least=1e-3)
-
-
-class MaxHerding(Method):
+@dataclass(frozen=True, kw_only=True)
+class MaxHerding(RowMethod):
     """Greedy coverage under a Gaussian kernel (Bae, Noh, Sutherland, ECCV 2024).
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    width : float >= 0.001, default 1.0
+        Width of the Gaussian kernel on unit-length rows.
 
     Notes
     -----
@@ -127,23 +128,30 @@ class MaxHerding(Method):
     """
 
     name = "maxherding"
-    parameters_type = MaxHerdingParameters
+    width: float = option(1.0, "width of the Gaussian kernel on unit-length rows", least=1e-3)
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Pick greedily."""
         picks, gain = greedy_cover(
-            task.rows, similarity=gaussian(self.parameters.width), budget=task.budget, held=task.held,
-            report=task.report,
+            problem.rows, similarity=gaussian(self.width), budget=problem.budget, held=problem.held,
+            report=problem.report,
         )  # fmt: skip
         return Picks(rows=picks, gain=gain)
 
 
-class FacilityLocation(Method):
-    """Greedy facility location under the cosine, brought to [0, 1]."""
+@dataclass(frozen=True, kw_only=True)
+class FacilityLocation(RowMethod):
+    """Greedy facility location under the cosine, brought to [0, 1].
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    """
 
     name = "facility-location"
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Pick greedily."""
 
         def similarity(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
@@ -153,22 +161,29 @@ class FacilityLocation(Method):
             return np.asarray(np.maximum(product, 0.0, out=product))
 
         picks, gain = greedy_cover(
-            task.rows, similarity=similarity, budget=task.budget, held=task.held, report=task.report
+            problem.rows,
+            similarity=similarity,
+            budget=problem.budget,
+            held=problem.held,
+            report=problem.report,
         )
         return Picks(rows=picks, gain=gain)
 
 
-@dataclass(frozen=True)
-class ProbCoverParameters(RowParameters):
-    """Options of `ProbCover`."""
-
-    radius: float = option(0.0, "radius of a ball (distance, not squared); 0 = by the purity rule", least=0)
-    purity: float = option(0.95, "share of pure balls that the radius must keep", least=0, most=1)
-    classes: int = option(0, "clusters that stand for classes in the purity rule; 0 = the budget", least=0)
-
-
-class ProbCover(Method):
+@dataclass(frozen=True, kw_only=True)
+class ProbCover(RowMethod):
     """Greedy covering by balls of one radius (Yehuda, Dekel, Hacohen, Weinshall, NeurIPS 2022).
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    radius : float >= 0, default 0.0
+        Radius of a ball (distance, not squared); 0 = by the purity rule.
+    purity : float in [0, 1], default 0.95
+        Share of pure balls that the radius must keep.
+    classes : int >= 0, default 0
+        Clusters that stand for classes in the purity rule; 0 = the budget.
 
     Notes
     -----
@@ -178,27 +193,33 @@ class ProbCover(Method):
     """
 
     name = "probcover"
-    parameters_type = ProbCoverParameters
+    radius: float = option(0.0, "radius of a ball (distance, not squared); 0 = by the purity rule", least=0)
+    purity: float = option(0.95, "share of pure balls that the radius must keep", least=0, most=1)
+    classes: int = option(0, "clusters that stand for classes in the purity rule; 0 = the budget", least=0)
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Find the radius, then pick greedily."""
-        p = self.parameters
-        square = (p.radius or pure_radius(task, classes=p.classes or task.budget, purity=p.purity)) ** 2
+        classes = self.classes or problem.budget
+        square = (self.radius or pure_radius(problem, classes=classes, purity=self.purity)) ** 2
 
         def similarity(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
             return (squared_distances(rows, others) <= square).astype(np.float32)
 
         picks, gain = greedy_cover(
-            task.rows, similarity=similarity, budget=task.budget, held=task.held, report=task.report
+            problem.rows,
+            similarity=similarity,
+            budget=problem.budget,
+            held=problem.held,
+            report=problem.report,
         )
         return Picks(rows=picks, gain=gain)
 
 
-def pure_radius(task: Task, *, classes: int, purity: float) -> float:
+def pure_radius(problem: Problem, *, classes: int, purity: float) -> float:
     """Largest radius at which `purity` of the balls hold rows of one cluster only, on at most 5,000 rows."""
-    n = len(task.rows)
-    rows = task.rows if n <= 5000 else task.rows[np.linspace(0, n - 1, 5000).astype(np.int64)]
-    found = kmeans(rows, clusters=min(max(classes, 2), len(rows)), rng=task.rng, restarts=1)
+    n = len(problem.rows)
+    rows = problem.rows if n <= 5000 else problem.rows[np.linspace(0, n - 1, 5000).astype(np.int64)]
+    found = kmeans(rows, clusters=min(max(classes, 2), len(rows)), rng=problem.rng, restarts=1)
     foreign = np.empty(len(rows))
     for block in row_blocks(len(rows), size=1024):
         distances = squared_distances(rows[block], rows)
@@ -211,15 +232,16 @@ def pure_radius(task: Task, *, classes: int, purity: float) -> float:
     return float(np.sqrt(np.quantile(finite, 1.0 - purity))) * (1.0 - 1e-6)
 
 
-@dataclass(frozen=True)
-class RDSSParameters(RowParameters):
-    """Options of `RDSS`."""
-
-    width: float = option(0.0, "width of the Gaussian kernel; 0 = the median distance between rows", least=0)
-
-
-class RDSS(Method):
+@dataclass(frozen=True, kw_only=True)
+class RDSS(RowMethod):
     """Greedy minimization of an alpha-MMD to the pool (Shao et al., NeurIPS 2024).
+
+    Parameters
+    ----------
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    width : float >= 0, default 0.0
+        Width of the Gaussian kernel; 0 = the median distance between rows.
 
     Notes
     -----
@@ -229,13 +251,13 @@ class RDSS(Method):
     """
 
     name = "rdss"
-    parameters_type = RDSSParameters
+    width: float = option(0.0, "width of the Gaussian kernel; 0 = the median distance between rows", least=0)
 
-    def choose(self, task: Task) -> Picks:
+    def choose(self, problem: Problem) -> Picks:
         """Pick greedily."""
-        rows, n = task.rows, len(task.rows)
+        rows, n = problem.rows, len(problem.rows)
         targets = rows if n <= TARGET_ROWS else rows[np.linspace(0, n - 1, TARGET_ROWS).astype(np.int64)]
-        width = self.parameters.width
+        width = self.width
         if width == 0.0:
             some = rows[np.linspace(0, n - 1, min(n, 1000)).astype(np.int64)]
             width = float(np.sqrt(2.0 * np.median(squared_distances(some, some)))) or 1.0
@@ -243,18 +265,18 @@ class RDSS(Method):
         mean = np.empty(n)
         for block in row_blocks(n, size=256):
             mean[block] = similarity(rows[block], targets).mean(axis=1, dtype=np.float64)
-        alpha = 1.0 - 1.0 / np.sqrt(task.budget + len(task.held))
+        alpha = 1.0 - 1.0 / np.sqrt(problem.budget + len(problem.held))
         near = np.zeros(n)
-        for block in row_blocks(len(task.held), size=256):
-            near += similarity(rows[task.held[block]], rows).sum(axis=0)
+        for block in row_blocks(len(problem.held), size=256):
+            near += similarity(rows[problem.held[block]], rows).sum(axis=0)
         taken = np.zeros(n, dtype=bool)
-        taken[task.held] = True
-        picks = np.empty(task.budget, dtype=np.int64)
-        for step in range(task.budget):
-            cost = near - alpha * (step + 1 + len(task.held)) * mean
+        taken[problem.held] = True
+        picks = np.empty(problem.budget, dtype=np.int64)
+        for step in range(problem.budget):
+            cost = near - alpha * (step + 1 + len(problem.held)) * mean
             cost[taken] = np.inf
             row = int(cost.argmin())
             picks[step], taken[row] = row, True
             near += similarity(rows[row : row + 1], rows)[0]
-            task.report("pick", step + 1, task.budget)
+            problem.report("pick", step + 1, problem.budget)
         return Picks(rows=picks, gain=np.maximum(mean[picks], 0.0), score=mean.astype(np.float32))

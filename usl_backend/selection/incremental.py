@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.errors import SelectionError
-from usl_backend.selection.presets import USLParameters
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.neighbors import nearest_of_others
 from usl_backend.selection.rows.preparation import check_embeddings, fit_projection, squared_distances
 from usl_backend.selection.rows.threads import one_thread, row_blocks
+from usl_backend.selection.usl import USL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def score_new_rows(
             f"the selection was made by {selection.parameters.get('method')!r} on {len(selection.cluster)} rows; "
             f"give one that usl made on these {len(pool)}"
         )
-    p = USLParameters(**{name: value for name, value in selection.parameters.items() if name != "method"})
+    p = USL(**{name: value for name, value in selection.parameters.items() if name != "method"})
     with one_thread():
         projection = fit_projection(pool, dimensions=p.projection, normalize=p.normalize)
         rows, known = projection.apply(embeddings), projection.apply(pool)

@@ -1,92 +1,148 @@
-"""Presets and options resolved to one frozen parameter object. No method's own parameters live here."""
+"""Options of a selection method as fields of a frozen dataclass: defaults, presets and checks.
+
+The dataclass is the constructor: editors, type checkers and `help()` read the options off its signature.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
-import types
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from usl_backend.errors import SettingsError, nearest_name
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
-P = TypeVar("P")
+
+@dataclass(frozen=True)
+class Default:
+    """Default of an option: an object of its own, so that a preset yields to the same value where it was given."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return repr(self.value)
 
 
 def option(default: Any, help: str, **bounds: float) -> Any:  # noqa: A002 - the contract calls it help
     """Make a dataclass field with a default, a help text and optional bounds `least` and `most` (inclusive)."""
-    return dataclasses.field(default=default, metadata={"help": help, **bounds})
+    return dataclasses.field(default=Default(default), metadata={"help": help, **bounds})
 
 
-def resolve(
-    parameters_type: type[P],
-    *,
-    method: str,
-    presets: Mapping[str, P],
-    preset: str | None,
-    options: Mapping[str, Any],
-) -> P:
-    """Start from the defaults or a preset and lay single options over it.
+@dataclass(frozen=True)
+class MethodOption:
+    """One option of a selection method.
 
-    Parameters
+    Attributes
     ----------
-    parameters_type
-        Frozen dataclass whose fields are made by `option`.
-    method
-        Name shown in errors.
-    presets
-        Named instances of `parameters_type`.
-    preset
-        One of their names, or None for the defaults.
-    options
-        Field name -> value.
-
-    Returns
-    -------
-    P
-
-    Raises
-    ------
-    SettingsError
-        An unknown preset or option (the nearest known name is suggested), or a value of a wrong type or out of
-        bounds.
+    method, name
+        Of the method and of its option.
+    annotation
+        int, float, bool or a Literal of strings.
+    default
+        Value when neither the caller nor a preset names one.
+    help
+        Meaning: a phrase, without a full stop.
+    least, most
+        Inclusive bounds of a number.
     """
-    if preset is not None and preset not in presets:
-        raise SettingsError(f"{method} has no preset {preset!r}; {nearest_name(str(preset), presets)}")
-    start = presets[preset] if preset is not None else parameters_type()
-    hints = get_type_hints(parameters_type)
-    fields = {field.name: field for field in dataclasses.fields(parameters_type)}  # type: ignore[arg-type]
-    checked: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in fields:
-            raise SettingsError(f"{method} has no option {name!r}; {nearest_name(name, fields)}")
-        checked[name] = _checked(f"{method} option {name}", value, hints[name], fields[name].metadata)
-    return dataclasses.replace(start, **checked)  # type: ignore[type-var]
+
+    method: str
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+    least: float = -math.inf
+    most: float = math.inf
+
+    def parse(self, value: Any) -> Any:
+        """Read a value that came as data: text becomes a number or a switch; anything else stays as it is."""
+        text = str(value).strip().lower()
+        if self.annotation is bool:
+            return text in YES if text in (*YES, *NO) else value
+        if isinstance(value, str) and self.annotation in (int, float):
+            try:
+                return float(text) if self.annotation is float or not _whole(text) else int(text)
+            except ValueError:
+                return value
+        return value
+
+    def check(self, value: Any) -> Any:
+        """Return the value in the option's own type.
+
+        Raises
+        ------
+        SettingsError
+            A value of another type or out of bounds; the message names the option, the value and the remedy.
+        """
+        what = f"{self.method} option {self.name} is {value!r}"
+        if get_origin(self.annotation) is Literal:
+            choices = get_args(self.annotation)
+            if value not in choices:
+                raise SettingsError(f"{what}; {nearest_name(str(value), choices)}")
+            return value
+        if self.annotation is bool:
+            if not isinstance(value, bool):
+                raise SettingsError(f"{what}; give true or false")
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise SettingsError(f"{what}; give a {'whole ' if self.annotation is int else ''}number")
+        if self.annotation is int and not (math.isfinite(value) and value == int(value)):
+            raise SettingsError(f"{what}; give a whole number")
+        if not self.least <= value <= self.most:
+            bounds = f"at least {self.least:g}" + (
+                f" and at most {self.most:g}" if self.most < math.inf else ""
+            )
+            raise SettingsError(f"{what}; give {bounds}")
+        return self.annotation(value)
 
 
-def _checked(name: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
-    """Return the value as its field's type, or raise a SettingsError that names both."""
-    if get_origin(hint) in (Union, types.UnionType):
-        if value is None and type(None) in get_args(hint):
-            return None
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        if value not in choices:
-            raise SettingsError(f"{name} is {value!r}; {nearest_name(str(value), map(str, choices))}")
-        return value
-    if hint is bool:
-        if not isinstance(value, bool):
-            raise SettingsError(f"{name} is {value!r}; give true or false")
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SettingsError(f"{name} is {value!r}; give a number")
-    if hint is int and value != int(value) if math.isfinite(value) else hint is int:
-        raise SettingsError(f"{name} is {value!r}; give a whole number")
-    least, most = metadata.get("least", -math.inf), metadata.get("most", math.inf)
-    if not least <= value <= most:
-        bounds = f"at least {least:g}" + (f" and at most {most:g}" if math.isfinite(most) else "")
-        raise SettingsError(f"{name} is {value!r}; give {bounds}")
-    return hint(value)
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """Base of every method's options: a value given wins over the preset's, and that over the default.
+
+    A subclass is a frozen dataclass whose options are made by `option`; one that has presets also has a field
+    `preset`.
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __post_init__(self) -> None:
+        preset: str | None = getattr(self, "preset", None)
+        if preset is not None and preset not in self.presets:
+            raise SettingsError(
+                f'preset of method "{self.name}" is "{preset}"; {nearest_name(str(preset), self.presets)}'
+            )
+        start = {} if preset is None else self.presets[preset]
+        for name, known in self.options().items():
+            given = getattr(self, name)
+            value = start.get(name, known.default) if isinstance(given, Default) else known.check(given)
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    @functools.cache
+    def options(cls) -> Mapping[str, MethodOption]:
+        """Option name -> its type, default, meaning and bounds."""
+        found = {}
+        for field in dataclasses.fields(cls):
+            if isinstance(field.default, Default):
+                owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
+                hint = get_type_hints(owner)[field.name]
+                found[field.name] = MethodOption(
+                    cls.name, field.name, hint, field.default.value, **field.metadata
+                )
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Option name -> value in use, JSON-able."""
+        return {name: getattr(self, name) for name in self.options()}
+
+
+def _whole(text: str) -> bool:
+    """Tell `20` from `20.0` and `2e1`."""
+    return text.lstrip("+-").isdigit()

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.threads import row_blocks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -152,3 +155,23 @@ def fill(
             picks[cluster], labels[row] = row, cluster
             free[row] = False
     return picks, labels, int((picks[missing] >= 0).sum())
+
+
+def nearest_pick(rows: NDArray[np.floating[Any]], picks: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Position (n,) of the pick nearest to each row (n, d); a pick stands for itself."""
+    result = np.empty(len(rows), dtype=np.int32)
+    for block in row_blocks(len(rows), size=max(1, 4_000_000 // len(picks))):
+        result[block] = squared_distances(rows[block], rows[picks]).argmin(axis=1)
+    result[picks] = np.arange(len(picks), dtype=np.int32)
+    return result
+
+
+def stand_in(
+    rows: NDArray[np.floating[Any]], cluster: NDArray[np.int32], picks: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Give rows whose cluster has no pick (-1) the nearest one: (n,)."""
+    cluster = cluster.copy()
+    lost = np.flatnonzero(cluster < 0)
+    for part in row_blocks(len(lost), size=4096):
+        cluster[lost[part]] = squared_distances(rows[lost[part]], rows[picks]).argmin(axis=1)
+    return cluster

@@ -1,18 +1,62 @@
-"""Options of USL, their defaults, and the paper's settings by name. What they do is `usl.py`."""
+"""Options of USL, their defaults, and the paper's settings by name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from usl_backend.selection.parameters import option
+from usl_backend.selection.parameters import Parameters, option
 from usl_backend.selection.repulsion import Kind
 
+Preset = Literal["paper-cifar10", "paper-cifar100", "paper-imagenet-moco", "paper-imagenet-clip"]
 
-@dataclass(frozen=True)
-class USLParameters:
+
+def _paper(**options: Any) -> dict[str, Any]:
+    """Lay options over those that all settings of the official code share."""
+    shared: dict[str, Any] = {
+        "projection": 0,
+        "normalize": False,
+        "count_self": True,
+        "smoothing": False,
+        "centrality_weight": 0.0,
+        "density_weight": 1.0,
+        "scale_free": False,
+        "start": "rows",
+        "restarts": 1,
+        "near_duplicates": -1.0,
+        "exact": True,
+    }
+    return shared | options
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper-cifar10": _paper(
+        neighbors=400, repulsion_weight=0.5, rounds=10, momentum=0.9, alpha=0.5,
+        horizon="distance", horizon_distance=4.0, iterations=200,
+    ),
+    "paper-cifar100": _paper(
+        neighbors=400, repulsion_weight=1.0, rounds=10, momentum=0.9, alpha=1.0,
+        horizon="distance", horizon_distance=1.0, iterations=200,
+    ),
+    "paper-imagenet-moco": _paper(
+        neighbors=20, repulsion_weight=1.5, rounds=2, momentum=0.0, alpha=0.5,
+        horizon="nearest", horizon_picks=128, iterations=100,
+    ),
+    "paper-imagenet-clip": _paper(
+        neighbors=20, repulsion_weight=0.05, rounds=2, momentum=0.0, alpha=1.0,
+        horizon="nearest-other", horizon_picks=32, iterations=100, normalize=True,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class USLParameters(Parameters):
     """Options of `USL`; the defaults are one setting for every encoder and size."""
 
+    name = "usl"
+    presets = PRESETS
+    preset: Preset | None = None
     projection: int = option(
         128,
         "principal components kept after centring when there are more dimensions; 0 = leave rows as they are",
@@ -53,41 +97,3 @@ class USLParameters:
     )
     exact: bool = option(False, "compare all pairs of rows, and of rows and picks, whatever their number")
     workers: int = option(1, "compute threads; no influence on the result", least=1)
-
-
-def _paper(**options: Any) -> USLParameters:
-    """Parameters of the official code, except those named."""
-    shared: dict[str, Any] = {
-        "projection": 0,
-        "normalize": False,
-        "count_self": True,
-        "smoothing": False,
-        "centrality_weight": 0.0,
-        "density_weight": 1.0,
-        "scale_free": False,
-        "start": "rows",
-        "restarts": 1,
-        "near_duplicates": -1.0,
-        "exact": True,
-    }
-    return USLParameters(**(shared | options))
-
-
-PRESETS: dict[str, USLParameters] = {
-    "paper-cifar10": _paper(
-        neighbors=400, repulsion_weight=0.5, rounds=10, momentum=0.9, alpha=0.5,
-        horizon="distance", horizon_distance=4.0, iterations=200,
-    ),
-    "paper-cifar100": _paper(
-        neighbors=400, repulsion_weight=1.0, rounds=10, momentum=0.9, alpha=1.0,
-        horizon="distance", horizon_distance=1.0, iterations=200,
-    ),
-    "paper-imagenet-moco": _paper(
-        neighbors=20, repulsion_weight=1.5, rounds=2, momentum=0.0, alpha=0.5,
-        horizon="nearest", horizon_picks=128, iterations=100,
-    ),
-    "paper-imagenet-clip": _paper(
-        neighbors=20, repulsion_weight=0.05, rounds=2, momentum=0.0, alpha=1.0,
-        horizon="nearest-other", horizon_picks=32, iterations=100, normalize=True,
-    ),
-}  # fmt: skip

@@ -6,49 +6,90 @@ highest utility is picked. The paper's settings are presets of the same class.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from usl_backend.selection.base import Neighbors, Selection
-from usl_backend.selection.method import stand_in
 from usl_backend.selection.ordering import order_picks
-from usl_backend.selection.parameters import resolve
-from usl_backend.selection.picking import fill, pick_rounds
-from usl_backend.selection.presets import PRESETS, USLParameters
+from usl_backend.selection.picking import fill, pick_rounds, stand_in
+from usl_backend.selection.presets import USLParameters
 from usl_backend.selection.repulsion import Horizon, Repulsion
+from usl_backend.selection.row_method import Untrained
 from usl_backend.selection.rows.assignment import cluster_sums
 from usl_backend.selection.rows.centrality import distance_to_mean, smooth
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import Clustering, kmeans, paper_kmeans
 from usl_backend.selection.rows.neighborhood import Neighborhood, neighborhood
+from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
 from usl_backend.selection.rows.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from usl_backend.progress import Progress
 
 
-class USL:
+@dataclass(frozen=True, kw_only=True)
+class USL(USLParameters, Untrained):
     """Representative and diverse rows to label, chosen once before any label exists.
 
     Parameters
     ----------
     preset
-        "paper-cifar10", "paper-cifar100", "paper-imagenet-moco", "paper-imagenet-clip", or None for the default.
-    **options
-        Fields of `USLParameters`, laid over the preset.
+        "paper-cifar10", "paper-cifar100", "paper-imagenet-moco" or "paper-imagenet-clip": the paper's settings,
+        over which single options are laid; None for the defaults below.
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    normalize : bool, default True
+        Bring rows to unit length.
+    neighbors : int >= 1, default 20
+        Nearest neighbors that density and smoothing look at.
+    count_self : bool, default False
+        Count a row itself among its neighbors, as the paper's code does.
+    smoothing : bool, default True
+        Cluster rows averaged with their neighbors instead of the rows themselves.
+    centrality_weight : float >= 0, default 1.0
+        Weight of closeness to the cluster's mean in the utility.
+    density_weight : float >= 0, default 0.0
+        Weight of density in the utility.
+    repulsion_weight : float >= 0, default 0.0
+        Weight of repulsion from other clusters' picks (lambda).
+    scale_free : bool, default True
+        Divide each term of the utility by its median before weighting.
+    rounds : int >= 1, default 2
+        Times the picks are made; repulsion is updated in between.
+    momentum : float in [0, 1], default 0.0
+        Share of the earlier repulsion kept at an update.
+    alpha : float >= 0, default 0.5
+        Exponent of the squared distance in the repulsion.
+    horizon : {"distance", "nearest", "nearest-other"}, default "nearest-other"
+        Picks that repel: 'distance' = within horizon_distance, 'nearest' = the horizon_picks nearest,
+        'nearest-other' = the same without the own cluster's.
+    horizon_distance : float >= 0, default 4.0
+        Squared distance from which a pick no longer repels.
+    horizon_picks : int >= 1, default 64
+        Number of nearest picks that repel.
+    start : {"plusplus", "rows"}, default "plusplus"
+        K-means starts: 'plusplus' = the best of several greedy ones, 'rows' = random rows, as the paper.
+    restarts : int >= 1, default 10
+        K-means starts compared.
+    iterations : int >= 1, default 20
+        K-means steps on all rows.
+    near_duplicates : float >= -1, default 0.01
+        Squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never.
+    exact : bool, default False
+        Compare all pairs of rows, and of rows and picks, whatever their number.
+    workers : int >= 1, default 1
+        Compute threads; no influence on the result.
 
     Raises
     ------
     SettingsError
-        Unknown preset or option (the nearest known name is suggested) or an impossible value.
+        Unknown preset (the nearest known name is suggested), or a value of another type or out of bounds.
 
     Notes
     -----
@@ -78,14 +119,6 @@ class USL:
     (10,)
     """
 
-    parameters_type: ClassVar[type[USLParameters]] = USLParameters
-    presets: ClassVar[Mapping[str, USLParameters]] = PRESETS
-
-    def __init__(self, *, preset: str | None = None, **options: Any) -> None:
-        self.parameters = resolve(
-            USLParameters, method="usl", presets=PRESETS, preset=preset, options=options
-        )
-
     def select(
         self,
         embeddings: NDArray[np.floating[Any]],
@@ -110,8 +143,7 @@ class USL:
         labeled : (l,) int64 or None
             Rows that have labels already.
         neighbors
-            Result of `nearest_neighbors` on these rows *as this selection sees them* (`prepare`), with at least
-            the wanted number of neighbors; searched here when None.
+            Result of `search` on these embeddings; searched here when None.
         progress
             Called as `progress(step, done, total)`; what it raises passes through.
 
@@ -128,7 +160,30 @@ class USL:
         check_embeddings(embeddings)
         budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
         with one_thread():
-            return _Run(self.parameters, generator(rng), progress).select(embeddings, budget, held, neighbors)
+            return _Run(self, generator(rng), progress).select(embeddings, budget, held, neighbors)
+
+    def search(
+        self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
+    ) -> Neighbors | None:
+        """Find the neighbors that `select` would search on the same embeddings, to keep them and pass them in.
+
+        Parameters
+        ----------
+        embeddings : (n, d) float16, float32 or float64
+        progress
+            Called as `progress(step, done, total)`; what it raises passes through.
+
+        Returns
+        -------
+        Neighbors or None
+            None where there is a single row.
+        """
+        if len(embeddings) < 2:
+            return None
+        return nearest_neighbors(
+            self.prepare(embeddings), k=self.neighbors, include_self=self.count_self,
+            exact=True if self.exact else None, workers=self.workers, progress=progress,
+        )  # fmt: skip
 
     def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[Any]:
         """Rows as `select` sees them: projected and normalized as the parameters say.
@@ -142,7 +197,7 @@ class USL:
         (n, p) float32, or float64 for float64 embeddings under a preset without projection
         """
         check_embeddings(embeddings)
-        return _prepare(self.parameters, embeddings)
+        return _prepare(self, embeddings)
 
 
 def _prepare(p: USLParameters, embeddings: NDArray[Any]) -> NDArray[Any]:
@@ -201,7 +256,7 @@ class _Run:
             gain=gain,
             score=score[groups.member_of],
             cluster=cluster[groups.member_of],
-            parameters={"method": "usl", **asdict(p)},
+            parameters={"method": p.name, **p.values()},
             diagnostics={
                 "inertia": found.inertia,
                 "filled": filled,

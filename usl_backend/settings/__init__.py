@@ -1,14 +1,14 @@
 """Every option once: flags, environment variables, extra_params and JSON keys all derive from here; none is used here.
 
 A run option `budget` is the flag `--budget`, the environment variable `USL_BUDGET`, the extra_params and JSON key
-`budget` and the row `budget` of the reference. Options of a selection method are read off its parameter dataclass, so a
+`budget` and the row `budget` of the reference. Options of a selection method are read off its constructor, so a
 name or a default is never written twice. Precedence: default < environment < extra_params < explicit.
 """
 
 from usl_backend.settings.budget import parse_budget, resolve_budget
 from usl_backend.settings.host import HostSettings
 from usl_backend.settings.options import OPTIONS, Option, Scope, settings_table
-from usl_backend.settings.run import RunSettings, check_extra_params, method_parameters, parse_extra_params
+from usl_backend.settings.run import RunSettings, check_extra_params, parse_extra_params
 
 __all__ = [
     "OPTIONS",
@@ -17,7 +17,6 @@ __all__ = [
     "RunSettings",
     "Scope",
     "check_extra_params",
-    "method_parameters",
     "parse_budget",
     "parse_extra_params",
     "resolve_budget",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from usl_backend.selection import METHODS
 from usl_backend.settings.host import HostSettings
 from usl_backend.settings.names import environment_name
-from usl_backend.settings.run import RunSettings, method_parameters
+from usl_backend.settings.run import RunSettings
 
 Scope = Literal["host", "run", "method"]
 
@@ -91,18 +91,14 @@ def _model_options(model: type[BaseModel], scope: Scope) -> list[Option]:
 
 
 def _method_options() -> list[Option]:
-    """The rows of every method's parameters; a name that several methods share is one row."""
+    """Make a row of each option of a method; a name that several methods share is one row."""
     rows: dict[str, Option] = {}
-    for method in METHODS:
-        hints = typing.get_type_hints(METHODS[method].parameters_type)
-        for name, field in method_parameters(method).items():
+    for method in METHODS.values():
+        for name, one in method.options().items():
             if name in rows:
-                rows[name] = dataclasses.replace(rows[name], methods=(*rows[name].methods, method))
+                rows[name] = dataclasses.replace(rows[name], methods=(*rows[name].methods, method.name))
             else:
-                help_text = str(field.metadata.get("help", ""))
-                rows[name] = Option(
-                    name, _without_none(hints[name]), field.default, help_text, "method", (method,)
-                )
+                rows[name] = Option(name, one.annotation, one.default, one.help, "method", (method.name,))
     return list(rows.values())
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import typing
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from usl_backend.encoders import family_of, free_path
-from usl_backend.errors import EncoderError, SettingsError, nearest_name
-from usl_backend.selection import METHODS
+from usl_backend.errors import EncoderError, SettingsError
+from usl_backend.selection import METHODS, Selector, make
 from usl_backend.settings.budget import BUDGET_HELP, parse_budget
 from usl_backend.settings.host import HostSettings
 from usl_backend.settings.names import PREFIX, environment_name, invalid_value, unknown_setting
@@ -77,13 +75,6 @@ class RunSettings(BaseModel):
         parse_budget(text)
         return text
 
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        if value not in METHODS:
-            raise SettingsError(f'method is "{value}"; {nearest_name(value, METHODS)}')
-        return value
-
     @field_validator("encoder", mode="before")
     @classmethod
     def _known_encoder(cls, value: object) -> object:
@@ -133,15 +124,9 @@ class RunSettings(BaseModel):
                     _check_path(value)
                 if value is not None:
                     merged[name] = value
-        own = {
-            name: value for name, value in merged.items() if name in cls.model_fields and name != "options"
-        }
-        own["options"] = {name: value for name, value in merged.items() if name not in cls.model_fields}
-        try:
-            settings = cls.model_validate(own)
-        except ValidationError as error:
-            raise invalid_value(error) from None
-        return settings.model_copy(update={"options": _checked_options(settings)})
+        settings = cls._validated(merged)
+        known = settings.selector().values()
+        return settings.model_copy(update={"options": {name: known[name] for name in settings.options}})
 
     def to_json(self) -> dict[str, Any]:
         """Flat JSON object with the same names as flags; method options beside the others."""
@@ -150,9 +135,40 @@ class RunSettings(BaseModel):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
-        """Inverse of `to_json`; ignores the environment."""
-        # Whose path it was has been looked at when the run was made.
-        return cls.resolve(explicit=values, environ={}, free_paths=True)
+        """Inverse of `to_json`, for settings that were checked when their run was made.
+
+        A method that this version does not have is read too, so that its runs can still be shown.
+        """
+        return cls._validated(values)
+
+    def selector(self, *, workers: int | None = None) -> Selector:
+        """Build the selection method with its preset and options.
+
+        Parameters
+        ----------
+        workers
+            Compute threads where the method has such an option and the settings name none; no influence on the
+            result.
+
+        Raises
+        ------
+        SettingsError
+            Unknown method, preset or option, or an impossible value.
+        """
+        options = dict(self.options)
+        if workers is not None and self.method in METHODS and "workers" in METHODS[self.method].options():
+            options.setdefault("workers", workers)
+        return make(self.method, preset=self.preset, options=options)
+
+    @classmethod
+    def _validated(cls, flat: Mapping[str, Any]) -> RunSettings:
+        """Split a flat object into run options and method options, and check the former."""
+        own = {name: value for name, value in flat.items() if name in cls.model_fields and name != "options"}
+        own["options"] = {name: value for name, value in flat.items() if name not in cls.model_fields}
+        try:
+            return cls.model_validate(own)
+        except ValidationError as error:
+            raise invalid_value(error) from None
 
 
 def parse_extra_params(value: object) -> dict[str, Any]:
@@ -203,15 +219,10 @@ def check_extra_params(value: object) -> RunSettings:
     return RunSettings.resolve(extra_params=value, environ={})
 
 
-def method_parameters(method: str) -> dict[str, dataclasses.Field[Any]]:
-    """Option name -> dataclass field of a selection method."""
-    return {field.name: field for field in dataclasses.fields(METHODS[method].parameters_type)}
-
-
 def run_option_names() -> tuple[str, ...]:
     """Every name that extra_params, a flag or a JSON body may set: run options, then those of all methods."""
     own = [name for name in RunSettings.model_fields if name != "options"]
-    return tuple(dict.fromkeys([*own, *(name for method in METHODS for name in method_parameters(method))]))
+    return tuple(dict.fromkeys([*own, *(name for method in METHODS.values() for name in method.options())]))
 
 
 def _check_run_name(name: str) -> None:
@@ -242,29 +253,3 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if variable.startswith(PREFIX) and variable not in known:
             raise unknown_setting(variable, known, what="environment variable")
     return {name: environ[variable] for variable, name in by_variable.items() if environ.get(variable)}
-
-
-def _checked_options(settings: RunSettings) -> dict[str, Any]:
-    """The method's options with their own types; only those that were given."""
-    method = METHODS[settings.method]
-    if settings.preset is not None and settings.preset not in method.presets:
-        remedy = nearest_name(settings.preset, method.presets) if method.presets else "it has none"
-        raise SettingsError(f'preset of method "{settings.method}" is "{settings.preset}"; {remedy}')
-    known = method_parameters(settings.method)
-    for name in settings.options:
-        if name not in known:
-            raise SettingsError(
-                f'"{name}" is no option of method "{settings.method}"; its options are {", ".join(known) or "none"}'
-            )
-    hints = typing.get_type_hints(method.parameters_type)
-    checked = {}
-    for name, value in settings.options.items():
-        try:
-            checked[name] = TypeAdapter(hints[name]).validate_python(value)
-        except ValidationError as error:
-            raise SettingsError(f"{name} is {value!r}; {error.errors()[0]['msg']}") from None
-    try:
-        method(preset=settings.preset, **checked)  # the method's own ranges
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-    return checked

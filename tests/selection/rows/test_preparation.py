@@ -1,11 +1,8 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from oracles import blobs
 
-from usl_backend.errors import SelectionError, SettingsError
-from usl_backend.selection.parameters import option, resolve
+from usl_backend.errors import SelectionError
 from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
 
 
@@ -82,42 +79,3 @@ def test_check_budget__returns_sorted_distinct_labeled_rows():
         check_budget(3, n=10, labeled=np.array([-1]))
     with pytest.raises(SelectionError, match="budget is True"):
         check_budget(True, n=10)
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweets:
-    count: int = option(3, "how many", least=1, most=9)
-    weight: float = option(0.5, "grams", least=0)
-    wrapped: bool = option(True, "in paper")
-    limit: int | None = option(None, "most, or none")
-
-
-def make(preset=None, **options):
-    return resolve(Sweets, method="sweets", presets={"big": Sweets(count=8)}, preset=preset, options=options)
-
-
-def test_resolve__options_over_preset_over_default():
-    assert make() == Sweets()
-    assert make("big") == Sweets(count=8)
-    assert make("big", weight=2) == Sweets(count=8, weight=2.0)
-    assert make(limit=4).limit == 4
-    assert make(limit=None).limit is None
-    assert isinstance(make(weight=2).weight, float)
-    assert make(count=4.0).count == 4
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"count": 10}, "at most 9"),
-        ({"count": 0}, "at least 1"),
-        ({"count": float("inf")}, "inf"),
-        ({"count": True}, "give a number"),
-        ({"wrapped": 1}, "true or false"),
-        ({"wieght": 1}, 'did you mean "weight"'),
-        ({"preset": "bog"}, 'did you mean "big"'),
-    ],
-)
-def test_resolve__bad_values_are_named(options, message):
-    with pytest.raises(SettingsError, match=message):
-        make(**options)

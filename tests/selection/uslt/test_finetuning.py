@@ -90,7 +90,7 @@ def test_picture_trainer__trains_the_backbone_and_the_picks_meet_every_kind():
     backbone = Tiny()
     before = [value.clone() for value in backbone.parameters()]
     trainer = PictureTrainer(pictures, backbone, Shaken(), device="cpu")
-    selection = USLT(**SHORT).select(rows, 3, rng=0, trainer=trainer)
+    selection = USLT(**SHORT, trainer=trainer).select(rows, 3, rng=0)
     assert sorted(kinds[selection.indices]) == [0, 1, 2]
     assert all((a != b).any() for a, b in zip(before, backbone.parameters(), strict=True))
     told = selection.diagnostics["training"]
@@ -102,9 +102,10 @@ def test_picture_trainer__trains_the_backbone_and_the_picks_meet_every_kind():
 def test_picture_trainer__same_seed_same_picks_also_after_a_resume(options):
     pictures, rows, _ = pool()
 
-    def select(**more):
+    def select(checkpoint=None, progress=None):
         trainer = PictureTrainer(pictures, Tiny(), Shaken(), device="cpu")
-        return USLT(**(SHORT | options)).select(rows, 12, rng=0, trainer=trainer, **more)
+        selector = USLT(**(SHORT | options), checkpoint=checkpoint, trainer=trainer)
+        return selector.select(rows, 12, rng=0, progress=progress)
 
     whole = select()
     torch.manual_seed(7)
@@ -145,9 +146,8 @@ def test_picture_trainer__first_losses_are_the_formulas_of_its_own_logits():
         "near_duplicates": -1.0,
     }  # fmt: skip
     kept = Memory()
-    selector = USLT(**options)
     trainer = PictureTrainer(pictures, backbone, Watched(), device="cpu")
-    selection = selector.select(rows, 4, rng=0, trainer=trainer, checkpoint=kept)
+    selection = USLT(**options, checkpoint=kept, trainer=trainer).select(rows, 4, rng=0)
     held = torch.load(io.BytesIO(kept.content), weights_only=True)
     weight = functional.normalize(held["model"]["heads.0.weight"].double())
 
@@ -192,8 +192,7 @@ def test_picture_trainer__gradients_of_parts_add_up_to_the_batch():
         backbone = Tiny()
         backbone.body[1] = nn.Identity()
         backbone.body[5] = nn.Identity()
-        USLT(**options | {"micro_batch": size}).select(
-            rows, 6, rng=0, trainer=PictureTrainer(pictures, backbone, Plain(), device="cpu")
-        )
+        trainer = PictureTrainer(pictures, backbone, Plain(), device="cpu")
+        USLT(**options | {"micro_batch": size}, trainer=trainer).select(rows, 6, rng=0)
         ends.append(torch.cat([value.flatten() for value in backbone.parameters()]))
     np.testing.assert_allclose(ends[0].detach(), ends[1].detach(), atol=2e-5)

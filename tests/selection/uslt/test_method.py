@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -99,8 +98,8 @@ def test_select__resumed_training_ends_where_an_unbroken_one_does(stopped_after)
             raise CancelledError("enough")
 
     with pytest.raises(CancelledError):
-        selector.select(rows, 12, rng=0, checkpoint=kept, progress=stop)
-    resumed = selector.select(rows, 12, rng=0, checkpoint=kept)
+        selector.with_training(checkpoint=kept).select(rows, 12, rng=0, progress=stop)
+    resumed = selector.with_training(checkpoint=kept).select(rows, 12, rng=0)
     assert resumed.diagnostics["training"]["resumed_from"] == stopped_after
     assert kept.writes == 3
     assert np.array_equal(whole.indices, resumed.indices)
@@ -112,16 +111,16 @@ def test_select__resumed_training_ends_where_an_unbroken_one_does(stopped_after)
 def test_select__checkpoint_of_another_training_is_not_gone_on_from(caplog):
     rows, _ = blobs(200, 12, seed=3, dtype=np.float32)
     kept = Memory()
-    USLT(**SHORT).select(rows, 12, rng=0, checkpoint=kept)
+    USLT(**SHORT, checkpoint=kept).select(rows, 12, rng=0)
     for selector, pool, seed in (
         (USLT(**SHORT | {"epochs": 4}), rows, 0),
         (USLT(**SHORT), rows, 1),
         (USLT(**SHORT), rows[::-1].copy(), 0),
     ):
-        found = selector.select(pool, 12, rng=seed, checkpoint=kept)
+        found = selector.with_training(checkpoint=kept).select(pool, 12, rng=seed)
         assert found.diagnostics["training"]["resumed_from"] == 0
     kept.content = kept.content[: len(kept.content) // 2]
-    found = selector.select(rows, 12, rng=0, checkpoint=kept)
+    found = selector.with_training(checkpoint=kept).select(rows, 12, rng=0)
     assert "damaged" in caplog.text
     assert np.array_equal(found.indices, selector.select(rows, 12, rng=0).indices)
 
@@ -240,7 +239,7 @@ def test_select__finetuning_wants_pictures():
 
 
 def test_presets__are_the_paper_s():
-    presets = {name: USLT(preset=name).parameters for name in USLT.presets}
+    presets = {name: USLT(preset=name) for name in USLT.presets}
     c10, c100, i100, i1000 = (
         presets[f"paper-{name}"] for name in ("cifar10", "cifar100", "imagenet100", "imagenet")
     )
@@ -271,6 +270,3 @@ def test_presets__are_the_paper_s():
 def test_options__bounds_are_named():
     with pytest.raises(SettingsError, match="temperature"):
         USLT(temperature=0.0)
-    with pytest.raises(SettingsError, match='did you mean "epochs"'):
-        USLT(epoch=3)
-    assert {field.metadata["help"] != "" for field in dataclasses.fields(USLT.parameters_type)} == {True}

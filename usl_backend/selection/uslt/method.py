@@ -5,31 +5,28 @@ torch is loaded when a selection begins, not when this file is imported.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection.base import Selection
-from usl_backend.selection.method import stand_in
 from usl_backend.selection.ordering import order_picks
-from usl_backend.selection.parameters import resolve
-from usl_backend.selection.picking import cluster_argmax, fill
+from usl_backend.selection.picking import cluster_argmax, fill, stand_in
 from usl_backend.selection.rows.assignment import cluster_sums
 from usl_backend.selection.rows.centrality import distance_to_mean, smooth
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import kmeans
 from usl_backend.selection.rows.neighborhood import neighborhood
+from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
 from usl_backend.selection.rows.threads import one_thread
 from usl_backend.selection.uslt.clusters import BINS, Answers, agreement, split_largest, without_held
-from usl_backend.selection.uslt.presets import PRESETS, USLTParameters
+from usl_backend.selection.uslt.presets import USLTParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from usl_backend.progress import Progress
@@ -40,20 +37,92 @@ if TYPE_CHECKING:
     from usl_backend.selection.uslt.training import History
 
 
-class USLT:
+@dataclass(frozen=True, kw_only=True)
+class USLT(USLTParameters):
     """USL-T: cluster heads, and the features below them, are trained without labels; then each cluster gives a pick.
 
     Parameters
     ----------
     preset
-        "paper-cifar10", "paper-cifar100", "paper-imagenet100", "paper-imagenet", or None for the default.
-    **options
-        Fields of `USLTParameters`, laid over the preset.
+        "paper-cifar10", "paper-cifar100", "paper-imagenet100" or "paper-imagenet": the paper's settings, over
+        which single options are laid; None for the defaults below.
+    projection : int >= 0, default 128
+        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
+    neighbors : int >= 1, default 20
+        Nearest neighbors that density and smoothing look at.
+    smoothing : bool, default True
+        Cluster rows averaged with their neighbors instead of the rows themselves.
+    near_duplicates : float >= -1, default 0.01
+        Squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never.
+    workers : int >= 1, default 1
+        Compute threads; no influence on the result.
+    mode : {"heads", "finetune"}, default "heads"
+        What is trained: 'heads' = cluster heads and a small projection on the embeddings (minutes on a CPU),
+        'finetune' = the encoder too, on the pictures (made for a GPU).
+    clusters : int >= 0, default 0
+        Clusters that are learned; 0 = as many as picks.
+    heads : int in [1, 16], default 3
+        Cluster heads that are trained side by side.
+    head_kind : {"normed", "linear"}, default "normed"
+        'normed' = cosine times 40, without bias; 'linear' = plain linear layer with bias.
+    head_start : {"k-means", "instances", "random"}, default "k-means"
+        Where heads start: 'k-means' = at the means of clusters, 'instances' = at distinct random rows,
+        'random' = at random weights.
+    hidden : int >= 0, default 128
+        Width of the residual layer that learns features in mode 'heads'; 0 = learn heads only.
+    epochs : int >= 0, default 15
+        Times that training goes through the pool.
+    batch : int >= 0, default 0
+        Rows per step of the optimiser; 0 = a tenth of the pool, at least 256, in whatever pool as many steps.
+    micro_batch : int >= 2, default 64
+        Pictures per forward pass in mode 'finetune'; gradients add up to a batch.
+    learning_rate : float >= 0, default 0.0003
+        Step size of Adam.
+    weight_decay : float >= 0, default 0.0001
+        Weight decay of Adam.
+    noise_weak : float >= 0, default 0.0
+        Length of the noise added to a unit-length row in the weak view (mode 'heads').
+    noise_strong : float >= 0, default 1.0
+        The same in the strong view.
+    dropout : float in [0, 0.95], default 0.5
+        Share of the dimensions left out of the strong view (mode 'heads').
+    local_weight : float >= 0, default 5.0
+        Weight of the local loss: neighbors belong to one cluster.
+    local_clusters : int >= 0, default 4
+        Clusters from which on the local loss counts; two or three of them it only makes uneven.
+    global_weight : float >= 0, default 1.0
+        Weight of the global loss: both views of a row belong to one cluster.
+    temperature : float in [0.01, 1], default 0.5
+        Sharpens what a neighbor says: 1 = as it is, lower = sharper.
+    adjustment : float >= 0, default 2.5
+        How strongly neighbors in large clusters are talked down, against collapse.
+    threshold : float in [0, 1], default 0.0
+        Probability that the weak view must exceed to count in the global loss.
+    balance : {"reweight", "renormalised", "none"}, default "renormalised"
+        Weight of clusters in the global loss: 'reweight' = 1 / share of the batch, 'renormalised' = the same
+        divided by the number of clusters seen, 'none' = equal rows.
+    mean_outside_mask : bool, default True
+        Divide the global loss by all rows of the batch, not only by those above the threshold.
+    reseed_floor : float >= 0, default 0.2
+        Running size, in mean cluster sizes, below which a cluster starts anew; 0 = never.
+    reseed_ceiling : float >= 0, default 1.6
+        Running size, in mean cluster sizes, of the largest cluster above which others start anew.
+    reseed_after : int >= 0, default 2
+        Epochs before a cluster may start anew.
+    pick_by : {"center", "confidence"}, default "center"
+        What is picked in a cluster: the row nearest to its 'center', or of the largest softmax 'confidence'.
+    confidence : {"first", "mean"}, default "first"
+        Whose confidence decides in a cluster: the 'first' head's or the 'mean' of all heads.
+    checkpoint
+        Keeps the training after every epoch; a selection of the same rows and seed goes on from there.
+    trainer
+        Trains on something else than the embeddings. Mode "finetune" needs a `finetuning.PictureTrainer`, which
+        brings the encoder and the pictures.
 
     Raises
     ------
     SettingsError
-        Unknown preset or option (the nearest known name is suggested) or an impossible value.
+        Unknown preset (the nearest known name is suggested), or a value of another type or out of bounds.
 
     Notes
     -----
@@ -88,13 +157,17 @@ class USLT:
     (10,)
     """
 
-    parameters_type: ClassVar[type[USLTParameters]] = USLTParameters
-    presets: ClassVar[Mapping[str, USLTParameters]] = PRESETS
+    checkpoint: Checkpoint | None = field(default=None, repr=False, compare=False)
+    trainer: Trainer | None = field(default=None, repr=False, compare=False)
 
-    def __init__(self, *, preset: str | None = None, **options: Any) -> None:
-        self.parameters = resolve(
-            USLTParameters, method="usl-t", presets=PRESETS, preset=preset, options=options
-        )
+    @property
+    def trains_on(self) -> Literal["embeddings", "pictures"]:
+        """Input of the training."""
+        return "pictures" if self.mode == "finetune" else "embeddings"
+
+    def with_training(self, *, checkpoint: Checkpoint | None = None, trainer: Trainer | None = None) -> USLT:
+        """Return the same method with this checkpoint and this trainer."""
+        return replace(self, checkpoint=checkpoint, trainer=trainer)
 
     def select(
         self,
@@ -105,8 +178,6 @@ class USLT:
         labeled: NDArray[np.int64] | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
-        checkpoint: Checkpoint | None = None,
-        trainer: Trainer | None = None,
     ) -> Selection:
         """Train, then choose `budget` rows.
 
@@ -121,15 +192,9 @@ class USLT:
         labeled : (l,) int64 or None
             Rows that have labels already.
         neighbors
-            Result of `nearest_neighbors` on these rows as this selection sees them (`prepare`); searched here when
-            None.
+            Result of `search` on these embeddings; searched here when None.
         progress
             Called as `progress(step, done, total)`; the step "train" counts steps of the optimiser.
-        checkpoint
-            Keeps the training after every epoch; a selection of the same rows and seed goes on from there.
-        trainer
-            What is trained; by default a residual layer on the embeddings. Mode "finetune" needs
-            `finetuning.PictureTrainer`, which brings the encoder and the pictures.
 
         Returns
         -------
@@ -143,23 +208,37 @@ class USLT:
         """
         check_embeddings(embeddings)
         budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
+        trainer = self.trainer
         if trainer is None:
-            if self.parameters.mode == "finetune":
+            if self.trains_on == "pictures":
                 raise SelectionError(
                     'mode is "finetune", which trains on pictures, but only embeddings were given; '
-                    'choose mode="heads", or pass a PictureTrainer'
+                    'choose mode="heads", or give a PictureTrainer as trainer'
                 )
             from usl_backend.selection.uslt.trainers import EmbeddingTrainer
 
             trainer = EmbeddingTrainer()
-        run = _Run(self.parameters, generator(rng), progress, checkpoint, trainer)
+        run = _Run(self, generator(rng), progress, self.checkpoint, trainer)
         with one_thread():
             return run.select(embeddings, budget, held, neighbors)
+
+    def search(
+        self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
+    ) -> Neighbors | None:
+        """Find the neighbors that `select` would search on the same embeddings, to keep them and pass them in.
+
+        None where there is a single row.
+        """
+        if len(embeddings) < 2:
+            return None
+        return nearest_neighbors(
+            self.prepare(embeddings), k=self.neighbors, workers=self.workers, progress=progress
+        )
 
     def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Rows (n, p) as `select` sees them: projected as the parameters say, and of unit length."""
         check_embeddings(embeddings)
-        return fit_projection(embeddings, dimensions=self.parameters.projection).apply(embeddings)
+        return fit_projection(embeddings, dimensions=self.projection).apply(embeddings)
 
 
 @dataclass(frozen=True)
@@ -224,7 +303,7 @@ class _Run:
             gain=gain,
             score=typicality.astype(np.float32)[groups.member_of],
             cluster=cluster[groups.member_of],
-            parameters={"method": "usl-t", **asdict(p)},
+            parameters={"method": p.name, **p.values()},
             diagnostics={
                 "neighbors_exact": near.exact if near is not None else True,
                 "near_duplicate_rows": int(len(rows) - len(leaders)),

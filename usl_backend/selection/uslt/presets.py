@@ -1,12 +1,14 @@
-"""Options of USL-T, their defaults, and the paper's settings by name. What they do is `uslt.py`."""
+"""Options of USL-T, their defaults, and the paper's settings by name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from usl_backend.selection.parameters import option
+from usl_backend.selection.parameters import Parameters, option
 
+Preset = Literal["paper-cifar10", "paper-cifar100", "paper-imagenet100", "paper-imagenet"]
 Mode = Literal["heads", "finetune"]
 """What is trained: heads and a small projection on embeddings, or heads and the encoder on pictures."""
 HeadStart = Literal["k-means", "instances", "random"]
@@ -14,10 +16,61 @@ HeadKind = Literal["normed", "linear"]
 Balance = Literal["reweight", "renormalised", "none"]
 
 
-@dataclass(frozen=True)
-class USLTParameters:
+def _paper(**options: Any) -> dict[str, Any]:
+    """Lay options over those that all settings of the official code share."""
+    shared: dict[str, Any] = {
+        "projection": 0,
+        "smoothing": False,
+        "near_duplicates": -1.0,
+        "hidden": 0,
+        "learning_rate": 1e-4,
+        "weight_decay": 1e-4,
+        "pick_by": "confidence",
+        "local_clusters": 0,
+    }
+    return shared | options
+
+
+def _paper_cifar(**options: Any) -> dict[str, Any]:
+    """Backbone and linear heads, both trained; no re-seeding."""
+    shared: dict[str, Any] = {
+        "mode": "finetune", "head_kind": "linear", "head_start": "random", "epochs": 200, "batch": 1024,
+        "threshold": 0.95, "temperature": 0.25, "adjustment": 5.0, "local_weight": 5.0, "balance": "reweight",
+        "reseed_floor": 0.0,
+    }  # fmt: skip
+    return _paper(**(shared | options))
+
+
+def _paper_imagenet(*, rows: int, floor: int, ceiling: int, clusters: int, **options: Any) -> dict[str, Any]:
+    """Normed heads on a frozen backbone; the floor and ceiling, in rows of `rows`, become mean cluster sizes."""
+    shared: dict[str, Any] = {
+        "mode": "heads", "head_start": "instances", "batch": 2048, "weight_decay": 0.0, "threshold": 0.0,
+        "temperature": 0.5, "adjustment": 2.5, "local_weight": 0.5, "clusters": clusters,
+        "reseed_floor": floor * clusters / rows, "reseed_ceiling": ceiling * clusters / rows, "reseed_after": 2,
+    }  # fmt: skip
+    return _paper(**(shared | options))
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper-cifar10": _paper_cifar(mean_outside_mask=False, confidence="mean"),
+    "paper-cifar100": _paper_cifar(),
+    # The first steps that re-seed, 124 and 1,250, are both two epochs of batches of 2,048.
+    "paper-imagenet100": _paper_imagenet(
+        rows=126_689, clusters=400, floor=50, ceiling=500, epochs=100, balance="renormalised"
+    ),
+    "paper-imagenet": _paper_imagenet(
+        rows=1_281_167, clusters=3000, floor=100, ceiling=1000, epochs=10, balance="none"
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class USLTParameters(Parameters):
     """Options of `USLT`; the defaults are one setting for every encoder and size."""
 
+    name = "usl-t"
+    presets = PRESETS
+    preset: Preset | None = None
     projection: int = option(
         128,
         "principal components kept after centring when there are more dimensions; 0 = leave rows as they are",
@@ -113,51 +166,3 @@ class USLTParameters:
     def local_weight_for(self, clusters: int) -> float:
         """Weight of the local loss with so many clusters: 0 below `local_clusters`."""
         return self.local_weight if clusters >= self.local_clusters else 0.0
-
-
-def _paper(**options: Any) -> USLTParameters:
-    """Parameters of the official code, except those named."""
-    shared: dict[str, Any] = {
-        "projection": 0,
-        "smoothing": False,
-        "near_duplicates": -1.0,
-        "hidden": 0,
-        "learning_rate": 1e-4,
-        "weight_decay": 1e-4,
-        "pick_by": "confidence",
-        "local_clusters": 0,
-    }
-    return USLTParameters(**(shared | options))
-
-
-def _paper_cifar(**options: Any) -> USLTParameters:
-    """Backbone and linear heads, both trained; no re-seeding."""
-    shared: dict[str, Any] = {
-        "mode": "finetune", "head_kind": "linear", "head_start": "random", "epochs": 200, "batch": 1024,
-        "threshold": 0.95, "temperature": 0.25, "adjustment": 5.0, "local_weight": 5.0, "balance": "reweight",
-        "reseed_floor": 0.0,
-    }  # fmt: skip
-    return _paper(**(shared | options))
-
-
-def _paper_imagenet(*, rows: int, floor: int, ceiling: int, clusters: int, **options: Any) -> USLTParameters:
-    """Normed heads on a frozen backbone; the floor and ceiling, in rows of `rows`, become mean cluster sizes."""
-    shared: dict[str, Any] = {
-        "mode": "heads", "head_start": "instances", "batch": 2048, "weight_decay": 0.0, "threshold": 0.0,
-        "temperature": 0.5, "adjustment": 2.5, "local_weight": 0.5, "clusters": clusters,
-        "reseed_floor": floor * clusters / rows, "reseed_ceiling": ceiling * clusters / rows, "reseed_after": 2,
-    }  # fmt: skip
-    return _paper(**(shared | options))
-
-
-PRESETS: dict[str, USLTParameters] = {
-    "paper-cifar10": _paper_cifar(mean_outside_mask=False, confidence="mean"),
-    "paper-cifar100": _paper_cifar(),
-    # The first steps that re-seed, 124 and 1,250, are both two epochs of batches of 2,048.
-    "paper-imagenet100": _paper_imagenet(
-        rows=126_689, clusters=400, floor=50, ceiling=500, epochs=100, balance="renormalised"
-    ),
-    "paper-imagenet": _paper_imagenet(
-        rows=1_281_167, clusters=3000, floor=100, ceiling=1000, epochs=10, balance="none"
-    ),
-}

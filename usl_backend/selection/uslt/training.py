@@ -260,7 +260,7 @@ class Training:
 
     def _origin(self) -> str:
         """Digest of everything that the course of this training depends on."""
-        digest = hashlib.sha256(repr((FORMAT, sorted(asdict(self.p).items()))).encode())
+        digest = hashlib.sha256(repr((FORMAT, sorted(self.p.values().items()))).encode())
         digest.update(self.generator.get_state().numpy().tobytes())
         digest.update(self.near.numpy().tobytes())
         for name, value in self.model.state_dict().items():
