@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from shard_writers import DIM, append_forever, append_many, cache_at, digest, fill, rows
 
-from usl_backend.embedding import cache as shards
+from usl_backend.embedding import cache as module
 from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.errors import RunError
 
@@ -24,7 +24,7 @@ def known(cache: EmbeddingCache, numbers: list[int]) -> list[bool]:
 def test_gather__rows_in_the_asked_order_across_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_GATHER_ROWS", 7)
+    monkeypatch.setattr(module, "_GATHER_ROWS", 7)
     cache = cache_at(tmp_path)
     for start in range(0, 50, 10):
         fill(cache, list(range(start, start + 10)))
@@ -87,7 +87,7 @@ def test_append__refuses_what_does_not_fit(tmp_path: Path, bad: np.ndarray) -> N
 
 
 def test_flush__shards_are_bounded_and_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "MAX_ROWS", 8)
+    monkeypatch.setattr(module, "MAX_ROWS", 8)
     cache = cache_at(tmp_path)
     fill(cache, list(range(20)))
     cache.flush()

@@ -18,7 +18,7 @@ from shell import Shell, local
 
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.studio_server import free_port
-from usl_backend.embedding.cache import load_rows
+from usl_backend.embedding.shards import load_rows
 from usl_backend.errors import RunError
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.lock import held

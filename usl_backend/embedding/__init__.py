@@ -1,1 +1,1 @@
-"""From instances to rows: read their bytes, encode them, and cache the rows by content hash and encoder key."""
+"""Turn instances into rows: read their bytes, encode them, and cache the rows by content hash and encoder."""

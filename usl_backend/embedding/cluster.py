@@ -1,7 +1,4 @@
-"""The second stage on a cluster: its workers embed parts of the instances, the cache here takes in their rows.
-
-What happens to one instance is `stage.py`; how parts reach workers is `distributed`.
-"""
+"""Embed instances on the workers of a cluster; their rows go to the cache of this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from usl_backend.progress import Progress
 
 Locator = Callable[[MediaReader], Callable[[Instance], Location]]
-"""Made into `locate` by each worker; a function of a module, so that it can travel."""
+"""Makes `locate` from a reader, in each worker; has to be picklable."""
 
 PART_ROWS: Final = 256
 """Instances per part: what the death of a worker costs, a second or two."""
@@ -44,21 +41,21 @@ PART_ROWS: Final = 256
 _FAILURES: Final[Mapping[str, type[USLError]]] = {
     kind.__name__: kind for kind in (EncoderError, StudioAuthError, StudioUnreachableError)
 }
-"""Errors that come back from a worker as what they were; the record of a run tells them apart."""
+"""Errors that are raised here with the type that they had in the worker."""
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A cluster and how its workers reach the instances.
+    """A cluster, and how its workers read instances.
 
     Attributes
     ----------
     address
         As for `distributed.connect`.
     reader
-        Makes the guarded reader.
+        Makes each worker's reader.
     locator
-        Where instances are.
+        Makes each worker's `locate`.
     """
 
     address: str
@@ -68,18 +65,18 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """What a worker needs besides instances; travels through the cluster and is shown by its tools: no secrets.
+    """Everything a worker needs besides instances. Ray's tools show it, so it may hold no secrets.
 
     Attributes
     ----------
     encoder
         Loads the encoder.
     encoder_key
-        What it must be called.
+        The key that it must have.
     elsewhere
-        How instances are reached.
+        How workers read instances.
     workers
-        Reading threads.
+        Reading threads of each.
     """
 
     encoder: Callable[[], Encoder]
@@ -98,34 +95,24 @@ def embed_on_cluster(
     progress: Progress,
     kept: Callable[[], None] = lambda: None,
 ) -> tuple[Pool, list[str]]:
-    """Embed as `stage.embed` does, the same bits and reasons, on the workers of a cluster.
+    """Embed on the workers of a cluster, with the same rows and reasons as `stage.embed`.
 
     Workers read, decode and encode; rows come back here and are written as shards, so that the cache serves later
     runs with or without a cluster, and an interrupted run encodes only what was not yet written.
 
     Parameters
     ----------
-    instances
-        With distinct ids, in any order.
+    instances, cache, directory, progress, kept
+        As for `stage.embed`; progress is reported after each part.
     plan
-        What workers do.
+        What each worker loads.
     cluster
-        Connected.
-    cache
-        Has the rows of earlier runs; gets the new ones at least every 1,024 rows.
-    directory
-        The run's folder; gets `embeddings.npy`.
-    progress
-        Called after each part.
-    kept
-        Called whenever rows have been written.
+        The cluster, connected.
 
     Returns
     -------
-    pool : Pool
-        Rows by ascending id, memory-mapped; unreadable instances in `skipped`.
-    hashes : list of str
-        SHA-256 of each row's content, hexadecimal, in row order.
+    pool, hashes
+        As from `stage.embed`.
 
     Raises
     ------
@@ -166,21 +153,20 @@ def embed_on_cluster(
 
 @dataclass(frozen=True)
 class StudioLocator:
-    """A `Locator` of media that Label Studio serves.
+    """Locates media that Label Studio serves.
 
-    The token does not travel: each node of the cluster has `LABEL_STUDIO_API_KEY` in the environment in which
-    `ray start` was run.
+    The token is not sent: each node takes `LABEL_STUDIO_API_KEY` from the environment in which `ray start` was run.
 
     Attributes
     ----------
     url
-        Address of Label Studio, as the nodes reach it.
+        Address of Label Studio that the nodes can reach.
     """
 
     url: str
 
     def __call__(self, _: MediaReader) -> Callable[[Instance], Location]:
-        """Connect from this process."""
+        """Connect to Label Studio from this process."""
         from usl_backend.studio.client import StudioClient
 
         host = HostSettings.load({"label_studio_url": self.url})
@@ -194,14 +180,14 @@ class StudioLocator:
 
 
 class _Worker:
-    """Embeds parts in a process of the cluster."""
+    """Embed parts in a process of the cluster."""
 
     def __init__(self, plan: WorkerPlan, prefixes: NDArray[np.uint64]) -> None:
         keep_freed_memory()  # before anything imports torch
         self._plan, self._prefixes = plan, prefixes
 
     def __call__(self, part: Columns) -> Columns:
-        """One part, or the failure that ends the run: an exception would make the cluster try again."""
+        """Embed one part, or return the failure that ends the run: for an exception the cluster would try again."""
         instances = [
             Instance(int(number), modality, source)
             for number, modality, source in zip(part["id"], part["modality"], part["source"], strict=True)
@@ -215,6 +201,7 @@ class _Worker:
             }
 
     def _embedded(self, instances: Sequence[Instance]) -> Columns:
+        """Hash, reason and row of each instance."""
         found = embed_part(
             instances,
             locate=self._locate,
@@ -263,6 +250,7 @@ class _Worker:
 
 
 def _columns(part: Sequence[Instance]) -> Mapping[str, Sequence[Any]]:
+    """Turn a part into a table."""
     return {
         "id": [instance.id for instance in part],
         "modality": [instance.modality for instance in part],
@@ -271,14 +259,14 @@ def _columns(part: Sequence[Instance]) -> Mapping[str, Sequence[Any]]:
 
 
 def _raise_failure(result: Columns) -> None:
-    """Raise what a worker could not go on after, as the error it was."""
+    """Raise the error that stopped a worker."""
     if "failure" in result:
         kind, _, message = str(result["failure"][0]).partition(":")
         raise _FAILURES.get(kind, RunError)(message)
 
 
 def _take_in(result: Columns, cache: EmbeddingCache, hashes: dict[int, str], skipped: dict[int, str]) -> None:
-    """Rows to the cache, hashes and reasons to the run."""
+    """Add the rows to the cache, the hashes and reasons to the run."""
     for number, content_hash, reason, row in _instances(result):
         if reason:
             skipped[number] = reason
@@ -289,6 +277,7 @@ def _take_in(result: Columns, cache: EmbeddingCache, hashes: dict[int, str], ski
 
 
 def _instances(result: Columns) -> Iterator[tuple[int, str, str, bytes]]:
+    """Id, content hash, reason and row of each instance of a worker's table."""
     columns = (result[name] for name in ("id", "content_hash", "skipped", "row"))
     for number, content_hash, reason, row in zip(*columns, strict=True):
         yield int(number), str(content_hash), str(reason), bytes(row)

@@ -1,4 +1,4 @@
-"""Which encoder makes the rows of which field of a run. How one field is embedded or looked up is elsewhere."""
+"""Choose the encoder of each field of a run, and embed the fields with them."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from usl_backend.sources.showing import EmbeddedField
 
 _MANY_INSTANCES: Final = 2_000
-"""For fewer, starting processes that read takes longer than they save."""
+"""For fewer pictures, starting reading processes takes longer than they save."""
 
 
 @dataclass
 class Encoding:
-    """How the instances of a run become rows.
+    """The encoders of a run, and how its instances become rows.
 
     Attributes
     ----------
     encoders
-        One for each field.
+        One per field.
     weights
-        Of the fields.
+        One per field.
     loaders
         Load the same encoders in another process.
     elsewhere
-        The cluster that embeds; None: this process does.
+        The cluster that embeds; None to embed in this process.
     encoded
-        Rows that `embed` had to compute, because the cache did not have them.
+        Rows that `embed` computed because the cache did not have them.
     """
 
     encoders: tuple[Encoder, ...]
@@ -56,7 +56,7 @@ class Encoding:
 
     @property
     def key(self) -> str:
-        """Names everything that a row depends on besides its content."""
+        """Name of everything that a row depends on besides its content."""
         if len(self.encoders) == 1:
             return self.encoders[0].key
         return "+".join(
@@ -75,12 +75,12 @@ class Encoding:
         workers: int,
         kept: Callable[[], None] = lambda: None,
     ) -> tuple[Pool, list[str]]:
-        """Make the pool of the instances; everything but `cache_directory` is as for `stage.embed`.
+        """Embed every field of the instances and join the rows; parameters as for `stage.embed`.
 
         Parameters
         ----------
         cache_directory
-            Parent of the encoders' caches.
+            Holds a cache per encoder.
         """
         fields = len(self.encoders)
 
@@ -128,15 +128,7 @@ class Encoding:
 
 
 def wants_processes(encoder: Encoder, instances: int) -> bool:
-    """Whether that many instances are worth reading by processes: for pictures whose encoder runs on a GPU.
-
-    Parameters
-    ----------
-    encoder
-        Encodes them.
-    instances
-        How many there are.
-    """
+    """Tell whether processes should read so many instances: many pictures, for an encoder that runs on a GPU."""
     return encoder.modality == "image" and instances >= _MANY_INSTANCES and best_device() != "cpu"
 
 
@@ -147,18 +139,18 @@ def load_encoding(
     directory: Path,
     elsewhere: Elsewhere | None = None,
 ) -> Encoding | Lookup:
-    """Load what a run needs.
+    """Load the encoders of a run's fields, or open the vectors that it looks up.
 
     Parameters
     ----------
     settings
-        `encoder` is for the fields of its modality, others have their default; `image_size`.
+        Its `encoder` is used for the fields of the encoder's modality; other fields get their default.
     fields
-        That are embedded, at least one.
+        Fields to embed, at least one.
     directory
         The host's directory of weights and vectors; on a cluster every node has it.
     elsewhere
-        The cluster that embeds. Vectors that are there already are looked up here all the same.
+        The cluster that embeds. Vectors are looked up in this process all the same.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Rows of several fields joined into one: concatenated unit vectors with weights. No field is embedded here."""
+"""Join the rows of several fields: weighted unit vectors, concatenated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Embed = Callable[[int, Sequence[Instance], Path], tuple[Pool, list[str]]]
-"""Embeds one field: its number, its instances, a folder of its own."""
+"""Embeds one field, given its number, its instances and a folder of its own."""
 
 _ROWS: Final = 8_192
 
@@ -40,9 +40,9 @@ def joined(
     Parameters
     ----------
     instances
-        With as many sources as there are fields.
+        Each with one source per field.
     modalities, weights
-        Of each field.
+        One per field.
     embed
         Embeds one field.
     directory
@@ -51,7 +51,8 @@ def joined(
     Returns
     -------
     pool : Pool
-        Instances of which every field could be read; the others in `skipped`, with the first field's reason.
+        Instances of which every field could be read; the others in `skipped`, with the reason of the first field
+        that could not.
     hashes : list of str
         Digest of each row's contents, hexadecimal, in row order.
     """
@@ -78,7 +79,7 @@ def joined(
 
 
 def _part(instance: Instance, number: int, modality: Modality) -> Instance:
-    """The instance as one field shows it."""
+    """Return the instance with one field's source only."""
     source = (instance.source, *instance.parts)[number]
     return replace(instance, modality=modality, source=source, parts=())
 
@@ -86,7 +87,7 @@ def _part(instance: Instance, number: int, modality: Modality) -> Instance:
 def _write(
     pools: Sequence[Pool], weights: Sequence[float], ids: NDArray[np.int64], path: Path
 ) -> NDArray[np.float32]:
-    """Lay the joined rows out on disk, a block at a time."""
+    """Write the joined rows to disk, a block at a time."""
     scale = math.sqrt(sum(weight**2 for weight in weights))
     shape = (len(ids), sum(pool.embeddings.shape[1] for pool in pools))
     if not len(ids):

@@ -1,4 +1,4 @@
-"""Rows that are there already: looked up in a file or in the tasks' own data. Nothing is encoded here."""
+"""Look up vectors that exist already, in a file or in the tasks' own data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Lookup:
-    """How instances get the vectors that somebody has computed for them.
+    """Takes the place of an encoder for instances whose vectors exist already.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Lookup:
     Attributes
     ----------
     key : str
-        Names the vectors: the file by its content, the field by its name.
+        Name of the vectors: the file's content, or the field.
     encoded : int
         Always 0.
 
@@ -64,7 +64,7 @@ class Lookup:
     def embed(
         self, instances: Sequence[Instance], *, directory: Path, progress: Progress, **_: Any
     ) -> tuple[Pool, list[str]]:
-        """Look every instance up, and lay the rows out by id.
+        """Look up every instance's vector, and write the rows by ascending id.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class Lookup:
         directory
             The run's folder; gets `embeddings.npy`.
         progress
-            Told when it is done.
+            Called once, at the end.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class Lookup:
     def _in_file(
         self, path: Path, instances: Sequence[Instance], skipped: dict[int, str], directory: Path
     ) -> Mapping[int, NDArray[Any]]:
-        """Vectors of a file, by the instances' ids or keys."""
+        """Find the vectors in a file, by the instances' ids or keys."""
         copy = directory / "vectors.npy"
         try:
             read = VectorFile(path).read(copy)
@@ -151,7 +151,7 @@ class Lookup:
 
 
 def _in_data(instances: Sequence[Instance], skipped: dict[int, str]) -> Mapping[int, NDArray[Any]]:
-    """Vectors in the tasks' own data, of the width that most have."""
+    """Find the vectors in the tasks' own data; those of another width than most are skipped."""
     found: dict[int, NDArray[Any]] = {}
     for instance in instances:
         try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PREFIX_BYTES: Final = 8
-"""Bytes of a content hash by which another process tells, nearly always, what is known."""
+"""Leading bytes of a content hash that, nearly always, tell it from all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,12 @@ def read_picture(
 
 
 class ReadingProcess:
-    """A process that reads and decodes; it ends with the one that started it, however that one ends.
+    """A process that reads and decodes pictures. It ends when its parent does, however that one ends.
 
     Parameters
     ----------
     reader
-        The process has one like it.
+        Sent to the process.
     size
         Side of the pictures in pixels.
     known : (k,) uint64
@@ -191,7 +191,7 @@ def _serve(end: Connection, reader: MediaReader, size: int, known: NDArray[np.ui
 
 
 def _end_with_parent() -> None:
-    """Leave at once when the parent is gone, also in the middle of a slow fetch: the run's lock is inherited."""
+    """Exit as soon as the parent is gone, even during a slow fetch: this process holds the run's lock too."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

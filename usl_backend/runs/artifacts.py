@@ -1,4 +1,4 @@
-"""The files of one run, written whole or not at all. Embedding shards shared between runs are in `embedding.cache`.
+"""The files of one run, written whole or not at all. Embedding shards shared between runs are in `embedding.shards`.
 
 A stage is done iff its artifact exists. Everything is written to a temporary name, flushed to disk, then
 renamed; numpy files are read and written with `allow_pickle=False`.
