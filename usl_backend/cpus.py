@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, on every system."""
+"""Count the CPUs that this process may use, on every system."""
 
 from __future__ import annotations
 
