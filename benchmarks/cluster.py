@@ -32,10 +32,9 @@ from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.embedding.cluster import Elsewhere, WorkerPlan, embed_on_cluster
 from usl_backend.embedding.stage import embed
 from usl_backend.instances import Instance
-from usl_backend.media import MediaReader
-from usl_backend.pipeline.outside import locate, locator
 from usl_backend.selection import USL
 from usl_backend.selection.rows.threads import computing_on
+from usl_backend.sources.media import MediaAccess
 
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 SIZE = 32
@@ -124,8 +123,8 @@ def compare_embedding(cluster: Cluster, instances: Sequence[Instance], folder: P
         return EmbeddingCache(folder / name, encoder_key=encoder.key, dim=encoder.dim)
 
     killer = Killer("MapWorker")
-    reader = partial(MediaReader, local_roots=[pictures])
-    plan = WorkerPlan(LOAD, encoder.key, Elsewhere(cluster.address, reader, locator), workers=4)
+    access = MediaAccess(roots=(pictures,))
+    plan = WorkerPlan(LOAD, encoder.key, Elsewhere(cluster.address, access), workers=4)
     (there, hashes), elsewhere = timed(
         lambda: embed_on_cluster(
             instances,
@@ -136,10 +135,10 @@ def compare_embedding(cluster: Cluster, instances: Sequence[Instance], folder: P
             progress=killer,
         )
     )
-    with reader() as opened:
+    with access.open() as media:
         (here, again), local = timed(
             lambda: embed(
-                instances, locate=locate, reader=opened, encoder=encoder, cache=cache("here"),
+                instances, media=media, encoder=encoder, cache=cache("here"),
                 directory=folder / "b", progress=lambda *_: None, workers=4,
             )
         )  # fmt: skip

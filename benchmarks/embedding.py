@@ -62,9 +62,7 @@ def measure_decode(paths: list[Path], size: int) -> dict[str, float]:
     return timed(work)
 
 
-def timed_stage(
-    instances: list[Any], encoder: Any, locate: Callable[[Any], Any], reader: Any, workers: int
-) -> dict[str, float]:
+def timed_stage(instances: list[Any], encoder: Any, media: Any, workers: int) -> dict[str, float]:
     """Measure the whole stage, as a run does it: read, hash, decode, encode, write shards, gather."""
     from usl_backend.embedding.cache import EmbeddingCache
     from usl_backend.embedding.encoding import wants_processes
@@ -76,8 +74,7 @@ def timed_stage(
             (Path(folder) / "run").mkdir()
             pool, _ = embed(
                 instances,
-                locate=locate,
-                reader=reader,
+                media=media,
                 encoder=encoder,
                 cache=cache,
                 directory=Path(folder) / "run",
@@ -93,28 +90,27 @@ def timed_stage(
 def measure_stage(paths: list[Path], root: Path, options: argparse.Namespace) -> dict[str, float]:
     """Measure the stage on files."""
     from usl_backend.instances import Instance
-    from usl_backend.media import MediaReader
+    from usl_backend.sources.media import MediaAccess
 
     encoder = loaded(options)
     instances = [Instance(number, "image", str(path)) for number, path in enumerate(paths)]
-    with MediaReader(local_roots=[root]) as reader:
-        return timed_stage(instances, encoder, lambda one: reader.locate(one.source), reader, options.workers)
+    with MediaAccess(roots=(root,)).open() as media:
+        return timed_stage(instances, encoder, media, options.workers)
 
 
 def measure_uploads(options: argparse.Namespace) -> dict[str, float]:
     """Measure the stage on the uploads of a Label Studio; its own CPU time is not counted."""
     from usl_backend.instances import Instance
-    from usl_backend.media import MediaReader
+    from usl_backend.sources.media import MediaAccess
     from usl_backend.studio.client import StudioClient
 
     url, token, project = options.at.split(" ")
     encoder = loaded(options)
-    with StudioClient(url, token, timeout=120) as client, MediaReader(allowed_hosts=["127.0.0.1"]) as reader:
+    access = MediaAccess(allowed_hosts=("127.0.0.1",), studio=url)
+    with StudioClient(url, token, timeout=120) as client, access.open(client) as media:
         tasks = client.tasks(int(project), data_key="image", only_unlabeled=False)
         instances = [Instance(task.id, "image", str(task.data["image"])) for task in tasks]
-        return timed_stage(
-            instances, encoder, lambda one: client.locate(one.id, one.source), reader, options.workers
-        )
+        return timed_stage(instances, encoder, media, options.workers)
 
 
 def measure_texts(*, bare: bool) -> dict[str, float]:
@@ -122,7 +118,7 @@ def measure_texts(*, bare: bool) -> dict[str, float]:
     from usl_backend import encoders
     from usl_backend.demo import texts
     from usl_backend.instances import Instance
-    from usl_backend.media import MediaReader
+    from usl_backend.sources.media import MediaAccess
 
     encoder = encoders.load("minilm")
     words = [package.description for package in texts.load()]
@@ -130,8 +126,8 @@ def measure_texts(*, bare: bool) -> dict[str, float]:
     if bare:
         return timed(lambda: len(encoder.encode(words)))
     instances = [Instance(number, "text", text) for number, text in enumerate(words)]
-    with MediaReader() as reader:
-        return timed_stage(instances, encoder, lambda one: reader.locate(one.source), reader, 8)
+    with MediaAccess().open() as media:
+        return timed_stage(instances, encoder, media, 8)
 
 
 def measure_forward(

@@ -86,27 +86,26 @@ def prepare(client: StudioClient, folder: Path, project_id: int) -> str:
     """Artifacts of a done run over all tasks of the project; the run's number."""
     import numpy as np
 
-    from usl_backend.instances import Instance, Pool
+    from usl_backend.instances import Instance, Pool, Queue
     from usl_backend.runs import RunStore
+    from usl_backend.runs.inventory import Inventory
+    from usl_backend.runs.published import Published
+    from usl_backend.runs.summary import PoolNote, ProjectNote, Summary
 
     project = client.project(project_id)
     tasks = list(client.tasks(project_id, data_key="image", only_unlabeled=False))
     store = RunStore(folder / "runs")
     run = store.claim(store.create(project=project_id, settings={}).id)
     files = store.files(run.id)
-    files.write_instances([Instance(task.id, "image", str(task.data["image"])) for task in tasks], {})
+    files.write_instances(
+        [Instance(task.id, "image", str(task.data["image"])) for task in tasks], Inventory()
+    )
     ids = np.array([task.id for task in tasks], dtype=np.int64)
     files.write_pool(Pool(ids, np.zeros((len(ids), 64), dtype=np.float32)), ["00" * 32] * len(ids))
-    queue = [{"task": task, "rank": rank, "role": "pick"} for rank, task in enumerate(ids[:40].tolist())]
-    files.write_published({"queue": queue})
-    summary = {
-        "project": {"id": project_id, "key": project.key, "title": project.title, "data_key": "image"},
-        "pool": {"tasks": len(ids)},
-        "method": {"name": "usl", "preset": None, "parameters": {}},
-        "encoder": {"key": "none"},
-        "seed": 0,
-        "skipped": {"count": 0},
-    }
+    files.write_published(Published(Queue.of(ids[:40].tolist())))
+    summary = Summary(
+        project=ProjectNote(project_id, project.key, project.title, "image"), pool=PoolNote(tasks=len(ids))
+    )
     store.finish(run.id, summary, "00" * 32, {})
     store.close()
     return run.id
@@ -115,10 +114,12 @@ def prepare(client: StudioClient, folder: Path, project_id: int) -> str:
 def cell(folder: Path, name: str, run_id: str, url: str) -> dict[str, Any]:
     """One export in this process."""
     from usl_backend.exports import FORMATS, check_export, export_split
+    from usl_backend.exports.media import files_of
     from usl_backend.exports.project import project_split
-    from usl_backend.exports.studio_files import studio_files
     from usl_backend.runs import RunStore
+    from usl_backend.runs.inventory import Inventory
     from usl_backend.settings import HostSettings
+    from usl_backend.sources.media import MediaAccess
 
     documents = folder / "documents"
     host = HostSettings.load({"label_studio_local_files_document_root": documents}, environ={})
@@ -127,8 +128,8 @@ def cell(folder: Path, name: str, run_id: str, url: str) -> dict[str, Any]:
         begun = time.monotonic()
         split = project_split(store, store.get(run_id), client=client)
         laid = time.monotonic()
-        with studio_files(client, host) as fetch:
-            files = None if FORMATS[name].media == "none" else fetch
+        with MediaAccess.of_project(host, client).open(client) as media:
+            files = None if FORMATS[name].media == "none" else files_of(media, Inventory())
             target = export_split(split, folder / "out" / f"{run_id}-{name}", format=name, fetch=files)
         written = time.monotonic()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -28,9 +28,12 @@ import requests
 from playwright.sync_api import Browser, sync_playwright
 
 from usl_backend.demo.studio_server import free_port
-from usl_backend.instances import Instance, Pool
+from usl_backend.instances import Instance, Pool, Queue
 from usl_backend.report import build
 from usl_backend.runs import Run, RunStore
+from usl_backend.runs.inventory import Inventory
+from usl_backend.runs.published import Published
+from usl_backend.runs.summary import ProjectNote, Summary
 from usl_backend.selection import USL
 from usl_backend.settings import RunSettings
 
@@ -50,17 +53,16 @@ def make_run(directory: Path, instances: int, budget: int) -> tuple[Run, dict[st
     store.claim(run.id)
     files = store.files(run.id)
     ids = np.arange(1, instances + 1)
-    files.write_instances([Instance(int(i), "image", f"/data/upload/1/{i:06d}.jpg") for i in ids], {})
+    files.write_instances(
+        [Instance(int(i), "image", f"/data/upload/1/{i:06d}.jpg") for i in ids], Inventory()
+    )
     files.write_pool(Pool(ids, rows), ["00" * 32] * instances)
     begun = time.perf_counter()
     selection = USL().select(files.read_pool()[0].embeddings, budget, rng=0)
     chosen = time.perf_counter()
     files.write_selection(selection)
-    queue = [
-        {"task": int(ids[row]), "rank": rank, "role": "pick"} for rank, row in enumerate(selection.indices)
-    ]
-    files.write_published({"queue": queue})
-    store.finish(run.id, {"picks": budget, "reserve": 0, "project": {"title": "Benchmark"}})
+    files.write_published(Published(Queue.of(ids[selection.indices].tolist())))
+    store.finish(run.id, Summary(picks=budget, project=ProjectNote(title="Benchmark")))
     run = store.get(run.id)
     steps = build(run, files).seconds
     print(

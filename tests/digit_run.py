@@ -5,8 +5,11 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from usl_backend.instances import Instance, Modality, Pool
+from usl_backend.instances import Instance, Modality, Pool, Queue
 from usl_backend.runs import Run, RunFiles, RunStore
+from usl_backend.runs.inventory import Inventory
+from usl_backend.runs.published import Published
+from usl_backend.runs.summary import ProjectNote, Summary, Tab
 from usl_backend.settings import RunSettings
 
 FIRST = 1001
@@ -43,8 +46,7 @@ class Made:
         instances = [
             Instance(int(i), modality, source.format(row)) for row, i in enumerate(self.ids.tolist())
         ]
-        meta = {"skipped": {"7": '"image" is empty'}, "labeled": [], "title": "Digits"}
-        self.files.write_instances(instances, meta)
+        self.files.write_instances(instances, Inventory(title="Digits", skipped={7: '"image" is empty'}))
         lengths = np.linalg.norm(self.digits, axis=1, keepdims=True)
         self.files.write_pool(
             Pool(self.ids, self.digits / lengths, {5: "the file is empty (0 bytes)"}), ["00" * 32] * n
@@ -53,24 +55,14 @@ class Made:
         self.selection = settings.selector().select(pool.embeddings, budget, rng=0)
         self.files.write_selection(self.selection)
         picks = self.ids[self.selection.indices].tolist()
-        self.queue = [{"task": task, "rank": rank, "role": "pick"} for rank, task in enumerate(picks)]
-        self.files.write_published(
-            {
-                "queue": self.queue,
-                "model_version": "usl-12-1",
-                "view_id": 3,
-                "carried_over": [],
-                "warnings": [],
-            }
+        self.queue = Queue.of(picks)
+        self.files.write_published(Published(self.queue, model_version="usl-12-1", view_id=3))
+        self.summary = Summary(
+            project=ProjectNote(12, "12.1700000000", title, "image"),
+            picks=budget,
+            model_version="usl-12-1",
+            tab=Tab(3, "http://studio.test/projects/12/data?tab=3"),
         )
-        self.summary = {
-            "project": {"id": 12, "title": title, "key": "12.1700000000", "data_key": "image"},
-            "picks": budget,
-            "reserve": 0,
-            "model_version": "usl-12-1",
-            "tab": {"id": 3, "url": "http://studio.test/projects/12/data?tab=3"},
-            "warnings": [],
-        }
         self.store.finish(run.id, self.summary)
 
     @property

@@ -23,9 +23,9 @@ LAYERS = {
     "runs": 3,
     "studio": 3,
     "sources": 4,
-    "sinks": 4,
     # Above the sources: vectors that somebody made already are looked up in a file that a source can read.
     "embedding": 5,
+    "sinks": 5,
     "pipeline": 6,
     "exports": 6,
     "report": 6,

@@ -8,6 +8,7 @@ from werkzeug.serving import make_server
 
 from usl_backend.jobs import Jobs
 from usl_backend.runs import RunState, RunStore
+from usl_backend.runs.summary import Summary
 from usl_backend.settings import HostSettings
 from usl_backend.web import create_app
 
@@ -57,7 +58,7 @@ def test_run_page__follows_a_run_to_its_end(page, address, store, complaints):
     assert page.locator("li.past").all_inner_texts() == ["fetch"]
     assert page.locator("li.now").inner_text() == "embed"
     assert page.locator("progress").evaluate("bar => bar.position") == 0.5
-    store.finish(run.id, {"picks": 10, "warnings": ["overlap is 2"]})
+    store.finish(run.id, Summary(picks=10, warnings=("overlap is 2",)))
     page.get_by_text("10 tasks").wait_for()
     page.get_by_text("overlap is 2").wait_for()
     assert page.locator("button").count() == 0

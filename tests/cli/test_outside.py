@@ -90,7 +90,7 @@ def test_select__run_is_known_to_the_other_verbs(shell: Shell, photos: Path, tmp
     page = (tmp_path / "report.html").read_text()
     assert f"Run photos-1 of <i>{photos}</i>" in page
     assert "data:image/jpeg;base64," in page
-    assert rows_of(shell.store.get("photos-1").summary["selection"])[0]["id"].split("/")[1] in page
+    assert rows_of(shell.store.get("photos-1").summary.selection)[0]["id"].split("/")[1] in page
     shell("select", photos, "--budget", 6)
     assert str(shell.store.run_directory("photos-1")) in shell("gc", "--keep", 1).out
     refused = shell("export", "photos-2")
@@ -294,4 +294,4 @@ def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None
     Path(os.fsdecode(name)).write_bytes(png(DIGITS[70]))
     told = shell("select", photos, "--budget", "100%", "--method", "random")
     assert told.code == 0, told.err
-    assert b"a/na\xefve.png" in Path(shell.store.get("photos-1").summary["selection"]).read_bytes()
+    assert b"a/na\xefve.png" in Path(shell.store.get("photos-1").summary.selection).read_bytes()

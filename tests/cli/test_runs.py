@@ -2,7 +2,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ import pytest
 from usl_backend.cli import main
 from usl_backend.instances import Instance, Pool
 from usl_backend.runs import RunStore
+from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.lock import Lock
-from usl_backend.sources.project import Project
+from usl_backend.runs.summary import PoolNote, Summary, Tab
 
 Told = Callable[..., tuple[int, str, str]]
 
@@ -36,14 +36,14 @@ def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return tell
 
 
-SUMMARY: dict[str, Any] = {
-    "pool": {"readable": 300},
-    "picks": 10,
-    "reserve": 20,
-    "tab": {"id": 4, "url": "http://localhost:8080/projects/12/data?tab=4"},
-    "seconds": {"fetch": 0.5, "embed": 3.1},
-    "warnings": ["2 of 302 unlabeled tasks could not be read"],
-}
+SUMMARY = Summary(
+    pool=PoolNote(readable=300),
+    picks=10,
+    reserve=20,
+    tab=Tab(4, "http://localhost:8080/projects/12/data?tab=4"),
+    seconds={"fetch": 0.5, "embed": 3.1},
+    warnings=("2 of 302 unlabeled tasks could not be read",),
+)
 
 
 def test_status__no_runs_says_how_to_make_one(store: RunStore, told: Told) -> None:
@@ -103,8 +103,8 @@ def test_status__the_whole_directory_at_a_glance(store: RunStore, told: Told) ->
 def test_status__one_run_with_its_unreadable_tasks(store: RunStore, told: Told) -> None:
     run = store.claim(store.create(project=12, settings={"budget": "10"}).id)
     files = store.files(run.id)
-    project = Project(12, "12.1", "t", (), "image", 4, 0, labeled=(3,), skipped={9: '"image" is empty'})
-    files.write_instances([Instance(1, "image", "a.png")], project.to_json())
+    inventory = Inventory(12, "12.1", "t", labeled=(3,), skipped={9: '"image" is empty'})
+    files.write_instances([Instance(1, "image", "a.png")], inventory)
     pool = Pool(
         np.array([1]), np.ones((1, 2), np.float32), {2: "the file is empty (0 bytes)", 3: "labeled anyway"}
     )

@@ -30,7 +30,9 @@ def test_fill__uploads_what_is_missing_and_knows_each_picture(
     assert project.find_or_create(client, made.id, title="", config="") == made.id
     project.fill(client, made.id, pictures[3:8])
     seen: list[tuple[int, int]] = []
-    indices = project.fill(client, made.id, pictures, progress=lambda done, total: seen.append((done, total)))
+    indices = project.fill(
+        client, made.id, pictures, progress=lambda _, done, total: seen.append((done, total))
+    )
     assert sorted(indices.values()) == list(range(total))
     assert seen == [(done, total) for done in [*range(105, total, 100), total]]
     for task in list(client.tasks(made.id))[::100]:

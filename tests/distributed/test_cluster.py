@@ -15,14 +15,13 @@ from usl_backend.demo import dataset
 from usl_backend.distributed import Cluster, ClusterBlocks
 from usl_backend.embedding import cluster as embed_cluster
 from usl_backend.embedding.cache import EmbeddingCache
-from usl_backend.embedding.cluster import Elsewhere, StudioLocator, WorkerPlan, embed_on_cluster
+from usl_backend.embedding.cluster import Elsewhere, WorkerPlan, embed_on_cluster
 from usl_backend.embedding.stage import embed
 from usl_backend.errors import EncoderError, StudioAuthError
 from usl_backend.instances import Instance, Pool
-from usl_backend.media import MediaReader
-from usl_backend.pipeline.outside import locate, locator
 from usl_backend.selection import USL
 from usl_backend.selection.rows.threads import computing_on
+from usl_backend.sources.media import MediaAccess
 
 # Ray's own modules warn about what later versions of it and of its libraries will do.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
@@ -104,15 +103,13 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     monkeypatch.setattr(embed_cluster, "FLUSH_ROWS", 50)
     load = partial(encoders.load, "efficientnet-lite0", image_size=SIZE)
     encoder = load()
-    root = Path(pictures[0].source).parent
-    make_reader = partial(MediaReader, local_roots=[root])
+    access = MediaAccess(roots=(Path(pictures[0].source).parent,))
 
     def local(folder: str, cache: Path) -> tuple[Pool, list[str]]:
-        with make_reader() as reader:
+        with access.open() as media:
             return embed(
                 pictures,
-                locate=locate,
-                reader=reader,
+                media=media,
                 encoder=encoder,
                 cache=EmbeddingCache(cache, encoder_key=encoder.key, dim=encoder.dim),
                 directory=tmp_path / folder,
@@ -124,16 +121,16 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     killed = 0
     seen = []
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def progress(step: str, done: int, total: int) -> None:
         nonlocal killed
-        seen.append((stage, done, total))
+        seen.append((done, total))
         killed = killed or kill_worker("MapWorker")
 
     cache = EmbeddingCache(tmp_path / "elsewhere", encoder_key=encoder.key, dim=encoder.dim)
     # Of a content with the same first bytes the workers believe that it is known: it goes out a second time.
     cache.append([hashes[7][:16] + 48 * "0"], here.embeddings[:1])
     cache.flush()
-    plan = WorkerPlan(load, encoder.key, Elsewhere(cluster.address, make_reader, locator), workers=2)
+    plan = WorkerPlan(load, encoder.key, Elsewhere(cluster.address, access), workers=2)
     remote = partial(embed_on_cluster, pictures, plan=plan, cluster=cluster, progress=progress)
     there, again = remote(cache=cache, directory=tmp_path / "there")
     assert killed
@@ -142,7 +139,7 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     assert there.embeddings.tobytes() == here.embeddings.tobytes()
     assert there.skipped == here.skipped
     assert len(here.skipped) == 4
-    assert seen[-1] == ("embed", len(pictures), len(pictures))
+    assert seen[-1] == (len(pictures), len(pictures))
     # What the cluster wrote are ordinary shards: nothing is left to encode here.
     shards = list(cache.directory.glob("*.json"))
     assert len(shards) > 2
@@ -156,7 +153,7 @@ def test_embedding__what_ends_a_run_comes_back_as_the_error_it_was(
     cluster: Cluster, pictures: list[Instance], tmp_path: Path
 ) -> None:
     load = partial(encoders.load, "efficientnet-lite0", image_size=SIZE)
-    plan = WorkerPlan(load, load().key, Elsewhere(cluster.address, MediaReader, locator), workers=1)
+    plan = WorkerPlan(load, load().key, Elsewhere(cluster.address, MediaAccess()), workers=1)
     cache = EmbeddingCache(tmp_path, encoder_key="any", dim=1280)
 
     def embedded(instances: list[Instance], plan: WorkerPlan) -> None:
@@ -172,5 +169,5 @@ def test_embedding__what_ends_a_run_comes_back_as_the_error_it_was(
     with pytest.raises(StudioAuthError, match="LABEL_STUDIO_API_KEY is not set on Ray node"):
         embedded(
             pictures[:2],
-            replace(plan, elsewhere=replace(plan.elsewhere, locator=StudioLocator("http://127.0.0.1:9"))),
+            replace(plan, elsewhere=Elsewhere(cluster.address, MediaAccess(studio="http://127.0.0.1:9"))),
         )

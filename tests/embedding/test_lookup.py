@@ -18,7 +18,7 @@ def look_up(encoder: str, instances: list[Instance], directory: Path):
     pool, hashes = lookup.embed(
         instances, directory=directory / "run", progress=lambda *told: seen.append(told), workers=3
     )
-    assert seen[-1] == ("embed", len(instances), len(instances))
+    assert seen[-1] == ("looking vectors up", len(instances), len(instances))
     assert [path.name for path in (directory / "run").iterdir()] == ["embeddings.npy"]
     assert len(hashes) == len(pool)
     return pool, hashes

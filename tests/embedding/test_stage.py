@@ -25,6 +25,7 @@ from usl_backend.errors import (
 )
 from usl_backend.instances import Instance, Pool
 from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError, decode_image
+from usl_backend.sources.media import Media
 
 SIZE = 32
 
@@ -91,9 +92,9 @@ def run(encoder: Counting, reader: MediaReader, tmp_path: Path) -> Callable[...,
     runs = iter(range(100))
 
     def call(instances: list[Instance], **changes: object) -> tuple[Pool, list[str]]:
+        locate = changes.pop("locate", lambda instance: reader.locate(instance.source))
         arguments: dict[str, object] = {
-            "locate": lambda instance: reader.locate(instance.source),
-            "reader": reader,
+            "media": Media(changes.pop("reader", reader), locate),
             "encoder": encoder,
             "cache": EmbeddingCache(tmp_path / "cache", encoder_key=encoder.key, dim=encoder.dim),
             "directory": tmp_path / f"run-{next(runs)}",
@@ -228,7 +229,7 @@ def test_embed__progress_rises_to_the_total(run, files, monkeypatch) -> None:
     monkeypatch.setattr(pump, "_PATIENCE_SECONDS", 0.0)
     told: list[tuple[str, int, int]] = []
     run(instances_of(files), progress=lambda *report: told.append(report))
-    assert {(stage, total) for stage, _, total in told} == {("embed", 200)}
+    assert {(step, total) for step, _, total in told} == {("reading and encoding", 200)}
     done = [done for _, done, _ in told]
     assert done == sorted(done)
     assert done[-1] == 200

@@ -61,7 +61,7 @@ def test_replay__pure_noise_is_guessing() -> None:
 def test_replay__progress_counts_to_the_end() -> None:
     rows, labels = blobs(60, 2)
     told: list[tuple[int, int]] = []
-    replay(rows, labels, budgets=[4, 8], methods={}, seeds=2, progress=lambda *at: told.append(at))
+    replay(rows, labels, budgets=[4, 8], methods={}, seeds=2, progress=lambda _, *at: told.append(at))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

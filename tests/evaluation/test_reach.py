@@ -77,7 +77,7 @@ def test_reach__counts_on_evenly_spaced_rows(rows: np.ndarray) -> None:
 
 def test_reach__progress_ends_at_the_total(rows: np.ndarray) -> None:
     seen: list[tuple[int, int]] = []
-    reach(rows, np.arange(5), rng=np.random.default_rng(0), draws=2, progress=lambda *at: seen.append(at))
+    reach(rows, np.arange(5), rng=np.random.default_rng(0), draws=2, progress=lambda _, *at: seen.append(at))
     assert seen == [(done, 5) for done in range(1, 6)]
 
 

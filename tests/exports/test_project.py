@@ -11,8 +11,11 @@ import pytest
 from usl_backend.errors import ExportError
 from usl_backend.exports import export_split, read_manifest
 from usl_backend.exports.project import exported_run, project_split
-from usl_backend.instances import Instance, Pool
+from usl_backend.instances import Instance, Pool, Queue
 from usl_backend.runs import Run, RunStore
+from usl_backend.runs.inventory import Inventory
+from usl_backend.runs.published import Published
+from usl_backend.runs.summary import EncoderNote, MethodNote, PoolNote, ProjectNote, SkippedNote, Summary
 from usl_backend.studio.client import LabeledTask, Project, Task
 
 CHOICES = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
@@ -74,21 +77,19 @@ def completed(store: RunStore, *, dry_run: bool = False) -> Run:
     """A run over tasks 1-6, of which 6 could not be read: picks 4 and 2, reserve 5."""
     run = store.claim(store.create(project=12, settings={"seed": 3}, dry_run=dry_run).id)
     files = store.files(run.id)
-    files.write_instances([Instance(task, "image", f"{task}.png") for task in range(1, 7)], {})
+    files.write_instances([Instance(task, "image", f"{task}.png") for task in range(1, 7)], Inventory())
     files.write_pool(
         Pool(np.arange(1, 6), np.ones((5, 2), np.float32), {6: "the file is empty"}), ["00" * 32] * 5
     )
-    queue = [(4, "pick"), (2, "pick"), (5, "reserve")]
-    entries = [{"task": task, "rank": rank, "role": role} for rank, (task, role) in enumerate(queue)]
-    files.write_published({"queue": entries})
-    summary = {
-        "project": {"id": 12, "key": "12.100", "data_key": "image"},
-        "pool": {"tasks": 9},
-        "method": {"name": "usl", "preset": None, "parameters": {"k": 20}},
-        "seed": 3,
-        "encoder": {"key": "lite0-128px"},
-        "skipped": {"count": 1},
-    }
+    files.write_published(Published(Queue.of([4, 2], reserve=[5])))
+    summary = Summary(
+        project=ProjectNote(12, "12.100", data_key="image"),
+        pool=PoolNote(tasks=9),
+        method=MethodNote("usl", parameters={"k": 20}),
+        seed=3,
+        encoder=EncoderNote(key="lite0-128px"),
+        skipped=SkippedNote(1),
+    )
     store.finish(run.id, summary, "ab" * 32, {"numpy": "2"})
     return store.get(run.id)
 
@@ -210,8 +211,7 @@ def test_project_split__two_runs_share_the_labels_and_keep_their_ranks(store: Ru
     """The labels are the project's; which tasks were chosen, and in which order, is each run's own."""
     studio: Any = Studio({4: [annotation("dog")], 2: [annotation("cat")]})
     first, second = completed(store), completed(store)
-    queue = [{"task": 1, "rank": 0, "role": "pick"}, {"task": 2, "rank": 1, "role": "pick"}]
-    store.files(second.id).write_published({"queue": queue})
+    store.files(second.id).write_published(Published(Queue.of([1, 2])))
     splits = {run.id: project_split(store, run, client=studio) for run in (first, second)}
     assert exported_run(store, 12).id == second.id
     seen = {run: [(row.task, row.role, row.rank) for row in split.labeled] for run, split in splits.items()}

@@ -15,18 +15,19 @@ PIPELINE = textwrap.dedent(
     from usl_backend.errors import MediaError
     from usl_backend.jobs import work
     from usl_backend.runs import RunStore
+    from usl_backend.runs.summary import MethodNote, Summary
     from usl_backend.settings import HostSettings
 
     host = HostSettings.load()
     store = RunStore(host.model_dir)
 
-    def execute(run, report):
+    def execute(run, progress):
         seed = run.settings["seed"]
-        report("fetch", 1, 1)
+        progress.stage("fetch")("listing tasks", 1, 1)
         print("began", os.getpid(), flush=True)
         if seed == 1:    # until it is told to stop
             for i in range(10**9):
-                report("embed", i, 0)
+                progress.stage("embed")("reading", i, 0)
                 time.sleep(0.01)
         elif seed == 2:
             raise MediaError(f"cannot log in with {host.api_key}")
@@ -46,13 +47,14 @@ PIPELINE = textwrap.dedent(
         elif seed == 8:  # dies five times, but keeps something each second time
             times = open(os.path.join(store.run_directory(run.id), "log.txt")).read().count("began")
             if times % 2:
-                report.kept()
+                progress.kept()
             if times < 6:
                 os.kill(os.getpid(), signal.SIGKILL)
-        store.finish(run.id, {
+        seen = {
             "nice": os.nice(0), "session": os.getsid(0) == os.getpid(),
             "argv": sys.argv, "key": host.api_key, "pass": os.environ.get("BASIC_AUTH_PASS"),
-        })
+        }
+        store.finish(run.id, Summary(method=MethodNote(diagnostics=seen)))
 
     sys.exit(work(sys.argv[1], host=host, execute=execute))
     """

@@ -9,6 +9,7 @@ from usl_backend.errors import ActiveRunError, RunError, SettingsError
 from usl_backend.jobs import Jobs
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.lock import Lock, held, holder
+from usl_backend.runs.summary import Summary
 
 
 def _seed(jobs, seed, project=12):
@@ -30,11 +31,12 @@ def test_jobs__a_run_from_queue_to_done(jobs, store, wait_until):
     wait_until(_over(store, run_id))
     run = store.get(run_id)
     assert run.state is RunState.DONE
-    assert run.summary["nice"] == min(19, os.nice(0) + 10)
-    assert run.summary["session"]
-    assert run.summary["argv"] == ["-c", run_id]
-    assert run.summary["key"] == "tok-secret-123"
-    assert run.summary["pass"] is None
+    seen = run.summary.method.diagnostics
+    assert seen["nice"] == min(19, os.nice(0) + 10)
+    assert seen["session"]
+    assert seen["argv"] == ["-c", run_id]
+    assert seen["key"] == "tok-secret-123"
+    assert seen["pass"] is None
     assert run.attempts == 1
 
 
@@ -228,7 +230,7 @@ def test_recover__a_process_that_outlived_its_server_is_left_alone(jobs, store, 
             jobs._look()
         assert store.get(run_id).state is RunState.RUNNING
         assert store.get(following).state is RunState.QUEUED
-        store.finish(run_id, {})
+        store.finish(run_id, Summary())
         wait_until(_over(store, following))
 
 

@@ -13,6 +13,7 @@ from usl_backend.errors import (
 from usl_backend.jobs import run_here
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import Lock, held
+from usl_backend.runs.summary import Summary
 
 
 @pytest.fixture
@@ -23,15 +24,17 @@ def run(store):
 def test_run_here__holds_the_lock_and_reports(store, host, run):
     seen = []
 
-    def execute(running, report):
+    def execute(running, progress):
         assert running.state is RunState.RUNNING
         assert held(store.files(run.id).lock)
-        report("fetch", 3, 3, "listing")
-        store.finish(run.id, {"picks": 1})
+        progress.stage("fetch")("listing", 3, 3)
+        store.finish(run.id, Summary(picks=1))
 
-    done = run_here(store, run, host=host, execute=execute, watch=lambda *told: seen.append(told))
-    assert (done.state, done.summary) == (RunState.DONE, {"picks": 1})
-    assert seen == [("fetch", 3, 3, "listing")]
+    done = run_here(
+        store, run, host=host, execute=execute, watch=lambda stage: lambda *told: seen.append((stage, *told))
+    )
+    assert (done.state, done.summary) == (RunState.DONE, Summary(picks=1))
+    assert seen == [("fetch", "listing", 3, 3)]
     assert not held(store.files(run.id).lock)
 
 
@@ -81,10 +84,10 @@ def test_run_here__unforeseen_errors_are_sentences(store, host, run, error, said
 
 
 def test_run_here__cancelled_from_elsewhere_stops_at_the_next_report(store, host, run):
-    def execute(running, report):
-        report("fetch", 0, 0)
+    def execute(running, progress):
+        progress.stage("fetch")("listing", 0, 0)
         store.cancel(run.id)
-        report("embed", 0, 0)
+        progress.stage("embed")("reading", 0, 0)
         raise AssertionError("it went on")
 
     assert run_here(store, run, host=host, execute=execute).state is RunState.CANCELLED

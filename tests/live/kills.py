@@ -128,8 +128,8 @@ class Campaign:
         self._finished(run_id)
         pool, _ = self.store.files(run_id).read_pool()
         assert pool.ids.tolist() == sorted(self.project.tasks)
-        queue = self.store.files(run_id).read_published()["queue"]
-        return Reference(queue, np.array(pool.embeddings), self.store.get(run_id).summary["seconds"])
+        queue = self.store.files(run_id).read_published().queue.places
+        return Reference(queue, np.array(pool.embeddings), self.store.get(run_id).summary.seconds)
 
     def _disturbed(self, kills: list[Kill], most: int) -> None:
         shutil.rmtree(self.store.directory / CACHE)
@@ -179,7 +179,7 @@ class Campaign:
         pool, _ = store.files(run_id).read_pool()
         assert pool.skipped == {}
         self.tally.lost_rows += len(set(self.project.tasks) - set(pool.ids.tolist()))
-        queue = store.files(run_id).read_published()["queue"]
+        queue = store.files(run_id).read_published().queue.places
         self.tally.other_picks += queue != self.reference.queue
         np.testing.assert_allclose(pool.embeddings, self.reference.embeddings, atol=1e-5)
 
@@ -187,10 +187,10 @@ class Campaign:
         held_there = predictions(self.project.client, self.project.id)
         times = Counter(prediction.task for prediction in held_there)
         self.tally.duplicates += sum(count - 1 for count in times.values())
-        version = store.get(run_id).summary["model_version"]
+        version = store.get(run_id).summary.model_version
         assert {prediction.model_version for prediction in held_there} == {version}
         ranked = [prediction.task for prediction in sorted(held_there, key=lambda one: one.score or 0.0)]
-        assert ranked == [entry["task"] for entry in queue]
+        assert ranked == [entry.instance for entry in queue]
         assert self.project.now.model_version == version
         assert sum("USL picks" in view["data"]["title"] for view in self.project.views()) == 1
         # reading the queue back takes a lock and gives it back: no annotation stays, the first pick is served

@@ -25,13 +25,13 @@ def test_control__is_served_behind_the_picks_and_named_in_the_export(
     assert ", 15 in the control set and 3 in reserve" in told.out
     run = shell.store.latest(project.id)
     assert run is not None
-    entries = shell.store.files(run.id).read_published()["queue"]
-    drawn = [entry["task"] for entry in entries if entry.get("control")]
-    behind = [entry["task"] for entry in entries if entry["role"] == "control"]
+    entries = shell.store.files(run.id).read_published().queue.places
+    drawn = [entry.instance for entry in entries if entry.control]
+    behind = [entry.instance for entry in entries if entry.role == "control"]
     assert len(drawn) == 15
     assert 0 < len(behind) < 15
-    ranked = [entry["task"] for entry in entries]
-    assert project.model_versions() == {run.summary["model_version"]: len(ranked)}
+    ranked = [entry.instance for entry in entries]
+    assert project.model_versions() == {run.summary.model_version: len(ranked)}
 
     served = project.serve([project.client, second_annotator], 20 + len(behind) + 1)
     assert served == ranked[: len(served)]
@@ -57,18 +57,18 @@ def test_report__measures_the_picks_on_the_labeled_control_set(
     told = shell("report", run.id)
     assert "the control set has 40 tasks; too few of them are labeled for a check" in told.out
 
-    entries = shell.store.files(run.id).read_published()["queue"]
+    entries = shell.store.files(run.id).read_published().queue.places
     for entry in entries:
         # three kinds of clothes: for the upper body, for the feet, and the rest
         kind = {0: "cat", 2: "cat", 4: "cat", 6: "cat", 5: "dog", 7: "dog", 9: "dog"}.get(
-            truth[entry["task"]], "owl"
+            truth[entry.instance], "owl"
         )
-        project.client.annotate(entry["task"], [choice(kind)])
+        project.client.annotate(entry.instance, [choice(kind)])
     told = shell("report", run.id, "-o", tmp_path / "report.html", "--json")
     assert told.code == 0, told.err
     labels = told.json["labels"]
     assert labels["picks"] == 20
-    assert labels["controls"] == sum(entry["role"] == "control" for entry in entries) >= 20
+    assert labels["controls"] == sum(entry.role == "control" for entry in entries) >= 20
     assert labels["low"] < labels["accuracy"] < labels["high"]
     # shoes, bags and shirts are easily told apart; a third would be chance
     assert labels["accuracy"] > 0.6

@@ -91,7 +91,7 @@ def expected(shell: Shell, project: LiveProject) -> list[int]:
     """The queue of an undisturbed run."""
     told = shell("select", project.id, "--budget", BUDGET, "--reserve", RESERVE, "--dry-run", "--json")
     assert told.code == 0, told.err
-    return [entry["task"] for entry in told.json["queue"]]
+    return [entry.instance for entry in told.json["queue"]]
 
 
 def backend(studio: LiveStudio, data: Path) -> BackendServer:
@@ -111,8 +111,8 @@ def started(server: BackendServer, project: LiveProject) -> str:
 def assert_done(store: RunStore, run_id: str, project: LiveProject, expected: list[int]) -> None:
     run = store.get(run_id)
     assert run.state is RunState.DONE, run.error
-    entries = store.files(run_id).read_published()["queue"]
-    assert [entry["task"] for entry in entries] == expected
+    entries = store.files(run_id).read_published().queue.places
+    assert [entry.instance for entry in entries] == expected
     there = predictions(project.client, project.id)
     assert Counter(one.task for one in there) == Counter(expected)
 

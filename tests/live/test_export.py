@@ -54,7 +54,7 @@ def labeled(
     assert "nothing is labeled yet" in told.out
     run = shell.store.latest(project.id)
     assert run is not None
-    picks = [e["task"] for e in shell.store.files(run.id).read_published()["queue"] if e["role"] == "pick"]
+    picks = [e.instance for e in shell.store.files(run.id).read_published().queue.places if e.role == "pick"]
     (outside,) = project.add_tasks([local(pictures[60])])
     place = {task: row for row, task in enumerate(project.tasks)} | {outside: 60}
     truth = {task: load().classes[load().labels[place[task]]] for task in place}
@@ -224,9 +224,9 @@ def test_export__two_runs_odd_names_and_a_class_that_is_no_more(
             assert (manifest["run"], manifest["retired_classes"]) == (run.id, {"class of last year": 1})
             assert manifest["classes"] == [*CLASSES, "class of last year"]
             assert (manifest["contents"]["labeled"], manifest["media"]["missing"]) == (5, {})
-            queue = shell.store.files(run.id).read_published()["queue"]
+            queue = shell.store.files(run.id).read_published().queue.places
             ranks = {row["task"]: row["rank"] for row in manifest["rows"] if row["rank"] is not None}
-            assert ranks == {entry["task"]: entry["rank"] for entry in queue}
+            assert ranks == {entry.instance: entry.rank for entry in queue}
 
 
 def answer_of(row: int) -> list[dict[str, Any]]:

@@ -55,14 +55,14 @@ class Stand:
     def assert_queue(self, run: Run, *, without: tuple[int, ...] = ()) -> None:
         """Label Studio holds the run's whole queue once and nothing else, and serves it."""
         assert run.state is RunState.DONE, run.error
-        entries = self.shell.store.files(run.id).read_published()["queue"]
-        expected = [entry["task"] for entry in entries if entry["task"] not in without]
+        entries = self.shell.store.files(run.id).read_published().queue.places
+        expected = [entry.instance for entry in entries if entry.instance not in without]
         assert len(expected) == BUDGET + RESERVE - len(without)
         held = sorted(predictions(self.project.client, self.project.id), key=lambda one: one.score or 0.0)
         assert [one.task for one in held] == expected
-        assert {one.model_version for one in held} == {run.summary["model_version"]}
+        assert {one.model_version for one in held} == {run.summary.model_version}
         now = self.project.now
-        assert (now.model_version, now.sampling) == (run.summary["model_version"], queue.SAMPLING)
+        assert (now.model_version, now.sampling) == (run.summary.model_version, queue.SAMPLING)
         assert sum("USL picks" in view["data"]["title"] for view in self.project.views()) == 1
         served = self.project.client.next_task(self.project.id)
         assert served is not None
@@ -217,7 +217,7 @@ def test_pictures__a_short_outage_costs_none(fetched_over_http: Stand, name: str
     }[name]
     told, run = stand.select(fault)
     assert told.code == 0, told.err
-    assert run.summary["pool"]["readable"] == TASKS
+    assert run.summary.pool.readable == TASKS
     stand.assert_queue(run)
 
 
@@ -279,7 +279,7 @@ def test_task_deleted__while_the_queue_is_written_is_left_out(stand: Stand) -> N
     told, run = stand.select(Fault("POST", IMPORT, times=1, rewrite=delete_a_pick))
     assert told.code == 0, told.err
     stand.assert_queue(run, without=tuple(gone))
-    assert any("were deleted while the run went on" in warning for warning in run.summary["warnings"])
+    assert any("were deleted while the run went on" in warning for warning in run.summary.warnings)
 
 
 @pytest.mark.parametrize("path", [LISTING, IMPORT], ids=["fetch", "publish"])

@@ -27,8 +27,8 @@ MakeProject = Callable[..., LiveProject]
 
 
 def queue(shell: Shell, run_id: str, role: str = "pick") -> list[int]:
-    entries = shell.store.files(run_id).read_published()["queue"]
-    return [entry["task"] for entry in entries if entry["role"] == role]
+    entries = shell.store.files(run_id).read_published().queue.places
+    return [entry.instance for entry in entries if entry.role == role]
 
 
 def snapshot(project: LiveProject) -> tuple[object, ...]:
@@ -65,10 +65,10 @@ def test_main_job__from_the_first_selection_to_reset(
     assert told.code == 0, told.err
     second = shell.store.latest(project.id)
     assert second is not None
-    assert second.summary["pool"]["encoded"] == len(added) == 20
-    assert second.summary["pool"]["readable"] == 150 - 5 + 20
+    assert second.summary.pool.encoded == len(added) == 20
+    assert second.summary.pool.readable == 150 - 5 + 20
     assert f"run {second.id}: chose 8 of 165 unlabeled tasks" in told.out
-    assert project.model_versions() == {second.summary["model_version"]: 28}
+    assert project.model_versions() == {second.summary.model_version: 28}
     assert [view["data"]["title"] for view in project.views()] == ["Default", f"USL picks {second.id}"]
     picks = queue(shell, second.id)
     assert not set(picks) & set(queue(shell, first["id"])[:5])
@@ -111,7 +111,7 @@ def test_main_job__dry_run_writes_nothing_to_label_studio(
     assert snapshot(project) == before
     run = shell.store.latest(project.id)
     assert run is not None
-    assert (run.dry_run, run.summary["model_version"]) == (True, None)
+    assert (run.dry_run, run.summary.model_version) == (True, None)
     chosen = " ".join(map(str, queue(shell, run.id)))
     assert len(queue(shell, run.id)) == 3
     assert told.out.splitlines()[1:] == [
@@ -132,7 +132,7 @@ def test_main_job__pre_annotations_stay_in_sight_and_come_back(
     assert told.code == 0, told.err
     run = shell.store.latest(project.id)
     assert run is not None
-    assert run.summary["carried_over"] == 40
+    assert run.summary.carried_over == 40
     assert "pre-annotations of 40 tasks (other-model) were copied" in told.out
     served = project.client.next_task(project.id)
     assert served is not None
@@ -181,7 +181,7 @@ def test_main_job__interrupted_shell_leaves_no_queue_and_can_be_resumed(
     assert snapshot(project) == before
     told = shell("resume", run.id)
     assert told.code == 0, told.err
-    assert shell.store.get(run.id).summary["verified"]["outcome"] == "first"
+    assert shell.store.get(run.id).summary.verified.outcome == "first"
     assert shell("resume", run.id).err.startswith(
         f"error: run {run.id} is done; only a paused, failed or cancelled run"
     )

@@ -69,10 +69,10 @@ def test_four_annotators_at_once__never_get_the_same_pick(
         assert told.code == 0, told.err
         run = shell.store.latest(number)
         assert run is not None
-        entries = shell.store.files(run.id).read_published()["queue"]
-        picks = [entry["task"] for entry in entries if entry["role"] == "pick"]
-        assert project.now.model_version == run.summary["model_version"]
-        assert run.summary["verified"]["outcome"] == "first"
+        entries = shell.store.files(run.id).read_published().queue.places
+        picks = [entry.instance for entry in entries if entry.role == "pick"]
+        assert project.now.model_version == run.summary.model_version
+        assert run.summary.verified.outcome == "first"
 
         annotators = [
             StudioClient(

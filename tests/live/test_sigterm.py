@@ -49,7 +49,7 @@ def test_sigterm__checkpoint_leave_and_go_on(
         with server:
             undisturbed = started()
             _wait(lambda: over(undisturbed))
-            expected = store.files(undisturbed).read_published()["queue"]
+            expected = store.files(undisturbed).read_published().queue.places
             shutil.rmtree(data / CACHE)
 
             run_id = started()
@@ -70,8 +70,8 @@ def test_sigterm__checkpoint_leave_and_go_on(
             _wait(lambda: over(run_id))
             run = store.get(run_id)
             assert (run.state, run.attempts) == (RunState.DONE, 1)
-            assert run.summary["pool"]["encoded"] == len(names) - kept
-            assert store.files(run_id).read_published()["queue"] == expected
+            assert run.summary.pool.encoded == len(names) - kept
+            assert store.files(run_id).read_published().queue.places == expected
     finally:
         store.close()
 

@@ -97,7 +97,7 @@ def test_tasks__pages_and_data_key(
     monkeypatch.setattr("usl_backend.studio.client.PAGE_SIZE", 3)
     seen: list[tuple[int, int]] = []
     tasks = list(
-        client.tasks(project.id, data_key="image", progress=lambda done, total: seen.append((done, total)))
+        client.tasks(project.id, data_key="image", progress=lambda _, done, total: seen.append((done, total)))
     )
     assert [task.id for task in tasks] == list(project.tasks)
     assert [dict(task.data) for task in tasks] == [{"image": row["image"]} for row in data]

@@ -1,6 +1,8 @@
 """Finetuning on real pictures with the real encoder; only Label Studio is played, as in test_run.py."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,22 @@ import pytest
 from usl_backend.demo.dataset import write_images
 from usl_backend.errors import CancelledError, InputError, MediaError
 from usl_backend.instances import Instance, Pool
-from usl_backend.media import Location, MediaLimits, MediaReader, decode_image
-from usl_backend.pipeline.finetune import picture_trainer, wants_pictures
-from usl_backend.pipeline.pictures import PICTURES, pool_pictures
+from usl_backend.media import MediaLimits, decode_image
+from usl_backend.pipeline.finetune import PICTURES, picture_trainer, pool_pictures, wants_pictures
+from usl_backend.progress import ignore
 from usl_backend.settings import RunSettings
+from usl_backend.sources.media import MediaAccess
 
 SIZE = 32
 LIMITS = MediaLimits()
+
+
+@dataclass
+class Played:
+    """Media whose bytes a function gives."""
+
+    read: Callable[[Instance], bytes]
+    limits: MediaLimits = LIMITS
 
 
 def settings(**explicit: object) -> RunSettings:
@@ -48,7 +59,7 @@ def test_wants_pictures__only_the_mode_that_trains_the_encoder() -> None:
 
 def test_pool_pictures__are_those_of_the_rows_and_kept(folder: Path, tmp_path: Path) -> None:
     pool, hashes, instances = few(folder)
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     reads: list[int] = []
 
     def read(instance: Instance) -> bytes:
@@ -57,12 +68,12 @@ def test_pool_pictures__are_those_of_the_rows_and_kept(folder: Path, tmp_path: P
 
     def pictures() -> np.ndarray:
         return pool_pictures(
-            pool, hashes, instances, read=read, size=SIZE, limits=LIMITS, directory=tmp_path,
+            pool, hashes, instances, media=Played(read), size=SIZE, directory=tmp_path,  # type: ignore[arg-type]
             progress=lambda *step: told.append(step), workers=2,
         )  # fmt: skip
 
     made = pictures()
-    assert told == [(64, 70), (70, 70)]
+    assert told == [("reading pictures", 64, 70), ("reading pictures", 70, 70)]
     for row in (0, 33, 69):
         content = (folder / f"{row + 1:04d}.png").read_bytes()
         assert np.array_equal(made[row], decode_image(content, size=SIZE, limits=LIMITS))
@@ -83,7 +94,7 @@ def test_pool_pictures__what_cannot_be_trained_on_is_named(folder: Path, tmp_pat
 
     with pytest.raises(InputError, match=r"task 30 .*(404|another picture).*new run"):
         pool_pictures(
-            pool, hashes, instances, read=read, size=SIZE, limits=LIMITS, directory=tmp_path,
+            pool, hashes, instances, media=Played(read), size=SIZE, directory=tmp_path,  # type: ignore[arg-type]
             progress=lambda *_: None, workers=2,
         )  # fmt: skip
     assert not (tmp_path / PICTURES).exists()
@@ -92,13 +103,13 @@ def test_pool_pictures__what_cannot_be_trained_on_is_named(folder: Path, tmp_pat
 def test_pool_pictures__stops_where_it_is_told_to(folder: Path, tmp_path: Path) -> None:
     pool, hashes, instances = few(folder)
 
-    def stop(done: int, total: int) -> None:
+    def stop(step: str, done: int, total: int) -> None:
         raise CancelledError("enough")
 
     with pytest.raises(CancelledError):
         pool_pictures(
-            pool, hashes, instances, read=lambda one: (folder / one.source).read_bytes(), size=SIZE,
-            limits=LIMITS, directory=tmp_path, progress=stop, workers=2,
+            pool, hashes, instances, media=Played(lambda one: (folder / one.source).read_bytes()),  # type: ignore[arg-type]
+            size=SIZE, directory=tmp_path, progress=stop, workers=2,
         )  # fmt: skip
     assert not (tmp_path / PICTURES).exists()
 
@@ -109,8 +120,8 @@ def test_picture_trainer__texts_and_several_fields_are_refused(tmp_path: Path) -
         (Instance(4, "text", "words"), "a text"),
         (Instance(4, "image", "a.png", parts=("b.png",)), "several fields"),
     ):
-        with MediaReader(limits=LIMITS) as reader, pytest.raises(InputError, match=rf"task 4 has {named}"):
+        with MediaAccess().open() as media, pytest.raises(InputError, match=rf"task 4 has {named}"):
             picture_trainer(
-                chosen, pool, ["00"], [odd], encoders=tmp_path, locate=lambda one: Location(path=tmp_path),
-                reader=reader, directory=tmp_path, progress=lambda *_: None, workers=1,
+                chosen, pool, ["00"], [odd], encoders=tmp_path, media=media, directory=tmp_path,
+                progress=ignore, workers=1,
             )  # fmt: skip

@@ -1,6 +1,6 @@
 """A run on real pictures with the real encoder; only Label Studio is played, by a listing that cannot be written to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from usl_backend import pipeline
 from usl_backend.demo.dataset import write_images
 from usl_backend.errors import CancelledError, InputError
 from usl_backend.media import Location
+from usl_backend.progress import Progress, StageProgress, ignore
 from usl_backend.runs import Run, RunState, RunStore
-from usl_backend.runs.progress import Progress
+from usl_backend.runs.progress import RunProgress
+from usl_backend.runs.summary import PoolNote
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.studio.client import Project, Task
 
@@ -37,20 +39,19 @@ class Studio:
     broken: frozenset[int] = frozenset()
     located: list[int] = field(default_factory=list)
     listed: int = 0
+    url: str = "http://studio.test"
 
     def project(self, project_id: int) -> Project:
         return Project(
             project_id, f"{project_id}.100", "Clothes", 100.0, CONFIG, "", "", 1, False, True, PICTURES
         )
 
-    def tasks(
-        self, project_id: int, *, only_unlabeled: bool, progress: Callable[[int, int], None]
-    ) -> Iterator[Task]:
+    def tasks(self, project_id: int, *, only_unlabeled: bool, progress: Progress) -> Iterator[Task]:
         self.listed += 1
         for number in range(1, PICTURES + 1):
             name = "missing" if number in self.broken else f"{number:04d}"
             yield Task(number, {"image": f"{name}.png"}, int(number in self.labeled), 0)
-        progress(PICTURES, PICTURES)
+        progress("listing tasks", PICTURES, PICTURES)
 
     def locate(self, task_id: int, source: str) -> Location:
         self.located.append(task_id)
@@ -72,9 +73,9 @@ class Bench:
         run = self.store.create(project=12, project_key=key, settings=settings, dry_run=True, place="shell")
         return self.store.claim(run.id)
 
-    def execute(self, run: Run, studio: Studio, watch: Callable[..., None] | None = None) -> None:
-        report = Progress(self.store, run.id, watch=watch)
-        pipeline.execute(run, store=self.store, host=self.host, client=studio, report=report)  # type: ignore[arg-type]
+    def execute(self, run: Run, studio: Studio, watch: StageProgress | None = None) -> None:
+        progress = RunProgress(self.store, run.id, watch=watch)
+        pipeline.execute(run, store=self.store, host=self.host, client=studio, progress=progress)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -87,16 +88,16 @@ def bench(tmp_path: Path, pictures: Path) -> Iterator[Bench]:
 
 def queue(bench: Bench, run: Run, role: str = "pick") -> list[int]:
     return [
-        entry["task"]
-        for entry in bench.store.files(run.id).read_published()["queue"]
-        if entry["role"] == role
+        entry.instance
+        for entry in bench.store.files(run.id).read_published().queue.places
+        if entry.role == role
     ]
 
 
 def test_execute__dry_run_fills_the_record_and_publishes_nothing(bench: Bench, pictures: Path) -> None:
     seen: list[str] = []
     run = bench.start(budget=5, reserve=3)
-    bench.execute(run, Studio(pictures), watch=lambda stage, *_: seen.append(stage))
+    bench.execute(run, Studio(pictures), watch=lambda stage: seen.append(stage) or ignore)
     done = bench.store.get(run.id)
     assert done.state is RunState.DONE
     assert [stage for stage, before in zip(seen, [None, *seen], strict=False) if stage != before] == [
@@ -104,15 +105,13 @@ def test_execute__dry_run_fills_the_record_and_publishes_nothing(bench: Bench, p
     ]  # fmt: skip
     picks, reserve = queue(bench, run), queue(bench, run, "reserve")
     assert (len(set(picks)), len(set(reserve)), set(picks) & set(reserve)) == (5, 3, set())
-    assert (done.summary["model_version"], done.summary["tab"], done.summary["verified"]) == (
+    assert (done.summary.model_version, done.summary.tab, done.summary.verified) == (
         None,
         None,
         None,
     )
-    assert done.summary["pool"] == {
-        "tasks": 40, "annotated": 0, "unlabeled": 40, "readable": 40, "skipped": 0, "encoded": 40,
-    }  # fmt: skip
-    assert set(done.summary["seconds"]) == {"fetch", "embed", "select", "publish"}
+    assert done.summary.pool == PoolNote(40, 0, 40, readable=40, skipped=0, encoded=40)
+    assert set(done.summary.seconds) == {"fetch", "embed", "select", "publish"}
     assert done.versions["label-studio"] == "1.23.2"
     assert bench.store.queue_state("12.100") is None
     files = bench.store.files(run.id)
@@ -129,11 +128,11 @@ def test_execute__second_run_embeds_nothing_and_chooses_the_same(bench: Bench, p
     second = bench.start(budget=5)
     bench.execute(second, studio)
     one, two = bench.store.get(first.id), bench.store.get(second.id)
-    assert two.summary["pool"]["encoded"] == 0
+    assert two.summary.pool.encoded == 0
     assert queue(bench, first) == queue(bench, second)
     assert one.pool_digest == two.pool_digest
     bench.execute(third := bench.start(budget=5, seed=1), studio)
-    assert bench.store.get(third.id).summary["seed"] == 1
+    assert bench.store.get(third.id).summary.seed == 1
 
 
 def test_execute__resumed_run_goes_on_after_its_last_complete_stage(bench: Bench, pictures: Path) -> None:
@@ -152,8 +151,8 @@ def test_execute__resumed_run_goes_on_after_its_last_complete_stage(bench: Bench
     bench.execute(resumed, again)
     assert (again.listed, again.located) == (0, [])
     assert queue(bench, resumed) == picks
-    assert set(bench.store.get(resumed.id).summary["seconds"]) == {"select", "publish"}
-    assert bench.store.get(resumed.id).summary["pool"]["encoded"] is None
+    assert set(bench.store.get(resumed.id).summary.seconds) == {"select", "publish"}
+    assert bench.store.get(resumed.id).summary.pool.encoded is None
 
 
 def test_execute__labeled_tasks_hold_their_place_and_are_never_queued(bench: Bench, pictures: Path) -> None:
@@ -165,16 +164,16 @@ def test_execute__labeled_tasks_hold_their_place_and_are_never_queued(bench: Ben
     assert not queued & labeled
     pool, _ = bench.store.files(run.id).read_pool()
     assert labeled <= set(pool.ids.tolist())
-    assert bench.store.get(run.id).summary["pool"]["readable"] == 20
+    assert bench.store.get(run.id).summary.pool.readable == 20
 
 
 def test_execute__unreadable_tasks_are_set_aside(bench: Bench, pictures: Path) -> None:
     run = bench.start(budget=5)
     bench.execute(run, Studio(pictures, broken=frozenset({3, 17})))
     summary = bench.store.get(run.id).summary
-    assert [entry["task"] for entry in summary["skipped"]["first"]] == [3, 17]
-    assert summary["pool"]["readable"] == 38
-    assert summary["warnings"][0].startswith("2 of 40 unlabeled tasks could not be read")
+    assert [unread.task for unread in summary.skipped.first] == [3, 17]
+    assert summary.pool.readable == 38
+    assert summary.warnings[0].startswith("2 of 40 unlabeled tasks could not be read")
 
 
 def test_execute__budget_that_only_the_unreadable_would_fill_is_refused(bench: Bench, pictures: Path) -> None:
@@ -189,9 +188,10 @@ def test_execute__budget_that_only_the_unreadable_would_fill_is_refused(bench: B
 def test_execute__cancelled_in_any_stage_stops_there(bench: Bench, pictures: Path, stage: str) -> None:
     run = bench.start(budget=5)
 
-    def cancel(now: str, *_: object) -> None:
+    def cancel(now: str) -> Progress:
         if now == stage and bench.store.get(run.id).state is RunState.RUNNING:
             bench.store.cancel(run.id)
+        return ignore
 
     with pytest.raises(CancelledError):
         bench.execute(run, Studio(pictures), watch=cancel)
@@ -207,19 +207,19 @@ def test_execute__cancelled_in_any_stage_stops_there(bench: Bench, pictures: Pat
 def test_execute__control_set_follows_the_picks_and_may_share_with_them(bench: Bench, pictures: Path) -> None:
     run = bench.start(budget=20, reserve=3, control=15)
     bench.execute(run, Studio(pictures))
-    entries = bench.store.files(run.id).read_published()["queue"]
-    roles = [entry["role"] for entry in entries]
-    drawn = [entry for entry in entries if entry.get("control")]
-    behind = [entry for entry in drawn if entry["role"] == "control"]
+    entries = bench.store.files(run.id).read_published().queue.places
+    roles = [entry.role for entry in entries]
+    drawn = [entry for entry in entries if entry.control]
+    behind = [entry for entry in drawn if entry.role == "control"]
     assert len(drawn) == 15
     # 15 of 40 drawn without regard to 20 picks: some are picks, some are not
     assert 0 < len(behind) < 15
-    assert {entry["role"] for entry in drawn} == {"pick", "control"}
+    assert {entry.role for entry in drawn} == {"pick", "control"}
     assert roles == ["pick"] * 20 + ["control"] * len(behind) + ["reserve"] * 3
-    assert [entry["rank"] for entry in entries] == list(range(len(entries)))
-    assert len({entry["task"] for entry in entries}) == len(entries)
+    assert [entry.rank for entry in entries] == list(range(len(entries)))
+    assert len({entry.instance for entry in entries}) == len(entries)
     summary = bench.store.get(run.id).summary
-    assert (summary["picks"], summary["control"], summary["reserve"]) == (20, 15, 3)
+    assert (summary.picks, summary.control, summary.reserve) == (20, 15, 3)
 
 
 def test_execute__control_set_does_not_depend_on_budget_or_change_the_picks(
@@ -229,8 +229,8 @@ def test_execute__control_set_does_not_depend_on_budget_or_change_the_picks(
     for explicit in ({"budget": 6, "control": 8}, {"budget": 12, "control": 8}, {"budget": 6}):
         run = bench.start(reserve=0, **explicit)
         bench.execute(run, Studio(pictures))
-        entries = bench.store.files(run.id).read_published()["queue"]
-        found.append(({entry["task"] for entry in entries if entry.get("control")}, queue(bench, run)))
+        entries = bench.store.files(run.id).read_published().queue.places
+        found.append(({entry.instance for entry in entries if entry.control}, queue(bench, run)))
     assert found[0][0] == found[1][0]
     assert found[0][1] == found[2][1]
 
@@ -250,9 +250,12 @@ def test_execute__cancelled_training_goes_on_from_its_last_epoch(
     run = bench.start(**wanted)
     files = bench.store.files(run.id)
 
-    def cancel(stage: str, done: int, total: int, step: str | None) -> None:
-        if step == "train" and files.checkpoint().read() is not None:
-            raise CancelledError("enough")
+    def cancel(stage: str) -> Progress:
+        def report(step: str, done: int, total: int) -> None:
+            if step == "train" and files.checkpoint().read() is not None:
+                raise CancelledError("enough")
+
+        return report
 
     with pytest.raises(CancelledError):
         bench.execute(run, Studio(pictures), watch=cancel)
@@ -264,14 +267,14 @@ def test_execute__cancelled_training_goes_on_from_its_last_epoch(
     assert len(told["local_loss"]) == 4
     assert queue(bench, run) == queue(bench, whole)
     assert files.checkpoint().read() is None
-    summary = bench.store.get(run.id).summary["method"]
-    assert (summary["name"], summary["diagnostics"]["training"]["clusters"]) == ("usl-t", 5)
+    summary = bench.store.get(run.id).summary.method
+    assert (summary.name, summary.diagnostics["training"]["clusters"]) == ("usl-t", 5)
 
 
 def test_execute__encoder_is_finetuned_on_the_pictures_of_the_run(bench: Bench, pictures: Path) -> None:
     steps: list[str | None] = []
     run = bench.start(method="usl-t", mode="finetune", budget=4, epochs=2, image_size=32, micro_batch=16)
-    bench.execute(run, Studio(pictures), watch=lambda _stage, _done, _total, step: steps.append(step))
+    bench.execute(run, Studio(pictures), watch=lambda _stage: lambda step, _done, _total: steps.append(step))
     files = bench.store.files(run.id)
     told = files.read_selection().diagnostics["training"]
     assert len(told["local_loss"]) == 2

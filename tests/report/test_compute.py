@@ -6,8 +6,10 @@ from digit_run import Made
 
 from usl_backend.errors import CancelledError, RunError
 from usl_backend.evaluation.reach import reach
+from usl_backend.instances import Queue
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
+from usl_backend.runs.published import Published
 from usl_backend.selection.rows.preparation import fit_projection
 
 
@@ -18,7 +20,7 @@ def small(make_run: Callable[..., Made]) -> Made:
 
 def test_build__figures_belong_to_the_run(small: Made) -> None:
     report = build(small.run, small.files)
-    assert [why.task for why in report.whys] == [entry["task"] for entry in small.queue]
+    assert [why.task for why in report.whys] == list(small.queue.instances)
     assert sum(why.size for why in report.whys) == report.instances == 90
     assert report.skipped == {7: '"image" is empty', 5: "the file is empty (0 bytes)"}
     order = np.argsort(small.selection.score, kind="stable")
@@ -48,22 +50,26 @@ def test_build__map_has_every_instance_and_numbers_the_picks(small: Made) -> Non
     assert points is not None
     assert points.ids.tolist() == small.ids.tolist()
     numbered = {int(points.ids[row]): int(points.rank[row]) for row in np.flatnonzero(points.rank >= 0)}
-    assert numbered == {entry["task"]: entry["rank"] for entry in small.queue}
+    assert numbered == {place.instance: place.rank for place in small.queue.places}
     assert points.cluster.tolist() == small.selection.cluster.tolist()
 
 
 def test_build__is_computed_once_and_again_when_forced(small: Made) -> None:
     first = build(small.run, small.files)
     steps: list[str] = []
-    assert build(small.run, small.files, progress=steps.append) == first
+
+    def note(step: str, _done: int, _total: int) -> None:
+        steps.append(step)
+
+    assert build(small.run, small.files, progress=note) == first
     assert steps == []
-    again = build(small.run, small.files, force=True, progress=steps.append)
+    again = build(small.run, small.files, force=True, progress=note)
     assert steps == ["comparing", "coverage", "galleries", "other seeds", "map"]
     assert (again.whys, again.trust) == (first.whys, first.trust)
 
 
 def test_build__stopped_on_the_way_leaves_no_report(small: Made) -> None:
-    def stop(step: str) -> None:
+    def stop(step: str, _done: int, _total: int) -> None:
         if step == "map":
             raise CancelledError("enough")
 
@@ -105,11 +111,10 @@ def test_build__a_run_that_is_not_done_is_told(small: Made) -> None:
 
 
 def test_build__pick_that_is_also_a_control_is_listed_among_the_controls(small: Made) -> None:
-    queue = [dict(entry) for entry in small.queue]
-    queue[2]["control"] = True
-    queue.append({"task": int(small.ids[0]), "rank": 6, "role": "control"})
-    small.files.write_published({"queue": queue})
-    assert build(small.run, small.files).controls == (queue[2]["task"], int(small.ids[0]))
+    picks = small.queue.instances
+    drawn = (picks[2], int(small.ids[0]))
+    small.files.write_published(Published(Queue.of(picks, control=drawn)))
+    assert build(small.run, small.files).controls == drawn
 
 
 def test_build__too_many_rows_for_other_seeds_say_so(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from usl_backend.errors import MediaError, RunError, StudioUnreachableError
 from usl_backend.instances import Instance
 from usl_backend.report.sources import Sources, Thumbnails, excerpt_of, name_of
 from usl_backend.runs import RunFiles
+from usl_backend.runs.inventory import Inventory
 
 
 def test_sources__finds_each_instance_and_no_other(made: Made) -> None:
-    instances, _ = made.files.read_instances()
+    instances = made.files.read_instances()
     for sources in (Sources(made.files), Sources(made.files)):  # scanned, then from the kept index
         assert len(sources) == 300
         assert [sources.get(instance.id) for instance in instances[::37]] == instances[::37]
@@ -23,7 +24,7 @@ def test_sources__finds_each_instance_and_no_other(made: Made) -> None:
 
 def test_sources__a_changed_list_is_read_again(made: Made) -> None:
     Sources(made.files)
-    made.files.write_instances([Instance(4, "text", "new")], {})
+    made.files.write_instances([Instance(4, "text", "new")], Inventory())
     assert Sources(made.files).get(4) == Instance(4, "text", "new")
 
 
@@ -35,7 +36,7 @@ def test_sources__a_damaged_index_is_made_again(made: Made) -> None:
 
 def test_sources__unsorted_lists_and_line_breaks_in_texts(made: Made) -> None:
     written = [Instance(9, "text", "nine\nlines"), Instance(2, "text", "zw\u00f6i \u2028 \U0001f9ff")]
-    made.files.write_instances(written, {"note": "\u00e9"})
+    made.files.write_instances(written, Inventory(title="\u00e9"))
     sources = Sources(made.files)
     assert [sources.get(9), sources.get(2)] == written
 

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_write_report__shows_the_stored_figures_in_rank_order(small: Made, tmp_p
     assert report is not None
     links = [a["href"] for a in Elements(page.partition('id="picks"')[2].partition("</section>")[0]).all("a")]
     assert links == [
-        f"http://studio.test/projects/12/data?tab=3&task={entry['task']}" for entry in small.queue
+        f"http://studio.test/projects/12/data?tab=3&task={task}" for task in small.queue.instances
     ]
     data = json.loads(next(s for s in Elements(page).scripts if s.startswith('{"task_url"')))
     assert data["task_url"] == "http://studio.test/projects/12/data?tab=3&task={task}"
@@ -98,9 +99,9 @@ def test_write_report__texts_and_names_with_markup_are_shown_as_text(
 ) -> None:
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&<!--"
     made = make_run(40, budget=3, modality="text", title=hostile)
-    instances, meta = made.files.read_instances()
+    instances, inventory = made.files.read_instances(), made.files.read_inventory()
     changed = [Instance(one.id, "text", f"{hostile} {one.id}") for one in instances]
-    made.files.write_instances(changed, {**meta, "skipped": {"7": hostile}})
+    made.files.write_instances(changed, replace(inventory, skipped={7: hostile}))
     page, _ = written(made, tmp_path / "report.html")
     elements = Elements(page)
     assert len(elements.all("script")) == 4
@@ -108,14 +109,14 @@ def test_write_report__texts_and_names_with_markup_are_shown_as_text(
     assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     cards = json.loads(elements.scripts[1])
-    assert cards[str(made.queue[0]["task"])]["text"] == f"{hostile} {made.queue[0]['task']}"
+    assert cards[str(made.queue.instances[0])]["text"] == f"{hostile} {made.queue.instances[0]}"
 
 
 def test_write_report__vanished_pictures_are_counted_and_the_rest_is_shown(
     small: Made, tmp_path: Path
 ) -> None:
     def read(instance: Instance) -> bytes:
-        if instance.id == small.queue[0]["task"]:
+        if instance.id == small.queue.instances[0]:
             raise MediaError("studio.test answered 404 Not Found")
         return small.read(instance)
 

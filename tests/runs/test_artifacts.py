@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from usl_backend.errors import RunError
-from usl_backend.instances import Instance, Pool
+from usl_backend.instances import EmbeddedField, Instance, Pool, Queue
 from usl_backend.runs import RunFiles
 from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.inventory import Inventory, Listed
+from usl_backend.runs.published import Published
 from usl_backend.selection.base import Neighbors, Selection
 
 
@@ -38,9 +40,16 @@ def test_written_whole__not_there_before_the_end(tmp_path):
 def test_instances__round_trip(files):
     instances = [Instance(4, "image", "/data/upload/ü.png"), Instance(9, "text", "two\nlines\u2028three")]
     assert not files.has_instances()
-    files.write_instances(instances, {"classes": ["a", "b"]})
+    inventory = Inventory(
+        classes=("a", "b"),
+        fields=(EmbeddedField("photo", "image", 0.5),),
+        skipped={7: "it is empty"},
+        outside=Listed("image", ("/photos",), "2 hidden", 3),
+    )
+    files.write_instances(instances, inventory)
     assert files.has_instances()
-    assert files.read_instances() == (instances, {"classes": ["a", "b"]})
+    assert files.read_instances() == instances
+    assert files.read_inventory() == inventory
 
 
 def test_pool__round_trip_memory_mapped(files):
@@ -107,10 +116,9 @@ def test_selection__round_trip(files, score):
 
 
 def test_published__round_trip(files):
-    files.write_published(
-        {"model_version": "usl-12-7", "queue": [{"task": np.int64(4), "rank": 0, "role": "pick"}]}
-    )
-    assert files.read_published()["queue"][0]["task"] == 4
+    published = Published(Queue.of([np.int64(4), 2], control=[2, 9]), model_version="usl-12-7")
+    files.write_published(published)
+    assert files.read_published() == published
 
 
 def test_read__missing_says_what_to_do(files):

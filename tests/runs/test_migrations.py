@@ -48,12 +48,13 @@ def test_migrate__nothing_is_lost(earlier):
             True,
         )
         assert failed.error == {"type": "StudioError", "message": "no answer from Label Studio"}
-        assert (done.id, done.state, done.summary["model_version"]) == ("12-1", RunState.DONE, "usl-12-1")
+        assert (done.id, done.state, done.summary.model_version) == ("12-1", RunState.DONE, "usl-12-1")
         assert done.settings == {"budget": "10", "method": "usl"}
         assert done.pool_digest == "ab" * 32
         assert store.setup(12).extra_params == {"budget": 100}
         assert store.setup(13).refused == 'unknown setting "budegt"'
-        assert store.queue_state("12.1795452443") == {"run_id": "12-1", "view_id": 3}
+        state = store.queue_state("12.1795452443")
+        assert (state.run_id, state.view_id) == ("12-1", 3)
         assert store.create(project=12, settings={}).id == "12-3"
 
 

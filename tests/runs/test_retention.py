@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from usl_backend.instances import QueueState
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.lock import Lock
 from usl_backend.runs.retention import collect, tidy, trim
+from usl_backend.runs.summary import ProjectNote, Summary
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def finished(store: RunStore, project: int, state: RunState, *, dry_run: bool = 
     if state is not RunState.QUEUED:
         store.claim(run.id)
     if state is RunState.DONE:
-        store.finish(run.id, {"project": {"key": f"{project}.1"}})
+        store.finish(run.id, Summary(project=ProjectNote(key=f"{project}.1")))
     elif state is RunState.FAILED:
         store.fail(run.id, "RunError", "no")
     return run.id
@@ -32,7 +34,8 @@ def left(store: RunStore) -> set[str]:
 
 def test_collect__newest_active_completed_and_published_runs_stay(store: RunStore) -> None:
     published = finished(store, 1, RunState.DONE)
-    store.save_queue_state("1.1", {"run_id": published})
+    state = QueueState(published, "usl-1-1", "Uncertainty sampling", 3, None, "Sequential sampling", None)
+    store.save_queue_state("1.1", state)
     finished(store, 1, RunState.DONE)
     completed = finished(store, 1, RunState.DONE)
     finished(store, 1, RunState.DONE, dry_run=True)

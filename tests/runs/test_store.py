@@ -4,7 +4,9 @@ import threading
 import pytest
 
 from usl_backend.errors import ActiveRunError, RunError
+from usl_backend.instances import QueueState
 from usl_backend.runs import RunState, RunStore
+from usl_backend.runs.summary import Summary
 
 
 @pytest.fixture
@@ -96,18 +98,18 @@ def test_progress__false_once_cancelled(store):
     store.cancel(run.id)
     assert not store.progress(run.id, "embed", 2, 2)
     assert not store.beat(run.id)
-    assert not store.finish(run.id, {})
+    assert not store.finish(run.id, Summary())
     assert store.get(run.id).state is RunState.CANCELLED
 
 
 def test_finish__keeps_what_the_run_reports(store):
     run = _create(store)
     store.claim_next(1)
-    assert store.finish(run.id, {"picks": 10}, "ab", {"torch": "2"})
+    assert store.finish(run.id, Summary(picks=10), "ab", {"torch": "2"})
     done = store.get(run.id)
     assert (done.state, done.summary, done.pool_digest, done.versions) == (
         RunState.DONE,
-        {"picks": 10},
+        Summary(picks=10),
         "ab",
         {"torch": "2"},
     )
@@ -195,8 +197,9 @@ def test_setup__refused_never_replaces_accepted(store):
 
 def test_queue_state__of_each_project_key(store):
     assert store.queue_state("12.5") is None
-    store.save_queue_state("12.5", {"view": 3})
-    assert store.queue_state("12.5") == {"view": 3}
+    state = QueueState("12-1", "usl-12-1", "Uncertainty sampling", 3, None, "Sequential sampling", None)
+    store.save_queue_state("12.5", state)
+    assert store.queue_state("12.5") == state
     assert store.queue_state("12.6") is None
     store.save_queue_state("12.5", None)
     assert store.queue_state("12.5") is None

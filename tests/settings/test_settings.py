@@ -9,11 +9,11 @@ from usl_backend.errors import SettingsError
 from usl_backend.selection import METHODS, USL, KMeans
 from usl_backend.settings import (
     OPTIONS,
+    Budget,
     HostSettings,
     RunSettings,
     check_extra_params,
     parse_extra_params,
-    resolve_budget,
     settings_table,
 )
 
@@ -39,7 +39,8 @@ def test_resolve__precedence_is_default_environment_extra_params_explicit() -> N
     settings = RunSettings.resolve(
         extra_params='{"seed": 22, "reserve": 23}', explicit={"reserve": 33, "budget": None}, environ=environ
     )
-    assert (settings.budget, settings.seed, settings.reserve, settings.image_size) == ("11", 22, 33, None)
+    assert settings.budget == Budget("11", "count", 11)
+    assert (settings.seed, settings.reserve, settings.image_size) == (22, 33, None)
 
 
 def test_resolve__unknown_name_suggests_the_nearest() -> None:
@@ -78,8 +79,9 @@ def test_resolve__impossible_budget_names_value_and_remedy(budget: object) -> No
         ("4/class", 3, 12, 12),
     ],
 )
-def test_resolve_budget(budget: str | None, classes: int, pool: int, expected: int) -> None:
-    assert resolve_budget(budget, classes=classes, pool=pool) == expected
+def test_rows_to_choose(budget: str | None, classes: int, pool: int, expected: int) -> None:
+    settings = RunSettings.resolve(explicit={"budget": budget}, environ={})
+    assert settings.rows_to_choose(classes=classes, pool=pool) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,9 +93,10 @@ def test_resolve_budget(budget: str | None, classes: int, pool: int, expected: i
         (None, 2, 0, "the pool is empty"),
     ],
 )
-def test_resolve_budget__impossible(budget: str | None, classes: int, pool: int, message: str) -> None:
+def test_rows_to_choose__impossible(budget: str | None, classes: int, pool: int, message: str) -> None:
+    settings = RunSettings.resolve(explicit={"budget": budget}, environ={})
     with pytest.raises(SettingsError, match=message):
-        resolve_budget(budget, classes=classes, pool=pool)
+        settings.rows_to_choose(classes=classes, pool=pool)
 
 
 def test_json__round_trip_keeps_everything() -> None:

@@ -45,7 +45,7 @@ def test_folder__many_files_that_are_no_pictures_are_passed_over(tmp_path: Path)
         os.close(os.open(f"{tmp_path}/deep/{number}.txt", os.O_CREAT))
     make(tmp_path, "a.png")
     told: list[int] = []
-    folder = Folder(tmp_path, progress=lambda done, _total: told.append(done))
+    folder = Folder(tmp_path, progress=lambda _, done, _total: told.append(done))
     assert keys(folder) == ["a.png"]
     assert folder.passed_over == {"other files": 20_000}
     assert told == [8_192, 16_384]

@@ -1,15 +1,15 @@
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from usl_backend.errors import EncoderError, InputError, SettingsError
 from usl_backend.instances import Instance
-from usl_backend.settings import RunSettings
-from usl_backend.sources import project as fetching
-from usl_backend.studio.client import Project as StudioProject
-from usl_backend.studio.client import Task
+from usl_backend.progress import Progress, ignore
+from usl_backend.runs.inventory import Inventory
+from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sources.project import ProjectSource
+from usl_backend.studio.client import Project, Task
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="dog"/></Choices></View>"""
@@ -22,8 +22,8 @@ class Listing:
         self.listed = tasks
         self.label_config = label_config
 
-    def project(self, project_id: int) -> StudioProject:
-        return StudioProject(
+    def project(self, project_id: int) -> Project:
+        return Project(
             project_id,
             f"{project_id}.100",
             "Cats",
@@ -37,21 +37,25 @@ class Listing:
             len(self.listed),
         )
 
-    def tasks(
-        self, project_id: int, *, only_unlabeled: bool, progress: Callable[[int, int], None]
-    ) -> Iterator[Task]:
+    def tasks(self, project_id: int, *, only_unlabeled: bool, progress: Progress) -> Iterator[Task]:
         assert not only_unlabeled
         yield from self.listed
-        progress(len(self.listed), len(self.listed))
+        progress("listing tasks", len(self.listed), len(self.listed))
 
 
 def task(number: int, *, annotations: int = 0, cancelled: int = 0, **data: Any) -> Task:
     return Task(number, data or {"image": f"/data/upload/1/{number}.png"}, annotations, cancelled)
 
 
-def fetch(listing: Listing, key: str = "", **explicit: object) -> tuple[list[Instance], fetching.Project]:
-    settings = RunSettings.resolve(explicit=explicit, environ={})
-    return fetching.fetch(listing, 12, settings, project_key=key, progress=lambda *_: None)  # type: ignore[arg-type]
+def fetch(listing: Listing, key: str = "", **explicit: object) -> tuple[list[Instance], Inventory]:
+    source = ProjectSource(
+        listing,  # type: ignore[arg-type]
+        12,
+        project_key=key,
+        settings=RunSettings.resolve(explicit=explicit, environ={}),
+        host=HostSettings(),
+    )
+    return source.listed(ignore)
 
 
 def test_fetch__unlabeled_tasks_by_id_and_skips_with_their_reason() -> None:
@@ -79,7 +83,6 @@ def test_fetch__unlabeled_tasks_by_id_and_skips_with_their_reason() -> None:
         8: '"image" is a list, not an address',
     }
     assert (project.tasks, project.annotated, project.labeled, project.classes) == (8, 2, (), ("cat", "dog"))
-    assert fetching.Project.from_json(project.to_json()) == project
 
 
 def test_fetch__kept_labels_are_listed_too_and_never_count_as_skipped() -> None:
@@ -157,7 +160,6 @@ def test_fetch__several_fields_are_parts_of_one_instance() -> None:
     assert project.skipped == {2: 'its data has no "html"'}
     assert project.fields == (("html", "text", 0.5), ("image", "image", 1.0))
     assert project.data_key == "html"
-    assert fetching.Project.from_json(json.loads(json.dumps(project.to_json()))) == project
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_readyz__tells_what_is_missing(client, jobs, studio):
 
 def test_readyz__label_studio_is_not_asked_at_every_call(client, jobs, studio, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("usl_backend.web.probes.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("usl_backend.web.watch.time.monotonic", lambda: now[0])
     studio.up = False
     for _ in range(5):
         assert client.get("/readyz").json["checks"]["label_studio"] is False

@@ -1,6 +1,8 @@
 import pytest
 
+from usl_backend.instances import Queue
 from usl_backend.runs import RunState
+from usl_backend.runs.published import Published
 
 
 def test_start_run__queues_and_tells_where(client, store):
@@ -85,7 +87,7 @@ def test_list_picks__in_rank_order_and_by_role(client, store):
     run = store.create(project=12, settings={})
     assert client.get("/usl/api/runs/12-1/picks").status_code == 409
     queue = [{"task": 7, "rank": 0, "role": "pick"}, {"task": 4, "rank": 1, "role": "reserve"}]
-    store.files(run.id).write_published({"model_version": "usl-12-1", "queue": queue})
+    store.files(run.id).write_published(Published(Queue.of([7], reserve=[4]), model_version="usl-12-1"))
     assert client.get("/usl/api/runs/12-1/picks").json == {
         "run": "12-1",
         "model_version": "usl-12-1",

@@ -3,6 +3,8 @@ import re
 import pytest
 from page_forms import form_of
 
+from usl_backend.runs.summary import BudgetNote, PoolNote, SkippedNote, Summary, Tab, Unread
+
 
 def _fail(store, message):
     run = store.create(project=12, settings={"seed": 0})
@@ -43,16 +45,16 @@ def test_show_run__result_with_what_could_not_be_read(client, store):
     store.claim(run.id)
     store.finish(
         run.id,
-        {
-            "picks": 10,
-            "reserve": 20,
-            "budget": {"asked": "10", "resolved": 10, "default": False},
-            "pool": {"tasks": 50, "readable": 49},
-            "model_version": "usl-12-1",
-            "tab": {"title": "USL", "url": "http://ls/projects/12/data?tab=3"},
-            "warnings": ["overlap is 2"],
-            "skipped": {"count": 1, "first": [{"task": 8, "reason": "empty file"}]},
-        },
+        Summary(
+            picks=10,
+            reserve=20,
+            budget=BudgetNote("10", 10, False),
+            pool=PoolNote(tasks=50, readable=49),
+            model_version="usl-12-1",
+            tab=Tab(3, "http://ls/projects/12/data?tab=3"),
+            warnings=("overlap is 2",),
+            skipped=SkippedNote(1, first=(Unread(8, "empty file"),)),
+        ),
     )
     page = client.get("/usl/runs/12-1").text
     for shown in ("10 tasks", "reserve of 20", "49 of 50", "usl-12-1", "tab=3", "overlap is 2", "empty file"):
@@ -63,7 +65,7 @@ def test_show_run__result_with_what_could_not_be_read(client, store):
 def test_show_run__only_web_addresses_are_linked(client, store, url):
     run = store.create(project=12, settings={})
     store.claim(run.id)
-    store.finish(run.id, {"tab": {"title": "x", "url": url}})
+    store.finish(run.id, Summary(tab=Tab(3, url)))
     assert url not in client.get("/usl/runs/12-1").text
 
 

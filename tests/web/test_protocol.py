@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from usl_backend.runs import RunState
+from usl_backend.runs.summary import Summary
 
 SCHEMA = '<View><Image name="image" value="$image"/></View>'
 CREATED = "2026-11-23T16:47:23.742803Z"
@@ -96,7 +97,7 @@ def test_setup__nonsense_is_a_400(client, body):
 def test_setup__tells_the_version_in_force(client, store):
     run = store.create(project=12, project_key=KEY, settings={})
     store.claim(run.id)
-    store.finish(run.id, {"model_version": "usl-12-1"})
+    store.finish(run.id, Summary(model_version="usl-12-1"))
     assert _setup(client).json == {"model_version": "usl-12-1"}
     assert _setup(client, project="12.99").json == {"model_version": "usl"}
 
@@ -133,7 +134,7 @@ def test_webhook__a_second_start_training_says_which_run_is_active(client, store
     assert answer.status_code == 409
     assert answer.json["run"] == first
     assert answer.json["error"]["type"] == "ActiveRunError"
-    assert f"run {first} is queued" in answer.status
+    assert f"run {first} of project 12 is queued" in answer.status
     assert len(store.list()) == 1
 
 
@@ -180,7 +181,7 @@ def test_versions__of_a_named_project(client, store):
     assert client.get("/versions?project=12").json == {"versions": ["usl"]}
     run = store.create(project=12, settings={})
     store.claim(run.id)
-    store.finish(run.id, {"model_version": "usl-12-1"})
+    store.finish(run.id, Summary(model_version="usl-12-1"))
     assert client.get(f"/versions?project={KEY}").json == {"versions": ["usl-12-1"]}
 
 

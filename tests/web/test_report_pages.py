@@ -3,6 +3,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -96,11 +97,9 @@ def test_page__runs_no_script_but_its_own_files(site: Site, part: str) -> None:
 
 def test_gallery__order_of_the_picks_is_the_rank_order(site: Site) -> None:
     picks = site.page("gallery").partition('id="picks"')[2].partition("</section>")[0]
-    assert [int(task) for task in re.findall(r">task (\d+)<", picks)] == [
-        entry["task"] for entry in site.made.queue
-    ]
+    assert [int(task) for task in re.findall(r">task (\d+)<", picks)] == list(site.made.queue.instances)
     links = [a["href"] for a in Tags(picks).all("a")]
-    assert links[0] == f"http://studio.test/projects/12/data?tab=3&task={site.made.queue[0]['task']}"
+    assert links[0] == f"http://studio.test/projects/12/data?tab=3&task={site.made.queue.instances[0]}"
 
 
 def test_gallery__names_the_skipped_and_the_least_typical(site: Site) -> None:
@@ -152,9 +151,9 @@ def test_trust__a_small_gain_is_told_first(site: Site, verdict: str) -> None:
 def test_page__of_texts_shows_markup_as_text(make_site: Callable[..., Site]) -> None:
     hostile = '<script>alert(1)</script><img src=x onerror=alert(1)>"&'
     site = make_site(report=False, modality="text", title=hostile)
-    instances, meta = site.made.files.read_instances()
+    instances, inventory = site.made.files.read_instances(), site.made.files.read_inventory()
     changed = [Instance(one.id, "text", f"{hostile} {one.id}") for one in instances]
-    site.made.files.write_instances(changed, {**meta, "skipped": {"7": hostile}})
+    site.made.files.write_instances(changed, replace(inventory, skipped={7: hostile}))
     build(site.made.run, site.made.files)
     for part in PARTS:
         page = site.page(part)
@@ -165,14 +164,14 @@ def test_page__of_texts_shows_markup_as_text(make_site: Callable[..., Site]) -> 
 
 def test_page__hostile_file_name_is_shown_as_text(make_site: Callable[..., Site]) -> None:
     site = make_site(report=False)
-    instances, meta = site.made.files.read_instances()
+    instances, inventory = site.made.files.read_instances(), site.made.files.read_inventory()
     name = "/data/upload/12/%22%3E%3Cscript%3Ealert(1)%3C/script%3E.png"
-    site.made.files.write_instances([Instance(one.id, "image", name) for one in instances], meta)
+    site.made.files.write_instances([Instance(one.id, "image", name) for one in instances], inventory)
     build(site.made.run, site.made.files)
     page = site.page("gallery")
     assert "<script>alert" not in page
     assert {image["alt"] for image in Tags(page).all("img")} >= {
-        f"Task {site.made.queue[0]['task']}, script>.png"
+        f"Task {site.made.queue.instances[0]}, script>.png"
     }
 
 
@@ -338,7 +337,7 @@ def test_thumbnail__without_a_token_is_a_placeholder(site: Site) -> None:
 
 def test_api_why__every_pick_in_order(site: Site) -> None:
     told = site.client.get("/usl/api/runs/12-1/why").json
-    assert [why["task"] for why in told["picks"]] == [entry["task"] for entry in site.made.queue]
+    assert [why["task"] for why in told["picks"]] == list(site.made.queue.instances)
     assert [why["rank"] for why in told["picks"]] == list(range(6))
 
 

@@ -91,7 +91,7 @@ def evaluate(
             budgets=bought,
             methods={name: KNOWN[name]() for name in names},
             seeds=seeds,
-            progress=lambda done, total: bar.update(done - bar.pos),  # noqa: ARG005
+            progress=lambda _step, done, _total: bar.update(done - bar.pos),
         )
     if plot is not None:
         _write(plot, draw(found))

@@ -36,7 +36,7 @@ def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     with StudioClient.from_settings(host, url=url) as client:
         run = run_in_force(store, client.project(project_id))
         with bars() as watch:
-            found = queue_new(run, store=store, host=host, client=client, report=watch, dry_run=dry_run)
+            found = queue_new(run, store=store, host=host, client=client, watch=watch, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from usl_backend.instances import Instance, Pool
-    from usl_backend.media import Location
+    from usl_backend.instances import EmbeddedField, Instance, Pool
     from usl_backend.settings import HostSettings, RunSettings
     from usl_backend.sources import Listing, Target, VectorFile
-    from usl_backend.sources.showing import EmbeddedField
+    from usl_backend.sources.media import Media
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,13 @@ class Reading:
         StudioError
             Label Studio refuses or fails.
         """
+        from usl_backend.sources.media import MediaAccess
         from usl_backend.sources.showing import Showing
         from usl_backend.studio.client import StudioClient, parse_target
         from usl_backend.studio.label_config import parse
         from usl_backend.studio.labels import read_labels
 
         url, project_id = parse_target(target)
-        root = self.host.label_studio_local_files_document_root
         with StudioClient.from_settings(self.host, url=url) as client:
             config = parse(client.project(project_id).label_config)
             shown = Showing.of(config, self.settings)
@@ -85,12 +84,9 @@ class Reading:
                 raise InputError(
                     f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
                 )
-            pool = self._embed(
-                instances,
-                shown.fields,
-                locate=lambda instance: client.locate(instance.id, instance.source),
-                roots=() if root is None else (root,),
-            )
+            access = MediaAccess.of_project(self.host, client)
+            with access.open(client) as media:
+                pool = self._embed(instances, shown.fields, media)
         return _rows(pool, {task: choice[0] for task, choice in by_task.items()})
 
     def manifest(self, target: Target) -> tuple[NDArray[np.float32], list[str]]:
@@ -118,8 +114,8 @@ class Reading:
 
     def _listed(self, listing: Listing) -> tuple[NDArray[np.float32], list[str]]:
         """Rows of a table of pictures or texts."""
-        from usl_backend.instances import Instance
-        from usl_backend.pipeline.outside import locate
+        from usl_backend.instances import EmbeddedField, Instance
+        from usl_backend.sources.media import MediaAccess
 
         instances: list[Instance] = []
         labels: dict[int, str] = {}
@@ -132,24 +128,23 @@ class Reading:
                 f"no row of {listing.address} has a label; evaluate needs a table with a column of labels "
                 "(label, class, category, or --label-key)"
             )
-        fields = (("source", listing.modality, 1.0),)
-        return _rows(self._embed(instances, fields, locate=locate, roots=listing.roots), labels)
+        fields = (EmbeddedField("source", listing.modality, 1.0),)
+        with MediaAccess.of_list(self.host, listing.roots).open() as media:
+            return _rows(self._embed(instances, fields, media), labels)
 
-    def _embed(
-        self,
-        instances: Sequence[Instance],
-        fields: Sequence[EmbeddedField],
-        *,
-        locate: Callable[[Instance], Location],
-        roots: Sequence[Path],
-    ) -> Pool:
-        """The instances as rows, through the cache that runs share; those that cannot be read drop out."""
+    def _embed(self, instances: Sequence[Instance], fields: Sequence[EmbeddedField], media: Media) -> Pool:
+        """Embed the instances through the cache that runs share; those that cannot be read drop out.
+
+        Raises
+        ------
+        InputError
+            None of them can be read.
+        """
         import numpy as np
 
         from usl_backend.embedding.encoding import load_encoding
         from usl_backend.encoders.allocator import keep_freed_memory
         from usl_backend.instances import Pool
-        from usl_backend.media import MediaReader
         from usl_backend.runs.retention import CACHE
 
         keep_freed_memory()  # before anything imports torch
@@ -158,20 +153,22 @@ class Reading:
         total = len(instances) * len(fields)
         with (
             tempfile.TemporaryDirectory() as folder,
-            MediaReader(
-                limits=host.media_limits, local_roots=roots, allowed_hosts=host.allowed_hosts
-            ) as reader,
             click.progressbar(length=total, label="embedding", hidden=self.quiet) as bar,
         ):
             pool, _ = encoding.embed(
                 instances,
-                locate=locate,
-                reader=reader,
+                media=media,
                 cache_directory=host.model_dir / CACHE,
                 directory=Path(folder),
-                progress=lambda stage, done, total: bar.update(max(done - bar.pos, 0)),  # noqa: ARG005
+                progress=lambda _step, done, _total: bar.update(max(done - bar.pos, 0)),
                 workers=host.media_workers,
             )
+            if not len(pool):
+                first = min(pool.skipped)
+                raise InputError(
+                    f"none of the {len(instances)} labeled rows could be read (the first, {first}: "
+                    f"{pool.skipped[first]}); make their media readable from this host"
+                )
             return Pool(pool.ids, np.array(pool.embeddings, dtype=np.float32), pool.skipped)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.errors import ActiveRunError, InputError
+from usl_backend.errors import InputError
 from usl_backend.runs import RunState
+from usl_backend.runs.record import ImportOrder
+from usl_backend.runs.summary import PoolSummary
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run, RunStore
@@ -46,7 +48,7 @@ def create(
         opened = read_manifest(target)  # opens tables and vectors; folders are only named
         modality = "vector" if isinstance(opened, VectorFile) else opened.modality
     if import_to is not None:
-        told |= {"import_as": import_as, **_project(store, host, import_to, modality)}
+        told |= _import_order(store, host, import_to, import_as, modality).to_json()
     elif import_as is not None:
         raise InputError("--import-as says how files get into a project; name that too: --import-to PROJECT")
     return store.create(
@@ -58,8 +60,10 @@ def create(
     )
 
 
-def _project(store: RunStore, host: HostSettings, project: str, modality: str | None) -> dict[str, Any]:
-    """The project that the picks go to, if it can take them."""
+def _import_order(
+    store: RunStore, host: HostSettings, project: str, refer_by: str | None, modality: str | None
+) -> ImportOrder:
+    """Order an import into a project, if it can take the picks."""
     from usl_backend.sinks.tasks import check_project
     from usl_backend.studio.client import StudioClient, parse_target
 
@@ -71,16 +75,10 @@ def _project(store: RunStore, host: HostSettings, project: str, modality: str | 
     url, number = parse_target(project)
     with StudioClient.from_settings(host, url=url) as client:
         found = client.project(number)
-    for state in (RunState.RUNNING, RunState.QUEUED):
-        active = store.latest(number, state)
-        if active is not None:
-            raise ActiveRunError(
-                f"run {active.id} of project {number} is {active.state}; wait for it or cancel it first",
-                run_id=active.id,
-            )
+    store.refuse_second(project=number)
     if modality is not None:
         check_project(found, found.key, modality)
-    return {"import_to": found.id, "import_key": found.key}
+    return ImportOrder(found.id, found.key, refer_by)
 
 
 def keep_table(run: Run, output: Path | None) -> None:
@@ -94,32 +92,31 @@ def keep_table(run: Run, output: Path | None) -> None:
     if output is None or run.state is not RunState.DONE:
         return
     try:
-        shutil.copyfile(run.summary["selection"], output)
+        assert isinstance(run.summary, PoolSummary)
+        shutil.copyfile(run.summary.selection, output)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error.strerror}); choose another file") from error
 
 
-def lines(summary: Mapping[str, Any], run: Run, output: Path | None) -> Iterator[str]:
+def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
     """The summary for people."""
-    budget, pool = summary["budget"], summary["pool"]
-    asked = "the default" if budget["default"] else f'"{budget["asked"]}"'
-    control = f", {summary['control']} in the control set" if summary["control"] else ""
-    preset = f" {summary['method']['preset']}" if summary["method"]["preset"] else ""
+    budget, pool = summary.budget, summary.pool
+    asked = "the default" if budget.default else f'"{budget.asked}"'
+    control = f", {summary.control} in the control set" if summary.control else ""
+    preset = f" {summary.method.preset}" if summary.method.preset else ""
     yield (
-        f"run {run.id}: chose {summary['picks']} of {pool['readable']:,} in {summary['project']['title']} (budget "
-        f"{asked}){control} and {summary['reserve']} in reserve, by {summary['method']['name']}{preset}, seed "
-        f"{summary['seed']}"
+        f"run {run.id}: chose {summary.picks} of {pool.readable:,} in {summary.project.title} (budget "
+        f"{asked}){control} and {summary.reserve} in reserve, by {summary.method.name}{preset}, seed "
+        f"{summary.seed}"
     )
-    if passed := pool.get("passed_over"):
-        yield f"passed over: {passed}"
-    for warning in summary["warnings"]:
+    if pool.passed_over:
+        yield f"passed over: {pool.passed_over}"
+    for warning in summary.warnings:
         yield f"warning: {warning}"
-    table = Path(summary["selection"])
+    table = Path(summary.selection)
     for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()[: SHOWN + 1]:
         yield "  " + line.encode("utf-8", "backslashreplace").decode()
     yield f"all of them, first to last: {output or table}"
     yield f"the report: usl-backend report {run.id} -o report.html"
-    if summary["imported"] is not None:
-        yield (
-            f"project {summary['imported']['id']} serves them first (low score = first): {summary['tab']['url']}"
-        )
+    if summary.imported is not None and summary.tab is not None:
+        yield (f"project {summary.imported.id} serves them first (low score = first): {summary.tab.url}")

@@ -30,15 +30,19 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     from usl_backend.errors import USLError
     from usl_backend.report import build, write_report
     from usl_backend.report.check import check_run
-    from usl_backend.report.sources import open_media
     from usl_backend.runs import RunStore
+    from usl_backend.sources.media import open_run_media
     from usl_backend.studio.client import StudioClient
 
     host = host_settings(flags)
     store = RunStore(host.model_dir)
     run = store.get(run_id)
     files = store.files(run_id)
-    said = (lambda _step: None) if as_json else (lambda step: click.echo(f"{step} ...", err=True))
+
+    def said(step: str, _done: int, _total: int, /) -> None:
+        if not as_json:
+            click.echo(f"{step} ...", err=True)
+
     found = build(run, files, force=force, progress=said)
     checked = None
     if found.controls and host.api_key and not run.pool:
@@ -51,11 +55,9 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     missing = 0
     if output is not None:
         # without a token the file is written with the thumbnails that are there
-        if run.pool:
-            media = open_media(host, files) if files.read_instances()[0] else nullcontext(None)
-        else:
-            media = open_media(host) if host.api_key else nullcontext(None)
-        with media as read:
+        within_reach = bool(files.read_instances()) if run.pool else bool(host.api_key)
+        with open_run_media(host, files) if within_reach else nullcontext(None) as media:
+            read = None if media is None else media.read
             missing = write_report(run, files, found, output, read=read, studio_url=host.label_studio_url)
     trust = found.trust
     if as_json:

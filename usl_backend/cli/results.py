@@ -13,7 +13,6 @@ from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_sett
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
-from usl_backend.runs import RunState
 from usl_backend.runs.record import RUN_ID
 
 if TYPE_CHECKING:
@@ -60,8 +59,9 @@ def export(
     With --check, a directory that was written earlier is read the way its consumer would, and nothing is written.
     """
     from usl_backend.exports import check_export, export_split, read_manifest
+    from usl_backend.exports.media import files_of
     from usl_backend.exports.project import exported_run, project_split, refuse_unlabeled
-    from usl_backend.exports.studio_files import outside_files, studio_files
+    from usl_backend.sources.media import MediaAccess
     from usl_backend.studio.client import StudioClient, parse_target
 
     if check and Path(target).is_dir():
@@ -74,13 +74,14 @@ def export(
     refuse_unlabeled(run)
     with StudioClient.from_settings(host, url=url) as client:
         split = project_split(store, run, client=client, control=control, include_labeled=include_labeled)
-        with outside_files(store.files(run.id), host) if run.pool else studio_files(client, host) as fetch:
+        files = store.files(run.id)
+        with MediaAccess.of_run(host, files, client).open(client) as media_files:
             directory = export_split(
                 split,
                 output or Path(f"export-{run.id}"),
                 format=format_name,
                 media=media,
-                fetch=fetch,
+                fetch=files_of(media_files, files.read_inventory()),
                 force=force,
             )
     if check:
@@ -142,7 +143,6 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     them. Only what is still as a run left it is put back; what was changed since is left and named.
     """
     from usl_backend.studio.client import StudioClient, parse_target
-    from usl_backend.studio.queue import QueueState
     from usl_backend.studio.reset import reset as reset_project
 
     host = host_settings(flags)
@@ -153,15 +153,8 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     url, project_id = parse_target(target)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
-        for active_state in (RunState.RUNNING, RunState.QUEUED):
-            active = store.latest(project_id, active_state)
-            if active is not None:
-                raise RunError(
-                    f"run {active.id} is {active.state}; wait for it, or `usl-backend cancel {active.id}`"
-                )
-        known = store.queue_state(project.key)
-        state = QueueState.from_json(known) if known is not None else None
-        report = reset_project(client, project, state)
+        store.refuse_second(project=project_id)
+        report = reset_project(client, project, store.queue_state(project.key))
     store.save_queue_state(project.key, None)
     _tell_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
 
@@ -172,7 +165,7 @@ def _undo(store: RunStore, host: HostSettings, run_id: str) -> ResetReport:
     from usl_backend.studio.client import StudioClient
 
     run = store.get(run_id)
-    if run.target.get("import_to") is None or run.dry_run:
+    if run.import_order is None or run.dry_run:
         raise RunError(f"run {run_id} was not imported into a project, so there is nothing to take back")
     if run.state.is_active:
         raise RunError(f"run {run_id} is {run.state}; wait for it, or `usl-backend cancel {run_id}`")

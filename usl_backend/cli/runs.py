@@ -15,6 +15,7 @@ from usl_backend.cli.verb import Verb
 from usl_backend.errors import InputError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
+from usl_backend.runs.summary import PoolSummary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +133,7 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
             shown_state(store, run),
             str(run.settings.get("budget") or "default"),
             str(run.settings.get("method", "")),
-            str(run.summary.get("picks", "")),
+            "" if run.summary is None else str(run.summary.picks),
             f"{run.stage} {run.done}/{run.total}" if run.state is RunState.RUNNING and run.stage else "",
             moment(run.started_at or run.created_at),
             _duration(run),
@@ -149,15 +150,14 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
     if run.error:
         yield f"error: {run.error.get('message')}"
     summary = run.summary
-    if summary:
-        pool = summary["pool"]
-        yield f"chose {summary['picks']} of {pool['readable']} tasks, {summary['reserve']} in reserve"
-        if run.pool:
-            yield f"picks: {summary['selection']}"
-        if summary["tab"]:
-            yield f"tab: {summary['tab']['url']}"
-        yield "seconds: " + ", ".join(f"{stage} {taken}" for stage, taken in summary["seconds"].items())
-        for warning in summary["warnings"]:
+    if summary is not None:
+        yield f"chose {summary.picks} of {summary.pool.readable} tasks, {summary.reserve} in reserve"
+        if isinstance(summary, PoolSummary):
+            yield f"picks: {summary.selection}"
+        if summary.tab is not None:
+            yield f"tab: {summary.tab.url}"
+        yield "seconds: " + ", ".join(f"{stage} {taken}" for stage, taken in summary.seconds.items())
+        for warning in summary.warnings:
             yield f"warning: {warning}"
     yield "settings: " + json.dumps(
         {name: value for name, value in run.settings.items() if value is not None}
@@ -171,13 +171,10 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
 
 def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
     """Tasks that could not be read, as far as the run got."""
-    from usl_backend.pipeline.summary import skipped_tasks
-    from usl_backend.sources.project import Project
-
     files = store.files(run.id)
     if not (files.has_instances() and files.has_pool()):
         return {}
-    return skipped_tasks(Project.from_json(files.read_instances()[1]), files.read_pool()[0])
+    return files.read_inventory().unread(files.read_pool()[0])
 
 
 def _duration(run: Run) -> str:

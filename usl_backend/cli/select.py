@@ -25,12 +25,18 @@ from usl_backend.cli.options import (
 )
 from usl_backend.cli.verb import FILES, Flag, Verb
 from usl_backend.errors import ActiveRunError, RunError, SettingsError
+from usl_backend.instances import Queue
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
+from usl_backend.runs.published import queue_to_json
+from usl_backend.runs.summary import PoolSummary
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
-    from usl_backend.runs import Report, Run, RunStore
+    from usl_backend.progress import Progress, StageProgress
+    from usl_backend.runs import Run, RunStore
+    from usl_backend.runs.published import Published
+    from usl_backend.runs.summary import Summary
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import Project
 
@@ -230,26 +236,30 @@ def _active(store: RunStore, error: ActiveRunError) -> RunError:
 
 
 @contextmanager
-def bars() -> Iterator[Report]:
-    """A progress bar per stage on stderr."""
+def bars() -> Iterator[StageProgress]:
+    """Show a progress bar per stage on stderr."""
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[step]}"),
+        rich.TextColumn("{task.description:<8}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("{task.fields[step]}"),
     )
-    bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    bars: dict[str, rich.TaskID] = {}
+    with rich.Progress(*columns, console=Console(stderr=True)) as progress:
 
-        def watch(stage: str, done: int, total: int, step: str | None = None) -> None:
+        def watch(stage: str, /) -> Progress:
             if stage not in bars:
                 _complete(progress, bars)
                 bars[stage] = progress.add_task(stage, total=None, step="")
-            progress.update(bars[stage], completed=done, total=total or None, step=step or "")
+
+            def report(step: str, done: int, total: int, /) -> None:
+                progress.update(bars[stage], completed=done, total=total or None, step=step)
+
+            return report
 
         yield watch
         _complete(progress, bars)
@@ -265,8 +275,8 @@ def _complete(progress: Any, bars: dict[str, Any]) -> None:
 def _show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = None) -> None:
     """Print how a run ended; anything but done becomes the error it is."""
     if as_json:
-        picks = store.files(run.id).read_published()["queue"] if run.state is RunState.DONE else []
-        click.echo(json.dumps({**run.to_json(), "queue": picks}, indent=1))
+        queue = store.files(run.id).read_published().queue if run.state is RunState.DONE else Queue()
+        click.echo(json.dumps({**run.to_json(), "queue": queue_to_json(queue)}, indent=1))
     if run.state in (RunState.FAILED, RunState.PAUSED):
         told = dict(run.error or {})
         message = str(told.get("message", "it failed"))
@@ -276,36 +286,33 @@ def _show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = Non
     if not as_json:
         from usl_backend.cli import outside
 
-        published = store.files(run.id).read_published()
-        for line in (
-            outside.lines(run.summary, run, output) if run.pool else _lines(run.summary, published, run.id)
-        ):
+        assert run.summary is not None, "a run that is done has a summary"
+        shown = (
+            outside.lines(run.summary, run, output)
+            if isinstance(run.summary, PoolSummary)
+            else _lines(run.summary, store.files(run.id).read_published(), run.id)
+        )
+        for line in shown:
             click.echo(line)
 
 
-def _control(summary: Any) -> str:
-    """How many tasks the control set has, if there is one."""
-    drawn = summary.get("control", 0)
-    return f", {drawn} in the control set" if drawn else ""
-
-
-def _lines(summary: Any, published: Any, run_id: str) -> Iterator[str]:
+def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]:
     """The summary for people."""
-    budget, pool = summary["budget"], summary["pool"]
-    asked = "the default" if budget["default"] else f'"{budget["asked"]}"'
+    budget = summary.budget
+    asked = "the default" if budget.default else f'"{budget.asked}"'
+    control = f", {summary.control} in the control set" if summary.control else ""
+    preset = f" {summary.method.preset}" if summary.method.preset else ""
     yield (
-        f"run {run_id}: chose {summary['picks']} of {pool['readable']} unlabeled tasks (budget {asked})"
-        f"{_control(summary)} and {summary['reserve']} in reserve, by {summary['method']['name']}"
-        + (f" {summary['method']['preset']}" if summary["method"]["preset"] else "")
-        + f", seed {summary['seed']}"
+        f"run {run_id}: chose {summary.picks} of {summary.pool.readable} unlabeled tasks (budget {asked})"
+        f"{control} and {summary.reserve} in reserve, by {summary.method.name}{preset}, seed {summary.seed}"
     )
-    for warning in summary["warnings"]:
+    for warning in summary.warnings:
         yield f"warning: {warning}"
-    picks = [entry for entry in published["queue"] if entry["role"] == "pick"]
-    shown = picks if summary["dry_run"] else picks[:SHOWN]
+    picks = published.queue.of_role("pick")
+    shown = picks if summary.dry_run else picks[:SHOWN]
     more = f" ... ({len(picks) - len(shown)} more)" if len(shown) < len(picks) else ""
-    yield "tasks, first to last: " + " ".join(str(entry["task"]) for entry in shown) + more
-    if summary["dry_run"]:
+    yield "tasks, first to last: " + " ".join(str(task) for task in shown) + more
+    if summary.dry_run:
         yield "dry run: nothing was written to Label Studio"
-    else:
-        yield f"Label Studio serves them first (low score = first): {summary['tab']['url']}"
+    elif summary.tab is not None:
+        yield f"Label Studio serves them first (low score = first): {summary.tab.url}"

@@ -17,6 +17,8 @@ from usl_backend.studio.client import StudioClient
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from usl_backend.progress import Progress
+
 
 def sign_up(owner: StudioClient, email: str, password: str) -> str:
     """Accept the organisation's invitation as a browser would.
@@ -86,7 +88,7 @@ def play(
     turns: int,
     choice: Callable[[int], str],
     control: Mapping[str, str],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[int]:
     """Let the annotators label in turn.
 
@@ -121,5 +123,5 @@ def play(
         value = {"choices": [choice(task_id)]}
         annotator.annotate(task_id, [{**control, "type": "choices", "value": value}])
         if progress:
-            progress(turn + 1, turns)
+            progress("labeling", turn + 1, turns)
     return served

@@ -9,9 +9,10 @@ from xml.sax.saxutils import quoteattr
 from usl_backend.errors import StudioError, StudioNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from usl_backend.progress import Progress
     from usl_backend.studio.client import StudioClient
 
 TITLE = "Fashion-MNIST"
@@ -98,7 +99,7 @@ def fill(
     project_id: int,
     pictures: Sequence[Path],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[int, int]:
     """Upload the pictures that the project does not have yet.
 
@@ -138,5 +139,5 @@ def fill(
                 f"Label Studio made {made} tasks of {len(batch)} uploaded pictures; start again"
             )
         if progress:
-            progress(len(pictures) - len(missing) + start + len(batch), len(pictures))
+            progress("uploading", len(pictures) - len(missing) + start + len(batch), len(pictures))
     return indices(client, project_id)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from usl_backend.errors import USLError
-from usl_backend.media import MediaReader, decode_image
+from usl_backend.instances import Instance
+from usl_backend.media import decode_image
 from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sources.media import MediaAccess
 from usl_backend.sources.showing import Showing
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio import label_config, preannotations
@@ -81,23 +83,16 @@ def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unla
 def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: HostSettings) -> list[Check]:
     """Whether what a few tasks show can be read and decoded: first, middle and last."""
     places = sorted({0, len(tasks) // 2, len(tasks) - 1}) if tasks else []
-    root = host.label_studio_local_files_document_root
-    reader = MediaReader(
-        limits=host.media_limits,
-        local_roots=() if root is None else (root,),
-        allowed_hosts=host.allowed_hosts,
-    )
     broken: list[str] = []
-    with reader:
+    with MediaAccess.of_project(host, client).open(client) as media:
         for place in places[:_MEDIA_TRIED]:
             task = tasks[place]
             try:
                 instance = shown.instance(task.id, task.data)
                 for field, source in zip(shown.shown, (instance.source, *instance.parts), strict=True):
                     if field.modality == "image":
-                        decode_image(
-                            reader.read(client.locate(task.id, source)), size=32, limits=reader.limits
-                        )
+                        content = media.read(Instance(task.id, "image", source))
+                        decode_image(content, size=32, limits=media.limits)
             except USLError as error:
                 broken.append(f"task {task.id}: {error}")
     if not broken:

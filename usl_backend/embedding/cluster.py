@@ -13,13 +13,12 @@ import numpy as np
 
 from usl_backend.distributed.tables import map_table
 from usl_backend.embedding.cache import FLUSH_ROWS
+from usl_backend.embedding.pump import STEP
 from usl_backend.embedding.reading import is_known
 from usl_backend.embedding.stage import embed_part, lay_out
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import EncoderError, RunError, StudioAuthError, StudioUnreachableError, USLError
 from usl_backend.instances import Instance, Pool
-from usl_backend.media import Location, MediaReader
-from usl_backend.settings import HostSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
     from usl_backend.embedding.cache import EmbeddingCache
     from usl_backend.encoders import Encoder
     from usl_backend.progress import Progress
-
-Locator = Callable[[MediaReader], Callable[[Instance], Location]]
-"""Makes `locate` from a reader, in each worker; has to be picklable."""
+    from usl_backend.sources.media import Media, MediaAccess
 
 PART_ROWS: Final = 256
 """Instances per part: what the death of a worker costs, a second or two."""
@@ -52,15 +49,12 @@ class Elsewhere:
     ----------
     address
         As for `distributed.connect`.
-    reader
-        Makes each worker's reader.
-    locator
-        Makes each worker's `locate`.
+    media
+        What its workers may read.
     """
 
     address: str
-    reader: Callable[[], MediaReader]
-    locator: Locator
+    media: MediaAccess
 
 
 @dataclass(frozen=True)
@@ -142,41 +136,13 @@ def embed_on_cluster(
                         cache.flush()
                         kept()
                     done += len(result["id"])
-                    progress("embed", done, len(instances))
+                    progress(STEP, done, len(instances))
         finally:
             cache.flush()
         settled = dict(zip(hashes, cache.known(list(hashes.values())), strict=True))
         waiting = [one for one in waiting if one.id not in skipped and not settled[one.id]]
         prefixes = prefixes[:0]
     return lay_out(hashes, skipped, cache, directory)
-
-
-@dataclass(frozen=True)
-class StudioLocator:
-    """Locates media that Label Studio serves.
-
-    The token is not sent: each node takes `LABEL_STUDIO_API_KEY` from the environment in which `ray start` was run.
-
-    Attributes
-    ----------
-    url
-        Address of Label Studio that the nodes can reach.
-    """
-
-    url: str
-
-    def __call__(self, _: MediaReader) -> Callable[[Instance], Location]:
-        """Connect to Label Studio from this process."""
-        from usl_backend.studio.client import StudioClient
-
-        host = HostSettings.load({"label_studio_url": self.url})
-        if not host.api_key:
-            raise StudioAuthError(
-                f"LABEL_STUDIO_API_KEY is not set on Ray node {os.uname().nodename}; set it in the environment in "
-                "which `ray start` is run on every node, because tokens do not travel through Ray"
-            )
-        client = StudioClient.from_settings(host)
-        return lambda instance: client.locate(instance.id, instance.source)
 
 
 class _Worker:
@@ -204,8 +170,7 @@ class _Worker:
         """Hash, reason and row of each instance."""
         found = embed_part(
             instances,
-            locate=self._locate,
-            reader=self._reader,
+            media=self._media,
             encoder=self._encoder,
             known=self._known,
             workers=self._plan.workers,
@@ -231,12 +196,8 @@ class _Worker:
         return is_known(content_hash, self._prefixes)
 
     @cached_property
-    def _reader(self) -> MediaReader:
-        return self._plan.elsewhere.reader()
-
-    @cached_property
-    def _locate(self) -> Callable[[Instance], Location]:
-        return self._plan.elsewhere.locator(self._reader)
+    def _media(self) -> Media:
+        return self._plan.elsewhere.media.open()
 
     @cached_property
     def _encoder(self) -> Encoder:

@@ -20,11 +20,10 @@ from usl_backend.encoders.images import best_device
 from usl_backend.instances import Instance, Modality
 
 if TYPE_CHECKING:
-    from usl_backend.instances import Pool
-    from usl_backend.media import Location, MediaReader
+    from usl_backend.instances import EmbeddedField, Pool
     from usl_backend.progress import Progress
     from usl_backend.settings import RunSettings
-    from usl_backend.sources.showing import EmbeddedField
+    from usl_backend.sources.media import Media
 
 _MANY_INSTANCES: Final = 2_000
 """For fewer pictures, starting reading processes takes longer than they save."""
@@ -67,8 +66,7 @@ class Encoding:
         self,
         instances: Sequence[Instance],
         *,
-        locate: Callable[[Instance], Location],
-        reader: MediaReader,
+        media: Media,
         cache_directory: Path,
         directory: Path,
         progress: Progress,
@@ -90,15 +88,14 @@ class Encoding:
             known = len(cache)
             begun, total = number * len(instances), fields * len(instances)
 
-            def report(stage: str, done: int, _: int) -> None:
-                progress(stage, begun + done, total)
+            def report(step: str, done: int, _: int, /) -> None:
+                progress(step, begun + done, total)
 
             try:
                 if self.elsewhere is None:
                     return embed(
                         part,
-                        locate=locate,
-                        reader=reader,
+                        media=media,
                         encoder=encoder,
                         cache=cache,
                         directory=folder,

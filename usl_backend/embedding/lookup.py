@@ -110,7 +110,7 @@ class Lookup:
         ids, rows = ids[kept], rows[kept]
         with written_whole(directory / EMBEDDINGS) as stream:
             np.save(stream, rows, allow_pickle=False)
-        progress("embed", len(instances), len(instances))
+        progress("looking vectors up", len(instances), len(instances))
         return Pool(ids, rows, skipped), hashes
 
     def _in_file(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from usl_backend.embedding.reading import ReadingProcesses
     from usl_backend.instances import Instance
-    from usl_backend.media import Location, MediaReader
+    from usl_backend.media import Location
+    from usl_backend.sources.media import Media
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +48,32 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Access:
-    """Where pictures are and how they are read.
+    """Reads pictures as the encoder wants them.
 
     Attributes
     ----------
-    locate
-        Where an instance's bytes are.
-    reader
-        Reads them under its limits.
+    media
+        Where they are, and their bytes.
     size
         Side of the decoded pictures in pixels.
     """
 
-    locate: Callable[[Instance], Location]
-    reader: MediaReader
+    media: Media
     size: int
 
     def read(self, instance: Instance, *, wanted: Callable[[str], bool]) -> tuple[Location, Reading]:
-        """Locate and read a picture, with fresh credentials where a trusted origin answers 401."""
-        return self.renewed(instance, *self._read(instance, wanted), wanted=wanted)
+        """Locate and read a picture.
 
-    def renewed(
-        self, instance: Instance, location: Location, reading: Reading, *, wanted: Callable[[str], bool]
-    ) -> tuple[Location, Reading]:
-        """Return a reading, or where a trusted origin answered 401, one more with fresh credentials."""
-        if not (reading.unauthorized and location.trusted):
-            return location, reading
-        location, reading = self._read(instance, wanted)
-        if reading.unauthorized:
+        Raises
+        ------
+        StudioAuthError
+            A trusted origin answers 401 even to fresh credentials.
+        """
+        for location in self.media.locations(instance):
+            reading = read_picture(self.media.reader, location, size=self.size, wanted=wanted)
+            if not reading.unauthorized:
+                break
+        if reading.unauthorized and location.trusted:
             raise StudioAuthError(
                 f"Label Studio does not accept the token for media any more ({reading.reason}); renew "
                 "LABEL_STUDIO_API_KEY and resume the run"
@@ -88,10 +87,6 @@ class Access:
         except (MediaError, StudioNotFoundError):
             return True
         return not reading.unavailable
-
-    def _read(self, instance: Instance, wanted: Callable[[str], bool]) -> tuple[Location, Reading]:
-        location = self.locate(instance)
-        return location, read_picture(self.reader, location, size=self.size, wanted=wanted)
 
 
 class Examiner:
@@ -145,7 +140,7 @@ class Examiner:
         if instance.modality != "image":
             return None
         try:
-            return self._access.locate(instance)
+            return self._access.media.locate(instance)
         except Exception:  # noqa: BLE001 - asked again, by whom the error concerns
             return None
 
@@ -155,10 +150,11 @@ class Examiner:
             content_hash = hashlib.sha256(instance.source.encode()).hexdigest()
             return Outcome(instance, content_hash, instance.source if self._claim(content_hash) else None)
         try:
-            if given is None:
+            if given is None or (given[0].trusted and given[1].unauthorized):
+                given = None
                 location, reading = self._access.read(instance, wanted=self._claim)
             else:
-                location, reading = self._access.renewed(instance, *given, wanted=self._claim)
+                location, reading = given
         except StudioNotFoundError as error:
             return Outcome(instance, skipped=f"it is gone from Label Studio: {error}")
         except MediaError as error:
@@ -169,7 +165,7 @@ class Examiner:
         if location.trusted:
             self._delivered(instance)
         content = reading.content
-        if given is not None and reading is given[1] and not reading.reason:
+        if given is not None and not reading.reason:
             # A process cannot claim.
             if content is None and not self._known([reading.content_hash])[0]:
                 # Another content has a hash that begins with the same bytes.

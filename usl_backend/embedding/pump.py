@@ -27,6 +27,8 @@ Examine = Callable[[Sequence["Instance"], threading.Event], Iterator["Outcome"]]
 Settle = Callable[["Outcome"], bool]
 """Takes in an outcome; False puts the instance aside for another run of the pump."""
 
+STEP: Final = "reading and encoding"
+"""What progress is told."""
 _PER_CORE: Final = 16
 _BATCHES_AHEAD: Final = 3
 _PATIENCE_SECONDS: Final = 0.5
@@ -129,7 +131,7 @@ class Pump:
             time.sleep(min(left, _PATIENCE_SECONDS))
 
     def _report(self) -> None:
-        self._progress("embed", self._done, self._total)
+        self._progress(STEP, self._done, self._total)
 
     def _take(self, outcome: Outcome) -> None:
         """Count a settled instance, or have its content wait for the encoder."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from usl_backend.embedding.outage import OutagePolicy
 from usl_backend.embedding.outcome import Access, Examiner, Outcome
-from usl_backend.embedding.pump import Pump
+from usl_backend.embedding.pump import STEP, Pump
 from usl_backend.embedding.reading import ReadingProcesses
 from usl_backend.errors import EncoderError
 from usl_backend.instances import Instance, Pool
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from usl_backend.embedding.cache import EmbeddingCache
     from usl_backend.encoders import Encoder
-    from usl_backend.media import Location, MediaReader
     from usl_backend.progress import Progress
+    from usl_backend.sources.media import Media
 
 EMBEDDINGS: Final = "embeddings.npy"
 _PER_MESSAGE: Final = 16
@@ -34,8 +34,7 @@ _PER_MESSAGE: Final = 16
 def embed(
     instances: Sequence[Instance],
     *,
-    locate: Callable[[Instance], Location],
-    reader: MediaReader,
+    media: Media,
     encoder: Encoder,
     cache: EmbeddingCache,
     directory: Path,
@@ -56,10 +55,8 @@ def embed(
     ----------
     instances
         All of the encoder's modality, with distinct ids, in any order.
-    locate
-        Where an instance's bytes are; called from the reading threads, and once more after a 401.
-    reader
-        Reads them under its limits.
+    media
+        Reads the instances; called from the reading threads.
     encoder
         Its `key` must be the cache's.
     cache
@@ -72,7 +69,7 @@ def embed(
         Reading threads.
     processes
         Have pictures read and decoded by a process per thread, for an encoder that is faster than threads can
-        decode. `reader` is sent there.
+        decode. The media's reader is sent there.
     kept
         Called when new rows are on the disk.
 
@@ -97,9 +94,9 @@ def embed(
         From `progress`; finished rows are in the cache.
     """
     _check_modality(instances, encoder)
-    access = Access(locate, reader, encoder.size)
+    access = Access(media, encoder.size)
     pump = Pump(encoder, cache, total=len(instances), progress=progress, kept=kept)
-    reading = ReadingProcesses(reader, size=encoder.size, known=cache.prefixes()) if processes else None
+    reading = ReadingProcesses(media.reader, size=encoder.size, known=cache.prefixes()) if processes else None
     try:
         settled = _settle(instances, access, pump, known=cache.known, workers=workers, processes=reading)
     finally:
@@ -107,7 +104,7 @@ def embed(
             reading.close()
         cache.flush()
     pool, ordered = lay_out(*settled.split(), cache, directory)
-    progress("embed", len(instances), len(instances))
+    progress(STEP, len(instances), len(instances))
     return pool, ordered
 
 
@@ -156,8 +153,7 @@ class Part:
 def embed_part(
     instances: Sequence[Instance],
     *,
-    locate: Callable[[Instance], Location],
-    reader: MediaReader,
+    media: Media,
     encoder: Encoder,
     known: Callable[[str], bool],
     workers: int,
@@ -166,7 +162,7 @@ def embed_part(
 
     Parameters
     ----------
-    instances, locate, reader, encoder, workers
+    instances, media, encoder, workers
         As for `embed`.
     known
         Tells whether a content hash has a row already.
@@ -178,7 +174,7 @@ def embed_part(
     """
     _check_modality(instances, encoder)
     part = Part(known)
-    access = Access(locate, reader, encoder.size)
+    access = Access(media, encoder.size)
     pump = Pump(encoder, part, total=len(instances), progress=ignore, kept=lambda: None)
     settled = _settle(instances, access, pump, known=part.known, workers=workers)
     part.hashes, part.skipped = settled.split()

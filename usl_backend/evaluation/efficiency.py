@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from usl_backend.evaluation.accuracy import linear_accuracy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from usl_backend.progress import Progress
     from usl_backend.selection import Selector
 
 RANDOM = "random"
@@ -81,7 +82,7 @@ def replay(
     methods: Mapping[str, Selector],
     seeds: int = 5,
     draws: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Efficiency:
     """Choose, label by the truth, train, test: again for every seed, budget and method.
 
@@ -155,7 +156,7 @@ def replay(
                 [len(np.unique(classes[pool[picks]])) / count for picks in some]
             )
             if progress is not None:
-                progress(seed * len(budgets) + place + 1, seeds * len(budgets))
+                progress("replaying", seed * len(budgets) + place + 1, seeds * len(budgets))
         for place, budget in enumerate(ladder):
             ladder_accuracy[place, seed] = np.mean(
                 [score(rng.choice(pool_size, int(budget), replace=False)) for _ in range(draws)]

@@ -16,9 +16,9 @@ from usl_backend.errors import InputError
 from usl_backend.selection.rows.preparation import squared_distances
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
+
+    from usl_backend.progress import Progress
 
 DRAWS = 20
 """Random selections of the same size that the picks are compared with."""
@@ -119,7 +119,7 @@ def reach(
     held: NDArray[np.integer[Any]] | None = None,
     draws: int = DRAWS,
     evaluated: int = EVALUATED,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Reach:
     """Compare the picks with random selections of the same size.
 
@@ -163,7 +163,7 @@ def reach(
         nonlocal done
         done += 1
         if progress is not None:
-            progress(done, total)
+            progress("coverage", done, total)
 
     apart = np.empty((draws, len(seen)))
     for draw, chosen in enumerate(sets):

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from usl_backend.errors import ExportError, MediaError
+from usl_backend.instances import Instance, Modality
 
 if TYPE_CHECKING:
     from usl_backend.exports.split import Row, Split
+    from usl_backend.runs.inventory import Inventory
+    from usl_backend.sources.media import Media as StoredMedia
 
 Media = Literal["copy", "link", "none"]
 """copy: a file of its own; link: a hard link, or a symbolic one to another file system, and a copy of what is not on
@@ -64,6 +67,21 @@ def local_file(row: Row) -> Path:
     if not path.is_file():
         raise MediaError(f"{row.source!r} is no file here")
     return path.resolve()
+
+
+def files_of(media: StoredMedia, inventory: Inventory) -> Fetch:
+    """Fetch the files of rows of a run's pool.
+
+    Parameters
+    ----------
+    media
+        Of the run.
+    inventory
+        Says what the rows of a pool outside Label Studio are.
+    """
+    text = inventory.outside is not None and inventory.outside.modality == "text"
+    modality: Modality = "text" if text else "image"
+    return lambda row: media.file(Instance(row.task, modality, row.source))
 
 
 def place_files(

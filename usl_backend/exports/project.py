@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from usl_backend.errors import ExportError, InputError
 from usl_backend.exports.provenance import Classes, provenance
-from usl_backend.exports.split import Role, Row, Split, including_labeled
+from usl_backend.exports.split import Row, RowRole, Split, including_labeled
 from usl_backend.runs import RunState
 from usl_backend.studio.label_config import ControlTag, LabelConfig, parse
 from usl_backend.studio.labels import classifier, read_labels
@@ -46,7 +46,7 @@ def refuse_unlabeled(run: Run) -> None:
     if run.state is not RunState.DONE or run.dry_run:
         what = "a dry run" if run.dry_run else f"{run.state}, not done"
         raise ExportError(f"run {run.id} is {what}; export a completed run")
-    if run.pool and run.summary["imported"] is None:
+    if run.published_to is None:
         raise ExportError(
             f"the picks of run {run.id} were not imported into a project, so nobody could label them; select again "
             "with --import-to PROJECT"
@@ -93,19 +93,19 @@ def project_split(
     """
     files = store.files(run.id)
     refuse_unlabeled(run)
-    place = _place(files, run)
-    project = client.project(place.project)
-    if project.key != place.key:
+    where = _where(files, run)
+    project = client.project(where.project)
+    if project.key != where.key:
         raise ExportError(
-            f"project {place.project} is another one than run {run.id} was made for (it was deleted and its number "
+            f"project {where.project} is another one than run {run.id} was made for (it was deleted and its number "
             "given again, or LABEL_STUDIO_URL leads elsewhere); export a run of the present project"
         )
     config = parse(project.label_config)
     asked = _single_choice(config, control)
-    told = _Told(client.labeled(place.project), place)
+    told = _Told(client.labeled(where.project), where)
     labels = Classes(read_labels(told, config, control=asked.name))
     deleted: frozenset[int] = frozenset()
-    if place.rows is None:
+    if where.rows is None:
         deleted = _deleted(files, client, run, now=project.task_number)
     else:  # who deletes such a task does not delete what it shows
         labels.add(_own_labels(files, run))
@@ -125,7 +125,7 @@ def project_split(
             labels,
             told.cancelled,
             include_labeled=include_labeled,
-            control_set=[e["task"] for e in files.read_published()["queue"] if e.get("control")],
+            control_set=files.read_published().queue.control_set,
             deleted=sorted(deleted),
             retired=gone,
         ),
@@ -133,8 +133,8 @@ def project_split(
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a run's labels are given.
+class _Where:
+    """The project in which a run's labels are given.
 
     Attributes
     ----------
@@ -152,14 +152,15 @@ class _Place:
     rows: Mapping[int, int] | None
 
 
-def _place(files: RunFiles, run: Run) -> _Place:
-    """The project that a run's labels are in."""
-    if not run.pool:
-        known = run.summary["project"]
-        return _Place(run.project, known["key"], known["data_key"], None)
-    into = run.summary["imported"]
-    rows = {entry["studio_task"]: entry["task"] for entry in files.read_published()["queue"]}
-    return _Place(into["id"], into["key"], into["data_key"], rows)
+def _where(files: RunFiles, run: Run) -> _Where:
+    """Find the project that a run's labels are in."""
+    project = run.published_to
+    assert project is not None, "a run that was published has a project"
+    rows = None
+    if run.pool:
+        places = files.read_published().queue.places
+        rows = {place.task: place.instance for place in places if place.task is not None}
+    return _Where(project.id, project.key, project.data_key, rows)
 
 
 def _own_labels(files: RunFiles, run: Run) -> dict[int, str]:
@@ -175,19 +176,19 @@ class _Told:
     Of a pool outside Label Studio only its own tasks pass, and by their rows.
     """
 
-    def __init__(self, tasks: Iterable[LabeledTask], place: _Place) -> None:
+    def __init__(self, tasks: Iterable[LabeledTask], where: _Where) -> None:
         self.sources: dict[int, str] = {}
         self.cancelled = 0
         self._tasks = tasks
-        self._place = place
+        self._where = where
 
     def __iter__(self) -> Iterator[LabeledTask]:
-        rows = self._place.rows
+        rows = self._where.rows
         for told in self._tasks:
             if rows is not None and told.id not in rows:
                 continue
             task = told if rows is None else replace(told, id=rows[told.id])
-            self.sources[task.id] = str(task.data.get(self._place.data_key) or "")
+            self.sources[task.id] = str(task.data.get(self._where.data_key) or "")
             self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
             yield task
 
@@ -211,9 +212,10 @@ def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> fr
 
     Listing tasks is the longest call of all, so it is left out where the project still has as many as the run found.
     """
-    if now == run.summary["pool"]["tasks"]:
+    assert run.summary is not None, "a run that is done has a summary"
+    if now == run.summary.pool.tasks:
         return frozenset()
-    data_key = run.summary["project"]["data_key"]
+    data_key = run.summary.project.data_key
     there = {task.id for task in client.tasks(run.project, data_key=data_key, only_unlabeled=False)}
     return frozenset(set(files.read_pool()[0].ids.tolist()) - there)
 
@@ -222,9 +224,9 @@ def _rows(
     files: RunFiles, labels: Classes, sources: Mapping[int, str], deleted: frozenset[int]
 ) -> tuple[Row, ...]:
     """Readable tasks of the pool that still exist and labeled or disputed tasks outside it, by id."""
-    instances, _ = files.read_instances()
+    instances = files.read_instances()
     pool, _ = files.read_pool()
-    queued = {entry["task"]: entry for entry in files.read_published()["queue"]}
+    queued = {place.instance: place for place in files.read_published().queue.places}
     inside = set(pool.ids.tolist()) - deleted
     known = {instance.id: instance.source for instance in instances if instance.id in inside}
     outside = {task: sources[task] for task in (*labels.by_task, *labels.conflicts) if task not in inside}
@@ -232,8 +234,8 @@ def _rows(
     rows = []
     for index, task in enumerate(sorted([*known, *outside])):
         place = queued.get(task)
-        role: Role = "outside" if task in outside else place["role"] if place else "pool"
-        rank = place["rank"] if place else None
+        role: RowRole = "outside" if task in outside else place.role if place else "pool"
+        rank = place.rank if place else None
         source, label = known.get(task) or outside[task], labels.by_task.get(task)
         rows.append(Row(index, task, source, role, rank, label, key=keys.get(task)))
     return tuple(rows)

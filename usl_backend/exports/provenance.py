@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from usl_backend.version import VERSION
 
 if TYPE_CHECKING:
@@ -74,21 +76,23 @@ def provenance(
     dict
         JSON-able.
     """
-    summary = run.summary
+    summary, project = run.summary, run.published_to
+    assert summary is not None, "a run that is done has a summary"
+    assert project is not None, "a run that was published has a project"
     parts = [_part(row, labels) for row in rows]
     held = Counter(row.label for row in rows)
     return {
         "product": f"usl-backend {VERSION}",
         "created_at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "project": summary["imported"] if run.pool else summary["project"],
-        "pool": run.target["address"] if run.pool else None,
+        "project": TypeAdapter(type(project)).dump_python(project, mode="json"),
+        "pool": run.address or None,
         "run": run.id,
-        "method": summary["method"]["name"],
-        "preset": summary["method"]["preset"],
-        "parameters": summary["method"]["parameters"],
+        "method": summary.method.name,
+        "preset": summary.method.preset,
+        "parameters": dict(summary.method.parameters),
         "settings": dict(run.settings),
-        "seed": summary["seed"],
-        "encoder": summary["encoder"]["key"],
+        "seed": summary.seed,
+        "encoder": summary.encoder.key,
         "pool_digest": run.pool_digest,
         "versions": dict(run.versions),
         "control": labels.control,
@@ -103,7 +107,7 @@ def provenance(
             "empty": len(labels.empty),
             "cancelled": cancelled,
             "ground_truth": labels.ground_truth,
-            "unreadable": summary["skipped"]["count"],
+            "unreadable": summary.skipped.count,
             "deleted": len(deleted),
             "retired": sum(held[name] for name in retired),
         },

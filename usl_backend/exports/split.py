@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from usl_backend.errors import ExportError
 
-Role = Literal["pick", "control", "reserve", "pool", "outside"]
+RowRole = Literal["pick", "control", "reserve", "pool", "outside"]
 """pick, control, reserve: queued by the run; pool: could have been chosen; outside: labeled, not in the run's pool."""
 
 Usage = Mapping[str, Any]
@@ -42,7 +42,7 @@ class Row:
     index: int
     task: int
     source: str
-    role: Role = "pool"
+    role: RowRole = "pool"
     rank: int | None = None
     label: str | None = None
     file: str | None = None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from usl_backend.errors import ActiveRunError, RunError, SettingsError, USLError
+from usl_backend.errors import RunError, SettingsError, USLError
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock, held
 from usl_backend.settings import HostSettings, RunSettings
@@ -130,9 +130,7 @@ class Jobs:
         ActiveRunError
             The project has an active run; nothing was queued.
         """
-        active = self._active(project)
-        if active is not None:  # said first because it is cheap: impatient users press again and again
-            raise ActiveRunError(f"run {active.id} is {active.state}", run_id=active.id)
+        self.store.refuse_second(project=project)  # first because it is cheap: impatient users press again
         try:
             settings = self._settings(project, project_key, None).to_json()
         except SettingsError as error:
@@ -235,14 +233,6 @@ class Jobs:
         run = self.store.create(project=project, project_key=project_key, settings=settings, **more)
         self._wake.set()
         return run
-
-    def _active(self, project: int) -> Run | None:
-        """The project's queued or running run."""
-        for state in (RunState.RUNNING, RunState.QUEUED):
-            run = self.store.latest(project, state)
-            if run is not None:
-                return run
-        return None
 
     def _resume_paused(self) -> None:
         """Queue again what waits: a new token, or room on the disk, often comes with a restart.

@@ -32,13 +32,13 @@ from .redaction import redacted, secrets_of
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from usl_backend.runs import Report
-    from usl_backend.runs.progress import Progress
+    from usl_backend.progress import StageProgress
+    from usl_backend.runs.progress import RunProgress
     from usl_backend.settings import HostSettings
 
 logger = logging.getLogger(__name__)
 
-Execute = Callable[[Run, "Progress"], object]
+Execute = Callable[[Run, "RunProgress"], object]
 """Computes a running run and writes down that it is done; raises when it cannot."""
 
 DONE: Final = 0
@@ -103,7 +103,7 @@ def run_here(
     *,
     host: HostSettings,
     execute: Execute | None = None,
-    watch: Report | None = None,
+    watch: StageProgress | None = None,
 ) -> Run:
     """Compute a queued run in this process: what a shell does with a run created with `place="shell"`.
 
@@ -148,17 +148,17 @@ def _compute(
     host: HostSettings,
     execute: Execute | None,
     *,
-    watch: Report | None = None,
+    watch: StageProgress | None = None,
     stop: threading.Event | None = None,
 ) -> int:
     """Execute a running run and write down how it failed, if it did."""
     secrets = secrets_of(host)
     try:
         # loaded here and not above: the server imports this module, and must stay small
-        from usl_backend.runs.progress import Progress
+        from usl_backend.runs.progress import RunProgress
 
         with _heartbeat(store, run.id):
-            (execute or _pipeline(store, host))(run, Progress(store, run.id, watch=watch, stop=stop))
+            (execute or _pipeline(store, host))(run, RunProgress(store, run.id, watch=watch, stop=stop))
     except CancelledError as error:
         logger.info("%s", error)
         return STOPPED
@@ -202,15 +202,15 @@ def _pipeline(store: RunStore, host: HostSettings) -> Execute:
     from usl_backend.studio.client import StudioClient
     from usl_backend.studio.transport import PATIENT_ATTEMPTS
 
-    def execute(run: Run, report: Progress) -> object:
-        if run.pool and run.target.get("import_to") is None:
-            return pipeline.execute(run, store=store, host=host, client=None, report=report)
+    def execute(run: Run, progress: RunProgress) -> object:
+        if run.pool and run.import_order is None:
+            return pipeline.execute(run, store=store, host=host, client=None, progress=progress)
         with (
             StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client,
             closing(Tally(store)) as tally,
         ):
             client.http.observer = tally.request
-            return pipeline.execute(run, store=store, host=host, client=client, report=report)
+            return pipeline.execute(run, store=store, host=host, client=client, progress=progress)
 
     return execute
 

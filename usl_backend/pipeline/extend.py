@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import InputError
-from usl_backend.pipeline.run import StudioExecution
+from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.runs import RunFiles
-from usl_backend.runs.progress import Progress
+from usl_backend.runs.progress import RunProgress
 from usl_backend.selection import score_new_rows
+from usl_backend.settings import RunSettings
+from usl_backend.sources.project import ProjectSource
 from usl_backend.studio.queue import append
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from usl_backend.instances import Instance, Pool
-    from usl_backend.runs import Report, Run, RunStore
+    from usl_backend.progress import StageProgress
+    from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import Project, StudioClient
 
@@ -65,15 +65,15 @@ def run_in_force(store: RunStore, project: Project) -> Run:
         There is none.
     """
     state = store.queue_state(project.key)
-    if state is None or state["model_version"] != project.model_version:
+    if state is None or state.model_version != project.model_version:
         raise InputError(
             f'no run is in force in project {project.id}, whose model version is "{project.model_version}"; '
             f"`usl-backend select {project.id}` makes one first"
         )
-    run = store.get(str(state["run_id"]))
+    run = store.get(state.run_id)
     if run.pool:
         raise InputError(
-            f"run {run.id}, which is in force in project {project.id}, chose from {run.target['address']} and not "
+            f"run {run.id}, which is in force in project {project.id}, chose from {run.address} and not "
             f"from the project's tasks; `usl-backend select {project.id}` makes a run that does"
         )
     return run
@@ -85,7 +85,7 @@ def extend(
     store: RunStore,
     host: HostSettings,
     client: StudioClient,
-    report: Report,
+    watch: StageProgress | None,
     dry_run: bool = False,
 ) -> Extension:
     """Embed the tasks that a run did not know, score them against its pool, and queue them behind its picks.
@@ -98,7 +98,7 @@ def extend(
         A completed run by the method usl.
     store, host, client
         As for `execute`.
-    report
+    watch
         Told where it is.
     dry_run
         Write nothing to Label Studio.
@@ -117,12 +117,18 @@ def extend(
     selection, (pool, _) = files.read_selection(), files.read_pool()
     known = set(pool.ids.tolist()) | set(pool.skipped)
     with tempfile.TemporaryDirectory(dir=files.directory, prefix=".extension-") as folder:
-        part = _Part(run, store, host, _Told(store, run.id, watch=report), client)
-        part.keep_apart(Path(folder))
-        fresh = [instance for instance in part.tasks() if instance.id not in known]
+        # no budget, for that is spent; and the run's own artifacts and record stay as they are
+        settings = RunSettings.from_json(run.settings).model_copy(
+            update={"budget": None, "keep_labels": False}
+        )
+        source = ProjectSource(client, run.project, project_key=run.project_key, settings=settings, host=host)
+        stages = Stages(store, RunProgress(None, run.id, watch=watch))
+        part = Rows(settings, RunFiles(Path(folder)), source, host=host, stages=stages)
+        instances, inventory = part.fetch()
+        fresh = [instance for instance in instances if instance.id not in known]
         if not fresh:
             return Extension(run.id, (), 0, {}, False, "no tasks came after the run")
-        new = part.rows(fresh)
+        new, _, _ = part.embed(fresh, inventory)
         skipped = dict(new.skipped)
         if not len(new):
             return Extension(run.id, (), 0, skipped, False, "none of the new tasks could be read")
@@ -130,36 +136,7 @@ def extend(
         ordered = tuple(int(task) for task in new.ids[found.order])
     queued = 0
     if not dry_run:
-        version = str(run.summary["model_version"])
+        version = None if run.summary is None else run.summary.model_version
+        assert version is not None, "a run in force has published"
         queued = append(client, client.project(run.project), version=version, tasks=ordered)
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)
-
-
-class _Part(StudioExecution):
-    """The first two stages of a run, for other tasks and in another place."""
-
-    def keep_apart(self, folder: Path) -> None:
-        """Leave the run's artifacts as they are, and ask for no budget: that is spent."""
-        self.files = RunFiles(folder)
-        self.settings = self.settings.model_copy(update={"budget": None, "keep_labels": False})
-
-    def tasks(self) -> list[Instance]:
-        """Unlabeled tasks of the project as it is now."""
-        instances, self._project = self._fetch()
-        return instances
-
-    def rows(self, instances: Sequence[Instance]) -> Pool:
-        """Their embeddings."""
-        return self._embed(instances, self._project)[0]
-
-
-class _Told(Progress):
-    """Passes on where the work is; the run's record, which is complete, is not touched."""
-
-    def __call__(self, stage: str, done: int, total: int, step: str | None = None) -> None:
-        """Report; see `runs.Report`."""
-        if self._watch is not None:
-            self._watch(stage, done, total, step)
-
-    def kept(self) -> None:
-        """Nothing of the run was completed."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.errors import InputError
-from usl_backend.settings import RunSettings, parse_budget, resolve_budget
+from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,14 +58,13 @@ def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run
             f"make their media readable from this host, `usl-backend doctor` helps; {where}"
         )
     if readable.skipped and settings.budget is not None:
-        kind, amount = parse_budget(settings.budget)
-        wanted = 0 if kind == "percent" else int(amount) * (classes if kind == "class" else 1)
+        wanted = settings.budget.wanted(classes=classes)
         if wanted > readable.rows:
             raise InputError(
                 f"budget is {wanted} but only {readable.rows} of {readable.listed} tasks could be read; "
                 f"lower the budget or {where}"
             )
-    return resolve_budget(settings.budget, classes=classes, pool=readable.rows)
+    return settings.rows_to_choose(classes=classes, pool=readable.rows)
 
 
 def rows_of(pool: Pool, ids: tuple[int, ...]) -> NDArray[np.int64]:

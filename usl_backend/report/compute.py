@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
+from usl_backend.instances import Queue
 from usl_backend.report.gallery import COPIES, GROUPS, duplicate_groups, lowest_rows, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
 from usl_backend.report.record import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Pool
+    from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles
     from usl_backend.selection.base import Neighbors, Selection
 
@@ -46,10 +47,8 @@ logger = logging.getLogger(__name__)
 STABILITY_ROWS: Final = 200_000
 """Above this many, selecting again with other seeds would take too long."""
 
-Step = Callable[[str], None]
 
-
-def build(run: Run, files: RunFiles, *, force: bool = False, progress: Step | None = None) -> Report:
+def build(run: Run, files: RunFiles, *, force: bool = False, progress: Progress | None = None) -> Report:
     """Compute and store the report of a run, or read it if it is there.
 
     Everything is compared in one space: embeddings centred, projected to at most 128 principal components and
@@ -82,25 +81,25 @@ def build(run: Run, files: RunFiles, *, force: bool = False, progress: Step | No
     if not (files.has_pool() and files.has_selection()):
         raise RunError(f"the files of run {run.id} were removed to make room; select again for a report")
     return _Build(
-        run, files, progress or (lambda step: logger.info("report of %s: %s", run.id, step))
+        run, files, progress or (lambda step, _done, _total: logger.info("report of %s: %s", run.id, step))
     ).build()
 
 
 class _Build:
     """One computation and what its parts share."""
 
-    def __init__(self, run: Run, files: RunFiles, progress: Step) -> None:
+    def __init__(self, run: Run, files: RunFiles, progress: Progress) -> None:
         self.run, self.files, self.progress = run, files, progress
         self.settings = RunSettings.from_json(run.settings)
         self.seconds: dict[str, float] = {}
         self.begun = time.monotonic()
 
     def build(self) -> Report:
-        instances, meta = self.files.read_instances()
+        instances, inventory = self.files.read_instances(), self.files.read_inventory()
         pool, _ = self.files.read_pool()
         selection = self.files.read_selection()
-        published = self.files.read_published() if self.files.has_published() else {"queue": []}
-        held = np.flatnonzero(np.isin(pool.ids, np.asarray(meta.get("labeled", ()), dtype=np.int64)))
+        queue = self.files.read_published().queue if self.files.has_published() else Queue()
+        held = np.flatnonzero(np.isin(pool.ids, np.asarray(inventory.labeled, dtype=np.int64)))
         self.step("comparing")
         rows = fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings)
         neighbors = self.neighbors(rows, selection)
@@ -167,14 +166,10 @@ class _Build:
                 tuple(int(pool.ids[row]) for row in group[:COPIES]) for group in groups[:GROUPS]
             ),
             duplicate_sizes=tuple(len(group) for group in groups[:GROUPS]),
-            skipped={**_skipped(meta), **pool.skipped},
+            skipped={**inventory.skipped, **pool.skipped},
             trust=figures,
             map=made,
-            controls=tuple(
-                int(entry["task"])
-                for entry in published["queue"]
-                if entry["role"] == "control" or entry.get("control")
-            ),
+            controls=queue.control_set,
             seconds=self.seconds,
             training=training_figures(selection.diagnostics),
         )
@@ -190,7 +185,7 @@ class _Build:
         self.begun = now
         if name:
             self.seconds[name] = 0.0
-            self.progress(name)
+            self.progress(name, 0, 0)
 
     def neighbors(self, rows: NDArray[Any], selection: Selection) -> Neighbors | None:
         """The run's own neighbor search, or a search where something needs one."""
@@ -239,8 +234,3 @@ class _Build:
 def _id(pool: Pool, row: int | None) -> int | None:
     """Instance of a row."""
     return None if row is None else int(pool.ids[row])
-
-
-def _skipped(meta: dict[str, Any]) -> dict[int, str]:
-    """Tasks without media, as the fetch noted them."""
-    return {int(task): str(why) for task, why in dict(meta.get("skipped", {})).items()}

@@ -14,10 +14,9 @@ from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import fit_projection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from usl_backend.progress import Progress
     from usl_backend.selection.base import Neighbors
 
 logger = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def lay_out(
     *,
     neighbors: Neighbors | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Layout:
     """Place rows on a plane by UMAP on their neighbors, else by their principal components.
 
@@ -105,11 +104,11 @@ def lay_out(
     if importlib.util.find_spec("umap") is None:
         return Layout(start, "pca", "umap-learn is not installed; pip install 'usl-backend[map]' adds it")
     if progress is not None:
-        progress("neighbors")
+        progress("neighbors", 0, 0)
     if neighbors is None or neighbors.indices.shape[1] < NEIGHBORS - 1:
         neighbors = nearest_neighbors(np.ascontiguousarray(rows), k=NEIGHBORS - 1)
     if progress is not None:
-        progress("umap")
+        progress("umap", 0, 0)
     try:
         return Layout(_umap(rows, start, neighbors, seed), "umap", "")
     except Exception as error:  # noqa: BLE001 - optional and compiled on the way: the map must not fail with it

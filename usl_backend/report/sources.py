@@ -6,8 +6,7 @@ import logging
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -15,14 +14,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from usl_backend.errors import MediaError, RunError, StudioError
-from usl_backend.media import MediaLimits, MediaReader, make_thumbnail
+from usl_backend.media import MediaLimits, make_thumbnail
 from usl_backend.report.record import folder
 from usl_backend.runs.artifacts import written_whole
 
 if TYPE_CHECKING:
     from usl_backend.instances import Instance
     from usl_backend.runs import RunFiles
-    from usl_backend.settings import HostSettings
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ EXCERPT: Final = 280
 _AT_ONCE: Final = 4
 
 Read = Callable[["Instance"], bytes]
-"""Bytes behind an instance; raises `MediaError` or `StudioError`."""
+"""Reads the bytes behind an instance, as `Media.read` does; raises `MediaError` or `StudioError`."""
 
 
 class Sources:
@@ -160,49 +158,6 @@ class Thumbnails:
             with written_whole(path) as file:
                 file.write(small)
         return path
-
-
-@contextmanager
-def open_media(host: HostSettings, files: RunFiles | None = None) -> Iterator[Read]:
-    """A reader of the media behind a run's instances, under this host's limits; safe for many threads.
-
-    Parameters
-    ----------
-    host
-        Address, token and limits.
-    files
-        Of a run over a pool outside Label Studio; None: of tasks.
-
-    Raises
-    ------
-    SettingsError
-        There is no token, or no usable address.
-    """
-    from usl_backend.studio.client import StudioClient
-
-    if files is not None:
-        with outside_reader(host, files) as reader:
-            yield lambda instance: reader.read(reader.locate(instance.source))
-        return
-    root = host.label_studio_local_files_document_root
-    reader = MediaReader(
-        limits=host.media_limits,
-        local_roots=() if root is None else (root,),
-        allowed_hosts=host.allowed_hosts,
-    )
-    with StudioClient.from_settings(host) as client, reader:
-        yield lambda instance: reader.read(client.locate(instance.id, instance.source))
-
-
-def outside_reader(host: HostSettings, files: RunFiles) -> MediaReader:
-    """A reader of the files that the list of a pool outside Label Studio may name."""
-    _, meta = files.read_instances()
-    return MediaReader(
-        limits=host.media_limits,
-        local_roots=[Path(root) for root in meta["outside"]["roots"]],
-        object_stores=True,
-        allowed_hosts=host.allowed_hosts,
-    )
 
 
 def name_of(instance: Instance) -> str:

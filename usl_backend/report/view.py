@@ -89,8 +89,8 @@ class View:
     @property
     def title(self) -> str:
         """The project's title, or its number."""
-        project = self.run.summary.get("project") or {}
-        return str(project.get("title") or self.run.subject)
+        summary = self.run.summary
+        return (summary.project.title if summary is not None else "") or self.run.subject
 
     @property
     def chart(self) -> Chart:
@@ -106,8 +106,8 @@ class View:
     @property
     def tab_url(self) -> str | None:
         """The ordered tab in Label Studio."""
-        url = (self.run.summary.get("tab") or {}).get("url")
-        return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
+        tab = None if self.run.summary is None else self.run.summary.tab
+        return tab.url if tab is not None and tab.url.startswith(("http://", "https://")) else None
 
     def card(self, task: int) -> Card:
         """One task."""
@@ -178,8 +178,8 @@ def studio_links(run: Run, studio_url: str) -> Callable[[int], str | None]:
     """
     if run.pool or not studio_url.startswith(("http://", "https://")):
         return lambda _task: None
-    tab = (run.summary.get("tab") or {}).get("id")
-    base = f"{studio_url}/projects/{run.project}/data?" + (f"tab={int(tab)}&" if isinstance(tab, int) else "")
+    tab = None if run.summary is None else run.summary.tab
+    base = f"{studio_url}/projects/{run.project}/data?" + ("" if tab is None else f"tab={tab.id}&")
     return lambda task: f"{base}task={task}"
 
 

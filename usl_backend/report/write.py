@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from usl_backend.runs.artifacts import written_whole
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from usl_backend.progress import Progress
     from usl_backend.report.record import Report
     from usl_backend.report.sources import Read
     from usl_backend.runs import Run, RunFiles
@@ -55,7 +55,7 @@ def write_report(
     *,
     read: Read | None,
     studio_url: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write a run's report as one HTML file: script, style and thumbnails inside.
 
@@ -129,9 +129,7 @@ def write_report(
     return len(shown) - len(pictures) if report.modality == "image" else 0
 
 
-def _pictures(
-    tasks: Iterable[int], thumbnails: Thumbnails, progress: Callable[[int, int], None] | None
-) -> Mapping[int, str]:
+def _pictures(tasks: Iterable[int], thumbnails: Thumbnails, progress: Progress | None) -> Mapping[int, str]:
     """Thumbnails as data addresses; those that cannot be had are left out."""
     wanted = list(tasks)
 
@@ -147,7 +145,7 @@ def _pictures(
             if address is not None:
                 found[task] = address
             if progress is not None:
-                progress(done, len(wanted))
+                progress("thumbnails", done, len(wanted))
     return found
 
 

@@ -6,7 +6,6 @@ from usl_backend.runs.artifacts import ManifestRow, RunFiles
 from usl_backend.runs.record import (
     STAGES,
     ProjectSetup,
-    Report,
     Run,
     RunState,
     parse_project_key,
@@ -18,7 +17,6 @@ __all__ = [
     "STAGES",
     "ManifestRow",
     "ProjectSetup",
-    "Report",
     "Run",
     "RunFiles",
     "RunState",

@@ -21,6 +21,8 @@ import numpy as np
 
 from usl_backend.errors import RunError
 from usl_backend.instances import Instance, Pool
+from usl_backend.runs.inventory import Inventory
+from usl_backend.runs.published import Published, published_from_json, published_to_json
 from usl_backend.selection.base import Neighbors, Selection
 
 if TYPE_CHECKING:
@@ -143,31 +145,36 @@ class RunFiles:
         return (self.directory / self.INSTANCES).is_file()
 
     def write_instances(
-        self, instances: Iterable[Instance], meta: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+        self, instances: Iterable[Instance], inventory: Inventory | Callable[[], Inventory]
     ) -> None:
-        """Store the listed tasks and what was learned of the project.
+        """Store the listed instances and what was learned of their pool.
 
         Parameters
         ----------
         instances
             Consumed as they come.
-        meta
-            JSON-able; a function is asked once the instances have passed.
+        inventory
+            A function is asked once the instances have passed.
         """
         with tempfile.TemporaryFile(dir=self.directory) as passed:
             for instance in instances:
                 passed.write(json.dumps(asdict(instance)).encode() + b"\n")
-            told = meta() if callable(meta) else meta
+            told = inventory() if callable(inventory) else inventory
             passed.seek(0)
             with written_whole(self.directory / self.INSTANCES) as stream:
-                stream.write(json.dumps({"meta": dict(told)}).encode() + b"\n")
+                stream.write(json.dumps({"meta": told.to_json()}).encode() + b"\n")
                 shutil.copyfileobj(passed, stream, 1 << 20)
 
-    def read_instances(self) -> tuple[list[Instance], dict[str, Any]]:
-        """Tasks in the order in which they were written, and the meta data."""
+    def read_instances(self) -> list[Instance]:
+        """Instances in the order in which they were written."""
         with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
-            meta = dict(json.loads(next(stream))["meta"])
-            return [Instance(**json.loads(line)) for line in stream], meta
+            json.loads(next(stream))  # the inventory, for a damaged file is told from an empty one
+            return [Instance(**json.loads(line)) for line in stream]
+
+    def read_inventory(self) -> Inventory:
+        """What was learned of the pool while it was listed."""
+        with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
+            return Inventory.from_json(json.loads(next(stream))["meta"])
 
     @contextmanager
     def writing_rows(self) -> Iterator[Callable[[ManifestRow], None]]:
@@ -334,15 +341,15 @@ class RunFiles:
         """Whether the queue is in place, or would be but for a dry run."""
         return (self.directory / self.PUBLISHED).is_file()
 
-    def write_published(self, published: Mapping[str, Any]) -> None:
-        """Store what was published, JSON-able: "queue" lists {"task", "rank", "role"} in rank order."""
+    def write_published(self, published: Published) -> None:
+        """Store what was published."""
         with written_whole(self.directory / self.PUBLISHED) as stream:
-            stream.write(json.dumps(dict(published), indent=1, default=_plain).encode())
+            stream.write(json.dumps(published_to_json(published), indent=1).encode())
 
-    def read_published(self) -> dict[str, Any]:
-        """What was published."""
+    def read_published(self) -> Published:
+        """What was published, or would have been but for a dry run."""
         with self._reading(self.PUBLISHED) as path:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            return published_from_json(json.loads(path.read_text(encoding="utf-8")))
 
     @contextmanager
     def reading_back(self) -> Iterator[bool]:

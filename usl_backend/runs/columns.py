@@ -6,13 +6,16 @@ import json
 from typing import Any, Final
 
 from usl_backend.runs.record import Run, RunState
+from usl_backend.runs.summary import summary_from_json
 
 COLUMNS: Final = tuple(Run.__dataclass_fields__)
-_JSON: Final = frozenset({"settings", "error", "versions", "summary", "target"})
+_JSON: Final = frozenset({"settings", "error", "versions", "target"})
 
 
 def stored(name: str, value: Any) -> Any:
     """A value as its column holds it."""
+    if name == "summary":
+        return json.dumps({} if value is None else value.to_json())
     if name in _JSON and value is not None:
         return json.dumps(value)
     if isinstance(value, str):
@@ -29,6 +32,8 @@ def loaded(name: str, value: Any) -> Any:
     """Inverse of `stored`."""
     if name in _JSON and value is not None:
         return json.loads(value)
+    if name == "summary":
+        return summary_from_json(json.loads(value))
     if name == "state":
         return RunState(value)
     return bool(value) if name == "dry_run" else value

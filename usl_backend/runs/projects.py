@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from usl_backend.instances import QueueState
 from usl_backend.runs.columns import proper
 from usl_backend.runs.database import Database
 from usl_backend.runs.record import ProjectSetup
+
+_STATE = TypeAdapter(QueueState)
 
 
 class ProjectRecords(Database):
@@ -66,23 +72,23 @@ class ProjectRecords(Database):
             return self._setup_of("project_key = ?", (project_key,))
         return self._setup_of("project = ? ORDER BY updated_at DESC LIMIT 1", (project,))
 
-    def queue_state(self, project_key: str) -> dict[str, Any] | None:
-        """What was published to a project, as `studio.queue` left it; None when nothing is."""
+    def queue_state(self, project_key: str) -> QueueState | None:
+        """The queue that was last published to a project; None when there is none."""
         row = (
             self._connection()
             .execute("SELECT state FROM queues WHERE project_key = ?", (project_key,))
             .fetchone()
         )
-        return None if row is None else dict(json.loads(row[0]))
+        return None if row is None else _STATE.validate_json(row[0])
 
-    def save_queue_state(self, project_key: str, state: Mapping[str, Any] | None) -> None:
+    def save_queue_state(self, project_key: str, state: QueueState | None) -> None:
         """Remember what was published to a project; None forgets it."""
         with self._transaction() as sql:
             if state is None:
                 sql.execute("DELETE FROM queues WHERE project_key = ?", (project_key,))
             else:
                 sql.execute(
-                    "INSERT OR REPLACE INTO queues VALUES (?, ?)", (project_key, json.dumps(dict(state)))
+                    "INSERT OR REPLACE INTO queues VALUES (?, ?)", (project_key, json.dumps(asdict(state)))
                 )
 
     def _setup_of(self, condition: str, values: tuple[Any, ...]) -> ProjectSetup | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from usl_backend.errors import InputError
+from usl_backend.runs.published import Destination
+from usl_backend.runs.summary import PoolSummary, ProjectNote, Summary
 
 Stage = Literal["fetch", "embed", "select", "publish"]
 STAGES: tuple[Stage, ...] = ("fetch", "embed", "select", "publish")
@@ -21,7 +23,7 @@ STAGES: tuple[Stage, ...] = ("fetch", "embed", "select", "publish")
 
 RUN_ID: Final = re.compile(r"(?:[0-9]+|(?P<pool>[a-z][a-z0-9_]*))-[0-9]+", re.ASCII)
 """Id of a run over a project, such as 12-7, or over a pool outside Label Studio, such as photos-3."""
-Place = Literal["server", "shell"]
+Runner = Literal["server", "shell"]
 """Who computes a run: a child of the server, or the shell that asked for it."""
 
 
@@ -81,14 +83,14 @@ class Run:
     dry_run
         Selects but writes nothing to Label Studio.
     summary
-        What the finished run reports, JSON-able.
+        What the finished run reports; None before that.
     place
         Who computes it.
     pool
         Name of a pool outside Label Studio; "" for a project.
     target
-        What that pool is and where its picks go, JSON-able: the attributes of `sources.Target`, and
-        "import_to" and "import_as".
+        What that pool is and where its picks go, JSON-able: the attributes of `sources.Target`, and those of
+        `ImportOrder`.
     """
 
     id: str
@@ -109,8 +111,8 @@ class Run:
     finished_at: float | None = None
     heartbeat: float | None = None
     dry_run: bool = False
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    place: Place = "server"
+    summary: Summary | None = None
+    place: Runner = "server"
     pool: str = ""
     target: Mapping[str, Any] = field(default_factory=dict)
 
@@ -119,9 +121,58 @@ class Run:
         """What it selects from, for people: "project 12" or "pool photos"."""
         return f"pool {self.pool}" if self.pool else f"project {self.project}"
 
+    @property
+    def address(self) -> str:
+        """Path, pattern or address of the pool outside Label Studio; "" for a project."""
+        return str(self.target.get("address", ""))
+
+    @property
+    def import_order(self) -> ImportOrder | None:
+        """The project that the picks of a pool are to be imported to; None where they are not."""
+        return ImportOrder.from_json(self.target)
+
+    @property
+    def published_to(self) -> ProjectNote | Destination | None:
+        """The project whose queue the finished run made, or would have made but for a dry run."""
+        if isinstance(self.summary, PoolSummary):
+            return self.summary.imported
+        return None if self.summary is None else self.summary.project
+
     def to_json(self) -> dict[str, Any]:
         """All attributes as JSON-able values."""
-        return {**asdict(self), "state": self.state.value}
+        told = asdict(replace(self, summary=None))
+        summary = {} if self.summary is None else self.summary.to_json()
+        return {**told, "state": self.state.value, "summary": summary}
+
+
+@dataclass(frozen=True)
+class ImportOrder:
+    """A project that picks are to be imported to.
+
+    Attributes
+    ----------
+    project, key
+        Label Studio's id, and id with creation time when the run was asked for.
+    refer_by
+        How tasks refer to their pictures: "upload" (a copy that Label Studio keeps), "url" (the picture's own
+        address) or "local-files" (a file below Label Studio's local-files root); None: files are uploaded, addresses
+        stay addresses.
+    """
+
+    project: int
+    key: str
+    refer_by: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As part of `Run.target`."""
+        return {"import_as": self.refer_by, "import_to": self.project, "import_key": self.key}
+
+    @classmethod
+    def from_json(cls, target: Mapping[str, Any]) -> ImportOrder | None:
+        """Inverse of `to_json`; None where the picks go nowhere."""
+        if target.get("import_to") is None:
+            return None
+        return cls(int(target["import_to"]), str(target.get("import_key", "")), target.get("import_as"))
 
 
 @dataclass(frozen=True)
@@ -148,13 +199,6 @@ class ProjectSetup:
     label_config: str
     refused: str | None
     updated_at: float
-
-
-class Report(Protocol):
-    """How a computation tells where it is; raises `CancelledError` when it has to stop."""
-
-    def __call__(self, stage: str, done: int, total: int, step: str | None = None) -> None:
-        """Say that `done` of `total` units of `stage` are finished; `step` names what is being done."""
 
 
 def parse_project_key(text: object) -> tuple[int, str]:

@@ -131,9 +131,9 @@ def _kept(store: RunStore, runs: list[Run], keep: int) -> set[str]:
         first_done = run.state is RunState.DONE and not run.dry_run and run.subject not in completed
         if first_done:
             completed.add(run.subject)
-        into = run.summary.get("imported") or run.summary.get("project", {})
-        key = into.get("key", run.project_key)
-        in_force = (store.queue_state(key) or {}).get("run_id") == run.id
+        into = run.published_to
+        state = store.queue_state(run.project_key if into is None else into.key)
+        in_force = state is not None and state.run_id == run.id
         unfinished = run.state.is_active or run.state is RunState.PAUSED
         if seen[run.subject] <= keep or unfinished or first_done or in_force:
             kept.add(run.id)

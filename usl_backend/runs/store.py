@@ -17,7 +17,8 @@ from usl_backend.runs.artifacts import RunFiles
 from usl_backend.runs.columns import COLUMNS, loaded, proper, stored
 from usl_backend.runs.counters import Counters
 from usl_backend.runs.projects import ProjectRecords
-from usl_backend.runs.record import RUN_ID, Place, Run, RunState
+from usl_backend.runs.record import RUN_ID, Run, Runner, RunState
+from usl_backend.runs.summary import Summary
 
 Runs = list[Run]
 
@@ -43,7 +44,7 @@ class RunStore(ProjectRecords, Counters):
         project_key: str = "",
         settings: Mapping[str, Any],
         dry_run: bool = False,
-        place: Place = "server",
+        place: Runner = "server",
         error: Mapping[str, str] | None = None,
         pool: str = "",
         target: Mapping[str, Any] | None = None,
@@ -68,7 +69,7 @@ class RunStore(ProjectRecords, Counters):
         state = RunState.QUEUED if error is None else RunState.FAILED
         with self._transaction() as sql:
             if error is None:
-                self._refuse_second(sql, project, pool)
+                self.refuse_second(project=project, pool=pool)
             (number,) = sql.execute(
                 "UPDATE pools SET last = last + 1 WHERE name = ? RETURNING last"
                 if pool
@@ -155,6 +156,27 @@ class RunStore(ProjectRecords, Counters):
         """The project's newest run, or its newest in that state."""
         return next(iter(self.list(project=project, state=state, limit=1)), None)
 
+    def active(self, *, project: int = 0, pool: str = "") -> Run | None:
+        """The queued or running run of a project or of a pool outside Label Studio; there is at most one."""
+        found = self._select(
+            "WHERE project = ? AND pool = ? AND state IN ('queued', 'running')", (project, pool)
+        )
+        return next(iter(found), None)
+
+    def refuse_second(self, *, project: int = 0, pool: str = "") -> None:
+        """Allow one active run per project or pool.
+
+        Raises
+        ------
+        ActiveRunError
+            There is one.
+        """
+        run = self.active(project=project, pool=pool)
+        if run is not None:
+            raise ActiveRunError(
+                f"run {run.id} of {run.subject} is {run.state}; wait for it or cancel it first", run_id=run.id
+            )
+
     def claim_next(self, max_running: int) -> Run | None:
         """Make the oldest run queued for the server a running one; None when there is none or no room.
 
@@ -211,7 +233,7 @@ class RunStore(ProjectRecords, Counters):
     def finish(
         self,
         run_id: str,
-        summary: Mapping[str, Any],
+        summary: Summary,
         pool_digest: str | None = None,
         versions: Mapping[str, str] | None = None,
     ) -> bool:
@@ -222,7 +244,7 @@ class RunStore(ProjectRecords, Counters):
             state=RunState.DONE,
             step=None,
             error=None,
-            summary=dict(summary),
+            summary=summary,
             pool_digest=pool_digest,
             versions=dict(versions or {}),
             finished_at=time.time(),
@@ -295,7 +317,7 @@ class RunStore(ProjectRecords, Counters):
             ).rowcount
         return bool(changed)
 
-    def resume(self, run_id: str, *, place: Place = "server") -> Run:
+    def resume(self, run_id: str, *, place: Runner = "server") -> Run:
         """Queue a paused, failed or cancelled run again; it goes on after what it has completed.
 
         Raises
@@ -311,7 +333,7 @@ class RunStore(ProjectRecords, Counters):
                 raise RunError(
                     f"run {run_id} is {run.state}; only a paused, failed or cancelled run can be resumed"
                 )
-            self._refuse_second(sql, run.project, run.pool)
+            self.refuse_second(project=run.project, pool=run.pool)
             sql.execute(
                 "UPDATE runs SET state = 'queued', attempts = 0, error = NULL, finished_at = NULL, "
                 "heartbeat = ?, place = ? WHERE id = ?",
@@ -377,20 +399,6 @@ class RunStore(ProjectRecords, Counters):
                 (now, now, run_id),
             ).rowcount
         )
-
-    @staticmethod
-    def _refuse_second(sql: sqlite3.Connection, project: int, pool: str) -> None:
-        """One active run per project or pool."""
-        row = sql.execute(
-            "SELECT id, state FROM runs WHERE project = ? AND pool = ? AND state IN ('queued', 'running')",
-            (project, pool),
-        ).fetchone()
-        if row is not None:
-            subject = f"pool {pool}" if pool else f"project {project}"
-            raise ActiveRunError(
-                f"run {row[0]} of {subject} is {row[1]}; wait for it or cancel it first",
-                run_id=row[0],
-            )
 
 
 def _conditions(project: int | None, state: RunState | None, pool: str | None) -> tuple[str, tuple[Any, ...]]:

@@ -5,20 +5,19 @@ A run option `budget` is the flag `--budget`, the environment variable `USL_BUDG
 name or a default is never written twice. Precedence: default < environment < extra_params < explicit.
 """
 
-from usl_backend.settings.budget import parse_budget, resolve_budget
+from usl_backend.settings.budget import Budget
 from usl_backend.settings.host import HostSettings
 from usl_backend.settings.options import OPTIONS, Option, Scope, settings_table
 from usl_backend.settings.run import RunSettings, check_extra_params, parse_extra_params
 
 __all__ = [
     "OPTIONS",
+    "Budget",
     "HostSettings",
     "Option",
     "RunSettings",
     "Scope",
     "check_extra_params",
-    "parse_budget",
     "parse_extra_params",
-    "resolve_budget",
     "settings_table",
 ]

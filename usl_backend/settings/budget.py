@@ -1,9 +1,10 @@
-"""What "100", "5%" and "4/class" mean; nothing here chooses anything."""
+"""Budgets: "100", "5%" and "4/class", parsed once where they come in."""
 
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from usl_backend.errors import SettingsError
@@ -11,59 +12,96 @@ from usl_backend.errors import SettingsError
 BUDGET_HELP = 'give a positive number, a share such as "5%", or "4/class"'
 
 
-def parse_budget(text: str) -> tuple[Literal["count", "percent", "class"], float]:
-    """Kind and amount of a budget.
+@dataclass(frozen=True)
+class Budget:
+    """How many instances to choose.
 
-    Parameters
+    Attributes
     ----------
     text
-        "100", "5%" or "4/class".
+        As the user gave it.
+    unit
+        What `amount` counts: instances, per cent of the pool, or instances per class.
+    amount
+        Positive; whole, but for per cent.
+    """
+
+    text: str
+    unit: Literal["count", "percent", "class"]
+    amount: float
+
+    @classmethod
+    def parse(cls, value: object) -> Budget:
+        """Read a budget.
+
+        Parameters
+        ----------
+        value
+            "100", 100, "5%" or "4/class".
+
+        Raises
+        ------
+        SettingsError
+            Not one of these, zero, negative, or more than 100 %.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise SettingsError(f"budget is {value!r}; {BUDGET_HELP}")
+        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+        match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(%|/\s*class)?", text)
+        if match is None:
+            raise SettingsError(f'budget is "{text}"; {BUDGET_HELP}')
+        amount, unit = float(match[1]), match[2]
+        if amount <= 0 or (unit == "%" and amount > 100) or (unit != "%" and not amount.is_integer()):
+            raise SettingsError(f'budget is "{text}"; {BUDGET_HELP}')
+        return cls(text, "count" if unit is None else "percent" if unit == "%" else "class", amount)
+
+    def wanted(self, *, classes: int) -> int:
+        """Count what is asked for whatever the pool holds; 0 for a share of it."""
+        if self.unit == "percent":
+            return 0
+        return int(self.amount) * (classes if self.unit == "class" else 1)
+
+    def rows(self, *, classes: int, pool: int) -> int:
+        """Count the rows to choose, m.
+
+        Parameters
+        ----------
+        classes
+            Number of classes in the label config; 0 when it has none.
+        pool
+            Number of rows that can be chosen.
+
+        Raises
+        ------
+        SettingsError
+            The pool is empty, smaller than the budget, or "N/class" without classes.
+        """
+        _refuse_empty(pool)
+        if self.unit == "percent":
+            return max(1, math.floor(pool * self.amount / 100))
+        if self.unit == "class" and classes == 0:
+            raise SettingsError(
+                f'budget is "{self.text}" but the label config names no classes; give a number or a share'
+            )
+        count = self.wanted(classes=classes)
+        if count > pool:
+            raise SettingsError(f"budget is {count} but only {pool} tasks can be chosen; lower the budget")
+        return count
+
+
+def default_rows(*, classes: int, pool: int) -> int:
+    """Count the rows to choose where no budget is given: 4 per class, at least 20, at most 10 % of the pool.
 
     Raises
     ------
     SettingsError
-        Not one of these, zero, negative, or more than 100 %.
+        The pool is empty.
     """
-    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(%|/\s*class)?", text.strip())
-    if match is None:
-        raise SettingsError(f'budget is "{text}"; {BUDGET_HELP}')
-    amount, unit = float(match[1]), match[2]
-    if amount <= 0 or (unit == "%" and amount > 100) or (unit != "%" and not amount.is_integer()):
-        raise SettingsError(f'budget is "{text}"; {BUDGET_HELP}')
-    if unit is None:
-        return "count", amount
-    return ("percent" if unit == "%" else "class"), amount
+    _refuse_empty(pool)
+    return max(1, min(max(4 * classes, 20), pool // 10))
 
 
-def resolve_budget(budget: str | None, *, classes: int, pool: int) -> int:
-    """Number of tasks to choose, m.
-
-    Parameters
-    ----------
-    budget
-        As in `RunSettings.budget`.
-    classes
-        Number of classes in the label config; 0 when it has none.
-    pool
-        Number of tasks that can be chosen.
-
-    Raises
-    ------
-    SettingsError
-        The pool is empty, smaller than the budget, or "N/class" without classes.
-    """
+def _refuse_empty(pool: int) -> None:
+    """Refuse a pool from which nothing can be chosen."""
     if pool < 1:
         raise SettingsError("the pool is empty: there is no readable task without annotations to choose from")
-    if budget is None:
-        return max(1, min(max(4 * classes, 20), pool // 10))
-    kind, amount = parse_budget(budget)
-    if kind == "percent":
-        return max(1, math.floor(pool * amount / 100))
-    if kind == "class" and classes == 0:
-        raise SettingsError(
-            f'budget is "{budget}" but the label config names no classes; give a number or a share'
-        )
-    count = int(amount) * (classes if kind == "class" else 1)
-    if count > pool:
-        raise SettingsError(f"budget is {count} but only {pool} tasks can be chosen; lower the budget")
-    return count

@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from usl_backend.encoders import family_of, free_path
 from usl_backend.errors import EncoderError, SettingsError
 from usl_backend.selection import METHODS, Selector, make
-from usl_backend.settings.budget import BUDGET_HELP, parse_budget
+from usl_backend.settings.budget import Budget, default_rows
 from usl_backend.settings.host import HostSettings
 from usl_backend.settings.names import PREFIX, environment_name, invalid_value, unknown_setting
 
@@ -22,7 +22,7 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    budget: str | None = Field(
+    budget: Budget | None = Field(
         None,
         description='Tasks to choose: a number, a share such as "5%" or "4/class". '
         "Unset: 4 per class, at least 20, at most 10 % of the pool.",
@@ -66,14 +66,20 @@ class RunSettings(BaseModel):
 
     @field_validator("budget", mode="before")
     @classmethod
-    def _budget_text(cls, value: object) -> str | None:
+    def _parsed_budget(cls, value: object) -> Budget | None:
         if value is None or value == "":
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(BUDGET_HELP)
-        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-        parse_budget(text)
-        return text
+        return value if isinstance(value, Budget) else Budget.parse(value)
+
+    @field_serializer("budget")
+    def _budget_text(self, value: Budget | None) -> str | None:
+        return None if value is None else value.text
+
+    def rows_to_choose(self, *, classes: int, pool: int) -> int:
+        """Resolve the budget, or its default, as `Budget.rows` does."""
+        if self.budget is None:
+            return default_rows(classes=classes, pool=pool)
+        return self.budget.rows(classes=classes, pool=pool)
 
     @field_validator("encoder", mode="before")
     @classmethod

@@ -1,114 +1,123 @@
-"""Last stage: put the chosen tasks first in Label Studio. How Label Studio is made to do so is in `studio/queue.py`."""
+"""Picks become the queue of the project that they were chosen from; `studio.queue` makes Label Studio serve it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usl_backend.errors import StudioError
-from usl_backend.studio.queue import QueueState
+from usl_backend.runs.published import Published, Verified
+from usl_backend.runs.summary import Tab
 from usl_backend.studio.queue import publish as publish_queue
 from usl_backend.studio.verification import verify_first
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usl_backend.instances import Pool, Queue
+    from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.runs.summary import Summary
+    from usl_backend.selection.base import Selection
     from usl_backend.studio.client import Project, StudioClient
 
 
-def publish(
-    client: StudioClient,
-    run: Run,
-    *,
-    store: RunStore,
-    project_id: int,
-    project_key: str,
-    picks: Sequence[int],
-    reserve: Sequence[int],
-    control: Sequence[int] = (),
-    progress: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """Make Label Studio serve picks in order, control set, then reserve; a dry run only says what it would do.
-
-    What Label Studio looked like before is remembered in the store before anything is changed, so that a reset
-    finds it even when this process dies on the way.
+class QueueSink:
+    """Puts the picks of a run first in its project; a `Sink`.
 
     Parameters
     ----------
     client
         Door to Label Studio.
     run
-        The run; its id names the model version.
+        Its id names the model version.
+    store
+        Remembers what the project was like before.
+    """
+
+    def __init__(self, client: StudioClient, run: Run, store: RunStore) -> None:
+        self.client, self.run, self.store = client, run, store
+
+    def publish(self, queue: Queue, progress: Progress) -> Published:
+        """Make Label Studio serve the queue in order."""
+        if self.run.dry_run:
+            return Published(queue)
+        inventory = self.store.files(self.run.id).read_inventory()
+        # With the key that the tasks were listed under: a project that took the id since is refused.
+        project = replace(self.client.project(inventory.id), key=inventory.key)
+        return publish(self.client, self.run, project, queue, store=self.store, progress=progress)
+
+    def complete(self, published: Published, pool: Pool, selection: Selection) -> None:
+        """Nothing lies beside the queue."""
+
+    def describe(self, summary: Summary, published: Published) -> Summary:
+        """Link to the tab."""
+        return replace(summary, tab=tab_of(self.client.url, summary.project.id, published))
+
+    def versions(self) -> Mapping[str, str]:
+        """Label Studio's."""
+        return {"label-studio": self.client.version()}
+
+
+def publish(
+    client: StudioClient, run: Run, project: Project, queue: Queue, *, store: RunStore, progress: Progress
+) -> Published:
+    """Make Label Studio serve picks in order, then the control set, then the reserve.
+
+    What Label Studio looked like before is stored before anything is changed, so that a reset finds it even when
+    this process dies on the way.
+
+    Parameters
+    ----------
+    client
+        Door to Label Studio.
+    run
+        Its id names the model version.
+    project
+        Whose queue it is.
+    queue
+        Of the project's tasks.
     store
         Remembers the project's queue state.
-    project_id, project_key
-        Whose queue it is; the key has the creation time.
-    picks, reserve
-        Task ids, first to last; disjoint.
-    control
-        Task ids of the control set, disjoint from the reserve; those that are picks keep the place of a pick.
     progress
-        Called as `progress(done, total)`.
-
-    Returns
-    -------
-    dict
-        The published artifact, JSON-able.
+        Counts predictions.
     """
-    chosen, drawn = set(picks), set(control)
-    behind = [task for task in control if task not in chosen]
-    ids = [*picks, *behind, *reserve]
-    roles = ["pick"] * len(picks) + ["control"] * len(behind) + ["reserve"] * len(reserve)
-    queue = [
-        # a pick may be part of the control set too, so its role alone does not tell
-        {"task": int(task), "rank": rank, "role": role} | ({"control": True} if task in drawn else {})
-        for rank, (task, role) in enumerate(zip(ids, roles, strict=True))
-    ]
-    if run.dry_run:
-        nothing: dict[str, Any] = {
-            "model_version": None,
-            "view_id": None,
-            "carried_over": [],
-            "warnings": [],
-            "verified": None,
-        }
-        return {"queue": queue, **nothing}
-    known = store.queue_state(project_key)
-    # With the key that the tasks were listed under: a project that took the id since is refused.
-    project = replace(client.project(project_id), key=project_key)
-    published = publish_queue(
+    picks = queue.of_role("pick")
+    switch = publish_queue(
         client,
         project,
         run_id=run.id,
         installation=store.installation,
         picks=picks,
-        reserve=[*behind, *reserve],
-        state=QueueState.from_json(known) if known is not None else None,
-        save=lambda state: store.save_queue_state(project_key, state.to_json()),
+        reserve=queue.instances[len(picks) :],
+        state=store.queue_state(project.key),
+        save=lambda state: store.save_queue_state(project.key, state),
         progress=progress,
     )
-    store.save_queue_state(project_key, published.state.to_json())
-    verified = _read_back(client, project, ids, files=store.files(run.id))
-    warnings = list(published.warnings)
-    if not verified["ok"]:
-        warnings.append(verified["detail"])
-    return {
-        "queue": queue,
-        "model_version": published.model_version,
-        "view_id": published.view_id,
-        "carried_over": list(published.carried_over),
-        "warnings": warnings,
-        "verified": verified,
-    }
+    store.save_queue_state(project.key, switch.state)
+    verified = _read_back(client, project, queue, files=store.files(run.id))
+    return Published(
+        queue,
+        model_version=switch.model_version,
+        view_id=switch.view_id,
+        carried_over=switch.carried_over,
+        warnings=switch.warnings if verified.ok else (*switch.warnings, verified.detail),
+        verified=verified,
+    )
 
 
-def _read_back(
-    client: StudioClient, project: Project, ranked: Sequence[int], *, files: RunFiles
-) -> dict[str, Any]:
-    """Whether an annotator would now be served the first pick; the queue stands whatever comes of asking."""
+def tab_of(studio_url: str, project_id: int, published: Published) -> Tab | None:
+    """Address of the tab that shows a published queue."""
+    if published.view_id is None:
+        return None
+    return Tab(published.view_id, f"{studio_url}/projects/{project_id}/data?tab={published.view_id}")
+
+
+def _read_back(client: StudioClient, project: Project, queue: Queue, *, files: RunFiles) -> Verified:
+    """Ask whether an annotator would now be served the first pick; the queue stands whatever the answer."""
     try:
         with files.reading_back() as left:
-            found = verify_first(client, project, ranked, left=left)
+            found = verify_first(client, project, queue.instances, left=left)
     except StudioError as error:
-        return {"ok": False, "outcome": "unknown", "detail": f"the order could not be read back: {error}"}
-    return {"ok": found.ok, "outcome": found.outcome, "detail": found.detail}
+        return Verified(False, "unknown", f"the order could not be read back: {error}")
+    return Verified(found.ok, found.outcome, found.detail)

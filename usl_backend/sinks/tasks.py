@@ -1,4 +1,4 @@
-"""The picks of a pool outside Label Studio become tasks of a project, first in its queue; no other task is made.
+"""Picks of a pool outside Label Studio become tasks of a project, first in its queue; no other task is made.
 
 Files are uploaded, or referred to where annotators can reach them as they are. What an interrupted import has made
 is found by the next attempt.
@@ -6,34 +6,135 @@ is found by the next attempt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urlsplit
 
+import numpy as np
+
 from usl_backend.errors import InputError, MediaError, RunError
+from usl_backend.instances import Queue
 from usl_backend.media import to_png
-from usl_backend.sinks.queue import publish
+from usl_backend.runs.published import Destination, Published, PublishedPool
+from usl_backend.runs.summary import PoolSummary
+from usl_backend.sinks.queue import publish, tab_of
+from usl_backend.sinks.table import TableSink, queued_instances
+from usl_backend.sources.media import MediaAccess
 from usl_backend.studio.imports import SUFFIXES, Chosen, Upload, Uploads, file_name, import_tasks, take_back
 from usl_backend.studio.label_config import EMBEDDED_TAGS, parse
-from usl_backend.studio.queue import QueueState
 from usl_backend.studio.reset import ResetReport, reset
 
 if TYPE_CHECKING:
-    from usl_backend.instances import Instance
-    from usl_backend.media import MediaLimits
-    from usl_backend.runs import Run, RunStore
+    from usl_backend.instances import Instance, Pool
+    from usl_backend.progress import Progress
+    from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.runs.record import ImportOrder
+    from usl_backend.runs.summary import Summary
+    from usl_backend.selection.base import Selection
+    from usl_backend.settings import HostSettings
+    from usl_backend.sources.media import Media
     from usl_backend.studio.client import Project, StudioClient
-
-WAYS: Final = ("upload", "url", "local-files")
-"""How a task refers to its picture: a copy that Label Studio keeps, the picture's own address, or a file below
-Label Studio's local-files root."""
 
 _AT_ONCE: Final = 20
 """Files in memory."""
 
-Described = Mapping[int, tuple[str, "Instance"]]
-"""Row -> the manifest's id and the instance."""
+QueuedInstances = Mapping[int, tuple[str, "Instance"]]
+"""Row -> the manifest's own id and the instance."""
+
+
+class TasksSink:
+    """Writes the picks of a run to a table and makes tasks for them; a `Sink`.
+
+    Parameters
+    ----------
+    client
+        Door to Label Studio.
+    run
+        Over a pool outside Label Studio; it says which project the tasks are for.
+    store
+        Remembers the project's queue state.
+    host
+        Limits and directories.
+    """
+
+    def __init__(self, client: StudioClient, run: Run, store: RunStore, host: HostSettings) -> None:
+        order = run.import_order
+        assert order is not None, "the picks of this run are not imported"
+        self.client, self.run, self.store, self.host, self.order = client, run, store, host, order
+        self.files: RunFiles = store.files(run.id)
+        self.table = TableSink(self.files)
+
+    def classes(self) -> tuple[str, ...]:
+        """Choices of the project that the picks go to."""
+        return tuple(parse(self.client.project(self.order.project).label_config).classes)
+
+    def publish(self, queue: Queue, progress: Progress) -> PublishedPool:
+        """Make a task for each place of the queue, and put them first in their project.
+
+        Raises
+        ------
+        InputError
+            The project is another one, shows something else, or a file cannot be referred to as asked.
+        RunError
+            A chosen file can no longer be read.
+        StudioError
+            Label Studio refuses or fails; resuming goes on where it stopped.
+        """
+        if self.run.dry_run:
+            return PublishedPool(queue)
+        outside = self.files.read_inventory().outside
+        assert outside is not None
+        project = self.client.project(self.order.project)
+        data_key = check_project(project, self.order.key, outside.modality)
+        instances = queued_instances(self.files, queue)
+        chosen = _chosen(queue, instances, _hashes(self.files, queue))
+        with MediaAccess.of_list(self.host, outside.roots).open() as media:
+            shown = _Shown(
+                self.order,
+                instances,
+                media,
+                documents_root=self.host.label_studio_local_files_document_root,
+                uploads=Uploads(self.client, project.id),
+            )
+            tasks = import_tasks(
+                self.client,
+                project.id,
+                chosen,
+                run_id=self.run.id,
+                pool=self.run.pool,
+                data_key=data_key,
+                values=shown.values,
+                progress=progress,
+            )
+        theirs = Queue(tuple(replace(place, instance=tasks[place.instance]) for place in queue.places))
+        done = publish(self.client, self.run, project, theirs, store=self.store, progress=progress)
+        return PublishedPool(
+            Queue(tuple(replace(place, task=tasks[place.instance]) for place in queue.places)),
+            model_version=done.model_version,
+            view_id=done.view_id,
+            carried_over=done.carried_over,
+            warnings=done.warnings,
+            verified=done.verified,
+            imported=Destination(project.id, project.key, project.title, data_key),
+        )
+
+    def complete(self, published: Published, pool: Pool, selection: Selection) -> None:
+        """Write the table."""
+        self.table.complete(published, pool, selection)
+
+    def describe(self, summary: Summary, published: Published) -> Summary:
+        """Name the table and the project, and link to the tab."""
+        told = self.table.describe(summary, published)
+        assert isinstance(told, PoolSummary)
+        if told.imported is None:
+            return told
+        return replace(told, tab=tab_of(self.client.url, told.imported.id, published))
+
+    def versions(self) -> Mapping[str, str]:
+        """Label Studio's."""
+        return {"label-studio": self.client.version()}
 
 
 def check_project(project: Project, key: str, modality: str) -> str:
@@ -69,110 +170,6 @@ def check_project(project: Project, key: str, modality: str) -> str:
     return keys[0]
 
 
-def deliver(
-    client: StudioClient,
-    run: Run,
-    *,
-    store: RunStore,
-    queue: Sequence[Mapping[str, Any]],
-    described: Described,
-    hashes: Mapping[int, str],
-    modality: str,
-    read: Callable[[Instance], bytes],
-    limits: MediaLimits,
-    documents_root: Path | None,
-    progress: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """Make tasks for the queue and put them first in their project.
-
-    Parameters
-    ----------
-    client
-        Door to Label Studio.
-    run
-        Its target names the project (`import_to`, `import_key`) and how files get there (`import_as`).
-    store
-        Remembers the project's queue state.
-    queue
-        {"task": row, "rank", "role"} in rank order.
-    described, hashes
-        Of the rows in the queue.
-    modality
-        Of the instances.
-    read
-        Bytes behind an instance; raises `MediaError`.
-    limits
-        For pictures that have to be converted.
-    documents_root
-        Label Studio's local-files root as this host sees it.
-    progress
-        Called as `progress(done, total)`.
-
-    Returns
-    -------
-    dict
-        The published artifact; its queue names rows, with the task of each under "studio_task".
-
-    Raises
-    ------
-    InputError
-        The project is another one, shows something else, or a file cannot be referred to as asked.
-    RunError
-        A chosen file can no longer be read.
-    StudioError
-        Label Studio refuses or fails; resuming goes on where it stopped.
-    """
-    project = client.project(int(run.target["import_to"]))
-    data_key = check_project(project, str(run.target["import_key"]), modality)
-    chosen = [
-        Chosen(
-            row=entry["task"],
-            key=described[entry["task"]][0],
-            source="" if modality == "text" else described[entry["task"]][1].source,
-            role=entry["role"],
-            rank=entry["rank"],
-            digest=hashes[entry["task"]],
-        )
-        for entry in queue
-    ]
-    way = _Way(
-        run.target.get("import_as"), described, read, limits, documents_root, Uploads(client, project.id)
-    )
-    tasks = import_tasks(
-        client,
-        project.id,
-        chosen,
-        run_id=run.id,
-        pool=run.pool,
-        data_key=data_key,
-        values=way.values,
-        progress=progress,
-    )
-    of_role: dict[str, list[int]] = {"pick": [], "control": [], "reserve": []}
-    for entry in queue:
-        of_role[entry["role"]].append(tasks[entry["task"]])
-    drawn = [tasks[entry["task"]] for entry in queue if entry.get("control")]
-    published = publish(
-        client,
-        run,
-        store=store,
-        project_id=project.id,
-        project_key=project.key,
-        picks=of_role["pick"],
-        reserve=of_role["reserve"],
-        control=drawn,
-        progress=progress,
-    )
-    published["queue"] = [{**entry, "studio_task": tasks[entry["task"]]} for entry in queue]
-    published["imported"] = {
-        "id": project.id,
-        "key": project.key,
-        "title": project.title,
-        "data_key": data_key,
-    }
-    return published
-
-
 def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
     """Take back what a run put into a project: its queue, and the tasks of its making that nobody has labeled.
 
@@ -197,8 +194,10 @@ def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
     StudioError
         Label Studio refuses or fails; it may be tried again.
     """
-    project = client.project(int(run.target["import_to"]))
-    if project.key != run.target["import_key"]:
+    order = run.import_order
+    assert order is not None, "the picks of this run are not imported"
+    project = client.project(order.project)
+    if project.key != order.key:
         raise InputError(
             f"project {project.id} is another one than run {run.id} was imported to: that one was deleted, and its "
             "tasks with it"
@@ -206,8 +205,8 @@ def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
     restored: list[str] = []
     left: list[str] = []
     known = store.queue_state(project.key)
-    if known is not None and known["run_id"] == run.id:
-        report = reset(client, project, QueueState.from_json(known))
+    if known is not None and known.run_id == run.id:
+        report = reset(client, project, known)
         store.save_queue_state(project.key, None)
         restored += report.restored
         left += report.left
@@ -219,31 +218,51 @@ def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
     return ResetReport(tuple(restored), tuple(left))
 
 
-class _Way:
-    """How instances are shown in tasks."""
+def _chosen(queue: Queue, instances: QueuedInstances, hashes: Mapping[int, str]) -> list[Chosen]:
+    """The places of a queue as tasks to be made."""
+    made = []
+    for place in queue.places:
+        key, instance = instances[place.instance]
+        source = "" if instance.modality == "text" else instance.source
+        made.append(
+            Chosen(place.instance, key, source, place.role, place.rank, digest=hashes[place.instance])
+        )
+    return made
+
+
+def _hashes(files: RunFiles, queue: Queue) -> dict[int, str]:
+    """Row -> content hash, of the queued rows."""
+    pool, hashes = files.read_pool()
+    wanted = np.asarray(queue.instances, dtype=np.int64)
+    places = np.searchsorted(pool.ids, wanted)
+    return {int(row): hashes[place] for row, place in zip(wanted, places.tolist(), strict=True)}
+
+
+class _Shown:
+    """The values by which tasks show instances."""
 
     def __init__(
         self,
-        way: str | None,
-        described: Described,
-        read: Callable[[Instance], bytes],
-        limits: MediaLimits,
+        order: ImportOrder,
+        instances: QueuedInstances,
+        media: Media,
+        *,
         documents_root: Path | None,
         uploads: Uploads,
     ) -> None:
-        self.way, self.described, self.read, self.limits = way, described, read, limits
+        self.refer_by, self.instances, self.media = order.refer_by, instances, media
         self.documents_root, self.uploads = documents_root, uploads
 
     def values(self, chosen: Sequence[Chosen]) -> list[str]:
-        """What a task's data holds for each of these."""
+        """Give the value of the shown field for each of these."""
         values: dict[int, str] = {}
         for one in chosen:
-            instance = self.described[one.row][1]
+            instance = self.instances[one.row][1]
             if instance.modality == "text":
                 values[one.row] = instance.source
-            elif self.way == "local-files":
+            elif self.refer_by == "local-files":
                 values[one.row] = self._local(one.key, instance.source)
-            elif self.way == "url" or (self.way is None and not instance.source.startswith("/")):
+            elif self.refer_by == "url" or (self.refer_by is None and not instance.source.startswith("/")):
                 values[one.row] = self._address(one.key, instance.source)
         lacking = [one for one in chosen if one.row not in values]
         # few files in memory at a time
@@ -255,13 +274,13 @@ class _Way:
 
     def _upload(self, one: Chosen) -> Upload:
         """A file for Label Studio, in a format that browsers show."""
-        source = self.described[one.row][1].source
+        source = self.instances[one.row][1].source
         name = PurePosixPath(source if source.startswith("/") else unquote(urlsplit(source).path)).name
         try:
-            content = self.read(self.described[one.row][1])
+            content = self.media.read(self.instances[one.row][1])
             suffix = PurePosixPath(name).suffix.lower()
             if suffix not in SUFFIXES:
-                content, name = to_png(content, limits=self.limits), f"{name.removesuffix(suffix)}.png"
+                content, name = to_png(content, limits=self.media.limits), f"{name.removesuffix(suffix)}.png"
         except MediaError as error:
             raise RunError(
                 f"{one.key} was chosen but can no longer be read ({error}); put it back and resume the run"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -13,6 +13,7 @@ from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Modality
 from usl_backend.media.limits import short_reason
 from usl_backend.media.objects import ObjectStores
+from usl_backend.progress import Progress, ignore
 from usl_backend.sources.entries import Entry
 
 SUFFIXES: Final = frozenset(
@@ -22,9 +23,7 @@ SUFFIXES: Final = frozenset(
 _SYSTEM: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"})
 _EVERY: Final = 8_192
 _MAGIC: Final = frozenset("*?[")
-
-Progress = Callable[[int, int], None]
-"""Called as `progress(files seen, 0)`; may raise to stop."""
+_STEP: Final = "looking at files"
 
 
 def is_picture(name: str) -> bool:
@@ -67,7 +66,7 @@ class Folder:
         self.address = str(self.path) if pattern is None else os.path.join(self.path, pattern)  # noqa: PTH118
         self.roots = (self.path,)
         self.passed_over: Counter[str] = Counter()
-        self._progress = progress or (lambda _done, _total: None)
+        self._progress = progress or ignore
         self._seen = 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -158,7 +157,7 @@ class Folder:
     def _count(self) -> None:
         self._seen += 1
         if self._seen % _EVERY == 0:
-            self._progress(self._seen, 0)
+            self._progress(_STEP, self._seen, 0)
 
 
 class ObjectFolder:
@@ -182,7 +181,7 @@ class ObjectFolder:
         self.address = address
         self.passed_over: Counter[str] = Counter()
         self._stores = stores
-        self._progress = progress or (lambda _done, _total: None)
+        self._progress = progress or ignore
 
     def __iter__(self) -> Iterator[Entry]:
         """The pictures, sorted by address.
@@ -205,7 +204,7 @@ class ObjectFolder:
                 else:
                     self.passed_over["other files"] += 1
                 if seen % _EVERY == 0:
-                    self._progress(seen, 0)
+                    self._progress(_STEP, seen, 0)
         except MediaError as error:
             raise InputError(f"{self.address} cannot be listed: {error}") from error
         if not found:

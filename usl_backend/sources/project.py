@@ -1,159 +1,139 @@
-"""First stage: which tasks of a project can be chosen. Their media is not read here, and nothing is written."""
+"""A Label Studio project as a source: which of its tasks can be chosen. Their media is not read here."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Instance
-from usl_backend.settings import RunSettings, resolve_budget
-from usl_backend.sources.showing import EmbeddedField, Showing
+from usl_backend.runs.inventory import Inventory
+from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sources.media import Media, MediaAccess
+from usl_backend.sources.showing import Showing
 from usl_backend.studio.label_config import parse
 
 if TYPE_CHECKING:
+    from usl_backend.progress import Progress
+    from usl_backend.runs import RunFiles
     from usl_backend.studio.client import StudioClient
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Project:
-    """What a run knows of its project, JSON-able.
-
-    Attributes
-    ----------
-    id, key, title
-        Label Studio's id, id with creation time, and title.
-    classes
-        Choices of the label config, in its order; empty where it names none.
-    data_key
-        Field of a task's data that is shown for it, and embedded first.
-    fields
-        Key, modality and weight of each field that is embedded, in order.
-    tasks
-        Tasks in the project, all of them.
-    annotated
-        How many of them have an annotation, skipped ones included.
-    labeled
-        Ids of the annotated tasks among the instances; empty unless labels are kept.
-    skipped
-        Task id -> why it has no media to read.
-    """
-
-    id: int
-    key: str
-    title: str
-    classes: tuple[str, ...]
-    data_key: str
-    tasks: int
-    annotated: int
-    fields: tuple[EmbeddedField, ...] = (("image", "image", 1.0),)
-    labeled: tuple[int, ...] = ()
-    skipped: Mapping[int, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON-able values."""
-        return {**asdict(self), "skipped": {str(task): why for task, why in self.skipped.items()}}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Project:
-        """Inverse of `to_json`; further entries, such as those of a pool outside Label Studio, are ignored."""
-        return cls(
-            **{
-                **{name: values[name] for name in cls.__dataclass_fields__ if name in values},
-                "classes": tuple(values["classes"]),
-                "fields": tuple((key, modality, weight) for key, modality, weight in values["fields"]),
-                "labeled": tuple(values["labeled"]),
-                "skipped": {int(task): why for task, why in values["skipped"].items()},
-            }
-        )
-
-
-def fetch(
-    client: StudioClient,
-    project_id: int,
-    settings: RunSettings,
-    *,
-    project_key: str = "",
-    progress: Callable[[int, int], None],
-) -> tuple[list[Instance], Project]:
-    """List the tasks of a project that have no annotation, and with `keep_labels` those that have.
+class ProjectSource:
+    """The tasks of a project that have no annotation, and with `keep_labels` those that have; a `Source`.
 
     Parameters
     ----------
     client
         Door to Label Studio.
-    project_id
-        Label Studio's id.
+    project_id, project_key
+        Label Studio's id, and the key of the project that the run was asked for; "" if unknown.
     settings
-        Of the run; `data_key`, `keep_labels` and `budget` matter here.
-    project_key
-        Key of the project that the run was asked for; "" if unknown.
-    progress
-        Called as `progress(done, total)` in tasks.
-
-    Returns
-    -------
-    list of Instance
-        Sorted by id, without those that name no media.
-    Project
-
-    Raises
-    ------
-    InputError
-        The project is another one, empty, annotated throughout, or smaller than the budget; or its label config
-        shows nothing that can be embedded.
-    StudioError
-        Label Studio refuses or fails.
+        Of the run; `data_key`, `encoder`, `keep_labels` and `budget` matter here.
+    host
+        Limits and hosts of media.
     """
-    project = client.project(project_id)
-    if project_key and project.key != project_key:
-        raise InputError(
-            f'project {project_id} ("{project.title}") was created at another time than the project this run '
-            "belongs to: the earlier one was deleted, or LABEL_STUDIO_URL leads to another Label Studio; "
-            "start a new run"
+
+    def __init__(
+        self,
+        client: StudioClient,
+        project_id: int,
+        *,
+        project_key: str = "",
+        settings: RunSettings,
+        host: HostSettings,
+    ) -> None:
+        self.client, self.project_id, self.project_key = client, project_id, project_key
+        self.settings, self.host = settings, host
+
+    def fetch(self, files: RunFiles, progress: Progress) -> None:
+        """List the tasks, sorted by id, without those that name no media.
+
+        Raises
+        ------
+        InputError
+            The project is another one, empty, annotated throughout, or smaller than the budget; or its label config
+            shows nothing that can be embedded.
+        StudioError
+            Label Studio refuses or fails.
+        """
+        files.write_instances(*self.listed(progress))
+
+    def listed(self, progress: Progress) -> tuple[list[Instance], Inventory]:
+        """List the tasks without storing them; errors as `fetch`."""
+        progress("listing tasks", 0, 0)
+        project = self.client.project(self.project_id)
+        if self.project_key and project.key != self.project_key:
+            raise InputError(
+                f'project {self.project_id} ("{project.title}") was created at another time than the project this run '
+                "belongs to: the earlier one was deleted, or LABEL_STUDIO_URL leads to another Label Studio; "
+                "start a new run"
+            )
+        config = parse(project.label_config)
+        shown = Showing.of(config, self.settings)
+
+        instances: list[Instance] = []
+        labeled: list[int] = []
+        skipped: dict[int, str] = {}
+        total = annotated = 0
+        for task in self.client.tasks(project.id, only_unlabeled=False, progress=progress):
+            total += 1
+            annotated += not task.unlabeled
+            if not task.unlabeled and not self.settings.keep_labels:
+                continue
+            try:
+                instances.append(shown.instance(task.id, task.data))
+            except MediaError as error:
+                if task.unlabeled:
+                    skipped[task.id] = str(error)
+                continue
+            if not task.unlabeled:
+                labeled.append(task.id)
+        found = Inventory(
+            id=project.id,
+            key=project.key,
+            title=project.title,
+            classes=tuple(config.classes),
+            data_key=shown.fields[0].key,
+            fields=shown.fields,
+            tasks=total,
+            annotated=annotated,
+            labeled=tuple(sorted(labeled)),
+            skipped=skipped,
         )
-    config = parse(project.label_config)
-    shown = Showing.of(config, settings)
+        free = len(instances) - len(labeled)
+        _check(found, free, self.settings)
+        logger.info("project %s: %s of %s tasks can be chosen", self.project_id, free, total)
+        return sorted(instances, key=lambda instance: instance.id), found
 
-    instances: list[Instance] = []
-    labeled: list[int] = []
-    skipped: dict[int, str] = {}
-    total = annotated = 0
-    for task in client.tasks(project.id, only_unlabeled=False, progress=progress):
-        total += 1
-        annotated += not task.unlabeled
-        if not task.unlabeled and not settings.keep_labels:
-            continue
-        try:
-            instances.append(shown.instance(task.id, task.data))
-        except MediaError as error:
-            if task.unlabeled:
-                skipped[task.id] = str(error)
-            continue
-        if not task.unlabeled:
-            labeled.append(task.id)
-    found = Project(
-        id=project.id,
-        key=project.key,
-        title=project.title,
-        classes=tuple(config.classes),
-        data_key=shown.fields[0][0],
-        fields=shown.fields,
-        tasks=total,
-        annotated=annotated,
-        labeled=tuple(sorted(labeled)),
-        skipped=skipped,
-    )
-    _check(found, len(instances) - len(labeled), settings)
-    logger.info("project %s: %s of %s tasks can be chosen", project_id, len(instances) - len(labeled), total)
-    return sorted(instances, key=lambda instance: instance.id), found
+    def access(self, inventory: Inventory) -> MediaAccess:  # noqa: ARG002 - Label Studio knows where its media are
+        """Media that Label Studio serves, or that lie below its local-files root on this host."""
+        return MediaAccess.of_project(self.host, self.client)
+
+    def open_media(self, inventory: Inventory) -> Media:
+        """Begin to read media here."""
+        return self.access(inventory).open(self.client)
+
+    def store_vectors(self, files: RunFiles, progress: Progress) -> None:
+        """Never asked: tasks bring no embeddings."""
+        raise NotImplementedError
+
+    def warnings(self, inventory: Inventory, skipped: Mapping[int, str]) -> list[str]:
+        """Name the tasks that could not be read."""
+        if not skipped:
+            return []
+        unlabeled = inventory.tasks - inventory.annotated
+        told = (
+            f"{len(skipped)} of {unlabeled} unlabeled tasks could not be read and were left out; "
+            f"the first is task {min(skipped)}: {skipped[min(skipped)]}"
+        )
+        return [told]
 
 
-def _check(project: Project, free: int, settings: RunSettings) -> None:
+def _check(project: Inventory, free: int, settings: RunSettings) -> None:
     """Refuse a project from which nothing, or not enough, can be chosen, before any media is read."""
     name = f'project {project.id} ("{project.title}")'
     if project.tasks == 0:
@@ -169,4 +149,4 @@ def _check(project: Project, free: int, settings: RunSettings) -> None:
             f"none of the {project.tasks - project.annotated} unlabeled tasks of {name} shows a picture or text "
             f"(task {task}: {why}); check the label config's value and the tasks' data"
         )
-    resolve_budget(settings.budget, classes=len(project.classes), pool=free)
+    settings.rows_to_choose(classes=len(project.classes), pool=free)

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders import family_of, vector_field
 from usl_backend.errors import EncoderError, InputError, MediaError
-from usl_backend.instances import Instance, Modality
+from usl_backend.instances import EmbeddedField, Instance
 from usl_backend.studio.label_config import Field, LabelConfig, embedded_fields
 from usl_backend.studio.texts import text_of
 
 if TYPE_CHECKING:
     from usl_backend.settings import RunSettings
-
-EmbeddedField = tuple[str, Modality, float]
-"""Key of the data, modality and weight of a field that is embedded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Showing:
     @property
     def fields(self) -> tuple[EmbeddedField, ...]:
         """Key, modality and weight of each field."""
-        return tuple((field.tag.data_key, field.modality, field.weight) for field in self.shown)
+        return tuple(EmbeddedField(field.tag.data_key, field.modality, field.weight) for field in self.shown)
 
     def instance(self, task_id: int, data: Mapping[str, Any]) -> Instance:
         """The instance of a task.

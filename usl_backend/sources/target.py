@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 from usl_backend.errors import InputError
 from usl_backend.media.limits import MediaLimits
 from usl_backend.media.objects import SCHEMES, ObjectStores
+from usl_backend.progress import Progress
 from usl_backend.sources.columns import IMAGES, TEXTS
 from usl_backend.sources.entries import Listing
-from usl_backend.sources.folder import Folder, ObjectFolder, Progress, is_pattern, is_picture, split_pattern
+from usl_backend.sources.folder import Folder, ObjectFolder, is_pattern, is_picture, split_pattern
 from usl_backend.sources.table_listing import TableListing
 from usl_backend.sources.tables import arrow
 from usl_backend.sources.vectors import EMBEDDINGS, VectorFile, vector_columns

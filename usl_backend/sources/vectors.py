@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +21,10 @@ from usl_backend.sources.tables import arrow
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from usl_backend.progress import Progress
+
 EMBEDDINGS: Final = ("embeddings", "embedding", "vectors", "vector", "features", "arr_0")
 _BLOCK_BYTES: Final = 32 << 20
-
-Progress = Callable[[int, int], None]
-"""Called as `progress(rows, rows in the file)`; may raise to stop."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class VectorFile:
                 for place in np.flatnonzero(~np.isfinite(block).all(axis=1)).tolist():
                     skipped.setdefault(start + place, "it has NaN or infinity in it")
                 if progress is not None:
-                    progress(start + len(block), self._rows.count)
+                    progress("reading vectors", start + len(block), self._rows.count)
             ids = np.setdiff1d(
                 np.arange(self._rows.count), np.fromiter(skipped, dtype=np.int64, count=len(skipped))
             )

@@ -16,10 +16,11 @@ from usl_backend.studio import media_locations
 from usl_backend.studio.transport import ATTEMPTS, TokenKind, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from usl_backend.media import Location
+    from usl_backend.progress import Progress
     from usl_backend.settings import HostSettings
 
 logger = logging.getLogger(__name__)
@@ -310,7 +311,7 @@ class StudioClient:
         *,
         data_key: str | None = None,
         only_unlabeled: bool = True,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[Task]:
         """List a project's tasks in Label Studio's order (by id).
 
@@ -372,7 +373,7 @@ class StudioClient:
                 if task.unlabeled or not only_unlabeled:
                     yield task
             if progress:
-                progress(min(read, total), total)
+                progress("listing tasks", min(read, total), total)
             if not rows or read >= total:
                 return
             page += 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from usl_backend.errors import StudioError
 
 if TYPE_CHECKING:
+    from usl_backend.progress import Progress
     from usl_backend.studio.client import StudioClient
 
 TASKS_PER_CALL: Final = 1_000
@@ -23,8 +24,6 @@ FILES_PER_CALL: Final = 20
 BYTES_PER_CALL: Final = 32 << 20
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
 """Pictures that Label Studio takes as uploads and browsers show."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,7 @@ def import_tasks(
             )
         tasks.update({one.row: int(task) for one, task in zip(batch, made, strict=True)})
         if progress is not None:
-            progress(len(tasks), len(chosen))
+            progress("importing the chosen", len(tasks), len(chosen))
     return tasks
 
 

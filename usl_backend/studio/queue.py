@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usl_backend.errors import (
     InputError,
@@ -23,12 +23,14 @@ from usl_backend.errors import (
     StudioUnreachableError,
     USLError,
 )
+from usl_backend.instances import QueueState
 from usl_backend.studio import preannotations, tabs
 from usl_backend.studio.model_versions import delete_version, is_ours, model_version, run_of, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from usl_backend.progress import Progress
     from usl_backend.studio.client import Project, StudioClient
 
 logger = logging.getLogger(__name__)
@@ -43,42 +45,8 @@ _REST_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class QueueState:
-    """What publishing changed in a project, and what was there before; enough to put it back.
-
-    Attributes
-    ----------
-    run_id, model_version, sampling
-        The run in force, its model version and the sampling it needs.
-    view_id
-        Its tab; None until that is made.
-    default_view_id
-        The Default tab that had to be made first; None when the project had tabs of its own.
-    original_sampling, original_model_version
-        The user's settings before our first run (model version None: never set).
-    """
-
-    run_id: str
-    model_version: str
-    sampling: str
-    view_id: int | None
-    default_view_id: int | None
-    original_sampling: str
-    original_model_version: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As a dict of JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> QueueState:
-        """From what `to_json` gave."""
-        return cls(**{item.name: value[item.name] for item in dataclasses.fields(cls)})
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What `publish` did.
+class Switch:
+    """A project that was switched to a new queue.
 
     Attributes
     ----------
@@ -137,8 +105,8 @@ def publish(
     reserve: Sequence[int] = (),
     state: QueueState | None = None,
     save: Callable[[QueueState], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Published:
+    progress: Progress | None = None,
+) -> Switch:
     """Make Label Studio serve `picks` first, in order, then `reserve`.
 
     Repeating it for the same run, also after an interruption, writes nothing twice.
@@ -165,7 +133,7 @@ def publish(
 
     Returns
     -------
-    Published
+    Switch
         With the state to store.
 
     Raises
@@ -205,7 +173,7 @@ def publish(
     _remove_earlier(client, project.id, keep=version)
     warnings += _overlap_warnings(now)
     assert final.view_id is not None
-    return Published(version, final.view_id, created, carried, tuple(warnings), final)
+    return Switch(version, final.view_id, created, carried, tuple(warnings), final)
 
 
 def append(client: StudioClient, project: Project, *, version: str, tasks: Sequence[int]) -> int:
@@ -340,7 +308,7 @@ def _write_present(
     counts: Mapping[str, int],
     *,
     warnings: list[str],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> int:
     """Write `rows`, without tasks that were deleted since the run listed them; leave nothing half-written."""
     repeats = 0
@@ -379,7 +347,7 @@ def _write(
     rows: Mapping[int, _Row],
     counts: Mapping[str, int],
     *,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> int:
     """Write what is missing of `rows` under `version`; the number Label Studio then holds."""
     missing = list(rows)
@@ -412,7 +380,7 @@ def _write(
             )
         done += len(batch)
         if progress:
-            progress(done, len(rows))
+            progress("writing the queue", done, len(rows))
     held_now = versions(client, now.id).get(version, 0)
     if held_now != len(rows):
         raise _MiscountError(held_now, len(rows), version)

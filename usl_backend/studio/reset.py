@@ -12,8 +12,8 @@ from usl_backend.studio.queue import SAMPLING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from usl_backend.instances import QueueState
     from usl_backend.studio.client import Project, StudioClient
-    from usl_backend.studio.queue import QueueState
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from flask import Flask
 
 from . import api, errors, guard, metrics, pages, probes, protocol, report_pages
 from .services import EXTENSION, Services
+from .watch import StudioWatch
 
 if TYPE_CHECKING:
     from usl_backend.jobs import Jobs
@@ -33,7 +34,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app = Flask("usl_backend.web", static_url_path="/usl/static")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it
     app.add_template_filter(_moment, "moment")
-    app.extensions[EXTENSION] = Services(host, jobs, probes.StudioWatch(host.label_studio_url))
+    app.extensions[EXTENSION] = Services(host, jobs, StudioWatch(host.label_studio_url))
     guard.register(app, host)
     errors.register(app)
     app.register_blueprint(protocol.blueprint)

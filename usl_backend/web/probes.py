@@ -1,11 +1,9 @@
-"""Whether the server lives and is fit for work; open to everybody, so they tell nothing else."""
+"""Probes: is the server alive, and could a run start now? Open to everybody, so they tell nothing else."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
-import threading
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,7 +14,6 @@ from usl_backend.encoders import DEFAULTS
 from usl_backend.encoders.presence import weights_are_here
 from usl_backend.errors import USLError
 from usl_backend.settings import RunSettings
-from usl_backend.studio import reach
 
 from .services import services
 
@@ -24,45 +21,17 @@ blueprint = Blueprint("probes", __name__)
 
 LEAST_FREE: Final = 100 * 2**20
 """Bytes that have to be free in the data directory."""
-_FRESH: Final = 10.0
-"""Seconds for which an answer of Label Studio counts: anybody may ask us, and must not make us ask it each time."""
-
-
-class StudioWatch:
-    """Whether Label Studio answers, asked by one thread at a time and not more often than every ten seconds.
-
-    Parameters
-    ----------
-    url
-        Its address.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._asking = threading.Lock()
-        self._answers = False
-        self._asked = -_FRESH
-
-    def answers(self) -> bool:
-        """Whether it answered when it was last asked; while another thread asks, what was known before."""
-        if time.monotonic() > self._asked + _FRESH and self._asking.acquire(blocking=False):
-            try:
-                self._answers = reach.is_reachable(self._url)
-                self._asked = time.monotonic()
-            finally:
-                self._asking.release()
-        return self._answers
 
 
 @blueprint.get("/livez")
 def livez() -> Mapping[str, Any]:
-    """Say that the process answers."""
+    """Liveness probe: 200 while the process responds."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Say whether a run would get going now: database, disk, supervisor, Label Studio, the encoder's weights."""
+    """Readiness probe: 200 while a run could start (database, disk, supervisor, Label Studio, encoder's weights)."""
     checks = {
         "database": _database(),
         "disk": shutil.disk_usage(services().store.directory).free >= LEAST_FREE,

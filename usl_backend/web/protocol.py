@@ -100,12 +100,14 @@ def _model_versions(project: int, key: str) -> list[str]:
     one in force.
     """
     runs = services().store.list(project=project, state=RunState.DONE, limit=20)
-    published = [str(run.summary["model_version"]) for run in runs if _published(run, key)]
+    published = [
+        run.summary.model_version
+        for run in runs
+        if run.summary is not None and run.summary.model_version and _is_of(run, key)
+    ]
     return published or [UNPUBLISHED]
 
 
-def _published(run: Run, key: str) -> bool:
-    """Whether the run wrote a queue to this very project."""
-    return bool(run.summary.get("model_version")) and (
-        not key or not run.project_key or run.project_key == key
-    )
+def _is_of(run: Run, key: str) -> bool:
+    """Whether the run was asked for by this very project, as far as is known."""
+    return not key or not run.project_key or run.project_key == key

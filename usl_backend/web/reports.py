@@ -23,9 +23,10 @@ from flask import current_app
 from usl_backend.errors import MediaError, RunError, StudioUnreachableError, USLError
 from usl_backend.media import UnavailableError
 from usl_backend.report.record import FOLDER, TEXT, Report, load
-from usl_backend.report.sources import Read, Sources, Thumbnails, open_media
+from usl_backend.report.sources import Read, Sources, Thumbnails
 from usl_backend.runs import RunState
 from usl_backend.settings import OPTIONS
+from usl_backend.sources.media import open_run_media
 
 from .services import services
 
@@ -191,9 +192,9 @@ class Reports:
         if place not in self._readers:
             with self._lock:
                 if place not in self._readers:
-                    files = self._store.files(run.id) if run.pool else None
+                    opening = open_run_media(self._host, self._store.files(run.id))
                     try:
-                        self._readers[place] = self._media.enter_context(open_media(self._host, files))
+                        self._readers[place] = self._media.enter_context(opening).read
                     except USLError as error:
                         raise MediaError(str(error)) from error
         if time.monotonic() < self._silent_until:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from usl_backend.jobs import Jobs
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
-
-    from .probes import StudioWatch
+    from usl_backend.web.watch import StudioWatch
 
 EXTENSION = "usl"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

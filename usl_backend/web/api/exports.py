@@ -8,9 +8,9 @@ from flask import Blueprint, Response, request, send_file
 
 from usl_backend.errors import InputError
 from usl_backend.exports import archive_split
-from usl_backend.exports.media import Media
-from usl_backend.exports.project import project_split
-from usl_backend.exports.studio_files import studio_files
+from usl_backend.exports.media import Media, files_of
+from usl_backend.exports.project import project_split, refuse_unlabeled
+from usl_backend.sources.media import MediaAccess
 from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import services
 
@@ -33,9 +33,11 @@ def export_run(run_id: str) -> Response:
         raise InputError(f'media is "{media[:40]}"; give copy or none')
     archive = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it when it is sent
     try:
+        refuse_unlabeled(run)
+        files = found.store.files(run.id)
         with (
             StudioClient.from_settings(found.host) as client,
-            studio_files(client, found.host) as fetch,
+            MediaAccess.of_run(found.host, files, client).open(client) as stored,
         ):
             split = project_split(
                 found.store,
@@ -49,7 +51,7 @@ def export_run(run_id: str) -> Response:
                 archive,
                 format=request.args.get("format", "json")[:40],
                 media=_MEDIA.get(media),
-                fetch=fetch,
+                fetch=files_of(stored, files.read_inventory()),
             )
         archive.seek(0)
         return send_file(

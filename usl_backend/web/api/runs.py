@@ -9,7 +9,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request, url_for
 
 from usl_backend.errors import InputError
+from usl_backend.instances import Queue
 from usl_backend.runs import Run, RunState, parse_project_key
+from usl_backend.runs.published import queue_to_json
 from usl_backend.web.services import json_body, page_of, services
 
 blueprint = Blueprint("api_runs", __name__)
@@ -77,8 +79,8 @@ def list_picks(run_id: str) -> Mapping[str, Any]:
     if role is not None and role not in _ROLES:
         raise InputError(f'role is "{role[:40]}"; known are {", ".join(_ROLES)}')
     published = store.files(run.id).read_published()
-    queue = [entry for entry in published["queue"] if role in (None, entry["role"])]
-    return {"run": run.id, "model_version": published.get("model_version"), "picks": queue}
+    places = tuple(place for place in published.queue.places if role in (None, place.role))
+    return {"run": run.id, "model_version": published.model_version, "picks": queue_to_json(Queue(places))}
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -1,0 +1,19 @@
+import pytest
+
+from usl_backend.instances import Place, Queue
+
+
+def test_queue__picks_then_the_rest_of_the_control_set_then_the_reserve() -> None:
+    queue = Queue.of([5, 3], control=[9, 3, 1], reserve=[7])
+    assert queue.instances == (5, 3, 9, 1, 7)
+    assert [place.rank for place in queue.places] == [0, 1, 2, 3, 4]
+    assert queue.of_role("pick") == (5, 3)
+    assert queue.of_role("control") == (9, 1)
+    assert queue.of_role("reserve") == (7,)
+    assert queue.control_set == (3, 9, 1)
+    assert len(queue) == 5
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_place__in_the_role_of_a_control_is_always_part_of_the_control_set(control: bool) -> None:
+    assert Place(4, 0, "control", control=control).control

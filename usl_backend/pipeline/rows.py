@@ -1,0 +1,148 @@
+"""The stages that end with a pool of rows, fetch and embed; what is done with the rows is elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from usl_backend.embedding.cluster import Elsewhere
+from usl_backend.embedding.encoding import load_encoding
+from usl_backend.runs.counters import Count
+from usl_backend.runs.inventory import VECTORS
+from usl_backend.runs.retention import CACHE
+
+if TYPE_CHECKING:
+    from usl_backend.instances import Instance, Pool
+    from usl_backend.runs import RunFiles, RunStore
+    from usl_backend.runs.inventory import Inventory
+    from usl_backend.runs.progress import RunProgress
+    from usl_backend.settings import HostSettings, RunSettings
+    from usl_backend.sources.base import Source
+
+logger = logging.getLogger(__name__)
+
+
+class Stages:
+    """Times and announces the stages of one attempt, and counts them for whoever watches all runs.
+
+    Parameters
+    ----------
+    store
+        Holds the counters.
+    progress
+        Told where the stages are.
+
+    Attributes
+    ----------
+    seconds
+        Wall time of each stage that was computed.
+    """
+
+    def __init__(self, store: RunStore, progress: RunProgress) -> None:
+        self.store, self.progress = store, progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a stage that is computed now."""
+        begun = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - begun, 3)
+        stage = {"stage": name}
+        self.store.add_counts([Count("stages", 1, stage), Count("stage_seconds", self.seconds[name], stage)])
+        logger.info("%s took %.1f s", name, self.seconds[name])
+
+
+class Rows:
+    """Instances of a source as rows; each stage computes only what its artifact lacks.
+
+    Parameters
+    ----------
+    settings
+        `encoder` and `image_size` matter here.
+    files
+        Where the artifacts are.
+    source
+        Where the instances come from.
+    host
+        Directories and limits of this host.
+    stages
+        Times the stages.
+
+    Attributes
+    ----------
+    encoded
+        Embeddings that were not in the cache; None where an earlier attempt made the pool.
+    """
+
+    def __init__(
+        self, settings: RunSettings, files: RunFiles, source: Source, *, host: HostSettings, stages: Stages
+    ) -> None:
+        self.settings, self.files, self.source, self.host = settings, files, source, host
+        self.stages, self.progress = stages, stages.progress
+        self.encoded: int | None = None
+
+    def fetch(self) -> tuple[Sequence[Instance], Inventory]:
+        """First stage: the instances, and what is known of their pool."""
+        if not self.files.has_instances():
+            with self.stages.timed("fetch"):
+                self.source.fetch(self.files, self.progress.stage("fetch"))
+                self.progress.kept()
+        return self.files.read_instances(), self.files.read_inventory()
+
+    def embed(self, instances: Sequence[Instance], inventory: Inventory) -> tuple[Pool, list[str], str]:
+        """Second stage: the pool, the content hash of each row, and the key of what made the rows."""
+        if inventory.brings_vectors:
+            key = VECTORS
+            if not self.files.has_pool():
+                with self.stages.timed("embed"):
+                    self.source.store_vectors(self.files, self.progress.stage("embed"))
+                    self._pool_is_there()
+        else:
+            key = self._encode(instances, inventory)
+        pool, hashes = self.files.read_pool()
+        return pool, hashes, key
+
+    def _encode(self, instances: Sequence[Instance], inventory: Inventory) -> str:
+        """Embed the instances unless that is done; the key of the encoder."""
+        report = self.progress.stage("embed")
+        missing = not self.files.has_pool()
+        if missing:
+            report("loading the encoder", 0, len(instances))
+        address = self.host.ray_address
+        encoding = load_encoding(
+            self.settings,
+            inventory.fields,
+            directory=self.host.encoders,
+            elsewhere=Elsewhere(address, self.source.access(inventory)) if address else None,
+        )
+        if missing:
+            with self.stages.timed("embed"), self.source.open_media(inventory) as media:
+                pool, hashes = encoding.embed(
+                    instances,
+                    media=media,
+                    cache_directory=self.host.model_dir / CACHE,
+                    directory=self.files.directory,
+                    progress=report,
+                    workers=self.host.media_workers,
+                    kept=self.progress.kept,
+                )
+                self.files.write_pool(pool, hashes)
+                self.encoded = encoding.encoded
+                self._pool_is_there()
+        return encoding.key
+
+    def _pool_is_there(self) -> None:
+        """Note that the stage is complete, and what became of the instances."""
+        self.progress.kept()
+        pool, _ = self.files.read_pool()
+        self.stages.store.add_counts(
+            [
+                Count("tasks", len(pool), {"outcome": "read"}),
+                Count("tasks", len(pool.skipped), {"outcome": "skipped"}),
+                Count("embeddings", self.encoded or 0, {}),
+            ]
+        )

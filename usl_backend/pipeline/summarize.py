@@ -1,0 +1,135 @@
+"""Makes the summary of a finished run from what its stages left."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from usl_backend.encoders import DEFAULTS
+from usl_backend.runs.inventory import VECTORS
+from usl_backend.runs.summary import (
+    BudgetNote,
+    EncoderNote,
+    MethodNote,
+    PoolNote,
+    ProjectNote,
+    ReasonCount,
+    SkippedNote,
+    Summary,
+    Unread,
+)
+
+if TYPE_CHECKING:
+    from usl_backend.instances import Pool
+    from usl_backend.runs import Run
+    from usl_backend.runs.inventory import Inventory
+    from usl_backend.runs.published import Published
+    from usl_backend.selection.base import Selection
+    from usl_backend.settings import RunSettings
+
+SHOWN = 20
+"""Unreadable tasks that a summary names, and entries of its other lists; the artifacts hold all of them."""
+
+
+def summarize(
+    run: Run,
+    settings: RunSettings,
+    *,
+    inventory: Inventory,
+    pool: Pool,
+    selection: Selection,
+    published: Published,
+    encoder_key: str,
+    seconds: Mapping[str, float],
+    encoded: int | None,
+    warnings: Sequence[str],
+) -> Summary:
+    """Describe a run; the sink adds where its picks went.
+
+    Parameters
+    ----------
+    run, settings
+        What was asked for.
+    inventory, pool, selection, published
+        What the stages left.
+    encoder_key
+        Key of the encoder that made the embeddings.
+    seconds
+        Wall time of each stage that this attempt computed.
+    encoded
+        Embeddings that were not in the cache; None where an earlier attempt made the pool.
+    warnings
+        Of the source.
+    """
+    skipped = inventory.unread(pool)
+    labeled = len(set(inventory.labeled) - set(pool.skipped))
+    queue = published.queue
+    return Summary(
+        project=ProjectNote(
+            inventory.id, inventory.key, inventory.title, inventory.data_key, inventory.classes
+        ),
+        budget=BudgetNote(
+            asked=None if settings.budget is None else settings.budget.text,
+            resolved=len(selection.indices),
+            default=settings.budget is None,
+        ),
+        pool=PoolNote(
+            tasks=inventory.tasks,
+            annotated=inventory.annotated,
+            unlabeled=inventory.tasks - inventory.annotated,
+            readable=len(pool) - labeled,
+            skipped=len(skipped),
+            encoded=encoded,
+            passed_over="" if inventory.outside is None else inventory.outside.passed_over,
+        ),
+        skipped=SkippedNote(
+            count=len(skipped),
+            kinds=tuple(ReasonCount(*found) for found in kinds_of(skipped).most_common()),
+            first=tuple(Unread(task, skipped[task]) for task in sorted(skipped)[:SHOWN]),
+        ),
+        method=MethodNote(
+            name=settings.method,
+            preset=settings.preset,
+            parameters=dict(selection.parameters),
+            diagnostics=_brief(selection.diagnostics),
+        ),
+        encoder=EncoderNote(_encoder_name(settings, inventory), encoder_key, settings.image_size),
+        seed=settings.seed,
+        picks=len(queue.of_role("pick")),
+        control=len(queue.control_set),
+        reserve=len(queue.of_role("reserve")),
+        model_version=published.model_version,
+        verified=published.verified,
+        carried_over=len(published.carried_over),
+        warnings=(*warnings, *_of_training(selection), *published.warnings),
+        seconds=dict(seconds),
+        dry_run=run.dry_run,
+    )
+
+
+def kinds_of(skipped: Mapping[int, str]) -> Counter[str]:
+    """Count the kinds of reasons; reasons that differ in numbers or details are one kind."""
+    return Counter(re.sub(r"\d[\d,.]*", "N", why.partition(": ")[0]) for why in skipped.values())
+
+
+def _encoder_name(settings: RunSettings, inventory: Inventory) -> str:
+    """Name what made the rows, as a user would choose it."""
+    if inventory.brings_vectors:
+        return VECTORS
+    return settings.encoder or " + ".join(DEFAULTS[field.modality] for field in inventory.fields)
+
+
+def _brief(values: Any) -> Any:
+    """Cut long lists: a summary is read at every poll; the selection's artifact holds all."""
+    if isinstance(values, Mapping):
+        return {name: _brief(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_brief(value) for value in values[:SHOWN]]
+    return values
+
+
+def _of_training(selection: Selection) -> list[str]:
+    """Warnings of a method that trains."""
+    return list(selection.diagnostics.get("training", {}).get("warnings", ()))

@@ -1,0 +1,185 @@
+"""What a finished run reports of itself; kept in its record. How it is made is in `pipeline.summarize`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from usl_backend.runs.published import Destination, Verified
+
+
+@dataclass(frozen=True)
+class ProjectNote:
+    """Where the instances came from: as in `Inventory`."""
+
+    id: int = 0
+    key: str = ""
+    title: str = ""
+    data_key: str = ""
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BudgetNote:
+    """The budget as text, or None for the default, and the picks that it came to."""
+
+    asked: str | None = None
+    resolved: int = 0
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class PoolNote:
+    """Counts of tasks.
+
+    Attributes
+    ----------
+    tasks, annotated, unlabeled
+        All, those with an annotation, and the rest.
+    readable, skipped
+        Unlabeled ones that were embedded, and those that could not be read.
+    encoded
+        Embeddings that were not in the cache; None where an earlier attempt made the pool.
+    passed_over
+        As in `Listed`.
+    """
+
+    tasks: int = 0
+    annotated: int = 0
+    unlabeled: int = 0
+    readable: int = 0
+    skipped: int = 0
+    encoded: int | None = None
+    passed_over: str = ""
+
+
+@dataclass(frozen=True)
+class ReasonCount:
+    """A kind of reason for not being read, and how often it occurred."""
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A task that could not be read, and why."""
+
+    task: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SkippedNote:
+    """Tasks that could not be read: how many, by kind of reason, and the first of them."""
+
+    count: int = 0
+    kinds: tuple[ReasonCount, ...] = ()
+    first: tuple[Unread, ...] = ()
+
+
+@dataclass(frozen=True)
+class MethodNote:
+    """The method with its resolved parameters and what it noticed; long lists are cut."""
+
+    name: str = ""
+    preset: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncoderNote:
+    """The encoder's name and cache key, and the side of its pictures in pixels where that was set."""
+
+    name: str = ""
+    key: str = ""
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Tab:
+    """The Data Manager tab that shows the queue."""
+
+    id: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished run.
+
+    Attributes
+    ----------
+    project, budget, pool, skipped, method, encoder
+        See their types.
+    seed
+        Of the selection.
+    picks, control, reserve
+        Sizes of the three parts of the queue; the control set counts its picks too.
+    model_version, tab, verified
+        As in `Published`.
+    carried_over
+        Pre-annotated tasks that were copied along.
+    warnings
+        One sentence each.
+    seconds
+        Wall time of each stage that the last attempt computed.
+    dry_run
+        Nothing was written to Label Studio.
+    """
+
+    project: ProjectNote = ProjectNote()
+    budget: BudgetNote = BudgetNote()
+    pool: PoolNote = PoolNote()
+    skipped: SkippedNote = SkippedNote()
+    method: MethodNote = MethodNote()
+    encoder: EncoderNote = EncoderNote()
+    seed: int = 0
+    picks: int = 0
+    control: int = 0
+    reserve: int = 0
+    model_version: str | None = None
+    tab: Tab | None = None
+    verified: Verified | None = None
+    carried_over: int = 0
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as one JSON object."""
+        adapter: TypeAdapter[Any] = _POOL if isinstance(self, PoolSummary) else _PROJECT
+        made: dict[str, Any] = adapter.dump_python(self, mode="json")
+        if not self.pool.passed_over:
+            del made["pool"]["passed_over"]
+        return made
+
+
+@dataclass(frozen=True)
+class PoolSummary(Summary):
+    """The same for a pool outside Label Studio.
+
+    Attributes
+    ----------
+    imported
+        Where its picks became tasks; None where they did not.
+    selection
+        Path of the table of the picks.
+    """
+
+    imported: Destination | None = None
+    selection: str = ""
+
+
+_PROJECT, _POOL = TypeAdapter(Summary), TypeAdapter(PoolSummary)
+
+
+def summary_from_json(values: Mapping[str, Any]) -> Summary | None:
+    """Read a stored summary; None for the empty one of a run that is not finished."""
+    if not values:
+        return None
+    return (_POOL if "selection" in values else _PROJECT).validate_python(values)

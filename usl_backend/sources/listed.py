@@ -1,0 +1,227 @@
+"""A pool outside Label Studio as a source: a folder, a manifest, or vectors that somebody made already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from usl_backend.errors import InputError, MediaError
+from usl_backend.instances import EmbeddedField, Instance, Modality
+from usl_backend.runs import ManifestRow, RunFiles
+from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.inventory import VECTORS, Inventory, Listed
+from usl_backend.sources.folder import describe
+from usl_backend.sources.media import Media, MediaAccess, download
+from usl_backend.sources.target import Target, read_manifest
+from usl_backend.sources.vectors import VectorFile
+
+if TYPE_CHECKING:
+    from usl_backend.progress import Progress
+    from usl_backend.settings import HostSettings, RunSettings
+    from usl_backend.sources.entries import Listing
+
+_EVERY: Final = 1_024
+"""Rows between two reports."""
+
+
+class ListSource:
+    """The rows of a list; a `Source`.
+
+    Parameters
+    ----------
+    target
+        What the user named.
+    settings
+        Of the run; `budget` and `keep_labels` matter here.
+    host
+        Limits and hosts of media.
+    files
+        The run's artifacts: a list that lies elsewhere is copied there, and the ids of its rows are kept there.
+    classes
+        Gives the choices of the project that the picks go to; asked once.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        settings: RunSettings,
+        host: HostSettings,
+        files: RunFiles,
+        classes: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        self.target, self.settings, self.host, self.files, self.classes = (
+            target,
+            settings,
+            host,
+            files,
+            classes,
+        )
+
+    def fetch(self, files: RunFiles, progress: Progress) -> None:
+        """Read the list, and look at the files of a folder.
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or nothing, or not enough, can be chosen.
+        """
+        progress("reading the list", 0, 0)
+        opened = self._opened(progress)
+        if isinstance(opened, VectorFile):
+            labeled = [row for row, label in enumerate(opened.labels or ()) if label is not None]
+            files.write_instances([], self._inventory("", VECTORS, opened.rows, labeled))
+            return
+        with files.writing_rows() as put:
+            passing = _Passing(opened)
+            files.write_instances(passing.instances(put, progress), lambda: self._checked(passing))
+
+    def access(self, inventory: Inventory) -> MediaAccess:
+        """Files below the folders that the list may name, and addresses."""
+        assert inventory.outside is not None
+        return MediaAccess.of_list(self.host, inventory.outside.roots)
+
+    def open_media(self, inventory: Inventory) -> Media:
+        """Begin to read media here."""
+        return self.access(inventory).open()
+
+    def store_vectors(self, files: RunFiles, progress: Progress) -> None:
+        """Read the vectors.
+
+        Raises
+        ------
+        InputError
+            They cannot be read.
+        """
+        progress("reading vectors", 0, 0)
+        opened = self._opened(progress)
+        assert isinstance(opened, VectorFile)
+        read = opened.read(files.embeddings, progress=progress)
+        _keep_rows(files, read.keys, read.labels)
+        files.write_vectors(read.pool, read.digest)
+
+    def warnings(self, inventory: Inventory, skipped: Mapping[int, str]) -> list[str]:
+        """Name the rows that could not be used, and labels that were not looked at."""
+        found = []
+        if skipped:
+            first = min(skipped)
+            key = next((row.key for row in self.files.read_rows() if row.row == first), first)
+            found.append(
+                f"{len(skipped):,} of {inventory.tasks:,} could not be used and were left out; the "
+                f"first is {key}: {skipped[first]}"
+            )
+        with_label = 0 if inventory.outside is None else inventory.outside.with_label
+        if with_label and not self.settings.keep_labels:
+            found.append(
+                f"{with_label:,} rows have a label and could be chosen all the same; with --keep-labels "
+                "they hold their clusters instead"
+            )
+        return found
+
+    def _opened(self, progress: Progress) -> Listing | VectorFile:
+        """Open the list, wherever it lies."""
+        return read_manifest(self.target, local=self._copy(progress), progress=progress)
+
+    def _copy(self, progress: Progress) -> Path | None:
+        """Copy a list that lies elsewhere to the run's directory; None where none is needed."""
+        if not self.target.remote or self.target.kind == "folder":
+            return None
+        suffix = Path(self.target.address.partition("?")[0]).suffix.lower()
+        path = self.files.directory / f"manifest{suffix}"
+        if not path.is_file():
+            progress("downloading", 0, 0)
+            with written_whole(path) as stream:
+                try:
+                    stream.write(download(self.host, self.target.address))
+                except MediaError as error:
+                    raise InputError(f"{self.target.address} cannot be had: {error}") from error
+        return path
+
+    def _checked(self, passing: _Passing) -> Inventory:
+        """Describe the pool once its list was read, and refuse one that is too small before anything is stored."""
+        listing = passing.listing
+        found = self._inventory(listing.data_key, listing.modality, passing.rows, passing.labeled, passing)
+        free = passing.rows - len(passing.skipped) - len(found.labeled)
+        if free < 1:
+            raise InputError(_nothing_left(found, self.target.address))
+        self.settings.rows_to_choose(classes=len(found.classes), pool=free)
+        return found
+
+    def _inventory(
+        self,
+        data_key: str,
+        modality: Modality | str,
+        rows: int,
+        labeled: Sequence[int],
+        passing: _Passing | None = None,
+    ) -> Inventory:
+        """Describe the pool as the stages know a project; its classes are those of the project that picks go to."""
+        held = tuple(labeled) if self.settings.keep_labels else ()
+        shown: Modality = "text" if modality == "text" else "image"
+        return Inventory(
+            title=self.target.address,
+            classes=self.classes(),
+            data_key=data_key,
+            fields=(EmbeddedField(data_key, shown, 1.0),),
+            tasks=rows,
+            annotated=len(held),
+            labeled=held,
+            skipped={} if passing is None else passing.skipped,
+            outside=Listed(
+                modality=VECTORS if passing is None else shown,
+                roots=() if passing is None else tuple(str(root) for root in passing.listing.roots),
+                passed_over="" if passing is None else describe(passing.listing.passed_over),
+                with_label=len(labeled),
+            ),
+        )
+
+
+class _Passing:
+    """A listing as it passes: instances go on, the rest is counted."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self.rows = 0
+        self.skipped: dict[int, str] = {}
+        self.labeled: list[int] = []
+
+    def instances(self, put: Callable[[ManifestRow], None], progress: Progress) -> Iterator[Instance]:
+        """Give the entries that can be tried."""
+        for entry in self.listing:
+            self.rows += 1
+            put(ManifestRow(entry.row, entry.key, entry.label))
+            if entry.fault is not None:
+                self.skipped[entry.row] = entry.fault
+                continue
+            if entry.label is not None:
+                self.labeled.append(entry.row)
+            if self.rows % _EVERY == 1:
+                progress("reading the list", self.rows, 0)
+            yield Instance(entry.row, entry.modality, entry.source)
+
+
+def _keep_rows(files: RunFiles, keys: Sequence[str] | None, labels: Sequence[str | None] | None) -> None:
+    """Note the ids and classes that came with vectors."""
+    if keys is None and labels is None:
+        return
+    with files.writing_rows() as put:
+        for row in range(len(keys or labels or ())):
+            put(
+                ManifestRow(
+                    row,
+                    keys[row] if keys is not None else str(row),
+                    labels[row] if labels is not None else None,
+                )
+            )
+
+
+def _nothing_left(inventory: Inventory, address: str) -> str:
+    """Explain why nothing can be chosen from a list."""
+    if inventory.annotated:
+        return (
+            f"every row of {address} that can be read has a label, so nothing is left to choose; without "
+            "--keep-labels labels are not looked at"
+        )
+    row, why = min(inventory.skipped.items())
+    return f"none of the {inventory.tasks:,} rows of {address} can be used (row {row}: {why})"
