@@ -134,8 +134,7 @@ def opened(browser: Browser, address: str, part: str) -> dict[str, float]:
     own = [
         size
         for request, size in sizes.items()
-        if "plotly.min.js" not in addresses.get(request, "")
-        and "/thumbnail/" not in addresses.get(request, "")
+        if "/plotly-" not in addresses.get(request, "") and "/thumbnail/" not in addresses.get(request, "")
     ]
     return {
         "first_content_s": paint / 1000,

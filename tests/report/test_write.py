@@ -13,7 +13,10 @@ from digit_run import FIRST, Made
 from usl_backend.errors import MediaError, RunError
 from usl_backend.instances import Instance
 from usl_backend.report import build, load, write_report
-from usl_backend.report.write import plotly_script
+from usl_backend.report.view import PLOTLY, static_directory
+
+# sha256 of package/plotly-gl2d.min.js in npm's plotly.js-gl2d-dist-min-3.7.0.tgz
+PUBLISHED = "d396c0d59e2844a167dc4aca8469fe1653060cb105f4d7cbd47b3c7788b1e750"
 
 
 class Elements(HTMLParser):
@@ -145,7 +148,7 @@ def test_write_report__a_failure_leaves_the_earlier_file(
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text("earlier")
-    monkeypatch.setattr("usl_backend.report.write.plotly_script", lambda: Path("/nowhere/plotly.min.js"))
+    monkeypatch.setattr("usl_backend.report.write.PLOTLY", "nowhere.js")
     with pytest.raises(FileNotFoundError):
         written(small, path)
     assert path.read_text() == "earlier"
@@ -159,8 +162,13 @@ def test_write_report__without_its_map_says_what_to_do(small: Made, tmp_path: Pa
         write_report(small.run, small.files, report, tmp_path / "x.html", read=small.read)
 
 
-def test_plotly_script__is_the_bundled_one() -> None:
-    assert b"plotly.js" in plotly_script().read_bytes()[:200]
+def test_plotly__is_the_published_file_with_its_licence() -> None:
+    script = (static_directory() / PLOTLY).read_bytes()
+    assert b"plotly.js (gl2d - minified) v3.7.0" in script[:200]
+    assert hashlib.sha256(script).hexdigest() == PUBLISHED
+    licence = (static_directory() / "plotly-gl2d.LICENSE.txt").read_text(encoding="utf-8")
+    assert "MIT License" in licence
+    assert "Plotly" in licence
 
 
 def test_write_report__keeps_ids_apart_from_rows(small: Made, tmp_path: Path) -> None:

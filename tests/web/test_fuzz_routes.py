@@ -24,6 +24,7 @@ from waitress.server import create_server
 
 from usl_backend.jobs import Jobs
 from usl_backend.report import build
+from usl_backend.report.view import PLOTLY
 from usl_backend.runs import RunState, RunStore
 from usl_backend.settings import HostSettings
 from usl_backend.web import create_app
@@ -35,8 +36,7 @@ SHORT, LONG = 600, 10_500
 ARGUMENTS = {
     "run_id": st.sampled_from(["12-1", "13-1", "14-1", "15-1", "16-1", "12-999", "0-0", "x"]) | TEXT,
     "task": st.sampled_from([str(FIRST), str(FIRST + 1), "0", "-1", "1e9", "9" * 30]),
-    "name": st.sampled_from(["report.css", "map.js", "../app.py", "..%2f..%2fapp.py", "plotly.min.js"])
-    | TEXT,
+    "name": st.sampled_from(["report.css", "map.js", "../app.py", "..%2f..%2fapp.py", PLOTLY]) | TEXT,
     "filename": st.sampled_from(["run.js", "../guard.py", "..%2fguard.py", "/etc/passwd", "%00"]) | TEXT,
 }
 QUERIES = st.dictionaries(

@@ -18,6 +18,7 @@ from usl_backend.instances import Instance
 from usl_backend.jobs import Jobs
 from usl_backend.media import UnavailableError
 from usl_backend.report import build, load
+from usl_backend.report.view import PLOTLY
 from usl_backend.runs import RunState
 from usl_backend.settings import HostSettings
 from usl_backend.web import create_app
@@ -266,7 +267,7 @@ def test_page__a_report_made_anew_is_shown(site: Site) -> None:
     [
         ("report.css", "text/css"),
         ("map.js", "javascript"),
-        ("plotly.min.js", "javascript"),
+        (PLOTLY, "javascript"),
         ("wait.js", "javascript"),
     ],
 )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from usl_backend.report.check import Check
     from usl_backend.runs import Run
 
+PLOTLY: Final = "plotly-gl2d-3.7.0.min.js"
+"""Plotly's script for points drawn by WebGL, as npm's plotly.js-gl2d-dist-min has it; the smallest with `scattergl`."""
+
 PER_PAGE: Final = 100
 """Picks on one page of the gallery and of the table."""
 

@@ -7,8 +7,6 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError, MediaError, RunError
@@ -16,35 +14,17 @@ from usl_backend.report.check import load_check
 from usl_backend.report.mapdata import packed
 from usl_backend.report.record import load_map
 from usl_backend.report.sources import Sources, Thumbnails
-from usl_backend.report.view import Page, View, static_directory, studio_links, template_directory
+from usl_backend.report.view import PLOTLY, Page, View, static_directory, studio_links, template_directory
 from usl_backend.runs.artifacts import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from usl_backend.progress import Progress
     from usl_backend.report.record import Report
     from usl_backend.report.sources import Read
     from usl_backend.runs import Run, RunFiles
-
-
-def plotly_script() -> Path:
-    """Plotly's own bundled script, as its Python package brings it; the package itself is not imported.
-
-    Raises
-    ------
-    RunError
-        It is not where this version of the package should have it.
-    """
-    found = find_spec("plotly")
-    folders = list(found.submodule_search_locations or []) if found else []
-    for folder in folders:
-        path = Path(folder) / "package_data" / "plotly.min.js"
-        if path.is_file():
-            return path
-    raise RunError(
-        "plotly's plotly.min.js is missing; pip install --force-reinstall 'plotly>=7,<8' brings it back"
-    )
 
 
 def write_report(
@@ -105,8 +85,7 @@ def write_report(
     }
     address = links(0)
     scripts = [
-        _inline(plotly_script().read_text(encoding="utf-8")),
-        _inline((static_directory() / "map.js").read_text(encoding="utf-8")),
+        _inline((static_directory() / name).read_text(encoding="utf-8")) for name in (PLOTLY, "map.js")
     ]
     page = _environment().get_template("report/file.html").render(
         view=view,

@@ -13,8 +13,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.report.check import load_check
-from usl_backend.report.view import PER_PAGE, View, static_directory, studio_links, template_directory
-from usl_backend.report.write import plotly_script
+from usl_backend.report.view import PER_PAGE, PLOTLY, View, static_directory, studio_links, template_directory
 
 from .reports import Awaited, reports
 from .services import services
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("report", __name__, template_folder=str(template_directory()))
 
-FILES: Final = {"report.css", "map.js", "wait.js", "plotly.min.js"}
+FILES: Final = {"report.css", "map.js", "wait.js", PLOTLY}
 _DRAWING: Final = (
     # Plotly compiles the drawing of points and sets styles on what it draws; every script is a file of ours.
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -38,14 +37,14 @@ def file(name: str) -> Response:
     """The report's style sheet and scripts, Plotly's own among them."""
     if name not in FILES:
         abort(HTTPStatus.NOT_FOUND)
-    path = plotly_script() if name == "plotly.min.js" else static_directory() / name
+    path = static_directory() / name
     kind = mimetypes.types_map.get(path.suffix, "application/octet-stream")
     packs = "gzip" in request.headers.get("Accept-Encoding", "")
     response = Response(_packed(path, path.stat().st_mtime_ns) if packs else path.read_bytes(), mimetype=kind)
     if packs:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-    response.headers["Cache-Control"] = "private, no-cache" if name != "plotly.min.js" else _KEEP
+    response.headers["Cache-Control"] = "private, no-cache" if name != PLOTLY else _KEEP
     response.add_etag()
     response.make_conditional(request)
     return response
@@ -107,6 +106,7 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         run=run,
         part=part,
         heading=heading,
+        plotly=PLOTLY,
         view=view,
         page=stretch,
         near=stretch,
