@@ -1,9 +1,10 @@
-"""One real Label Studio for the whole test session, started from a migrated data directory that is kept.
+"""One real Label Studio for each worker of a test session, started from a migrated data directory that is kept.
 
 TEST_LABEL_STUDIO names another `label-studio` command (an older release in an environment of its own),
 TEST_LABEL_STUDIO_TEMPLATES another directory for the migrated data directories.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
 from live_studio import CHOICES, LiveProject, LiveStudio, make_personal_token
 
@@ -25,6 +27,24 @@ from usl_backend.studio.client import StudioClient
 
 USERNAME, PASSWORD = "owner@example.com", "owner-password-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+
+NO_BROWSER = "no Chromium or Chrome was found"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="fail the browser tests where there is no browser, instead of leaving them out",
+    )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers for `-n auto`: none for single files and tests, so that they start at once and take --pdb."""
+    if all(".py" in argument for argument in config.args):
+        return 0
+    return min(os.cpu_count() or 1, 4)
 
 
 def pytest_configure() -> None:
@@ -44,6 +64,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any server is started for it: a browser test without a browser."""
+    if item.get_closest_marker("browser") and chromium.find_chromium() is None:
+        if item.config.getoption("--require-browser"):
+            pytest.fail(f"{NO_BROWSER}; this brings one: {chromium.REMEDY}", pytrace=False)
+        pytest.skip(NO_BROWSER)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a run, after pytest's own, names the browser tests that were left out."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    left_out = sum(NO_BROWSER in str(report.longrepr) for report in skipped)
+    if left_out:
+        told = f"{left_out} browser tests were LEFT OUT: {NO_BROWSER}. This brings one: {chromium.REMEDY}"
+        reporter.write_line(told, yellow=True, bold=True)
 
 
 @pytest.fixture
@@ -101,17 +141,16 @@ def studio_template(studio_executable: Path, pytestconfig: pytest.Config) -> Pat
     cache = os.environ.get("TEST_LABEL_STUDIO_TEMPLATES")
     home = Path(cache) if cache else Path(pytestconfig.cache.mkdir("label-studio"))
     template = home / version
-    if not template.exists():
-        # Under another name until it is complete; somebody else may be making the same one.
-        fresh = home / f"{version}.{uuid.uuid4().hex}"
-        with LabelStudioServer(
-            fresh, username=USERNAME, password=PASSWORD, token=TOKEN, executable=studio_executable
-        ):
-            pass
-        try:
+    # Of several workers one makes it and the others wait; under another name until it is complete.
+    with (home / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            fresh = home / f"{version}.{uuid.uuid4().hex}"
+            with LabelStudioServer(
+                fresh, username=USERNAME, password=PASSWORD, token=TOKEN, executable=studio_executable
+            ):
+                pass
             fresh.rename(template)
-        except OSError:
-            shutil.rmtree(fresh)
     return template
 
 

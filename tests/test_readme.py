@@ -25,7 +25,6 @@ def test_readme__says_how_to_begin_and_what_not_to_press() -> None:
     for line in (
         'pip install -e ".[demo]" && usl-backend demo',
         'pip install -e ".[test]" && pytest',
-        'pytest -m "not browser"',
         "Create Annotations From Predictions",
     ):
         assert line in README

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import find_chromium
 from live_studio import LiveStudio
 from playwright.sync_api import Page, sync_playwright
 from studio_ui import StudioUI
@@ -22,13 +23,10 @@ FLAGS = [
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is missing; install it with: apt-get install chromium", pytrace=False)
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile",
-            executable_path=chromium,
+            executable_path=find_chromium(),
             headless=True,
             args=FLAGS,
             viewport={"width": 1280, "height": 800},
