@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .version import VERSION
+from usl_backend.version import VERSION
 
 if TYPE_CHECKING:
-    from .exports import export_split
-    from .instances import Instance, Pool
-    from .selection import USL, USLT, Selection, Selector, score_new_rows
+    from usl_backend.exports import export_split
+    from usl_backend.instances import Instance, Pool
+    from usl_backend.selection import USL, USLT, Selection, Selector, score_new_rows
 
 __version__ = VERSION
 __all__ = [

@@ -5,9 +5,9 @@ Every check is a function of its own that returns `Check` lines and raises nothi
 
 from __future__ import annotations
 
-from .check import Check
-from .diagnose import connect, diagnose
-from .host import backend_address
-from .studio import OLDEST_STUDIO
+from usl_backend.doctor.check import Check
+from usl_backend.doctor.diagnose import connect, diagnose
+from usl_backend.doctor.host import backend_address
+from usl_backend.doctor.studio import OLDEST_STUDIO
 
 __all__ = ["OLDEST_STUDIO", "Check", "backend_address", "connect", "diagnose"]

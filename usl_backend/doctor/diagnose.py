@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from usl_backend.doctor.check import Check, remedy_of
+from usl_backend.doctor.host import backend_address, check_backend_running, check_directory, check_settings
+from usl_backend.doctor.project import check_project
+from usl_backend.doctor.studio import check_studio
 from usl_backend.errors import USLError
 from usl_backend.settings import HostSettings
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio.client import StudioClient
-
-from .check import Check, remedy_of
-from .host import backend_address, check_backend_running, check_directory, check_settings
-from .project import check_project
-from .studio import check_studio
 
 
 def diagnose(

@@ -7,11 +7,10 @@ import shutil
 import socket
 from pathlib import Path
 
+from usl_backend.doctor.check import Check
 from usl_backend.encoders import DEFAULTS
 from usl_backend.errors import USLError
 from usl_backend.settings import HostSettings, RunSettings
-
-from .check import Check
 
 _DISK_FREE = 2 * 2**30
 _NETWORK_FILE_SYSTEMS = frozenset(

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from usl_backend.doctor.check import Check, remedy_of
 from usl_backend.errors import USLError
 from usl_backend.instances import Instance
 from usl_backend.media import decode_image
@@ -18,8 +19,6 @@ from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.client import Project, StudioClient, Task
 from usl_backend.studio.model_versions import is_ours
 from usl_backend.studio.queue import CARRIED_SCORE, SAMPLING
-
-from .check import Check, remedy_of
 
 _MEDIA_TRIED = 3
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
+from usl_backend.doctor.check import Check, remedy_of
 from usl_backend.errors import StudioAuthError, USLError
 from usl_backend.studio.client import StudioClient
-
-from .check import Check, remedy_of
 
 OLDEST_STUDIO = (1, 20)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .detached import supervise_detached
-from .supervisor import Jobs
-from .worker import run_here, work
+from usl_backend.jobs.detached import supervise_detached
+from usl_backend.jobs.supervisor import Jobs
+from usl_backend.jobs.worker import run_here, work
 
 __all__ = ["Jobs", "run_here", "supervise_detached", "work"]

@@ -6,11 +6,10 @@ import signal
 import sys
 from types import FrameType
 
+from usl_backend.jobs.detached import drain
+from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.runs import RunStore
 from usl_backend.settings import HostSettings
-
-from .detached import drain
-from .logs import log_to_stderr
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

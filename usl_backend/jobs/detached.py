@@ -12,10 +12,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from usl_backend.errors import RunError
+from usl_backend.jobs.environment import child_environment
+from usl_backend.jobs.supervisor import Jobs
 from usl_backend.runs import RunState, RunStore
-
-from .environment import child_environment
-from .supervisor import Jobs
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings

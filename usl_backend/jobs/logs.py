@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .redaction import redacted, secrets_of
+from usl_backend.jobs.redaction import redacted, secrets_of
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from usl_backend.errors import RunError, SettingsError, USLError
+from usl_backend.jobs.environment import child_environment
+from usl_backend.jobs.silencer import Silencer
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock, held
 from usl_backend.settings import HostSettings, RunSettings
-
-from .environment import child_environment
-from .silencer import Silencer
 
 logger = logging.getLogger(__name__)
 

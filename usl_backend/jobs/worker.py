@@ -24,12 +24,11 @@ from usl_backend.errors import (
     StudioUnreachableError,
     USLError,
 )
+from usl_backend.jobs.logs import log_to_stderr
+from usl_backend.jobs.redaction import redacted, secrets_of
+from usl_backend.jobs.tally import Tally
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock
-
-from .logs import log_to_stderr
-from .redaction import redacted, secrets_of
-from .tally import Tally
 
 if TYPE_CHECKING:
     from usl_backend.progress import StageProgress

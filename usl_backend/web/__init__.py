@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .app import create_app
-from .server import serve
+from usl_backend.web.app import create_app
+from usl_backend.web.server import serve
 
 __all__ = ["create_app", "serve"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from . import api, errors, guard, metrics, pages, probes, protocol, report_pages
-from .services import EXTENSION, Services
-from .watch import StudioWatch
+from usl_backend.web import api, errors, guard, metrics, pages, probes, protocol, report_pages
+from usl_backend.web.services import EXTENSION, Services
+from usl_backend.web.watch import StudioWatch
 
 if TYPE_CHECKING:
     from usl_backend.jobs import Jobs

@@ -11,8 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from usl_backend.errors import SettingsError
-
-from .errors import RefusedError
+from usl_backend.web.errors import RefusedError
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request

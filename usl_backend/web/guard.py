@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from .credentials import Credentials, is_loopback
-from .errors import RefusedError
-from .origin import FIELD, Forms, check_origin
+from usl_backend.web.credentials import Credentials, is_loopback
+from usl_backend.web.errors import RefusedError
+from usl_backend.web.origin import FIELD, Forms, check_origin
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings

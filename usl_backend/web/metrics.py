@@ -23,8 +23,7 @@ from prometheus_client.registry import Collector
 
 from usl_backend.jobs.tally import BOUNDS
 from usl_backend.runs import RunState
-
-from .services import services
+from usl_backend.web.services import services
 
 if TYPE_CHECKING:
     from usl_backend.runs import RunStore

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from .errors import RefusedError
+from usl_backend.web.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -6,8 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.runs import STAGES
-
-from .services import services
+from usl_backend.web.services import services
 
 blueprint = Blueprint("pages", __name__)
 

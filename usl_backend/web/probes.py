@@ -14,8 +14,7 @@ from usl_backend.encoders import DEFAULTS
 from usl_backend.encoders.presence import weights_are_here
 from usl_backend.errors import USLError
 from usl_backend.settings import RunSettings
-
-from .services import services
+from usl_backend.web.services import services
 
 blueprint = Blueprint("probes", __name__)
 

@@ -14,9 +14,8 @@ from flask import Blueprint, Response, jsonify, request
 from usl_backend.errors import InputError, SettingsError
 from usl_backend.runs import Run, RunState, parse_project_key, project_key
 from usl_backend.settings import RunSettings, parse_extra_params
-
-from .errors import refusal
-from .services import check_text, json_body, page_of, services
+from usl_backend.web.errors import refusal
+from usl_backend.web.services import check_text, json_body, page_of, services
 
 blueprint = Blueprint("protocol", __name__)
 

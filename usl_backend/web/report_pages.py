@@ -14,9 +14,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.report.check import load_check
 from usl_backend.report.view import PER_PAGE, PLOTLY, View, static_directory, studio_links, template_directory
-
-from .reports import Awaited, reports
-from .services import services
+from usl_backend.web.reports import Awaited, reports
+from usl_backend.web.services import services
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run

@@ -27,8 +27,7 @@ from usl_backend.report.sources import Read, Sources, Thumbnails
 from usl_backend.runs import RunState
 from usl_backend.settings import OPTIONS
 from usl_backend.sources.media import open_run_media
-
-from .services import services
+from usl_backend.web.services import services
 
 if TYPE_CHECKING:
     from pathlib import Path

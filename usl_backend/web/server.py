@@ -16,11 +16,10 @@ from usl_backend.jobs import Jobs
 from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.runs import RunStore
 from usl_backend.settings import RunSettings
-
-from .app import create_app
-from .credentials import check_exposure
-from .dispatcher import UrgentFirst
-from .guard import MAX_PREDICT_BODY
+from usl_backend.web.app import create_app
+from usl_backend.web.credentials import check_exposure
+from usl_backend.web.dispatcher import UrgentFirst
+from usl_backend.web.guard import MAX_PREDICT_BODY
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import exports, report, runs
+from usl_backend.web.api import exports, report, runs
 
 BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint)
 
