@@ -1,7 +1,7 @@
-"""Decide which tasks people should label first. Nothing is loaded here until it is asked for.
+"""Decide which tasks people should label first.
 
-The public names below are imported on first use, so that `import usl_backend` costs milliseconds and needs
-neither torch, faiss nor flask.
+The public names below are imported on first use, so `import usl_backend` takes milliseconds and loads neither
+torch, faiss nor flask.
 """
 
 from __future__ import annotations
@@ -52,5 +52,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Public names, loaded or not."""
+    """Return the public names, loaded or not."""
     return sorted(__all__)

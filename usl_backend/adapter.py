@@ -1,11 +1,11 @@
-"""For users of the label-studio-ml framework: a model class that hosts us there. It knows nothing of `web/`.
+"""Model class for users of the label-studio-ml framework, independent of `web/`.
 
-The framework is no dependency; its users bring it, 1.0.9 or 2.x. Their model script is one line:
+The framework (1.0.9 or 2.x) is not a dependency; its users install it. Their model script is one line:
 
     from usl_backend.adapter import USLBackend
 
-`USLBackend` is `SelectionModel` on top of the framework's base class, which is imported when it is first asked for.
-A run is computed by a process of its own, which outlives the framework's job. It is configured by the environment
+`USLBackend` combines `SelectionModel` with the framework's base class, which is imported on first use. Each run is
+computed in a separate process that outlives the framework's job. Configuration comes from the environment
 (LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, MODEL_DIR, USL_BUDGET, ...), because 1.0.9 drops extra params.
 """
 
@@ -29,13 +29,13 @@ __all__ = ["SelectionModel", "USLBackend"]
 
 
 class SelectionModel:
-    """What the framework calls; a mixin for a class of one's own, to be named before LabelStudioMLBase."""
+    """Methods that the framework calls, as a mixin: list it before LabelStudioMLBase in a custom class."""
 
     TRAIN_EVENTS = ("START_TRAINING",)
-    """The events on which 1.0.9 calls `fit`; its own list lacks this one."""
+    """Events on which 1.0.9 calls `fit`; the framework's default list lacks this one."""
 
     def predict(self, tasks: Sequence[Mapping[str, Any]], *_context: Any, **_named: Any) -> list[list[Any]]:
-        """Predict nothing, once per task: the queue is written in bulk when a run is published."""
+        """Return an empty prediction per task; the queue is written in bulk when a run is published."""
         return [[] for _ in tasks]
 
     def fit(
@@ -48,33 +48,40 @@ class SelectionModel:
         *positional
             2.x passes `(event, data)`; 1.0.9 passes `(tasks, workdir)` and the rest by name.
         event, data
-            What Label Studio's webhook told.
+            Event name and payload of Label Studio's webhook.
 
         Returns
         -------
         dict
-            {"run", "state"} of the run that was queued or is active already; {} for other events.
+            {"run", "state"} of the new run or of the one already active; {} for other events.
+
+        Raises
+        ------
+        InputError
+            The payload names no project.
         """
         if event is None and positional and isinstance(positional[0], str):
             event = positional[0]
             data = positional[1] if len(positional) > 1 else data
         if event != "START_TRAINING":
             return {}
-        told = (data or {}).get("project")
-        if not isinstance(told, Mapping):
-            raise InputError("START_TRAINING came without its project; send what Label Studio sends")
+        project = (data or {}).get("project")
+        if not isinstance(project, Mapping):
+            raise InputError(
+                "START_TRAINING has no project in its payload; send Label Studio's own webhook payload"
+            )
         host = HostSettings.load()
         store = RunStore(host.model_dir)
         try:
-            return self._start(store, host, told)
+            return self._start(store, host, project)
         finally:
             store.close()
 
-    def _start(self, store: RunStore, host: HostSettings, told: Mapping[str, Any]) -> dict[str, Any]:
-        """Queue the run and see that somebody computes it."""
-        project, _ = parse_project_key(told.get("id"))
-        key = project_key(project, told.get("created_at"))
-        self._remember(store, project, key, told)
+    def _start(self, store: RunStore, host: HostSettings, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Queue the run and start a process to compute it."""
+        project, _ = parse_project_key(payload.get("id"))
+        key = project_key(project, payload.get("created_at"))
+        self._remember(store, project, key, payload)
         try:
             run = Jobs(store, host).start_training(project, project_key=key)
         except ActiveRunError as error:
@@ -86,9 +93,9 @@ class SelectionModel:
             supervise_detached(host)
         return {"run": run.id, "state": run.state.value}
 
-    def _remember(self, store: RunStore, project: int, key: str, told: Mapping[str, Any]) -> None:
-        """Keep the extra params, which 2.x hands to the model as an attribute."""
-        label_config = str(told.get("label_config") or "")
+    def _remember(self, store: RunStore, project: int, key: str, payload: Mapping[str, Any]) -> None:
+        """Store the extra params, which 2.x passes to the model as an attribute."""
+        label_config = str(payload.get("label_config") or "")
         try:
             extra_params = parse_extra_params(getattr(self, "extra_params", None))
         except SettingsError as error:
@@ -100,7 +107,7 @@ class SelectionModel:
 
 
 def __getattr__(name: str) -> type[Any]:
-    """Make `USLBackend` when it is first asked for, so that this module imports without the framework.
+    """Build `USLBackend` on first use, so that this module imports without the framework.
 
     Raises
     ------
@@ -116,7 +123,7 @@ def __getattr__(name: str) -> type[Any]:
             f"USLBackend needs the label-studio-ml framework, which cannot be imported ({error}); install it with "
             "`pip install label-studio-ml redis rq`, or use `usl-backend serve`, which does not need it"
         ) from error
-    # a module-level name, so that the framework can pickle the class for the processes it starts
+    # A module-level name lets the framework pickle the class for its worker processes.
     made = type(
         name, (SelectionModel, LabelStudioMLBase), {"__module__": __name__, "__doc__": SelectionModel.__doc__}
     )

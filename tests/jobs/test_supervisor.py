@@ -68,7 +68,7 @@ def test_start_training__what_cannot_start_is_written_down(jobs, store):
     run = jobs.start_training(12, project_key="12.5")
     assert run.state is RunState.FAILED
     assert store.get(run.id).error == {"type": "SettingsError", "message": 'unknown setting "budegt"'}
-    with pytest.raises(RunError, match="never had usable settings"):
+    with pytest.raises(RunError, match="has no valid settings"):
         jobs.resume(run.id)
 
 
@@ -227,7 +227,7 @@ def test_recover__a_process_that_outlived_its_server_is_left_alone(jobs, store, 
         following = _seed(jobs, 0, project=13)
         wait_until(lambda: jobs.is_alive)
         for _ in range(10):
-            jobs._look()
+            jobs._check()
         assert store.get(run_id).state is RunState.RUNNING
         assert store.get(following).state is RunState.QUEUED
         store.finish(run_id, Summary())
@@ -241,7 +241,7 @@ def test_recover__waits_for_the_last_process_of_a_project_to_leave(jobs, store, 
         following = _seed(jobs, 0)
         # Looked at from here and not by the supervisor's thread: it is the only one that ever looks.
         for _ in range(10):
-            jobs._look()
+            jobs._check()
         assert store.get(following).state is RunState.QUEUED
         assert not store.files(following).log.exists()
     jobs.start()

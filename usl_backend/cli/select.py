@@ -178,7 +178,7 @@ def resume(run_id: str, as_json: bool, **flags: Any) -> None:
     store = open_store(host)
     run = store.get(run_id)
     if not run.settings:
-        raise RunError(f"run {run_id} never had usable settings; correct them and start a new one")
+        raise RunError(f"run {run_id} has no valid settings; correct them and start a new one")
     if run.state is RunState.RUNNING and not held(store.files(run_id).lock):
         # Its process died without a word: nobody else will say so.
         store.fail(run_id, "ProcessDied", "the process that computed the run is gone; resume it")

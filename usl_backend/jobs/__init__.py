@@ -1,4 +1,4 @@
-"""Runs in processes of their own: start, stop, cancel, resume, recover. Nothing is selected or published here."""
+"""Start, cancel, resume and recover runs, each in its own process."""
 
 from __future__ import annotations
 

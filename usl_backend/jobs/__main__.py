@@ -1,4 +1,4 @@
-"""`python -m usl_backend.jobs`: compute what is queued, then leave. See `detached`."""
+"""`python -m usl_backend.jobs`: compute the queued runs, then exit. See `detached`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from usl_backend.runs import RunStore
 from usl_backend.settings import HostSettings
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    """End in an orderly way: runs under way are queued again."""
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    """Exit through the cleanup code, which queues unfinished runs again."""
     sys.exit(0)
 
 
 def main() -> None:
-    """Drain the queue of the data directory that the environment names."""
-    signal.signal(signal.SIGTERM, _leave)
+    """Drain the queue of the data directory given by the environment."""
+    signal.signal(signal.SIGTERM, _exit)
     host = HostSettings.load()
     log_to_stderr(host)
     store = RunStore(host.model_dir)

@@ -1,6 +1,6 @@
-"""Supervision without a server: a process that goes when the queue is empty. For hosts that only ask for runs.
+"""Supervisor process for hosts without a server: it exits when the queue is empty.
 
-`python -m usl_backend.jobs` is that process; settings come from the environment.
+`python -m usl_backend.jobs` starts it; settings come from the environment.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ _INTERVAL: Final = 0.5
 
 
 def supervise_detached(host: HostSettings) -> None:
-    """See that queued runs are computed, by a process that outlives this one; returns at once.
+    """Start a process that computes the queued runs and outlives this one; return at once.
 
-    Where a server or another such process is at work on the data directory, that one does it.
+    If a server or another such process already supervises the data directory, it keeps doing so.
+
+    Raises
+    ------
+    RunError
+        The process cannot be started.
     """
     store = RunStore(host.model_dir)
     try:
@@ -38,22 +43,23 @@ def supervise_detached(host: HostSettings) -> None:
                 env=child_environment(host),
                 start_new_session=True,
             )
-        # whoever hosts us may live long: leave it no zombie
+        # The host process may be long-lived: wait for the child so that it leaves no zombie.
         threading.Thread(target=process.wait, name="detached", daemon=True).start()
     except OSError as error:
         raise RunError(
-            f"no process can be started to compute the run ({error}); run `usl-backend serve`"
+            f"the process that computes the run cannot be started ({error}); run `usl-backend serve`"
         ) from None
     finally:
         store.close()
 
 
 def drain(store: RunStore, host: HostSettings) -> None:
-    """Supervise until nothing is queued or running; wait while somebody else supervises and runs are queued.
+    """Supervise until nothing is queued or running.
 
-    Waiting matters: the other one may be about to leave, having just seen an empty queue.
+    While another process supervises and runs are queued, wait: it may be about to exit, having just seen an empty
+    queue.
     """
-    while _waiting(store):
+    while _has_queued(store):
         jobs = Jobs(store, host)
         try:
             jobs.start()
@@ -61,12 +67,12 @@ def drain(store: RunStore, host: HostSettings) -> None:
             time.sleep(_INTERVAL)
             continue
         try:
-            while _waiting(store) or store.list(state=RunState.RUNNING, limit=1):
+            while _has_queued(store) or store.list(state=RunState.RUNNING, limit=1):
                 time.sleep(_INTERVAL)
         finally:
             jobs.stop()
 
 
-def _waiting(store: RunStore) -> bool:
-    """Whether a run is queued for a server."""
+def _has_queued(store: RunStore) -> bool:
+    """Return True if a run is queued for a server."""
     return any(run.place == "server" for run in store.list(state=RunState.QUEUED))

@@ -1,4 +1,4 @@
-"""How a process of ours writes its log: lines for people, or JSON for machines. What is masked is `redaction.py`'s."""
+"""Log formatters, plain text or JSON, with secrets masked by `redaction`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record with its trace, then removes what must not be read.
+    """Text formatter that masks secrets in the message and the stack trace.
 
     Parameters
     ----------
     secrets
-        As `secrets_of` gives them.
+       Values to mask, as returned by `secrets_of`.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -28,22 +28,22 @@ class TextFormatter(logging.Formatter):
         self._secrets = tuple(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line or lines to write."""
+        """Return the line or lines to write."""
         return redacted(super().format(record), self._secrets)
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record: `time` (ISO 8601, UTC), `level`, `logger`, `message`, `process`, `run`, `trace`.
 
-    `run` stands in every line of a run's own process, and in those lines of the server that are about a run;
-    `trace` only where there is one.
+    `run` is in every line of a run's own process and in the server's lines about a run; `trace` is there only for
+    exceptions.
 
     Parameters
     ----------
     secrets
-        As `secrets_of` gives them.
+       Values to mask, as returned by `secrets_of`.
     run
-        The run that this process computes, if it does.
+       Id of the run that this process computes, if any.
     """
 
     def __init__(self, secrets: Iterable[str], run: str | None = None) -> None:
@@ -52,8 +52,8 @@ class JsonFormatter(logging.Formatter):
         self._run = run
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line to write."""
-        told = {
+        """Return the line to write."""
+        entry = {
             "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
@@ -62,27 +62,27 @@ class JsonFormatter(logging.Formatter):
         }
         run = _run_of(record) or self._run
         if run is not None:
-            told["run"] = run
+            entry["run"] = run
         if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
+            entry["trace"] = self.formatException(record.exc_info)
         clean = {
             name: redacted(value, self._secrets) if isinstance(value, str) else value
-            for name, value in told.items()
+            for name, value in entry.items()
         }
         return json.dumps(clean)
 
 
 def log_to_stderr(host: HostSettings, *, run: str | None = None, level: int = logging.INFO) -> None:
-    """Send this process's log to stderr, without secrets, in the format that the host asks for.
+    """Log to stderr, secrets masked, in the configured format.
 
     Parameters
     ----------
     host
-        Its `log_format`, and which values are secret.
+        Gives `log_format` and the secret values.
     run
-        The run that this process computes, if it does.
+       Id of the run that this process computes, if any.
     level
-        Least level that is written.
+        Minimum level to write.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(host, run))
@@ -90,13 +90,13 @@ def log_to_stderr(host: HostSettings, *, run: str | None = None, level: int = lo
 
 
 def formatter(host: HostSettings, run: str | None = None) -> logging.Formatter:
-    """What makes lines of a log, in the format that the host asks for; parameters as in `log_to_stderr`."""
+    """Return the formatter for the host's `log_format`; parameters as in `log_to_stderr`."""
     secrets = secrets_of(host)
     return JsonFormatter(secrets, run) if host.log_format == "json" else TextFormatter(secrets)
 
 
 def _run_of(record: logging.LogRecord) -> str | None:
-    """The run that a line is about: in this package such lines begin with "run %s"."""
+    """Return the run id of a log record: in this package, messages about a run begin with "run %s"."""
     if isinstance(record.args, tuple) and record.args and str(record.msg).startswith("run %s"):
         return str(record.args[0])
     return None

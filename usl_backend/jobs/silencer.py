@@ -1,7 +1,8 @@
-"""Switches off the webhooks that Label Studio makes when a backend is connected. Start Training arrives without them.
+"""Switch off the webhooks that Label Studio creates when a backend is connected.
 
-Otherwise each annotation of each project is told to us while its annotator waits. A thread does it some seconds
-after a /setup, because Label Studio makes the webhook after its first /setup and must be answered before.
+Start Training works without them; with them, Label Studio sends every annotation here while its annotator waits.
+A thread switches them off some seconds after a /setup, because Label Studio creates the webhook only after its
+first /setup has been answered.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SETTLE: Final = 2.0
-"""Seconds from a /setup until the webhook that belongs to it is there."""
+"""Seconds from a /setup until its webhook exists."""
 _REST: Final = 15.0
-"""Seconds between two looks at the same project; every page of Label Studio sends a /setup."""
+"""Seconds between two checks of the same project; every page of Label Studio sends a /setup."""
 
 Silence = Callable[[int, str], int]
-"""Switch off the webhooks of (project id, backend's address); how many were on."""
+"""Switch off the webhooks of (project id, backend URL); return how many were on."""
 
 
 class Silencer:
-    """Remembers which projects to look at, and looks in a thread of its own.
+    """Background thread that switches off the webhooks of projects it is given.
 
     Parameters
     ----------
     host
-        How to reach Label Studio.
+        Address and token of Label Studio.
     silence
-        Default: through the API.
+        Function that switches webhooks off; by default through Label Studio's API.
     settle, rest
-        Seconds, as above.
+        Seconds to wait after a /setup, and between two checks of one project.
     """
 
     def __init__(
@@ -54,43 +55,43 @@ class Silencer:
         self._silence = silence or self._through_the_api
         self._settle, self._rest = settle, rest
         self._due: dict[tuple[int, str], float] = {}
-        self._looked: dict[tuple[int, str], float] = {}
+        self._checked: dict[tuple[int, str], float] = {}
         self._changed = threading.Condition()
         self._over = False
         self._thread: threading.Thread | None = None
 
     def ask(self, project: int, address: str) -> None:
-        """Have a project looked at soon; returns at once.
+        """Schedule a check of a project; return at once.
 
         Parameters
         ----------
         project
-            Label Studio's id.
+            Label Studio's project id.
         address
-            Under which Label Studio called us.
+            URL at which Label Studio called this backend.
         """
         key = (project, address.rstrip("/"))
         now = time.monotonic()
         with self._changed:
             self._due.setdefault(
-                key, max(now + self._settle, self._looked.get(key, -self._rest) + self._rest)
+                key, max(now + self._settle, self._checked.get(key, -self._rest) + self._rest)
             )
             self._changed.notify()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._over = False
         self._thread = threading.Thread(target=self._work, name="silencer", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking; a request under way is not waited for."""
+        """Stop the thread without waiting for a request in flight."""
         with self._changed:
             self._over = True
             self._changed.notify()
 
     def _work(self) -> None:
-        """The thread."""
+        """Run the thread's loop."""
         while True:
             with self._changed:
                 if self._over:
@@ -103,11 +104,11 @@ class Silencer:
                     continue
                 key = ready[0]
                 del self._due[key]
-                self._looked[key] = now
-            self._look(*key)
+                self._checked[key] = now
+            self._switch_off(*key)
 
-    def _look(self, project: int, address: str) -> None:
-        """Switch off what is on; a failure is no more than a slower click for annotators."""
+    def _switch_off(self, project: int, address: str) -> None:
+        """Switch off the project's webhooks; a failure is only logged, since it just slows annotators' clicks."""
         try:
             switched = sum(self._silence(project, one) for one in self._addresses(address))
         except USLError as error:
@@ -116,16 +117,16 @@ class Silencer:
             logger.exception("the webhook of project %d could not be switched off", project)
         else:
             if switched:
-                logger.info("project %d: switched off the webhook that tells us of each annotation", project)
+                logger.info("project %d: switched off the webhook that reports each annotation", project)
 
     def _addresses(self, address: str) -> list[str]:
-        """Addresses the webhook may have: a proxy may have changed the scheme, or the whole address."""
+        """Return the URLs the webhook may have: a proxy may have changed the scheme or the whole address."""
         parts = urlsplit(address)
         schemes = [urlunsplit(parts._replace(scheme=scheme)) for scheme in ("http", "https")]
         return list(dict.fromkeys([*schemes, self._host.public_url] if self._host.public_url else schemes))
 
     def _through_the_api(self, project: int, address: str) -> int:
-        """Ask Label Studio."""
+        """Switch off the webhooks through Label Studio's API; return how many were on."""
         from usl_backend.studio.backend import deactivate_webhook
         from usl_backend.studio.client import StudioClient
 

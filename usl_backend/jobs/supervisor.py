@@ -1,7 +1,7 @@
-"""The one thread that starts, watches and ends the processes of runs. The processes themselves are in `worker`.
+"""Supervisor thread that starts, watches and stops the worker processes of runs; `worker` is what they execute.
 
-It trusts two things only: the record says what should be, the lock on a run's directory says what is. A running
-run whose lock is free is dead, whatever became of the server that started it.
+It relies on two things only: the run's record holds the intended state, the lock on the run's directory the actual
+one. A run recorded as running whose lock is free is dead, whatever happened to the server that started it.
 """
 
 from __future__ import annotations
@@ -29,45 +29,45 @@ from usl_backend.settings import HostSettings, RunSettings
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
-"""How often in a row a run's process may die, without having kept anything, before the run counts as failed."""
+"""Consecutive deaths of a run's process without progress after which the run counts as failed."""
 GRACE: Final = 20.0
-"""Seconds that a run which is asked to stop has to write down what it has; on a busy host one batch takes some."""
+"""Seconds a run has to save its progress after SIGTERM; on a busy host one batch takes several."""
 NICENESS: Final = 10
-"""Added to the niceness of the server: annotators come first."""
+"""Added to the niceness of the server, so that annotators are served first."""
 _OOM_SCORE: Final = 500
-"""When memory runs out the kernel takes the run and not the server."""
-_SETTLE: Final = 60.0
-"""Seconds in which a shell has to take the lock of a run it created."""
-_TROUBLE: Final = 5.0
-"""Seconds until the next look when one failed: on a full disk every look fails."""
+"""OOM score that makes the kernel kill the run and not the server when memory runs out."""
+_SHELL_START: Final = 60.0
+"""Seconds a shell has to take the lock of a run it created."""
+_ERROR_PAUSE: Final = 5.0
+"""Seconds between two checks after one failed: on a full disk every check fails."""
 
 
 @dataclass
 class _Child:
-    """A process that computes a run."""
+    """Worker process of a run."""
 
     process: subprocess.Popen[bytes]
-    asked_at: float | None = None
+    terminated_at: float | None = None
 
 
 class Jobs:
-    """Runs of one data directory.
+    """Run queue of one data directory, and the supervisor of its worker processes.
 
-    `enqueue`, `start_training`, `cancel` and `resume` only write to the record and answer in milliseconds; they
-    may be called from any thread, also where another process supervises the same directory.
+    `enqueue`, `start_training`, `cancel` and `resume` only write to the run records and return in milliseconds; they
+    may be called from any thread, also while another process supervises the same directory.
 
     Parameters
     ----------
     store
-        Where runs are remembered.
+        Run records of the data directory.
     host
-        Handed to the processes through their environment.
+        Passed to the processes through their environment.
     command
-        What computes a run; its id is appended.
+        Command line that computes a run; the run id is appended.
     grace
-        Seconds between asking a process to stop and killing it.
+        Seconds between SIGTERM and SIGKILL.
     interval
-        Seconds between two looks at the processes.
+        Seconds between two checks of the processes.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Jobs:
         self._lock: Lock | None = None
         self._silencer = Silencer(host)
 
-    # asked for by users
+    # requests of users
 
     def enqueue(
         self,
@@ -102,12 +102,12 @@ class Jobs:
         explicit: Mapping[str, Any] | None = None,
         dry_run: bool = False,
     ) -> Run:
-        """Queue a run with the settings of environment, project and `explicit`.
+        """Queue a run with the settings of the environment, the project and `explicit`.
 
         Raises
         ------
         SettingsError
-            The settings cannot be used; nothing was queued.
+            The settings are invalid; nothing was queued.
         ActiveRunError
             The project has an active run; nothing was queued.
         """
@@ -115,9 +115,9 @@ class Jobs:
         return self._create(project, project_key, settings.to_json(), dry_run=dry_run)
 
     def start_training(self, project: int, *, project_key: str = "") -> Run:
-        """Queue a run as Label Studio's Start Training asks for it.
+        """Queue a run on Label Studio's Start Training.
 
-        Label Studio shows its user nothing of a refusal, so a run that cannot start is written down as failed.
+        Label Studio does not show its user a refusal, so a run that cannot start is recorded as failed.
 
         Returns
         -------
@@ -129,12 +129,12 @@ class Jobs:
         ActiveRunError
             The project has an active run; nothing was queued.
         """
-        self.store.refuse_second(project=project)  # first because it is cheap: impatient users press again
+        self.store.refuse_second(project=project)  # cheap, so first: impatient users press again
         try:
             settings = self._settings(project, project_key, None).to_json()
         except SettingsError as error:
-            told = {"type": type(error).__name__, "message": str(error)}
-            return self._create(project, project_key, {}, error=told)
+            reason = {"type": type(error).__name__, "message": str(error)}
+            return self._create(project, project_key, {}, error=reason)
         return self._create(project, project_key, settings)
 
     def cancel(self, run_id: str) -> Run:
@@ -143,14 +143,14 @@ class Jobs:
         Raises
         ------
         RunError
-            There is no such run, or it is over.
+            There is no such run, or it has ended.
         """
         run = self.store.cancel(run_id)
         self._wake.set()
         return run
 
     def resume(self, run_id: str) -> Run:
-        """Queue a paused, failed or cancelled run again; complete stages are not computed again.
+        """Queue a paused, failed or cancelled run again; completed stages are kept.
 
         Raises
         ------
@@ -160,21 +160,19 @@ class Jobs:
             The project has another active run.
         """
         if not self.store.get(run_id).settings:
-            raise RunError(
-                f"run {run_id} never had usable settings; correct them and press Start Training again"
-            )
+            raise RunError(f"run {run_id} has no valid settings; correct them and press Start Training again")
         run = self.store.resume(run_id)
         self._wake.set()
         return run
 
     def connected(self, project: int, address: str) -> None:
-        """Note that Label Studio has called us at `address` for a project: its webhook is switched off soon."""
+        """Schedule switching off the project's webhook, after Label Studio called this backend at `address`."""
         self._silencer.ask(project, address)
 
-    # life of the supervisor
+    # life cycle of the supervisor
 
     def start(self) -> None:
-        """Begin to supervise: recover what an earlier server left, then start what is queued.
+        """Start supervising: recover the runs of an earlier server, then start the queued ones.
 
         Raises
         ------
@@ -195,7 +193,7 @@ class Jobs:
         self._silencer.start()
 
     def stop(self) -> None:
-        """Stop supervising: every process of ours is ended and its run queued again for the next start."""
+        """Stop supervising: end every worker process and queue its run again for the next start."""
         self._silencer.stop()
         self._stopping.set()
         self._wake.set()
@@ -208,13 +206,13 @@ class Jobs:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the supervising thread is at work."""
+        """True while the supervisor thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
-    # inside
+    # internals
 
     def _settings(self, project: int, project_key: str, explicit: Mapping[str, Any] | None) -> RunSettings:
-        """Settings of a run that is about to be queued."""
+        """Resolve the settings of a new run."""
         if not self.host.api_key:
             raise SettingsError(
                 "no Label Studio token is configured; set LABEL_STUDIO_API_KEY where the backend runs and restart it"
@@ -225,7 +223,7 @@ class Jobs:
         return RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
 
     def _create(self, project: int, project_key: str, settings: Mapping[str, Any], **more: Any) -> Run:
-        """Write the run down and wake the supervisor."""
+        """Record the run and wake the supervisor."""
         if not project_key:
             setup = self.store.setup(project)
             project_key = setup.project_key if setup else ""
@@ -234,9 +232,9 @@ class Jobs:
         return run
 
     def _resume_paused(self) -> None:
-        """Queue again what waits: a new token, or room on the disk, often comes with a restart.
+        """Queue paused runs again: a restart often brings a new token or free disk space.
 
-        A run that a later one has overtaken stays paused: its queue must not replace the newer one.
+        A run with a newer one of its project stays paused: its queue must not replace the newer one.
         """
         for run in self.store.list(state=RunState.PAUSED):
             (newest,) = self.store.list(project=run.project, pool=run.pool, limit=1)
@@ -247,93 +245,95 @@ class Jobs:
                     logger.error("run %s stays paused: %s", run.id, error)
 
     def _supervise(self) -> None:
-        """The thread."""
+        """Run the thread's loop."""
         while not self._stopping.is_set():
             self._wake.clear()
             pause = self._interval
             try:
-                self._look()
-            except USLError as error:  # a full disk or a locked database may pass; the thread must not
+                self._check()
+            except (
+                USLError
+            ) as error:  # a full disk or a locked database may be temporary; keep the thread alive
                 logger.error("%s", error)
-                pause = _TROUBLE
+                pause = _ERROR_PAUSE
             except Exception:
-                logger.exception("the supervisor stumbled; it goes on")
-                pause = _TROUBLE
+                logger.exception("unexpected error in the supervisor; it keeps running")
+                pause = _ERROR_PAUSE
             self._wake.wait(pause)
         self._end_all()
 
-    def _look(self) -> None:
-        """One look at everything."""
+    def _check(self) -> None:
+        """Handle ended, cancelled and orphaned runs, then start queued ones."""
         self._reap()
         self._end_cancelled()
-        self._bury()
+        self._recover_orphans()
         while len(self._children) < self.host.max_running:
             run = self.store.claim_next(self.host.max_running)
             if run is None or not self._spawn(run):
                 return
 
     def _reap(self) -> None:
-        """Children that ended."""
+        """Handle the worker processes that ended."""
         for run_id, child in list(self._children.items()):
             code = child.process.poll()
             if code is not None:
-                self._settle(run_id, _obituary(code, self.store.files(run_id).log))
+                self._retry_or_fail(run_id, _cause_of_death(code, self.store.files(run_id).log))
                 del self._children[run_id]
 
     def _end_cancelled(self) -> None:
-        """Children whose run is not wanted any more."""
+        """Stop the worker processes whose run was cancelled."""
         for run_id, child in self._children.items():
             if self.store.get(run_id).state is not RunState.RUNNING:
                 self._end(child)
 
     def _end(self, child: _Child) -> None:
-        """Ask once; after the grace, kill."""
+        """Send SIGTERM once, and SIGKILL after the grace period."""
         now = time.monotonic()
-        if child.asked_at is None:
-            child.asked_at = now
+        if child.terminated_at is None:
+            child.terminated_at = now
             child.process.terminate()
-        elif now > child.asked_at + self._grace:
+        elif now > child.terminated_at + self._grace:
             child.process.kill()
 
-    def _bury(self) -> None:
-        """Runs that nobody computes: their server or their shell died with them."""
+    def _recover_orphans(self) -> None:
+        """Requeue or fail runs without a process, whose server or shell has died."""
         for run in self.store.list(state=RunState.RUNNING):
             if run.id not in self._children and not held(self.store.files(run.id).lock):
-                self._settle(run.id, "the process that computed the run is gone; resume it")
+                self._retry_or_fail(run.id, "the process that computed the run is gone; resume it")
         queued = {run.id for run in self.store.list(state=RunState.QUEUED) if run.place == "shell"}
-        # counted from when we first saw it: the clock on the wall may jump
+        # Counted from when this process first saw it: the wall clock may jump.
         self._shells = {run_id: self._shells.get(run_id, time.monotonic()) for run_id in queued}
         for run_id, since in self._shells.items():
-            if time.monotonic() > since + _SETTLE and not held(self.store.files(run_id).lock):
+            if time.monotonic() > since + _SHELL_START and not held(self.store.files(run_id).lock):
                 self.store.fail(
-                    run_id, "RunError", "the shell that asked for the run ended before it began; resume it"
+                    run_id, "RunError", "the shell that created the run ended before it began; resume it"
                 )
 
-    def _settle(self, run_id: str, obituary: str) -> None:
-        """Decide what becomes of a run whose process ended; nothing where the process has decided."""
+    def _retry_or_fail(self, run_id: str, cause: str) -> None:
+        """Requeue or fail a run whose process ended, unless the process recorded the run's end itself."""
         run = self.store.get(run_id)
         if run.state is not RunState.RUNNING:
             return
         if run.place == "server" and run.attempts < ATTEMPTS:
-            logger.warning("run %s, attempt %d of %d: %s", run_id, run.attempts, ATTEMPTS, obituary)
+            logger.warning("run %s, attempt %d of %d: %s", run_id, run.attempts, ATTEMPTS, cause)
             self.store.requeue(run_id)
         else:
-            logger.error("run %s: %s", run_id, obituary)
-            self.store.fail(run_id, "ProcessDied", obituary)
+            logger.error("run %s: %s", run_id, cause)
+            self.store.fail(run_id, "ProcessDied", cause)
 
     def _spawn(self, run: Run) -> bool:
-        """Start the process of a run that was just claimed; False when that has to wait."""
+        """Start the process of a claimed run; return False if it did not start."""
         neighbors = self.store.list(project=run.project, pool=run.pool, limit=10)
         try:
             files = self.store.files(run.id)
             if any(held(self.store.files(other.id).lock) for other in neighbors):
-                # an earlier process of this project is still on its way out; two must never publish at once
+                # An earlier process of this project is still exiting; two must never publish at once.
                 self.store.requeue(run.id, blameless=True)
                 return False
             with Lock(files.lock) as lock, files.log.open("ab") as log:
                 process = subprocess.Popen(
                     [*self._command, run.id],
-                    stdin=lock.descriptor,  # the child holds the lock from its first instant
+                    stdin=lock.descriptor,  # the child holds the lock from its start
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=child_environment(self.host),
@@ -346,12 +346,12 @@ class Jobs:
             )
             return False
         self._children[run.id] = _Child(process)
-        _be_modest(process.pid)
+        _lower_priority(process.pid)
         logger.info("run %s: attempt %d, process %d", run.id, run.attempts, process.pid)
         return True
 
     def _end_all(self) -> None:
-        """End every child and queue its run again; what it has completed stays on disk."""
+        """End every worker process and queue its run again; completed stages stay on disk."""
         deadline = time.monotonic() + self._grace
         for child in self._children.values():
             child.process.terminate()
@@ -366,17 +366,17 @@ class Jobs:
         self._children.clear()
 
 
-def _be_modest(process: int) -> None:
-    """Give way to the server and to everything else on this host; best effort."""
+def _lower_priority(process: int) -> None:
+    """Lower a process's CPU priority and raise its OOM score, where the host allows it."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS))
     with suppress(OSError):
         Path(f"/proc/{process}/oom_score_adj").write_text(str(_OOM_SCORE), encoding="ascii")
 
 
-def _obituary(code: int, log: Path) -> str:
-    """How a process ended that did not say so itself."""
-    where = f"what it wrote last is in {log.parent.name}/{log.name}"
+def _cause_of_death(code: int, log: Path) -> str:
+    """Explain why a worker died without reporting an error."""
+    where = f"its last output is in {log.parent.name}/{log.name}"
     if code == -signal.SIGKILL:
         return (
             "the run's process was killed (SIGKILL), most likely because memory ran out; free memory on this host "

@@ -1,4 +1,4 @@
-"""Counts what a run's process asks of Label Studio, and writes it down now and then; `web/metrics.py` shows it."""
+"""Count a run's requests to Label Studio and store the counts periodically; `web/metrics.py` exposes them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from usl_backend.runs import RunStore
 
 BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the latencies that are told apart, in seconds; what takes longer counts as "+Inf"."""
+"""Upper bounds of the latency buckets, in seconds; slower requests count as "+Inf"."""
 _EVERY: Final = 10.0
-"""Seconds between two commits: a process that is killed loses no more than that of its counts."""
+"""Seconds between two commits; a killed process loses at most the counts of this interval."""
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Tally:
-    """Counts of one process; safe for its threads.
+    """Request counts of one process; thread-safe.
 
     Parameters
     ----------
     store
-        Where they are kept.
+        Database the counts are added to.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -46,9 +46,9 @@ class Tally:
         method
             HTTP method.
         status
-            HTTP status; 0 where no answer came.
+            HTTP status; 0 if no response came.
         seconds
-            Until the head of the answer was there, or until it failed.
+            Time to the response headers, or to the failure.
         attempt
             0 for the first try of a request.
         """
@@ -64,17 +64,17 @@ class Tally:
             self.close()
 
     def close(self) -> None:
-        """Write down what is left; what cannot be written is let go, no run fails for it."""
+        """Store the remaining counts; if that fails they are dropped, so that no run fails for it."""
         with suppress(RunError):
             self.flush()
 
     def flush(self) -> None:
-        """Write down what was counted since the last time.
+        """Store the counts since the last flush.
 
         Raises
         ------
         RunError
-            The data directory cannot be written; the counts are kept for the next time.
+            The data directory cannot be written; the counts are kept for the next flush.
         """
         with self._lock:
             counts = [Count(name, value, dict(labels)) for (name, labels), value in self._sums.items()]

@@ -1,6 +1,6 @@
-"""The process that computes a run: its lock, its signals, its end. What is computed is in `pipeline`.
+"""Worker process of a run: lock, signals and error handling around `pipeline`.
 
-`work` is the whole life of a child of the server; `run_here` is the same for a shell that computes its own run.
+`work` is the entry point of a child of the server; `run_here` computes a run in the calling shell.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Execute = Callable[[Run, "RunProgress"], object]
-"""Computes a running run and writes down that it is done; raises when it cannot."""
+"""Compute a claimed run and record that it is done; raise if that fails."""
 
 DONE: Final = 0
 FAILED: Final = 1
 STOPPED: Final = 3
 """Exit codes of `work`."""
 WAITED_FOR: Final = (StorageError, StudioAuthError, StudioTroubleError, StudioUnreachableError)
-"""Errors that say nothing against the run: it pauses, and goes on when somebody has seen to what is missing."""
+"""Errors caused by the environment, not the run: it pauses, and can be resumed once they are fixed."""
 HEARTBEAT = 10.0
-"""Seconds between two signs of life in the record."""
+"""Seconds between two heartbeats in the run's record."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -55,22 +55,22 @@ _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def work(run_id: str, *, host: HostSettings, execute: Execute | None = None) -> int:
     """Compute a run that the server has claimed, as its child process.
 
-    The server hands its lock on the run over as standard input. On SIGTERM or SIGINT the run stops at its next
-    report and leaves its record as it is, so that whoever asked decides what becomes of it.
+    The server passes its lock on the run as standard input. On SIGTERM or SIGINT the run stops at its next progress
+    report and leaves its record unchanged, so that the process that sent the signal decides its state.
 
     Parameters
     ----------
     run_id
-        A running run.
+        Id of a run in state RUNNING.
     host
-        Where the data directory and Label Studio are; the token comes through the environment.
+        Data directory, and address and token of Label Studio.
     execute
-        Default: the pipeline.
+        Function that computes the run; by default the pipeline.
 
     Returns
     -------
     int
-        Exit code: `DONE`, `FAILED` (failed or paused, the record says why) or `STOPPED`.
+        Exit code: `DONE`, `FAILED` (failed or paused, the record has the reason) or `STOPPED`.
     """
     log_to_stderr(host, run=run_id)
     store = RunStore(host.model_dir)
@@ -83,7 +83,7 @@ def work(run_id: str, *, host: HostSettings, execute: Execute | None = None) -> 
             logger.info("run %s is %s: nothing to do", run_id, run.state)
             return STOPPED
         path = store.files(run_id).lock
-        lock = None if _inherited(path) else Lock(path)
+        lock = None if _inherits_lock(path) else Lock(path)
         try:
             return _compute(store, run, host, execute, stop=stop)
         finally:
@@ -104,27 +104,27 @@ def run_here(
     execute: Execute | None = None,
     watch: StageProgress | None = None,
 ) -> Run:
-    """Compute a queued run in this process: what a shell does with a run created with `place="shell"`.
+    """Compute a queued run, created with `place="shell"`, in this process.
 
     Ctrl-C cancels the run; it can be resumed.
 
     Parameters
     ----------
     store
-        Where the run is.
+        Store that holds the run.
     run
         A queued run.
     host
         As in `work`.
     execute
-        Default: the pipeline.
+        As in `work`.
     watch
-        Told where the run is, for a progress bar.
+        Progress callback, for a progress bar.
 
     Returns
     -------
     Run
-        Done, failed (its `error` says why) or cancelled.
+        Done, failed (`error` holds the reason) or cancelled.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def run_here(
         try:
             _compute(store, run, host, execute, watch=watch)
         except KeyboardInterrupt:
-            with suppress(RunError):  # it was over before the key was pressed
+            with suppress(RunError):  # it had ended before the key was pressed
                 store.cancel(run.id)
     return store.get(run.id)
 
@@ -150,10 +150,10 @@ def _compute(
     watch: StageProgress | None = None,
     stop: threading.Event | None = None,
 ) -> int:
-    """Execute a running run and write down how it failed, if it did."""
+    """Execute a run and record its failure, if any; return the exit code."""
     secrets = secrets_of(host)
     try:
-        # loaded here and not above: the server imports this module, and must stay small
+        # Imported here because the server imports this module and must stay small.
         from usl_backend.runs.progress import RunProgress
 
         with _heartbeat(store, run.id):
@@ -162,14 +162,14 @@ def _compute(
         logger.info("%s", error)
         return STOPPED
     except USLError as error:
-        end, how = (store.pause, "pauses") if isinstance(error, WAITED_FOR) else (store.fail, "failed")
-        logger.error("run %s %s: %s", run.id, how, error)
+        end, outcome = (store.pause, "pauses") if isinstance(error, WAITED_FOR) else (store.fail, "failed")
+        logger.error("run %s %s: %s", run.id, outcome, error)
         end(run.id, type(error).__name__, redacted(str(error), secrets))
         return FAILED
     except Exception as error:
         logger.exception("run %s failed", run.id)
-        end = store.pause if _is_refused_by_disk(error) else store.fail
-        end(run.id, type(error).__name__, redacted(_sentence(error, store.files(run.id).log), secrets))
+        end = store.pause if _is_disk_error(error) else store.fail
+        end(run.id, type(error).__name__, redacted(_message(error, store.files(run.id).log), secrets))
         return FAILED
     if store.get(run.id).state is RunState.RUNNING:
         store.fail(run.id, "RunError", "the run ended without a result; resume it, and report this")
@@ -177,26 +177,24 @@ def _compute(
     return DONE
 
 
-def _is_refused_by_disk(error: Exception) -> bool:
-    """Whether the run only lacks room or rights to write."""
+def _is_disk_error(error: Exception) -> bool:
+    """Return True if the run only lacks disk space or write permission."""
     return isinstance(error, OSError) and error.errno in _FULL | _READ_ONLY
 
 
-def _sentence(error: Exception, log: Path) -> str:
-    """What happened and what to do, for an error nobody foresaw."""
+def _message(error: Exception, log: Path) -> str:
+    """Describe an unexpected error and its remedy."""
     if isinstance(error, MemoryError):
         return "memory ran out; free memory on this host or choose a smaller image_size, then resume the run"
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"the disk is full ({error.strerror}); free space in the data directory, then resume the run"
     if isinstance(error, OSError) and error.errno in _READ_ONLY:
-        return (
-            f"{error.filename} cannot be written ({error.strerror}); correct its rights, then resume the run"
-        )
+        return f"{error.filename} cannot be written ({error.strerror}); correct its permissions, then resume the run"
     return f"unexpected {type(error).__name__}: {error}; the trace is in {log.parent.name}/{log.name}"
 
 
 def _pipeline(store: RunStore, host: HostSettings) -> Execute:
-    """The real computation."""
+    """Return the function that computes a run with the real pipeline."""
     from usl_backend import pipeline
     from usl_backend.studio.client import StudioClient
     from usl_backend.studio.transport import PATIENT_ATTEMPTS
@@ -214,8 +212,8 @@ def _pipeline(store: RunStore, host: HostSettings) -> Execute:
     return execute
 
 
-def _inherited(path: Path) -> bool:
-    """Whether standard input is the lock that the server took for this process."""
+def _inherits_lock(path: Path) -> bool:
+    """Return True if standard input is the lock that the server took for this process."""
     try:
         return os.path.samestat(os.fstat(0), path.stat())
     except OSError:
@@ -224,7 +222,7 @@ def _inherited(path: Path) -> bool:
 
 @contextmanager
 def _heartbeat(store: RunStore, run_id: str) -> Iterator[None]:
-    """Signs of life during long steps; they only inform."""
+    """Write heartbeats to the run's record; they are for information only."""
     over = threading.Event()
 
     def beat() -> None:
