@@ -10,9 +10,10 @@ import pytest
 from live_studio import LiveProject, LiveStudio, choice
 
 from usl_backend.errors import InputError, StudioError
+from usl_backend.instances import QueueState
 from usl_backend.studio import queue
 from usl_backend.studio.client import StudioClient
-from usl_backend.studio.queue import Published, QueueState, publish
+from usl_backend.studio.queue import Switch, publish
 from usl_backend.studio.reset import reset
 from usl_backend.studio.verification import release, verify_first
 
@@ -31,7 +32,7 @@ def chosen(project: LiveProject, count: int, *, seed: int = 0, among: list[int] 
 
 def put(
     project: LiveProject, picks: list[int], reserve: list[int] = (), state: QueueState | None = None
-) -> Published:
+) -> Switch:
     return publish(
         project.client, project.now, run_id=run_id(project), picks=picks, reserve=reserve, state=state
     )
@@ -380,7 +381,7 @@ def test_reset__restores_everything(make_project: MakeProject, client: StudioCli
     first = put(project, chosen(project, 4))
     second = put(project, chosen(project, 4, seed=1), state=first.state)
     assert snapshot(project) != before
-    report = reset(client, project.now, QueueState.from_json(second.state.to_json()))
+    report = reset(client, project.now, second.state)
     assert snapshot(project) == before
     assert report.left == ()
     assert {line.split(":")[0] for line in report.restored} == {
