@@ -1,6 +1,6 @@
-"""Looks whether a run can succeed here, and says what to do where it cannot; changes nothing but in `connect`.
+"""Check whether runs can succeed on this host, and suggest remedies; only `connect` changes anything.
 
-Every check is a function of its own that returns `Check` lines and raises nothing of this package.
+Every check is a function that returns `Check` lines and raises no error of this package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One line of a diagnosis, and what to say of an error; nothing is looked at here."""
+"""Result of one check, and the remedy for an error."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the diagnosis.
+    """Result of one check.
 
     Attributes
     ----------
     name
-        What was looked at.
+        Subject of the check.
     status
-        `ok`; `warning`: runs, but not as one might expect; `failed`: a run would fail.
+        `ok`; `warning`: runs work, but not as one might expect; `failed`: a run would fail.
     detail
-        What was found.
+        Finding, for people.
     remedy
-        What to do, to be copied; empty when all is well.
+        Command or instruction to copy; empty if all is well.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Check:
 
 
 def remedy_of(error: USLError) -> str:
-    """What to copy, beyond what the message says."""
+    """Return a command to copy, beyond the remedy in the message."""
     if isinstance(error, StudioError):
         return "LABEL_STUDIO_URL=http://... LABEL_STUDIO_API_KEY=... usl-backend doctor"
     return "export LABEL_STUDIO_URL=http://localhost:8080 LABEL_STUDIO_API_KEY=..."

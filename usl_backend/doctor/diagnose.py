@@ -1,4 +1,4 @@
-"""All checks in the order in which one would mend things, and `connect`, the only one that changes something."""
+"""Run all checks in the order in which to fix their findings; `connect` also connects a project."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def diagnose(
     backend_url: str | None = None,
     studio_url: str | None = None,
 ) -> list[Check]:
-    """Look at this host, at Label Studio and, if one is named, at a project.
+    """Check this host, Label Studio and, if one is given, a project.
 
     Parameters
     ----------
     host
         Addresses, token and directories.
     project_id
-        Label Studio's project; None looks at what all projects need.
+        Label Studio's project; None checks only what all projects need.
     backend_url
-        Address of this backend as Label Studio sees it; derived from the settings when None.
+       Address at which Label Studio reaches this backend; None derives it from the settings.
     studio_url
-        Address of Label Studio that the user named; refused unless it is the configured one.
+       Address of Label Studio given by the user; refused unless it is the configured one.
 
     Returns
     -------
     list of Check
-        In the order in which one would mend things.
+        Checks in the order in which to fix their findings.
     """
     found = [*check_directory(host.model_dir), *check_settings(host)]
     try:
@@ -58,7 +58,9 @@ def diagnose(
         except USLError as error:
             return [
                 *found,
-                Check("project", "failed", str(error), f"open {client.url}/projects and look for its number"),
+                Check(
+                    "project", "failed", str(error), f"look up the project's number at {client.url}/projects"
+                ),
             ]
         return found + check_project(client, project, host, url)
 
@@ -71,7 +73,7 @@ def connect(
     extra_params: Mapping[str, Any] | None = None,
     studio_url: str | None = None,
 ) -> list[Check]:
-    """Connect this backend to a project as the UI does, and look at the project.
+    """Connect this backend to a project as the UI does, and check the project.
 
     Parameters
     ----------
@@ -80,21 +82,21 @@ def connect(
     project_id
         Label Studio's project.
     backend_url
-        Address of this backend as Label Studio sees it; derived from the settings when None.
+       Address at which Label Studio reaches this backend; None derives it from the settings.
     extra_params
         Settings of the project's runs, such as `{"budget": 100}`.
     studio_url
-        Address of Label Studio that the user named; refused unless it is the configured one.
+       Address of Label Studio given by the user; refused unless it is the configured one.
 
     Returns
     -------
     list of Check
-        Of the project, the first about the connection.
+        Checks of the project; the first is the connection.
 
     Raises
     ------
     USLError
-        It could not be connected; the message says what to do.
+        The connection failed; the message has the remedy.
     """
     url = backend_url or backend_address(host)
     password = host.basic_auth_pass.get_secret_value()

@@ -1,4 +1,4 @@
-"""What a run needs of this host: directory, encoder, settings, a running server."""
+"""Checks of this host: data directory, encoder, settings, running server."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def check_directory(directory: Path) -> list[Check]:
-    """Whether the data directory can be written, is on a local disk, and has space.
+    """Check that the data directory is writable, is on a local disk and has free space.
 
     Parameters
     ----------
     directory
-        `MODEL_DIR`; need not exist yet.
+        `MODEL_DIR`; it need not exist yet.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def check_directory(directory: Path) -> list[Check]:
     """
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        remedy = "set MODEL_DIR to a directory that this user may write to"
+        remedy = "set MODEL_DIR to a directory where this user has write permission"
         return [Check("data directory", "failed", f"{existing} cannot be written to", remedy)]
     kind = file_system(existing)
     if kind in _NETWORK_FILE_SYSTEMS:
@@ -69,19 +69,19 @@ def check_directory(directory: Path) -> list[Check]:
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """Name the kind of file system a path is on.
+    """Return the file system type of a path.
 
     Parameters
     ----------
     path
-        Exists.
+        Existing path.
     mounts
         The kernel's list of mounts.
 
     Returns
     -------
     str
-        Such as `ext4` or `nfs4`; empty where that list does not exist.
+        Type such as `ext4` or `nfs4`; empty if the list does not exist.
     """
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -100,12 +100,12 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 
 def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
-    """Whether an encoder and its weights are installed.
+    """Check that an encoder and its weights are installed.
 
     Parameters
     ----------
     name
-        Of an encoder.
+        Name of the encoder.
     directory
         The host's directory of weights and vectors.
 
@@ -118,7 +118,7 @@ def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
 
     try:
         if encoders.family_of(name).modality is None:
-            return [Check("encoder", "ok", f"{name} looks vectors up and needs no weights")]
+            return [Check("encoder", "ok", f"{name} reads stored vectors and needs no weights")]
         encoder = encoders.load(name, directory=directory)
     except USLError as error:
         return [
@@ -129,25 +129,25 @@ def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
                 "or unset USL_ENCODER",
             )
         ]
-    return [Check("encoder", "ok", f"{name} and its weights are here ({encoder.dim} dimensions)")]
+    return [Check("encoder", "ok", f"{name} and its weights are installed ({encoder.dim} dimensions)")]
 
 
 def check_settings(host: HostSettings) -> list[Check]:
-    """Whether the environment's run settings can be used, and their encoder."""
+    """Check the run settings in the environment and their encoder."""
     try:
         name = RunSettings.resolve().encoder or DEFAULTS["image"]
         return check_encoder(name, host.encoders)
     except USLError as error:
-        return [Check("settings", "failed", str(error), "correct or unset the variable that is named")]
+        return [Check("settings", "failed", str(error), "correct or unset this variable")]
 
 
 def check_backend_running(host: HostSettings) -> list[Check]:
-    """Whether this backend's server is up, seen from here.
+    """Check whether this backend's server is listening, seen from this host.
 
     Parameters
     ----------
     host
-        Where it listens.
+        Gives the server's address.
 
     Returns
     -------
@@ -164,17 +164,17 @@ def check_backend_running(host: HostSettings) -> list[Check]:
 
 
 def backend_address(host: HostSettings) -> str:
-    """Address of this backend for others: `public_url`, else host and port.
+    """Return the address of this backend for others: `public_url`, or else host and port.
 
     Parameters
     ----------
     host
-        The settings.
+        Gives the addresses.
 
     Returns
     -------
     str
-        Without a trailing slash.
+        URL without a trailing slash.
     """
     if host.public_url:
         return host.public_url

@@ -1,4 +1,4 @@
-"""Whether runs of a project would succeed and their order would be kept."""
+"""Checks of a project: whether its runs can succeed and Label Studio keeps their order."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _MEDIA_TRIED = 3
 
 
 def check_project(client: StudioClient, project: Project, host: HostSettings, url: str) -> list[Check]:
-    """Whether runs of a project would succeed and their order would be kept.
+    """Check whether runs of a project can succeed and Label Studio keeps their order.
 
     Parameters
     ----------
     client, project
-        The project, just read.
+        The project, read just before.
     host
-        For media limits and directories.
+        Gives media limits and directories.
     url
-        Address of this backend as Label Studio sees it.
+        Address at which Label Studio reaches this backend.
 
     Returns
     -------
@@ -57,8 +57,8 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
         found.append(Check("label config", "failed", str(error), remedy))
     else:
         tags = [field.tag for field in shown.shown]
-        told = ", ".join(f"{tag.type} {tag.name!r} shows data key {tag.data_key!r}" for tag in tags)
-        found.append(Check("label config", "ok", told))
+        detail = ", ".join(f"{tag.type} {tag.name!r} shows data key {tag.data_key!r}" for tag in tags)
+        found.append(Check("label config", "ok", detail))
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
     for name, step in steps:
@@ -70,7 +70,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
 
 
 def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unlabeled: list[Task]) -> Check:
-    """Whether there is anything to choose from."""
+    """Check that there are unlabeled tasks."""
     detail = f"{project.title!r}: {len(tasks)} tasks, {len(unlabeled)} without any annotation"
     if unlabeled:
         return Check("project", "ok", detail)
@@ -80,7 +80,7 @@ def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unla
 
 
 def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: HostSettings) -> list[Check]:
-    """Whether what a few tasks show can be read and decoded: first, middle and last."""
+    """Check that the media of the first, middle and last task can be read and decoded."""
     places = sorted({0, len(tasks) // 2, len(tasks) - 1}) if tasks else []
     broken: list[str] = []
     with MediaAccess.of_project(host, client).open(client) as media:
@@ -102,14 +102,14 @@ def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: 
         )
     detail = f"{len(broken)} of {len(places)} tasks tried cannot be read ({broken[0]})"
     remedy = (
-        "open the task in Label Studio: if it shows there, see LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT and"
+        "open the task in Label Studio: if it is displayed there, check LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT and"
         " USL_MEDIA_ALLOWED_HOSTS"
     )
     return [Check("media", "failed" if len(broken) == len(places) else "warning", detail, remedy)]
 
 
 def _check_connection(client: StudioClient, project: Project, url: str) -> list[Check]:
-    """Whether Label Studio reaches us: it calls every backend before it lists them."""
+    """Check that Label Studio reaches this backend; it calls every backend before it lists them."""
     name = "connection seen by Label Studio"
     command = f"usl-backend connect {project.id}"
     rows = studio_backend.backends(client, project.id)
@@ -127,7 +127,7 @@ def _check_connection(client: StudioClient, project: Project, url: str) -> list[
         active = [hook for hook in studio_backend.webhooks(client, project.id, url) if hook.get("is_active")]
         if active:
             detail = (
-                f"Label Studio reaches {url}, but calls it at every annotation, and annotators wait for it"
+                f"Label Studio reaches {url}, but calls it at every annotation, which makes annotators wait"
             )
             return [Check(name, "warning", detail, command)]
         return [Check(name, "ok", f"Label Studio reaches {url} (model {row.title!r})")]
@@ -139,16 +139,16 @@ def _check_connection(client: StudioClient, project: Project, url: str) -> list[
         return [Check(name, "failed", f"Label Studio refuses to call the private address {url}", remedy)]
     detail = f"Label Studio does not reach {url} ({row.error or f'state {row.state}'})"
     remedy = (
-        "usl-backend serve, on an address that Label Studio sees; from a container for example"
+        "usl-backend serve, at an address that Label Studio can reach; from a container for example"
         f" USL_PUBLIC_URL=http://host.docker.internal:{urlsplit(url).port or 9090}, then: {command}"
     )
     return [Check(name, "failed", detail, remedy)]
 
 
 def _check_queue(project: Project) -> list[Check]:
-    """Whether a published queue is still in force."""
+    """Check that a published queue is still in force."""
     if not is_ours(project.model_version):
-        return [Check("queue", "ok", "no queue of ours is in force")]
+        return [Check("queue", "ok", "no queue of this backend is in force")]
     if project.sampling == SAMPLING:
         return [Check("queue", "ok", f"the queue of {project.model_version} is in force")]
     detail = f"{project.model_version} is in force, but sampling was set to {project.sampling!r}: its order is not kept"
@@ -160,7 +160,7 @@ def _check_queue(project: Project) -> list[Check]:
 
 
 def _check_overlap(client: StudioClient, project: Project, tasks: list[Task]) -> list[Check]:
-    """Whether Label Studio will serve something before the chosen tasks."""
+    """Check whether Label Studio will serve other tasks before the picks."""
     if project.show_overlap_first:
         detail = "tasks with overlap are shown first, before the order of the queue"
         where = f"{client.url}/projects/{project.id}/settings/annotation"
@@ -194,7 +194,7 @@ def _check_overlap(client: StudioClient, project: Project, tasks: list[Task]) ->
 
 
 def _is_private(url: str) -> bool:
-    """Whether an address is on this host or a private network; False when its name is not known here."""
+    """Return True if an address is on this host or a private network; False if its name does not resolve here."""
     name = urlsplit(url).hostname or ""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)

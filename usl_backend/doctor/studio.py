@@ -1,4 +1,4 @@
-"""Whether Label Studio can be used; no project is looked at here."""
+"""Checks of Label Studio itself: reachable, recent enough, token valid."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ OLDEST_STUDIO = (1, 20)
 
 
 def check_studio(client: StudioClient) -> list[Check]:
-    """Whether Label Studio answers and takes the token.
+    """Check that Label Studio responds and accepts the token.
 
     Parameters
     ----------
     client
-        Made from the settings.
+        Client for the configured address and token.
 
     Returns
     -------
     list of Check
-        `Label Studio` and, if that is reachable, `token`.
+        `Label Studio` and, if it is reachable, `token`.
     """
     try:
-        # Without this the version would be refused for a bad token before anything was learned.
+        # A bad token must not hide that Label Studio itself is reachable.
         release = client.version()
     except USLError as error:
         if not isinstance(error, StudioAuthError):
@@ -36,10 +36,15 @@ def check_studio(client: StudioClient) -> list[Check]:
     if len(numbers) == 2 and numbers < OLDEST_STUDIO:
         remedy = f"update it: pip install -U 'label-studio>={OLDEST_STUDIO[0]}.{OLDEST_STUDIO[1]}'"
         found.append(
-            Check("Label Studio", "warning", f"{client.url} runs {release}, older than tested", remedy)
+            Check(
+                "Label Studio",
+                "warning",
+                f"{client.url} runs {release}, older than the tested versions",
+                remedy,
+            )
         )
     else:
-        found.append(Check("Label Studio", "ok", f"{client.url} answers (release {release})"))
+        found.append(Check("Label Studio", "ok", f"{client.url} responds (release {release})"))
     try:
         user = client.whoami()
     except USLError as error:
@@ -52,6 +57,6 @@ def check_studio(client: StudioClient) -> list[Check]:
     detail = f"{client.token_kind} token of {user}"
     days = client.token_days_left(time.time())
     if days is not None and days < 14:
-        remedy = f"create a new one at {client.url}/user/account before it ends"
-        return [*found, Check("token", "warning", f"{detail}, ends in {days:.0f} days", remedy)]
+        remedy = f"create a new one at {client.url}/user/account before it expires"
+        return [*found, Check("token", "warning", f"{detail}, expires in {days:.0f} days", remedy)]
     return [*found, Check("token", "ok", detail)]

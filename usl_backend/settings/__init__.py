@@ -1,8 +1,8 @@
-"""Every option once: flags, environment variables, extra_params and JSON keys all derive from here; none is used here.
+"""Define every option once; flags, environment variables, extra_params and JSON keys derive from here.
 
 A run option `budget` is the flag `--budget`, the environment variable `USL_BUDGET`, the extra_params and JSON key
-`budget` and the row `budget` of the reference. Options of a selection method are read off its constructor, so a
-name or a default is never written twice. Precedence: default < environment < extra_params < explicit.
+`budget` and the row `budget` of the reference. The options of a selection method are read from its constructor, so
+no name or default is written twice. Precedence: default < environment < extra_params < explicit.
 """
 
 from usl_backend.settings.budget import Budget

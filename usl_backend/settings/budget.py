@@ -1,4 +1,4 @@
-"""Budgets: "100", "5%" and "4/class", parsed once where they come in."""
+"""Budgets: "100", "5%" and "4/class", parsed once on input."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ BUDGET_HELP = 'give a positive number, a share such as "5%", or "4/class"'
 
 @dataclass(frozen=True)
 class Budget:
-    """How many instances to choose.
+    """Number of instances to choose.
 
     Attributes
     ----------
     text
-        As the user gave it.
+        The user's input.
     unit
-        What `amount` counts: instances, per cent of the pool, or instances per class.
+        Unit of `amount`: instances, per cent of the pool, or instances per class.
     amount
-        Positive; whole, but for per cent.
+        Positive; a whole number unless the unit is per cent.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Budget:
         Raises
         ------
         SettingsError
-            Not one of these, zero, negative, or more than 100 %.
+            The value has another form, is zero or negative, or is more than 100 %.
         """
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise SettingsError(f"budget is {value!r}; {BUDGET_HELP}")
@@ -56,25 +56,25 @@ class Budget:
         return cls(text, "count" if unit is None else "percent" if unit == "%" else "class", amount)
 
     def wanted(self, *, classes: int) -> int:
-        """Count what is asked for whatever the pool holds; 0 for a share of it."""
+        """Return the number of rows asked for, whatever the pool's size; 0 for a share of the pool."""
         if self.unit == "percent":
             return 0
         return int(self.amount) * (classes if self.unit == "class" else 1)
 
     def rows(self, *, classes: int, pool: int) -> int:
-        """Count the rows to choose, m.
+        """Return the number of rows to choose, m.
 
         Parameters
         ----------
         classes
-            Number of classes in the label config; 0 when it has none.
+            Number of classes in the label config; 0 if it has none.
         pool
             Number of rows that can be chosen.
 
         Raises
         ------
         SettingsError
-            The pool is empty, smaller than the budget, or "N/class" without classes.
+            The pool is empty or smaller than the budget, or the budget is "N/class" and there are no classes.
         """
         _refuse_empty(pool)
         if self.unit == "percent":
@@ -90,7 +90,7 @@ class Budget:
 
 
 def default_rows(*, classes: int, pool: int) -> int:
-    """Count the rows to choose where no budget is given: 4 per class, at least 20, at most 10 % of the pool.
+    """Return the number of rows to choose without a budget: 4 per class, at least 20, at most 10 % of the pool.
 
     Raises
     ------
@@ -102,6 +102,6 @@ def default_rows(*, classes: int, pool: int) -> int:
 
 
 def _refuse_empty(pool: int) -> None:
-    """Refuse a pool from which nothing can be chosen."""
+    """Raise SettingsError for an empty pool."""
     if pool < 1:
         raise SettingsError("the pool is empty: there is no readable task without annotations to choose from")

@@ -1,4 +1,4 @@
-"""What belongs to the host: addresses, credentials, directories, limits; nothing that a project may set."""
+"""Settings of the host, which no project may change: addresses, credentials, directories, limits."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LIMITS = MediaLimits()
 
 
 class HostSettings(BaseModel):
-    """What belongs to this host and never to a project: addresses, credentials, directories, limits.
+    """Settings of this host: addresses, credentials, directories, limits.
 
-    Read from the environment (and explicit flags), never from extra_params, and never stored.
+    They are read from the environment and from flags, never from extra_params, and are never stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -32,69 +32,74 @@ class HostSettings(BaseModel):
     )
     label_studio_local_files_document_root: Path | None = Field(
         None,
-        description="Label Studio's local-files root as this host sees it; files below it are read from disk.",
+        description="Path on this host of Label Studio's local-files root; files below it are read from disk.",
     )
     model_dir: Path = Field(
         Path("~/.local/share/usl-backend"),
-        description="Data directory: runs, embeddings and the settings of each project. On a local disk.",
+        description="Data directory for runs, embeddings and project settings; must be on a local disk.",
     )
     encoder_dir: Path | None = Field(
         None,
-        description="Weights and vectors that encoders name, such as `onnx:NAME`. Unset: `encoders` in the data "
-        "directory.",
+        description="Directory of the weights and vectors that encoders such as `onnx:NAME` refer to. Unset: "
+        "`encoders` in the data directory.",
     )
-    basic_auth_user: str = Field("", description="User name that callers must give; empty: loopback only.")
-    basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give.")
+    basic_auth_user: str = Field(
+        "", description="User name required from clients; empty: only connections from this machine."
+    )
+    basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password required from clients.")
     api_token: SecretStr = Field(
         SecretStr(""),
-        description="Token of at least 16 characters that scripts may send as bearer token, beside basic auth.",
+        description="Token of at least 16 characters that scripts may send as a bearer token instead of basic auth.",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Secret of at least 16 characters that a webhook may send as `X-USL-Webhook-Secret` instead of "
-        "credentials.",
+        "basic auth.",
     )
     host: str = Field(
-        "127.0.0.1", description="Address to listen on; anything but loopback demands basic auth."
+        "127.0.0.1", description="Address to listen on; any but a loopback address requires basic auth."
     )
     port: int = Field(9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     public_url: str = Field(
         "",
-        description="Address at which Label Studio reaches this backend, where it differs from host and port.",
+        description="Address at which Label Studio reaches this backend, if it differs from host and port.",
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Lines of the log, of the server and of its runs: text, or json for machines."
+        "text", description="Log format of the server and its runs: text, or json for machines."
     )
     media_workers: int = Field(
         8,
         ge=1,
         le=256,
-        description="Threads that fetch and decode media; processes for 2,000 pictures or more whose encoder runs on "
-        "a GPU.",
+        description="Threads that fetch and decode media; processes instead of threads for 2,000 pictures or more "
+        "with an encoder on a GPU.",
     )
-    max_running: int = Field(1, ge=1, le=64, description="Runs computed at the same time; others wait.")
+    max_running: int = Field(
+        1, ge=1, le=64, description="Maximum number of runs at the same time; others wait."
+    )
     keep_runs: int = Field(
-        20, ge=1, description="Runs per project that are kept; older ones are removed whenever a run is done."
+        20, ge=1, description="Runs to keep per project; older ones are removed when a run completes."
     )
     cache_max_bytes: int = Field(
         20 * 2**30,
         ge=0,
-        description="Largest cache of embeddings, in bytes; the oldest go whenever a run is done.",
+        description="Maximum size of the embedding cache, in bytes; the oldest embeddings are removed when a run "
+        "completes.",
     )
     ray_address: str = Field(
         "",
         pattern=r"^$|^local$|^auto$|^[A-Za-z0-9._-]+:[0-9]+$",
-        description="Ray cluster that embeds and selects: `local`, `auto` or the head's HOST:PORT, of which this host "
-        "is a node; empty: this host alone.",
+        description="Ray cluster for embedding and selection: `local`, `auto` or the head's HOST:PORT; this host must "
+        "be one of its nodes. Empty: this host alone.",
     )
     media_allowed_hosts: str = Field(
-        "", description="Comma-separated host names on private addresses that media may be fetched from."
+        "", description="Hosts with private addresses from which media may be fetched, comma-separated."
     )
-    media_max_bytes: int = Field(_LIMITS.bytes, ge=1, description="Largest media file, in bytes.")
+    media_max_bytes: int = Field(_LIMITS.bytes, ge=1, description="Maximum size of a media file, in bytes.")
     media_timeout: float = Field(
-        _LIMITS.seconds, gt=0, description="Longest time for one media file, in seconds."
+        _LIMITS.seconds, gt=0, description="Maximum time to fetch a media file, in seconds."
     )
-    media_max_pixels: int = Field(_LIMITS.pixels, ge=1, description="Largest image, in pixels.")
+    media_max_pixels: int = Field(_LIMITS.pixels, ge=1, description="Maximum size of an image, in pixels.")
 
     @field_validator("label_studio_url", "public_url")
     @classmethod
@@ -113,12 +118,12 @@ class HostSettings(BaseModel):
     def load(
         cls, explicit: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
     ) -> HostSettings:
-        """Settings from the environment, overridden by `explicit` (None values are ignored).
+        """Read the settings from the environment, overridden by `explicit` (None values are ignored).
 
         Raises
         ------
         SettingsError
-            Unknown name, or a value that cannot be used; the message names the variable.
+            Unknown name or invalid value; the message names the variable.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {
@@ -138,19 +143,19 @@ class HostSettings(BaseModel):
 
     @property
     def media_limits(self) -> MediaLimits:
-        """What one media file may cost on this host."""
+        """Limits for one media file on this host."""
         return MediaLimits(
             bytes=self.media_max_bytes, seconds=self.media_timeout, pixels=self.media_max_pixels
         )
 
     @property
     def encoders(self) -> Path:
-        """`encoder_dir`, or its place in the data directory."""
+        """`encoder_dir`, or by default `encoders` in the data directory."""
         return self.encoder_dir or self.model_dir / "encoders"
 
     @property
     def api_key(self) -> str:
-        """The Label Studio token in clear, stripped; empty when none is configured."""
+        """Label Studio token in clear text, stripped; empty if none is configured."""
         return self.label_studio_api_key.get_secret_value().strip()
 
     @property

@@ -1,4 +1,4 @@
-"""The one table of options, from which flags and their reference derive; the values themselves live elsewhere."""
+"""Table of all options, from which flags and their reference derive."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Scope = Literal["host", "run", "method"]
 
 @dataclass(frozen=True)
 class Option:
-    """One row of the settings table.
+    """Row of the settings table.
 
     Attributes
     ----------
     name
-        The one name: JSON key, extra_params key, row of the reference; the flag and the variable derive from it.
+        JSON key, extra_params key and row of the reference; the flag and the variable derive from it.
     annotation
         Type of the value, without None.
     default
-        Value when nothing is set.
+        Value if nothing is set.
     help
         One sentence.
     scope
@@ -57,12 +57,12 @@ class Option:
 
     @property
     def secret(self) -> bool:
-        """Whether the value must never be shown, stored or passed as an argument."""
+        """True if the value must never be shown, stored or passed as an argument."""
         return self.annotation is SecretStr
 
 
 def settings_table(scope: Scope | None = None) -> str:
-    """The settings table of the reference, in Markdown."""
+    """Return the settings table of the reference, in Markdown."""
     rows = ["| setting | flag | environment | default | meaning |", "|---|---|---|---|---|"]
     for option in OPTIONS:
         if scope in (None, option.scope):
@@ -74,7 +74,7 @@ def settings_table(scope: Scope | None = None) -> str:
 
 
 def _without_none(annotation: Any) -> Any:
-    """`X` of `X | None`."""
+    """Return `X` for `X | None`."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         rest = [part for part in typing.get_args(annotation) if part is not type(None)]
         return rest[0] if len(rest) == 1 else annotation
@@ -82,7 +82,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _model_options(model: type[BaseModel], scope: Scope) -> list[Option]:
-    """The rows of a settings model."""
+    """Return the rows of a settings model."""
     return [
         Option(name, _without_none(field.annotation), field.default, field.description or "", scope)
         for name, field in model.model_fields.items()
@@ -91,7 +91,7 @@ def _model_options(model: type[BaseModel], scope: Scope) -> list[Option]:
 
 
 def _method_options() -> list[Option]:
-    """Make a row of each option of a method; a name that several methods share is one row."""
+    """Return a row per option of the methods; a name that several methods share is one row."""
     rows: dict[str, Option] = {}
     for method in METHODS.values():
         for name, one in method.options().items():

@@ -1,4 +1,4 @@
-"""What one run does, merged from its sources; nothing that belongs to the host."""
+"""Settings of one run, merged from environment, extra params and explicit values."""
 
 from __future__ import annotations
 
@@ -18,51 +18,53 @@ from usl_backend.settings.names import PREFIX, environment_name, invalid_value, 
 
 
 class RunSettings(BaseModel):
-    """What one run does. Stored with the run, so that it can be repeated exactly."""
+    """Settings of one run, stored with it so that it can be repeated exactly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     budget: Budget | None = Field(
         None,
-        description='Tasks to choose: a number, a share such as "5%" or "4/class". '
+        description='Number of tasks to choose: a count, a share such as "5%", or "4/class". '
         "Unset: 4 per class, at least 20, at most 10 % of the pool.",
     )
     method: str = Field("usl", description="Selection method.")
-    preset: str | None = Field(None, description="Named parameters of the method, such as paper-cifar10.")
+    preset: str | None = Field(None, description="Named set of method options, such as paper-cifar10.")
     encoder: str | None = Field(
         None,
-        description="What turns a task into an embedding. Unset: efficientnet-lite0 for images, minilm for texts.",
+        description="Encoder that embeds tasks. Unset: efficientnet-lite0 for images, minilm for texts.",
     )
     image_size: int | None = Field(
         None,
         ge=32,
         le=1024,
-        description="Side to which images are resized, in pixels. Unset: the encoder's own (efficientnet-lite0: 128).",
+        description="Side length of the resized images, in pixels. Unset: the encoder's default "
+        "(efficientnet-lite0: 128).",
     )
     data_key: str | None = Field(
         None,
-        description="Task data field to embed, where the label config shows several; several together, with or "
-        "without weights: `image,text` or `image=1,text=0.5`.",
+        description="Task data field to embed if the label config shows several, or a combination with optional "
+        "weights: `image,text` or `image=1,text=0.5`.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the selection.")
     reserve: int = Field(
         20,
         ge=0,
         le=10_000,
-        description="Next-best tasks queued behind the picks, so that nobody is told there is nothing left; "
-        "at least as many as annotators.",
+        description="Spare tasks queued after the picks so annotators do not run out; use at least the number of "
+        "annotators.",
     )
     control: int = Field(
         0,
         ge=0,
         le=10_000,
-        description="Tasks drawn uniformly from the whole pool, whatever the picks are, and queued right behind "
-        "them: an unbiased test set.",
+        description="Size of an unbiased test set: tasks drawn uniformly from the whole pool, independent of the "
+        "picks, and queued right after them.",
     )
     keep_labels: bool = Field(
-        False, description="Tasks already annotated hold their clusters; the budget goes to what they leave."
+        False,
+        description="Count annotated tasks as picks of their clusters and spend the budget on the others.",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the method.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Method options.")
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -76,7 +78,7 @@ class RunSettings(BaseModel):
         return None if value is None else value.text
 
     def rows_to_choose(self, *, classes: int, pool: int) -> int:
-        """Resolve the budget, or its default, as `Budget.rows` does."""
+        """Return the number of rows to choose by the budget or its default, as `Budget.rows` does."""
         if self.budget is None:
             return default_rows(classes=classes, pool=pool)
         return self.budget.rows(classes=classes, pool=pool)
@@ -107,19 +109,19 @@ class RunSettings(BaseModel):
         Parameters
         ----------
         extra_params
-            As Label Studio sends them: a JSON string, an object, "" or None.
+            Extra params from Label Studio: a JSON string, an object, "" or None.
         explicit
-            From flags or a JSON body; None values are ignored.
+            Values of flags or a JSON body; None values are ignored.
         environ
-            Defaults to the process's environment.
+            Environment variables; by default those of the process.
         free_paths
-            Whether `explicit` comes from somebody who may name any file of this host as an encoder's: true for
-            the command line, never for what comes over the network. The environment always may.
+            Let `explicit` name any file on this host as an encoder: true for the command line, never for values
+            from the network. The environment may always do so.
 
         Raises
         ------
         SettingsError
-            Unknown name (the nearest known one is suggested) or impossible value.
+            Unknown name (the nearest known one is suggested) or invalid value.
         """
         merged: dict[str, Any] = {}
         merged.update(_from_environment(os.environ if environ is None else environ))
@@ -135,15 +137,15 @@ class RunSettings(BaseModel):
         return settings.model_copy(update={"options": {name: known[name] for name in settings.options}})
 
     def to_json(self) -> dict[str, Any]:
-        """Flat JSON object with the same names as flags; method options beside the others."""
+        """Return a flat JSON object with the names of the flags; method options are on the same level."""
         flat = self.model_dump(mode="json", exclude={"options"})
         return {**flat, **self.options}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
-        """Inverse of `to_json`, for settings that were checked when their run was made.
+        """Read the result of `to_json`; the settings were checked when their run was created.
 
-        A method that this version does not have is read too, so that its runs can still be shown.
+        An unknown method is accepted, so that runs of other versions can still be shown.
         """
         return cls._validated(values)
 
@@ -153,13 +155,12 @@ class RunSettings(BaseModel):
         Parameters
         ----------
         workers
-            Compute threads where the method has such an option and the settings name none; no influence on the
-            result.
+            Compute threads, for methods with this option if the settings do not give it; does not change the result.
 
         Raises
         ------
         SettingsError
-            Unknown method, preset or option, or an impossible value.
+            Unknown method, preset or option, or an invalid value.
         """
         options = dict(self.options)
         if workers is not None and self.method in METHODS and "workers" in METHODS[self.method].options():
@@ -168,7 +169,7 @@ class RunSettings(BaseModel):
 
     @classmethod
     def _validated(cls, flat: Mapping[str, Any]) -> RunSettings:
-        """Split a flat object into run options and method options, and check the former."""
+        """Split a flat object into run options and method options, and check the run options."""
         own = {name: value for name, value in flat.items() if name in cls.model_fields and name != "options"}
         own["options"] = {name: value for name, value in flat.items() if name not in cls.model_fields}
         try:
@@ -178,12 +179,12 @@ class RunSettings(BaseModel):
 
 
 def parse_extra_params(value: object) -> dict[str, Any]:
-    """extra_params as an object, whatever Label Studio made of them.
+    """Parse extra_params into an object, in any form that Label Studio sends.
 
     Parameters
     ----------
     value
-        JSON string (the UI's text box), object (the API), None or "".
+        JSON string (from the UI's text box), object (from the API), None or "".
 
     Raises
     ------
@@ -215,7 +216,7 @@ def parse_extra_params(value: object) -> dict[str, Any]:
 
 
 def check_extra_params(value: object) -> RunSettings:
-    """The settings that these extra_params lead to, ignoring the environment; for early refusal.
+    """Resolve extra_params without the environment, to refuse invalid ones early.
 
     Raises
     ------
@@ -226,13 +227,13 @@ def check_extra_params(value: object) -> RunSettings:
 
 
 def run_option_names() -> tuple[str, ...]:
-    """Every name that extra_params, a flag or a JSON body may set: run options, then those of all methods."""
+    """Return every name that extra_params, a flag or a JSON body may set: run options, then method options."""
     own = [name for name in RunSettings.model_fields if name != "options"]
     return tuple(dict.fromkeys([*own, *(name for method in METHODS.values() for name in method.options())]))
 
 
 def _check_run_name(name: str) -> None:
-    """Refuse host settings and unknown names."""
+    """Raise SettingsError for host settings and unknown names."""
     if name in HostSettings.model_fields:
         raise SettingsError(
             f'"{name}" belongs to the host, not to a project; set {environment_name(name)} where the backend runs'
@@ -242,7 +243,7 @@ def _check_run_name(name: str) -> None:
 
 
 def _check_path(encoder: object) -> None:
-    """Refuse an encoder's path that leads out of the encoder directory, from whoever is not on this host."""
+    """Raise SettingsError for an encoder path that may lead out of the encoder directory."""
     path = free_path(encoder) if isinstance(encoder, str) else None
     if path is not None:
         raise SettingsError(
@@ -252,7 +253,7 @@ def _check_path(encoder: object) -> None:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Run options among the environment variables; a misspelt USL_ variable is refused."""
+    """Return the run options in the environment; raise SettingsError for an unknown USL_ variable."""
     by_variable = {environment_name(name): name for name in run_option_names()}
     known = [*by_variable, *map(environment_name, HostSettings.model_fields)]
     for variable in environ:
