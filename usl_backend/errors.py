@@ -1,6 +1,6 @@
-"""Every error this package raises on purpose; foreign errors are translated in `studio/`, `media.py`, `encoders/`.
+"""Errors that this package raises; errors of other libraries are translated in `studio/`, `media/` and `encoders/`.
 
-A message names the thing, its value and the remedy in one sentence that a user can act on without a stack trace.
+A message names the problem, the value and the remedy, so that a user can act on it without a stack trace.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """The remedy for a name that nobody knows: the nearest known one, or all of them where none is near."""
+    """Return the remedy for an unknown name: suggest the nearest known one, or list all if none is near."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     return f'did you mean "{close[0]}"?' if close else "known are " + (", ".join(names) or "none")
 
 
 class USLError(Exception):
-    """Root of the errors of this package."""
+    """Base class of this package's errors."""
 
 
 class InputError(USLError):
-    """What the caller asked for cannot be done as asked: a setting, an argument, a file, an array."""
+    """Invalid input from the caller: a setting, an argument, a file or an array."""
 
 
 class SettingsError(InputError):
-    """A setting has an unknown name or an impossible value."""
+    """A setting has an unknown name or an invalid value."""
 
 
 class SelectionError(InputError):
-    """Embeddings or budget that no selection can be made from."""
+    """The embeddings or the budget allow no selection."""
 
 
 class EncoderError(USLError):
-    """An encoder is unknown, does not fit the data, or its weights are missing."""
+    """An encoder is unknown, does not support the data, or its weights are missing."""
 
 
 class MediaError(USLError):
-    """One instance's bytes cannot be had or decoded; the instance is set aside and the run goes on."""
+    """An instance cannot be read or decoded; the run continues without it."""
 
 
 class StudioError(USLError):
-    """Label Studio refused, failed or answered something unexpected."""
+    """Label Studio refused a request, failed or gave an unexpected answer."""
 
 
 class StudioUnreachableError(StudioError):
@@ -52,12 +52,12 @@ class StudioUnreachableError(StudioError):
 
 
 class StudioTroubleError(StudioError):
-    """Label Studio, or a proxy before it, could not answer properly, also when asked again.
+    """Label Studio, or a proxy in front of it, failed to answer, also after retries.
 
     Attributes
     ----------
     status : int
-        Of the last answer: 429, 5xx, or 2xx where its body was broken.
+        HTTP status of the last answer: 429, 5xx, or 2xx if its body was broken.
     """
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -70,7 +70,7 @@ class StudioAuthError(StudioError):
 
 
 class StudioNotFoundError(StudioError):
-    """Label Studio knows no such project, task or view."""
+    """Label Studio has no such project, task or view."""
 
 
 class RunError(USLError):
@@ -78,15 +78,15 @@ class RunError(USLError):
 
 
 class StorageError(RunError):
-    """The data directory is full, read-only or otherwise refuses what has to be written."""
+    """The data directory cannot be written: full, read-only or another failure."""
 
 
 class UnknownRunError(RunError):
-    """There is no run of that id."""
+    """There is no run with that id."""
 
 
 class ActiveRunError(RunError):
-    """The project has a run that is queued or running; `run_id` names it."""
+    """The project already has a queued or running run, `run_id`."""
 
     def __init__(self, message: str, *, run_id: str) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ class ActiveRunError(RunError):
 
 
 class CancelledError(USLError):
-    """Somebody asked the run to stop; raised inside the run's own process."""
+    """The run was cancelled; raised inside the run's process."""
 
 
 class ExportError(USLError):

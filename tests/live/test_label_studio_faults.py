@@ -91,7 +91,7 @@ def stand(
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of attempts in seconds instead of a minute."""
     monkeypatch.setattr(transport, "BACK_OFF", 0.02)
-    monkeypatch.setattr(queue, "_REST_SECONDS", 0.1)
+    monkeypatch.setattr(queue, "_RETRY_PAUSE_SECONDS", 0.1)
 
 
 # What passes is waited out: the run is done, its queue whole, nothing twice.
@@ -132,7 +132,7 @@ LASTING: dict[str, tuple[Fault, str, str]] = {
     "half a JSON for ever": (
         Fault("GET", LISTING, truncated=0.5),
         "StudioTroubleError",
-        "not with all of it",
+        "incomplete JSON",
     ),
     "reset for ever": (Fault("POST", IMPORT, reset=True), "StudioUnreachableError", "no answer"),
     "created fewer for ever": (
@@ -279,7 +279,7 @@ def test_task_deleted__while_the_queue_is_written_is_left_out(stand: Stand) -> N
     told, run = stand.select(Fault("POST", IMPORT, times=1, rewrite=delete_a_pick))
     assert told.code == 0, told.err
     stand.assert_queue(run, without=tuple(gone))
-    assert any("were deleted while the run went on" in warning for warning in run.summary.warnings)
+    assert any("were deleted during the run" in warning for warning in run.summary.warnings)
 
 
 @pytest.mark.parametrize("path", [LISTING, IMPORT], ids=["fetch", "publish"])

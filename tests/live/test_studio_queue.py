@@ -240,7 +240,7 @@ def test_publish__twice_for_the_same_run_writes_nothing_twice(
     # And if what was stored is lost.
     third = publish(client, project.now, run_id=run, picks=order, state=None)
     assert snapshot(project) == before
-    assert any("nothing is stored" in warning for warning in third.warnings)
+    assert any("not in this data directory" in warning for warning in third.warnings)
 
 
 def test_publish__two_installations_on_one_project_do_not_mix(
@@ -291,7 +291,7 @@ def test_publish__goes_on_after_an_interruption(
             if where == "before the switch":
                 patch.setattr(StudioClient, "update_project", die)
             else:
-                name = "_show" if where == "before the tab" else "_remove_earlier"
+                name = "_ensure_tab" if where == "before the tab" else "_remove_earlier"
                 patch.setattr(queue, name, die)
             with pytest.raises(Killed):
                 publish(client, project.now, run_id=run, picks=order, state=earlier, save=saved.append)
@@ -340,7 +340,7 @@ def test_publish__nothing_left_behind_when_all_picks_are_gone(
     project = make_project(4)
     before = snapshot(project)
     client.http.request("DELETE", f"/api/tasks/{project.tasks[0]}/").close()
-    with pytest.raises(InputError, match="deleted meanwhile"):
+    with pytest.raises(InputError, match="deleted during the run"):
         put(project, [project.tasks[0]])
     assert snapshot(project) == before
 
@@ -367,7 +367,7 @@ def test_publish__failed_write_leaves_the_project_as_it_was(
 def test_publish__another_project_under_the_same_number_is_refused(make_project: MakeProject) -> None:
     project = make_project(3)
     stale = dataclasses.replace(project.now, key=f"{project.id}.1")
-    with pytest.raises(InputError, match="deleted and another one"):
+    with pytest.raises(InputError, match="deleted and another project"):
         publish(project.client, stale, run_id=run_id(project), picks=[project.tasks[0]])
 
 
@@ -434,7 +434,7 @@ def test_reset__without_a_stored_state_removes_ours_and_says_what_it_cannot_know
     assert not after["model_version"]
     assert after["versions"] == {}
     assert [data["title"] for _, data in after["views"]] == ["Default"]
-    assert any("not known here" in line for line in report.left)
+    assert any("original value is unknown" in line for line in report.left)
 
 
 def test_verify_first__gives_the_task_back(

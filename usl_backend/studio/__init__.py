@@ -1,1 +1,1 @@
-"""The only door to Label Studio: client, label config, queue, labels and backend row; nothing here selects."""
+"""All access to Label Studio: client, label config, queue, labels and ML backend."""

@@ -1,4 +1,7 @@
-"""The ML backend row of a project: connect, start training, disconnect; the protocol it speaks is `web/`'s."""
+"""Connect this service to a project as an ML backend, press Start Training, disconnect.
+
+The protocol that Label Studio speaks to a connected backend is implemented in `web/`.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +21,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECTED = "CO"
-# What Label Studio (1.23.1 and later) says of an ML backend on a loopback or private address.
-_RESERVED = "reserved network address"
+# Part of Label Studio's error (1.23.1 and later) for an ML backend on a loopback or private address.
+_PRIVATE_ADDRESS = "reserved network address"
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An ML backend row of a project.
+    """An ML backend of a project, as Label Studio stores it.
 
     Attributes
     ----------
-    id, url, title
-        As Label Studio has them.
     state
         `CO` connected, `DI` disconnected, `ER` error, `TR` training, `PR` predicting.
     error
-        What Label Studio says when it is not connected.
+        Label Studio's message if the backend is not connected.
     basic_auth_user
         User name that Label Studio sends; empty without basic auth.
     extra_params
-        As stored: a JSON string when it was typed into the form.
+        As stored: a JSON string if it was typed into the form.
     """
 
     id: int
@@ -50,22 +51,22 @@ class Backend:
 
     @property
     def connected(self) -> bool:
-        """Whether Label Studio reached it when it was asked for."""
+        """True if Label Studio reached the backend while listing it."""
         return self.state == CONNECTED
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What `connect` did.
+    """Result of `connect`.
 
     Attributes
     ----------
     backend
-        The row, connected.
+        The connected backend.
     created
-        False when the project had a row with this address, which was updated.
+        False if the project already had a backend with this URL, which was updated.
     webhooks
-        Automatic webhooks that were deactivated.
+        Number of automatic webhooks that were deactivated.
     """
 
     backend: Backend
@@ -78,24 +79,13 @@ class AddressRefusedError(StudioError):
 
 
 def backends(client: StudioClient, project_id: int) -> list[Backend]:
-    """List a project's ML backends. Label Studio calls each of them before it answers.
-
-    Parameters
-    ----------
-    client, project_id
-        Where.
-
-    Returns
-    -------
-    list of Backend
-        By id.
-    """
+    """List a project's ML backends by id. Label Studio calls each of them before it answers."""
     rows = client.http.json("GET", "/api/ml/", params={"project": project_id})
-    return sorted((_backend(row) for row in rows), key=lambda backend: backend.id)
+    return sorted((_from_row(row) for row in rows), key=lambda backend: backend.id)
 
 
 def find(client: StudioClient, project_id: int, url: str) -> Backend:
-    """Find the row of a backend by its address.
+    """Return the ML backend with a URL.
 
     Raises
     ------
@@ -103,7 +93,7 @@ def find(client: StudioClient, project_id: int, url: str) -> Backend:
         The project has no such backend.
     """
     for backend in backends(client, project_id):
-        if _same(backend.url, url):
+        if _same_url(backend.url, url):
             return backend
     raise StudioNotFoundError(
         f"project {project_id} is not connected to {url}; run: usl-backend connect {project_id}"
@@ -119,35 +109,30 @@ def connect(
     basic_auth: tuple[str, str] | None = None,
     extra_params: Mapping[str, Any] | None = None,
 ) -> Connection:
-    """Connect a backend as Settings > Model > Connect Model does, and keep its webhook from slowing annotators.
+    """Connect a backend like Settings > Model > Connect Model, and switch off its webhook.
 
     Parameters
     ----------
-    client, project_id
-        Where.
     url
-        Address of the backend as Label Studio sees it.
+        URL of the backend as Label Studio reaches it.
     title
-        Its name in the project; must not be a model version of a run.
+        Title in the project; names starting with `usl-` are reserved for the model versions of runs.
     basic_auth
-        User name and password that Label Studio shall send.
+        User name and password for Label Studio to send.
     extra_params
-        The run's settings, such as `{"budget": 100}`; written as the JSON text that the form shows and keeps.
-
-    Returns
-    -------
-    Connection
-        The row that Label Studio has now.
+        Run settings, such as `{"budget": 100}`; stored as the JSON text that the form shows and keeps.
 
     Raises
     ------
     AddressRefusedError
         Label Studio does not call private addresses.
     StudioError
-        Label Studio cannot reach the backend, or the backend refuses it. No row is left behind.
+        Label Studio cannot reach the backend, or the backend refuses it. The project is left without it.
     """
     if title.startswith("usl-"):
-        raise InputError(f"title is {title!r}; names that start with usl- belong to runs, choose another")
+        raise InputError(
+            f"title is {title!r}; names starting with usl- are reserved for runs, choose another"
+        )
     url = url.rstrip("/")
     body: dict[str, Any] = {"project": project_id, "url": url, "title": title, "is_interactive": False}
     if basic_auth is not None:
@@ -159,10 +144,10 @@ def connect(
     else:
         body |= {"auth_method": "NONE"}
     if extra_params:
-        # Text, not an object: the form would show [object Object] and lose it at the next save.
+        # As text: the form would show an object as [object Object] and lose it at the next save.
         body["extra_params"] = json.dumps(dict(extra_params))
     before = backends(client, project_id)
-    present = next((backend for backend in before if _same(backend.url, url)), None)
+    present = next((backend for backend in before if _same_url(backend.url, url)), None)
     refusal: StudioError | None = None
     try:
         if present is None:
@@ -171,34 +156,23 @@ def connect(
             client.http.json("PATCH", f"/api/ml/{present.id}", body=body)
     except StudioError as error:
         refusal = error
-    # With ML_BLOCK_LOCAL_IP=false alone Label Studio 1.23 answers 403 and has made the row: only its webhook was
-    # refused, which would be switched off below. Such a row works.
-    backend = next((row for row in backends(client, project_id) if _same(row.url, url)), None)
-    if backend is not None and backend.connected and (refusal is None or _RESERVED in str(refusal)):
+    # With ML_BLOCK_LOCAL_IP=false alone, Label Studio 1.23 answers 403 although it has created the backend: only
+    # the webhook was refused, which would be switched off below anyway. Such a backend works.
+    backend = next((row for row in backends(client, project_id) if _same_url(row.url, url)), None)
+    if backend is not None and backend.connected and (refusal is None or _PRIVATE_ADDRESS in str(refusal)):
         return Connection(backend, present is None, deactivate_webhook(client, project_id, url))
     if present is None and backend is not None:
         disconnect(client, project_id, url)
     if refusal is None:
         refusal = StudioError(
-            backend.error or f"state {backend.state}" if backend else "the row has vanished"
+            backend.error or f"state {backend.state}" if backend else "Label Studio did not keep it"
         )
-    raise _translated(refusal, url) from refusal
+    raise _connect_error(refusal, url) from refusal
 
 
 def disconnect(client: StudioClient, project_id: int, url: str) -> bool:
-    """Remove the row of a backend and the webhook that Label Studio leaves behind.
-
-    Parameters
-    ----------
-    client, project_id, url
-        Which.
-
-    Returns
-    -------
-    bool
-        Whether there was such a row.
-    """
-    found = [backend for backend in backends(client, project_id) if _same(backend.url, url)]
+    """Remove a backend and the webhook that Label Studio leaves behind; return False if there was no backend."""
+    found = [backend for backend in backends(client, project_id) if _same_url(backend.url, url)]
     for backend in found:
         client.http.request("DELETE", f"/api/ml/{backend.id}").close()
     for webhook in webhooks(client, project_id, url):
@@ -207,12 +181,7 @@ def disconnect(client: StudioClient, project_id: int, url: str) -> bool:
 
 
 def start_training(client: StudioClient, project_id: int, url: str) -> None:
-    """Press Start Training. Label Studio answers 200 whatever the backend says: ask the backend what became of it.
-
-    Parameters
-    ----------
-    client, project_id, url
-        Which backend of which project.
+    """Press Start Training. Label Studio answers 200 whatever the backend says: ask the backend for the outcome.
 
     Raises
     ------
@@ -224,19 +193,9 @@ def start_training(client: StudioClient, project_id: int, url: str) -> None:
 
 
 def deactivate_webhook(client: StudioClient, project_id: int, url: str) -> int:
-    """Switch off the webhook that connecting a backend creates.
+    """Switch off the webhook that connecting a backend creates; return the number that were active.
 
-    It would call us at every annotation, and annotators wait for the answer. Start Training arrives without it.
-
-    Parameters
-    ----------
-    client, project_id, url
-        Which backend of which project.
-
-    Returns
-    -------
-    int
-        How many were active.
+    It would call the backend at every annotation while the annotator waits. Start Training works without it.
     """
     active = [webhook for webhook in webhooks(client, project_id, url) if webhook.get("is_active")]
     for webhook in active:
@@ -245,15 +204,15 @@ def deactivate_webhook(client: StudioClient, project_id: int, url: str) -> int:
 
 
 def webhooks(client: StudioClient, project_id: int, url: str) -> list[dict[str, Any]]:
-    """List a project's webhooks that call a backend, as Label Studio has them (`id`, `is_active`)."""
+    """List a project's webhooks that call a backend, as Label Studio stores them (`id`, `is_active`)."""
     rows = client.http.json("GET", "/api/webhooks/", params={"project": project_id})
-    return [row for row in rows if _same(str(row.get("url")), url.rstrip("/") + "/webhook")]
+    return [row for row in rows if _same_url(str(row.get("url")), url.rstrip("/") + "/webhook")]
 
 
-def _translated(error: StudioError, url: str) -> StudioError:
-    """What a user can do about a refused connection."""
+def _connect_error(error: StudioError, url: str) -> StudioError:
+    """Turn Label Studio's refusal of a backend into an error with a remedy."""
     text = str(error)
-    if _RESERVED in text:
+    if _PRIVATE_ADDRESS in text:
         return AddressRefusedError(
             f"Label Studio refuses to call {url}, because it is a private address; start Label Studio with"
             " ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (both) in its environment and connect again"
@@ -262,22 +221,22 @@ def _translated(error: StudioError, url: str) -> StudioError:
         return error
     if "authentication parameters" in text:
         return StudioError(
-            f"the backend at {url} wants a user name and password; set BASIC_AUTH_USER and BASIC_AUTH_PASS to"
-            " what it was started with"
+            f"the backend at {url} requires a user name and password; set BASIC_AUTH_USER and BASIC_AUTH_PASS to"
+            " the values it was started with"
         )
     if "health check failed" in text:
-        # Label Studio's own text is a paragraph with a link; what matters is at its end.
+        # Label Studio's own text is a paragraph with a link; the reason stands at its end.
         reason = re.search(r"\[Errno [0-9]+\] ([A-Za-z ]+)|(timed out)", text)
         text = f"its health check failed ({(reason[1] or reason[2]).lower() if reason else 'no answer'})"
     return StudioError(
-        f"Label Studio cannot use the backend at {url}: {text}. See whether `usl-backend serve` runs and whether"
-        " that is its address as seen from Label Studio (USL_PUBLIC_URL; from a container for example"
+        f"Label Studio cannot use the backend at {url}: {text}. Check that `usl-backend serve` is running and that"
+        " Label Studio reaches it at this URL (USL_PUBLIC_URL; from a container for example"
         " http://host.docker.internal:9090)"
     )
 
 
-def _backend(row: Mapping[str, Any]) -> Backend:
-    """Label Studio's row in our type."""
+def _from_row(row: Mapping[str, Any]) -> Backend:
+    """Convert an entry of Label Studio's listing."""
     return Backend(
         id=int(row["id"]),
         url=str(row.get("url") or ""),
@@ -289,6 +248,6 @@ def _backend(row: Mapping[str, Any]) -> Backend:
     )
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two addresses differ by a trailing slash at most."""
+def _same_url(one: str, other: str) -> bool:
+    """Compare two URLs, ignoring a trailing slash."""
     return one.rstrip("/") == other.rstrip("/")

@@ -1,4 +1,4 @@
-"""What we ask of Label Studio, in our own types; the queue, the backend row and the labels have files of their own."""
+"""Client for the Label Studio API: projects, tasks, exports and annotations in this package's types."""
 
 from __future__ import annotations
 
@@ -33,27 +33,29 @@ _READ_SIZE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A Label Studio project as it was when asked for.
+    """A Label Studio project as it was when it was read.
 
     Attributes
     ----------
-    id, title, label_config
-        As Label Studio has them.
     key
-        `<id>.<creation time, unix s>`: what Label Studio calls the project at `/setup`; another project that
-        gets the same id later has another key.
+        `<id>.<creation time, unix s>`, the name that Label Studio sends to `/setup`; a later project with the same
+        id has another key.
+    created_at
+        Unix seconds.
+    label_config
+        XML.
     model_version
         Version whose predictions annotators see: a static version, a backend's title, empty or None.
     sampling
         `Sequential sampling`, `Uniform sampling` or `Uncertainty sampling`.
     maximum_annotations
-        Overlap: annotations each task should get.
+        Overlap: annotations requested per task.
     show_overlap_first
-        Whether tasks with overlap come before all others.
+        Serve tasks with overlap before all others.
     show_collab_predictions
-        Whether predictions are shown to annotators.
+        Show predictions to annotators.
     task_number
-        Tasks in the project.
+        Number of tasks in the project.
     """
 
     id: int
@@ -75,12 +77,10 @@ class Task:
 
     Attributes
     ----------
-    id
-        Label Studio's.
     data
-        Its data as stored (`s3://...` stays as it is); only the asked key where one was asked for.
+        As stored (`s3://...` is not signed); limited to one key if the listing was.
     annotations, cancelled
-        Submitted and skipped annotations.
+        Number of submitted and of skipped annotations.
     """
 
     id: int
@@ -90,20 +90,18 @@ class Task:
 
     @property
     def unlabeled(self) -> bool:
-        """Whether nobody has submitted or skipped it; Label Studio's is_labeled is false for skipped ones."""
+        """True if nobody has submitted or skipped the task; Label Studio's is_labeled is false for skipped ones."""
         return self.annotations == 0 and self.cancelled == 0
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledTask:
-    """A task of the export, with its annotations as Label Studio writes them.
+    """A task of the export.
 
     Attributes
     ----------
-    id, data
-        As in `Task`.
     annotations
-        Label Studio's own objects (`result`, `completed_by`, `was_cancelled`, `ground_truth`, ...).
+        As Label Studio writes them (`result`, `completed_by`, `was_cancelled`, `ground_truth`, ...).
     """
 
     id: int
@@ -112,22 +110,22 @@ class LabeledTask:
 
 
 def parse_target(target: str) -> tuple[str | None, int]:
-    """Read what a user typed for a project.
+    """Parse a project given by a user.
 
     Parameters
     ----------
     target
-        `12`, or an address such as `http://localhost:8080/projects/12/data?tab=3`.
+        Id, such as `12`, or URL, such as `http://localhost:8080/projects/12/data?tab=3`.
 
     Returns
     -------
     (str or None, int)
-        Address of Label Studio (None when only a number was given) and project id.
+        URL of Label Studio (None if only an id was given) and project id.
 
     Raises
     ------
     InputError
-        It is neither.
+        `target` is neither.
     """
     text = target.strip()
     if re.fullmatch(r"[0-9]{1,12}", text):
@@ -135,13 +133,13 @@ def parse_target(target: str) -> tuple[str | None, int]:
     if match := re.match(r"(https?://[^?#\s]+?)/projects/([0-9]{1,12})(?:[/?#]|$)", text):
         return match[1], int(match[2])
     raise InputError(
-        f"{target!r} is no project; give its number, such as 12, or its address,"
+        f"{target!r} is not a project; give its number, such as 12, or its address,"
         " such as http://localhost:8080/projects/12"
     )
 
 
 def is_project(target: str) -> bool:
-    """Whether what a user typed means a project; parameters as in `parse_target`."""
+    """Return True if `parse_target` accepts `target`."""
     try:
         parse_target(target)
     except InputError:
@@ -150,25 +148,25 @@ def is_project(target: str) -> bool:
 
 
 class StudioClient:
-    """One Label Studio, seen through one user's token; may be used from several threads.
+    """Client for one Label Studio with one user's token; safe to use from several threads.
 
     Parameters
     ----------
     url
-        Address of Label Studio.
+        URL of Label Studio.
     api_key
         Legacy token or personal access token.
     timeout
         Longest wait for an answer, in seconds.
     documents_root
-        Label Studio's local-files root as this host sees it, if it does.
+        Label Studio's local-files root as a path on this host, if it is mounted here.
     attempts
-        How often a request that meets passing trouble is sent in all.
+        Most times a request is sent if the failure may be temporary.
 
     Raises
     ------
     SettingsError
-        The address or the token cannot be one. Nothing is sent yet.
+        The URL or the token is malformed. Nothing is sent yet.
     """
 
     def __init__(
@@ -186,29 +184,19 @@ class StudioClient:
 
     @classmethod
     def from_settings(cls, host: HostSettings, *, url: str | None = None, attempts: int = ATTEMPTS) -> Self:
-        """Make a client from host settings.
+        """Make a client from host settings; nothing is sent yet.
 
         Parameters
         ----------
-        host
-            Address, token and local-files root.
         url
-            Address that the user named instead; refused when it is not the configured one, so that the token
-            never goes to another server.
-        attempts
-            As for the class.
-
-        Returns
-        -------
-        StudioClient
-            Nothing is sent yet.
+            URL given by the user; must be the configured one, so that the token never goes to another server.
 
         Raises
         ------
         InputError
             `url` is another server.
         SettingsError
-            Address or token are missing.
+            The configured URL or token is missing or malformed.
         """
         if url is not None and url.rstrip("/") != host.label_studio_url.rstrip("/"):
             raise InputError(
@@ -241,16 +229,16 @@ class StudioClient:
         return self.http.token_kind
 
     def token_days_left(self, now: float) -> float | None:
-        """Days until a personal access token ends, counted from `now` (unix s); None for legacy tokens."""
+        """Return the days from `now` (unix s) until a personal access token expires; None for legacy tokens."""
         expires = self.http.token_expires
         return None if expires is None else (expires - now) / 86_400
 
     def version(self) -> str:
-        """Label Studio's release, such as `1.23.2`."""
+        """Return Label Studio's release, such as `1.23.2`."""
         return str(self.http.json("GET", "/api/version", timeout=30).get("release", "unknown"))
 
     def whoami(self) -> str:
-        """E-mail address of the token's user.
+        """Return the e-mail address of the token's user.
 
         Raises
         ------
@@ -260,7 +248,7 @@ class StudioClient:
         return str(self.http.json("GET", "/api/current-user/whoami", timeout=30).get("email", ""))
 
     def user_id(self) -> int:
-        """Label Studio's id of the token's user."""
+        """Return the id of the token's user."""
         return int(self.http.json("GET", "/api/current-user/whoami", timeout=30)["id"])
 
     def project(self, project_id: int) -> Project:
@@ -269,7 +257,7 @@ class StudioClient:
         Raises
         ------
         StudioNotFoundError
-            There is no such project, or the token's user does not see it.
+            There is no such project, or the token's user may not see it.
         """
         try:
             raw = self.http.json("GET", f"/api/projects/{project_id}/")
@@ -298,10 +286,8 @@ class StudioClient:
 
         Parameters
         ----------
-        project_id
-            The project.
         **values
-            Label Studio's own names, such as `sampling` and `model_version`.
+            Settings by Label Studio's names, such as `sampling` and `model_version`.
         """
         self.http.json("PATCH", f"/api/projects/{project_id}/", body=values)
 
@@ -317,27 +303,25 @@ class StudioClient:
 
         Parameters
         ----------
-        project_id
-            The project.
         data_key
             Keep only this key of each task's data.
         only_unlabeled
-            Leave out tasks that have any annotation, a skipped or empty one included.
+            Leave out tasks with any annotation, including skipped and empty ones.
         progress
-            Called after each page with the tasks seen and the tasks in the project.
+            Called after each page with the number of tasks read and the number in the project.
 
         Yields
         ------
         Task
-            Each once, even when tasks are added meanwhile; tasks deleted meanwhile may hide others from this
-            listing.
+            Each once, even if tasks are added meanwhile. If tasks are deleted meanwhile, others may be missing
+            from this listing.
         """
         include = "id,data,total_annotations,cancelled_annotations"
         params = {
             "project": project_id,
             "fields": "task_only",
             "include": include,
-            # Storage addresses stay as they are: the signed ones would differ in every listing.
+            # Keep storage URLs as stored: signed ones differ in every listing.
             "resolve_uri": "false",
         }
         seen: set[int] = set()
@@ -379,14 +363,14 @@ class StudioClient:
             page += 1
 
     def locate(self, task_id: int, source: str) -> Location:
-        """Say where the bytes behind a value of a task's data are; see `media_locations.locate`.
+        """Return the location of the media behind a value of a task's data; see `media_locations.locate`.
 
-        The headers hold an access token that may end within two minutes: call this shortly before reading.
+        The headers hold an access token that may expire within two minutes: call this shortly before reading.
 
         Raises
         ------
         MediaError
-            There is no value, or nothing can be fetched from it.
+            The value is empty or cannot be fetched from.
         """
         return media_locations.locate(
             task_id,
@@ -397,18 +381,7 @@ class StudioClient:
         )
 
     def labeled(self, project_id: int) -> Iterator[LabeledTask]:
-        """Stream the export of the tasks that have an annotation, skipped ones included.
-
-        Parameters
-        ----------
-        project_id
-            The project.
-
-        Yields
-        ------
-        LabeledTask
-            In Label Studio's order.
-        """
+        """Stream the export of the tasks with an annotation (or skip), in Label Studio's order."""
         with self.http.request(
             "GET", f"/api/projects/{project_id}/export", params={"exportType": "JSON"}, stream=True
         ) as answer:
@@ -420,39 +393,32 @@ class StudioClient:
                     )
             except (requests.RequestException, json.JSONDecodeError) as error:
                 raise StudioError(
-                    f"the export of project {project_id} broke off ({error}); try again"
+                    f"the export of project {project_id} was cut short ({error}); try again"
                 ) from error
 
     def next_task(self, project_id: int) -> dict[str, Any] | None:
-        """Ask for the next task to label, as the label stream does. Locks it for the token's user (24 h).
+        """Request the next task to label, as the label stream does. Locks it for the token's user (24 h).
 
         Returns
         -------
         dict or None
-            Label Studio's task with `predictions` and `queue` (which rule chose it); None when there is none.
+            Label Studio's task with `predictions` and `queue` (the rule that chose it); None if none is left.
         """
         try:
             return dict(self.http.json("GET", f"/api/projects/{project_id}/next/"))
         except StudioNotFoundError:
-            self.project(project_id)  # raises when it is the project that is missing
+            self.project(project_id)  # raises if the project itself is missing
             return None
 
     def annotate(self, task_id: int, result: list[dict[str, Any]], *, was_cancelled: bool = False) -> int:
-        """Submit (or skip) a task for the token's user, which releases the lock.
+        """Submit (or skip) a task for the token's user, which releases the lock; return the annotation's id.
 
         Parameters
         ----------
-        task_id
-            The task.
         result
             Label Studio's regions.
         was_cancelled
             Skip instead of submit.
-
-        Returns
-        -------
-        int
-            Id of the annotation.
         """
         body = {"result": result, "was_cancelled": was_cancelled}
         params = {"was_cancelled": 1} if was_cancelled else None
@@ -461,7 +427,7 @@ class StudioClient:
         )
 
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
-        """List the annotations of a task as Label Studio has them; unlike its own listing, with the skips."""
+        """List the annotations of a task as Label Studio stores them; its own listing leaves out skips."""
         return list(self.http.json("GET", f"/api/tasks/{task_id}/")["annotations"])
 
     def delete_annotation(self, annotation_id: int) -> None:
@@ -470,13 +436,13 @@ class StudioClient:
 
 
 def _json_array(chunks: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON array that arrives in pieces; holds one piece and one object at a time."""
+    """Yield the objects of a streamed JSON array; holds one chunk and one object at a time."""
     decoder = json.JSONDecoder()
     buffer, position, needed = "", 0, 0
     for chunk in chunks:
         buffer = buffer[position:] + chunk
         position = 0
-        # An object that did not fit is tried again only when the text has doubled: linear, not quadratic.
+        # Parse an incomplete object again only once the text has doubled: linear instead of quadratic time.
         if len(buffer) < needed:
             continue
         needed = 0

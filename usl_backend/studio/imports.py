@@ -1,8 +1,8 @@
-"""Tasks that we make in a project for instances from elsewhere: made once, found again, taken back while untouched.
+"""Create tasks for instances from outside Label Studio, recognize them later, and delete the untouched ones.
 
-Each carries what it is in its data, under names that begin with `usl_`: the pool, the instance's id there, a
-hash of its content, and its place in the queue. By pool, id and hash it is known again, so that repeating an
-import makes nothing twice. The queue itself is `queue.py`'s.
+The data of such a task has keys that begin with `usl_`: the pool, the instance's id there, a hash of its content,
+and its place in the queue. Pool, id and hash identify the task, so that repeating an import creates no
+duplicates. The queue itself is published by `queue.py`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ TASKS_PER_CALL: Final = 1_000
 FILES_PER_CALL: Final = 20
 BYTES_PER_CALL: Final = 32 << 20
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
-"""Pictures that Label Studio takes as uploads and browsers show."""
+"""Image formats that Label Studio accepts as uploads and browsers display."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """An instance that is to become a task.
+    """A chosen instance to create a task for.
 
     Attributes
     ----------
     row
         The instance's id in the run.
     key, source
-        Its own id, and where it comes from, as people know them.
-    role, rank
-        "pick", "control" or "reserve", and the place in the queue, 0 first.
+        The instance's id in its pool, and its path, URL or other origin, as shown to users.
+    role
+        "pick", "control" or "reserve".
+    rank
+        Place in the queue, 0 first.
     digest
-        Hash of its content, hexadecimal.
+        Hash of the content, hexadecimal.
     """
 
     row: int
@@ -52,7 +54,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to be kept by Label Studio: name with suffix, and content."""
+    """A file to upload to Label Studio: name with suffix, and content."""
 
     name: str
     content: bytes
@@ -60,18 +62,20 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A task of ours as Label Studio has it now.
+    """A task created by a run, as Label Studio stores it now.
 
     Attributes
     ----------
     task
-        Its id.
-    run, pool, key, digest
-        Of the run that made it.
+        Task id.
+    run
+        Id of the run that queued it last.
+    pool, key, digest
+        Pool, id and content hash of its instance.
     rank, role
-        As they stand in its data.
+        As in the task's data.
     untouched
-        Whether nobody has submitted or skipped it.
+        True if nobody has submitted or skipped it.
     """
 
     task: int
@@ -85,15 +89,7 @@ class Imported:
 
 
 def imported(client: StudioClient, project_id: int, pool: str) -> list[Imported]:
-    """List the tasks that were made for a pool, by id.
-
-    Parameters
-    ----------
-    client, project_id
-        Where.
-    pool
-        Name of the pool, whichever run it was.
-    """
+    """List the tasks that any run created for a pool, by id."""
     found = []
     for task in client.tasks(project_id, only_unlabeled=False):
         if task.data.get("usl_pool") == pool:
@@ -124,33 +120,31 @@ def import_tasks(
     values: Callable[[Sequence[Chosen]], Sequence[str]],
     progress: Progress | None = None,
 ) -> dict[int, int]:
-    """Make a task for each chosen instance that has none yet.
+    """Create a task for each chosen instance that has none yet.
 
     Parameters
     ----------
-    client, project_id
-        Where.
     chosen
         In rank order.
     run_id, pool
-        Noted in the tasks.
+        Stored in the tasks.
     data_key
-        Field of a task's data that the label config shows.
+        Key of a task's data that the label config shows.
     values
-        What that field holds for some of them: an address of Label Studio's, or a text. Asked shortly before the
-        tasks are made, and only for those that are.
+        Returns the values of that key for some instances: URLs within Label Studio, or texts. Called for each
+        batch of new tasks shortly before they are created.
     progress
-        Called with tasks there and tasks wanted.
+        Called with the number of existing tasks and the number of chosen instances.
 
     Returns
     -------
     dict
-        Row -> task id. A task that an earlier run of the pool made is taken again, with its rank and role set anew.
+        Row -> task id. Tasks that an earlier run of the pool created are reused with their new rank and role.
 
     Raises
     ------
     StudioError
-        Label Studio refused, or made fewer tasks than it was given. What was made is found by the next try.
+        Label Studio refused, or created fewer tasks than requested. A repeated call reuses the created ones.
     """
     by_content = {(known.key, known.digest): known for known in imported(client, project_id, pool)}
     tasks: dict[int, int] = {}
@@ -183,7 +177,7 @@ def import_tasks(
         made = answer.get("task_ids") or []
         if len(made) != len(batch):
             raise StudioError(
-                f"Label Studio made {len(made)} tasks of {len(batch)} in project {project_id}; resume the run"
+                f"Label Studio created {len(made)} of {len(batch)} tasks in project {project_id}; resume the run"
             )
         tasks.update({one.row: int(task) for one, task in zip(batch, made, strict=True)})
         if progress is not None:
@@ -192,31 +186,25 @@ def import_tasks(
 
 
 class Uploads:
-    """Files of ours that a project keeps; a file that is there already is not sent again.
-
-    Parameters
-    ----------
-    client, project_id
-        Where.
-    """
+    """Files uploaded to a project by this package; a file that is already there is not sent again."""
 
     def __init__(self, client: StudioClient, project_id: int) -> None:
         self._client, self._project = client, project_id
         self._known: dict[str, str] | None = None
 
     def send(self, files: Sequence[Upload]) -> list[str]:
-        """Addresses of the files within Label Studio, as a task's data holds them, after sending those that lack.
+        """Upload the files that are missing and return the URL of each, as a task's data holds it.
 
         Raises
         ------
         StudioError
-            Label Studio does not keep one of them afterwards.
+            Label Studio does not list one of the files after the upload.
         """
         if self._known is None:
             self._known = self._listed()
-        lacking = {file.name: file for file in files if file.name not in self._known}
-        for batch in _by_size(list(lacking.values())):
-            # A field each: of several files in one field Label Studio keeps the last.
+        missing = {file.name: file for file in files if file.name not in self._known}
+        for batch in _by_size(list(missing.values())):
+            # One form field per file: of several files in one field Label Studio keeps only the last.
             fields = {file.name: (file.name, file.content) for file in batch}
             self._client.http.json(
                 "POST",
@@ -224,18 +212,18 @@ class Uploads:
                 params={"commit_to_project": "false"},
                 files=fields,
             )
-        if lacking:
+        if missing:
             self._known = self._listed()
         for file in files:
             if file.name not in self._known:
                 raise StudioError(
-                    f"Label Studio did not keep the uploaded {file.name}; look at the space on its disk, then "
+                    f"Label Studio did not keep the uploaded {file.name}; check the free space on its disk, then "
                     "resume the run"
                 )
         return [self._known[file.name] for file in files]
 
     def remove(self, digests: Iterable[str]) -> None:
-        """Delete the files of these contents."""
+        """Delete the files with these content hashes."""
         heads = tuple(f"usl-{digest[:16]}-" for digest in digests)
         doomed = [number for name, number, _ in self._rows() if name.startswith(heads)]
         if doomed:
@@ -244,11 +232,11 @@ class Uploads:
         self._known = None
 
     def _listed(self) -> dict[str, str]:
-        """Name as we sent it -> address."""
+        """Map uploaded file names to their URLs."""
         return {name: f"/data/{path}" for name, _, path in self._rows()}
 
     def _rows(self) -> Iterator[tuple[str, int, str]]:
-        """Name as we sent it, id and path; Label Studio puts eight random characters before a name."""
+        """Yield name, id and path of each upload; Label Studio prefixes names with eight random characters."""
         rows = self._client.http.json(
             "GET", f"/api/projects/{self._project}/file-uploads", params={"all": "true"}
         )
@@ -260,14 +248,14 @@ class Uploads:
 
 
 def file_name(digest: str, name: str) -> str:
-    """Name under which a file is uploaded: by its content, so that it is known again, with what people call it.
+    """Return the upload name of a file: a prefix of its content hash, to recognize it later, and its own name.
 
     Parameters
     ----------
     digest
         Hash of the content, hexadecimal.
     name
-        The file's own name, with its suffix.
+        File name with suffix.
     """
     stem, dot, suffix = name.rpartition(".")
     plain = re.sub(r"[^A-Za-z0-9]+", "_", stem if dot else name).strip("_")[:40]
@@ -277,19 +265,12 @@ def file_name(digest: str, name: str) -> str:
 def take_back(
     client: StudioClient, project_id: int, pool: str, *, run_id: str
 ) -> tuple[list[int], list[int]]:
-    """Delete the tasks that a run made, and their files, as far as nobody has labeled or skipped them.
-
-    Parameters
-    ----------
-    client, project_id
-        Where.
-    pool, run_id
-        Whose tasks.
+    """Delete the tasks of a run, and their files, unless somebody has labeled or skipped them.
 
     Returns
     -------
     tuple of list and list
-        Tasks that were deleted, and tasks that were left because they have annotations.
+        Deleted tasks, and tasks kept because they have annotations.
     """
     everything = imported(client, project_id, pool)
     ours = [known for known in everything if known.run == run_id]
@@ -301,8 +282,8 @@ def take_back(
             params={"id": "delete_tasks", "project": project_id},
             body={"selectedItems": {"all": False, "included": list(batch)}},
         )
-    there = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
-    if left := sorted(there.intersection(doomed)):
+    present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
+    if left := sorted(present.intersection(doomed)):
         raise StudioError(f"Label Studio did not delete {len(left)} tasks (first: {left[0]}); try again")
     staying = {known.digest for known in everything if known.task not in set(doomed)}
     Uploads(client, project_id).remove(
@@ -312,20 +293,20 @@ def take_back(
 
 
 def _update(client: StudioClient, task: int, values: dict[str, Any]) -> None:
-    """Change some of a task's data."""
+    """Change some keys of a task's data."""
     data = client.http.json("GET", f"/api/tasks/{task}/", params={"resolve_uri": "false"})["data"]
     client.http.json("PATCH", f"/api/tasks/{task}/", body={"data": {**data, **values}})
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    """Consecutive parts."""
+    """Yield consecutive batches of at most `size` items."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
 
 
 def _by_size(files: Sequence[Upload]) -> Iterator[list[Upload]]:
-    """Consecutive parts that are neither too many files nor too many bytes for one request."""
+    """Yield consecutive batches within FILES_PER_CALL and BYTES_PER_CALL."""
     batch: list[Upload] = []
     for file in files:
         if batch and (

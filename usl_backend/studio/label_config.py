@@ -1,4 +1,4 @@
-"""What a project's label config shows and asks; nothing here talks to Label Studio or judges a result."""
+"""Parse a project's label config and choose the fields of a task to embed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ EMBEDDED_TAGS: Final[dict[str, Modality]] = {
     "HyperText": "text",
     "Paragraphs": "text",
 }
-"""Tags that show what an encoder takes."""
+"""Object tags with data that an encoder can embed."""
 
 OTHER_TAGS: Final = frozenset(
     {"Chat", "Audio", "AudioPlus", "Video", "TimeSeries", "Table", "List", "Pdf", "MultiChannelTimeSeries"}
 )
-"""Tags that show something else of a task, as far as Label Studio 1.23 knows them."""
+"""Other object tags of Label Studio 1.23; their data cannot be embedded."""
 
-# Controls whose children or labels are classes; the first three classify a whole task.
+# Child tags that hold classes, and the attribute with the name.
 _CHOICE_TAGS = {"Choice": "value", "Label": "value"}
+# Control tags that classify a whole task.
 _CLASSIFIERS = frozenset({"Choices", "Taxonomy", "Pairwise", "Rating"})
 
 
@@ -35,15 +36,15 @@ class ObjectTag:
     Attributes
     ----------
     name
-        Its name within the config, such as `image`.
+        Name within the config, such as `image`.
     type
         The tag, such as `Image`.
     data_key
-        Key of the task's data that it shows: `image` for `value="$image"`.
+        Key of the task's data that is shown: `image` for `value="$image"`.
     by_url
-        Whether the data is an address of a text instead of the text.
+        True if the data is the URL of a text instead of the text itself.
     name_key, text_key
-        Of Paragraphs: keys of a paragraph's author and text.
+        For Paragraphs: keys of a paragraph's author and text.
     """
 
     name: str
@@ -56,16 +57,14 @@ class ObjectTag:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A part of a task that is embedded.
+    """A part of a task to embed.
 
     Attributes
     ----------
     tag
-        What shows it.
-    modality
-        What it is.
+        Object tag that shows it.
     weight
-        Its share beside the other fields, above 0; only the ratio counts.
+        Share relative to the other fields, above 0; only the ratio counts.
     """
 
     tag: ObjectTag
@@ -75,20 +74,20 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ControlTag:
-    """A tag that asks something.
+    """A tag for annotators to answer.
 
     Attributes
     ----------
     name, type
-        Its name within the config and the tag, such as `choice` and `Choices`.
+        Name within the config and the tag, such as `choice` and `Choices`.
     to_names
         Names of the object tags it belongs to.
     classes
-        What can be chosen, in the order of the config; empty where anything can (TextArea, Brush, ...).
+        Classes to choose from, in the order of the config; empty for free input (TextArea, Brush, ...).
     multiple
-        Whether several of them may be chosen at once.
+        True if several classes may be chosen at once.
     per_region
-        Whether it describes regions and not the whole task.
+        True if it describes regions instead of the whole task.
     """
 
     name: str
@@ -101,41 +100,25 @@ class ControlTag:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """A parsed label config.
-
-    Attributes
-    ----------
-    objects, controls
-        Its tags, in document order.
-    """
+    """Object and control tags of a label config, in document order."""
 
     objects: tuple[ObjectTag, ...]
     controls: tuple[ControlTag, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What annotators choose from: the classes of the first control that has any."""
+        """Classes of the first control that has any; controls for the whole task come first."""
         classifiers = [tag for tag in self.controls if tag.type in _CLASSIFIERS and not tag.per_region]
         return next((control.classes for control in [*classifiers, *self.controls] if control.classes), ())
 
     @property
     def classifier(self) -> ControlTag | None:
-        """The first control that puts a whole task into classes (Choices), else None."""
+        """First Choices tag that classifies the whole task, else None."""
         return next((tag for tag in self.controls if tag.type == "Choices" and not tag.per_region), None)
 
 
 def parse(label_config: str) -> LabelConfig:
     """Parse a label config.
-
-    Parameters
-    ----------
-    label_config
-        The project's XML.
-
-    Returns
-    -------
-    LabelConfig
-        Its object and control tags.
 
     Raises
     ------
@@ -143,7 +126,7 @@ def parse(label_config: str) -> LabelConfig:
         It is not well-formed XML or declares entities.
     """
     if "<!DOCTYPE" in label_config or "<!ENTITY" in label_config:
-        # A label config needs none, and expanding them is the classic way to exhaust a parser.
+        # A label config needs no entities, and expanding them is the classic way to exhaust a parser.
         raise InputError("the label config declares a document type; remove the <!DOCTYPE> from it")
     try:
         root = ET.fromstring(label_config)  # noqa: S314 - entities are refused above  # nosec B314
@@ -183,27 +166,25 @@ def parse(label_config: str) -> LabelConfig:
 
 
 def embedded_fields(config: LabelConfig, data_key: str | None = None) -> tuple[Field, ...]:
-    """Decide which parts of a task are embedded.
+    """Choose the parts of a task to embed.
 
-    Without a choice that is the one Image, else the one text; a config that leaves a doubt wants a choice.
+    The default is the only Image, or the only text if there is no Image; an ambiguous config requires `data_key`.
 
     Parameters
     ----------
-    config
-        The project's label config.
     data_key
-        The user's choice: a key of the data, or several with or without weights, such as `image,text` or
-        `image=1,text=0.5`.
+        Keys of the data, with or without weights, such as `image`, `image,text` or `image=1,text=0.5`.
 
     Returns
     -------
     tuple of Field
-        In the order of the choice; one, unless several were chosen.
+        In the order of `data_key`; a single one without it.
 
     Raises
     ------
     InputError
-        Nothing that is shown can be embedded, several can and none was chosen, or the choice cannot be read.
+        The config shows nothing that can be embedded, shows several such fields and `data_key` is None, or
+        `data_key` is malformed or names an unsupported field.
     """
     if data_key is not None:
         weights = parse_weights(data_key)
@@ -232,17 +213,12 @@ def embedded_fields(config: LabelConfig, data_key: str | None = None) -> tuple[F
 
 
 def parse_weights(data_key: str) -> dict[str, float]:
-    """Keys and weights of a choice such as `image=1,text=0.5`.
-
-    Parameters
-    ----------
-    data_key
-        The setting's value.
+    """Parse the setting `data_key`, such as `image=1,text=0.5`.
 
     Returns
     -------
     dict of str to float
-        In the order of the text; a key without a weight has 1.
+        Key -> weight, in the order of the text; 1 for a key without a weight.
 
     Raises
     ------
@@ -268,7 +244,7 @@ _TAGS: Final = f"{', '.join(EMBEDDED_TAGS)} are"
 
 
 def _field(config: LabelConfig, key: str, weight: float) -> Field:
-    """The field behind a key of the data."""
+    """Return the field for a key of the data."""
     shown = [tag for tag in config.objects if tag.data_key == key]
     if not shown:
         known = ", ".join(sorted({tag.data_key for tag in config.objects})) or "nothing"
@@ -285,12 +261,12 @@ def _field(config: LabelConfig, key: str, weight: float) -> Field:
 
 
 def _kinds(tags: tuple[ObjectTag, ...] | list[ObjectTag]) -> str:
-    """Types of the tags, each once."""
+    """List the types of the tags, each once."""
     return ", ".join(dict.fromkeys(tag.type for tag in tags))
 
 
 def _classes(element: ET.Element) -> tuple[str, ...]:
-    """Choices or labels below a control, each once, in document order."""
+    """Return the choices or labels below a control, each once, in document order."""
     found = [
         child.get("alias") or child.get(_CHOICE_TAGS[child.tag]) or ""
         for child in element.iter()

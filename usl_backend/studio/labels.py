@@ -1,4 +1,4 @@
-"""One class per task from many annotations; what is exported from that, and how, is `exports/`'s."""
+"""Reduce the annotations of each task to one class (or set of classes) by majority vote; `exports/` writes them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from usl_backend.studio.label_config import ControlTag, LabelConfig
 
 Choice = tuple[str, ...]
-"""Classes chosen for one task, in the order of the label config; one unless the control allows several."""
+"""Classes chosen for one task, in the order of the label config; a single one unless the control allows several."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What annotators agreed on.
+    """Majority labels of annotated tasks.
 
     Attributes
     ----------
     control
         Name of the Choices tag that was read.
     classes
-        Its classes, in the order of the label config.
+        Classes of that tag, in the order of the label config.
     by_task
-        Task id -> what was chosen.
+        Task id -> winning choice.
     conflicts
-        Task id -> the choices that have equally many votes; such tasks are not in `by_task`.
+        Task id -> choices tied for most votes; such tasks are not in `by_task`.
     skipped
-        Tasks that were only skipped.
+        Tasks with skips only.
     empty
-        Tasks that were submitted without any class of this control.
+        Tasks submitted without a class of this control.
     ground_truth
-        How many tasks took their class from an annotation marked as ground truth.
+        Number of tasks labeled by an annotation marked as ground truth.
     """
 
     control: str
@@ -50,7 +50,7 @@ class Labels:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Tasks per outcome, for a manifest."""
+        """Number of tasks per outcome."""
         return {
             "labeled": len(self.by_task),
             "conflicts": len(self.conflicts),
@@ -61,24 +61,17 @@ class Labels:
 
 
 def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
-    """Decide which Choices tag is read.
+    """Return the Choices tag to read labels from.
 
     Parameters
     ----------
-    config
-        The project's label config.
     control
-        The user's choice, needed where several Choices classify the whole task.
-
-    Returns
-    -------
-    ControlTag
-        Of type Choices.
+        Name of the tag; required if several Choices classify the whole task.
 
     Raises
     ------
     InputError
-        There is none, there are several and none was chosen, or the chosen one is something else.
+        There is no such Choices tag, or there are several and `control` is None.
     """
     found = [tag for tag in config.controls if tag.type == "Choices" and not tag.per_region]
     names = ", ".join(tag.name for tag in found)
@@ -103,25 +96,23 @@ def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
 
 
 def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control: str | None = None) -> Labels:
-    """Read one choice per task.
+    """Reduce annotations to one choice per task.
 
-    Skipped annotations have no voice. An annotation marked as ground truth decides; else every annotator has one
-    vote, the newest, and the majority wins. An annotation without a class of this control is no vote. A tie is
-    reported, not guessed.
+    An annotation marked as ground truth decides; otherwise each annotator's newest annotation is one vote and the
+    majority wins. Skips and annotations without a class of this control do not count. Ties are reported as
+    conflicts.
 
     Parameters
     ----------
     labeled
-        Tasks with their annotations, consumed as they come.
-    config
-        The project's label config.
+        Tasks with their annotations; streamed.
     control
-        Name of the Choices tag to read.
+        Name of the Choices tag; required if several Choices classify the whole task.
 
     Returns
     -------
     Labels
-        Tasks of `labeled`, each in exactly one of `by_task`, `conflicts`, `skipped` and `empty`.
+        Each task is in exactly one of `by_task`, `conflicts`, `skipped` and `empty`.
 
     Raises
     ------
@@ -156,7 +147,7 @@ def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control:
 
 
 def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter[Choice]:
-    """Choices and how many annotators stand behind each, by everyone's newest annotation."""
+    """Count the votes for each choice: one per annotator, by the newest annotation."""
     newest: dict[Any, tuple[tuple[str, int], Choice]] = {}
     for entry in annotations:
         choice = _choice(entry, tag)
@@ -164,9 +155,9 @@ def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter
             continue
         who = entry.get("completed_by")
         who = who.get("id") if isinstance(who, dict) else who
-        # Without a known annotator (imported annotations) every one is a voice of its own.
+        # Annotations without an annotator (imported ones) count as one vote each.
         key = ("unknown", entry.get("id")) if who is None else who
-        # Label Studio writes all times in UTC and in one format, so that text order is time order.
+        # Label Studio writes all times in UTC and in one format: text order is time order.
         age = (str(entry.get("updated_at") or entry.get("created_at") or ""), int(entry.get("id") or 0))
         if key not in newest or age > newest[key][0]:
             newest[key] = (age, choice)
@@ -174,7 +165,7 @@ def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter
 
 
 def _choice(annotation: Mapping[str, Any], tag: ControlTag) -> Choice:
-    """Classes that an annotation gives to the whole task."""
+    """Return the classes that an annotation gives to the whole task."""
     chosen: set[str] = set()
     for region in annotation.get("result") or ():
         if region.get("from_name") == tag.name:

@@ -1,4 +1,4 @@
-"""Where Label Studio keeps the picture behind a task's value; the bytes themselves are read by `media` alone."""
+"""Map a value of a task's data to the location of its media; `media` reads the bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Schemes of Label Studio's storages; it redirects to the storage or passes the bytes on.
+# Schemes of Label Studio's storages; Label Studio redirects to the storage or proxies the bytes.
 STORAGE_SCHEMES = frozenset({"s3", "s3s", "gs", "azure-blob", "azure_spi", "redis"})
 _LOCAL_FILES = "/data/local-files/"
-# Where Label Studio serves media. Nothing else of it is asked with our token: whoever imports tasks writes these
-# addresses, and must not make us read Label Studio's API for them.
+# Paths under which Label Studio serves media. The token is sent to no other path: these URLs are written by
+# whoever imports tasks, who must not get answers of Label Studio's API that way.
 _MEDIA_PATHS = re.compile(r"/(data|storage-data)/|/(tasks|projects)/\d+/(resolve|presign)/")
 
 
@@ -30,22 +30,22 @@ def locate(
     authorization: Callable[[], str],
     documents_root: Path | None = None,
 ) -> Location:
-    """Say where the bytes behind a value of a task's data are.
+    """Return the location of the media behind a value of a task's data.
 
     Parameters
     ----------
     task_id
-        The task, for storages whose addresses Label Studio signs per task.
+        Label Studio signs storage URLs per task.
     source
         The value: `/data/upload/...`, `/data/local-files/?d=...`, `s3://...`, `gs://...`, `azure-blob://...`,
         `https://...` or `data:...`.
     url
-        Address of Label Studio.
+        URL of Label Studio.
     authorization
-        Gives the header that Label Studio accepts; sent only to Label Studio's own origin, and there only where it
-        serves media.
+        Returns the value of the Authorization header, which is sent only to Label Studio's own origin and only to
+        paths that serve media.
     documents_root
-        Label Studio's local-files root as this host sees it; files that exist below it are read from disk.
+        Label Studio's local-files root as a path on this host; files that exist below it are read from disk.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def locate(
     Raises
     ------
     MediaError
-        There is no value, or nothing can be fetched from it.
+        The value is empty or cannot be fetched from.
     """
     if not isinstance(source, str):
         raise MediaError("the task has no picture" if source is None else f"not an address: {source!r:.80}")
@@ -71,7 +71,7 @@ def locate(
     scheme = parts.scheme.lower()
     base = urlsplit(url)
     if scheme in STORAGE_SCHEMES:
-        # Label Studio tries base64 before anything else, so that is the one unmistakable spelling.
+        # Label Studio tries base64 before anything else, so that only base64 is unambiguous.
         file = base64.urlsafe_b64encode(source.encode()).decode()
         address = f"{url}/tasks/{task_id}/presign/?fileuri={quote(file, safe='')}"
         return Location(url=address, headers={"Authorization": authorization()}, trusted=True)
@@ -90,7 +90,7 @@ def locate(
     )
     if path == _LOCAL_FILES and documents_root is not None:
         wanted = parse_qs(parts.query).get("d", [""])[0].lstrip("/")
-        # Resolved before it is compared: neither `..` nor a link leads out of the root.
+        # Resolve before comparing, so that neither `..` nor a link leads out of the root.
         root = documents_root.resolve()
         file_path = (root / wanted).resolve()
         if not file_path.is_relative_to(root):
@@ -103,6 +103,6 @@ def locate(
 
 
 def _own(address: str, path: str, authorization: Callable[[], str]) -> Location:
-    """A location on Label Studio itself; with the token only where media are served."""
+    """Return a location on Label Studio itself, with the token only for paths that serve media."""
     media = _MEDIA_PATHS.match(path) is not None and ".." not in unquote(path).split("/")
     return Location(url=address, headers={"Authorization": authorization()} if media else {}, trusted=True)

@@ -1,7 +1,7 @@
-"""Pre-annotations of other models, kept in sight while our queue is in force; the queue itself is `queue.py`'s.
+"""Read the predictions of other models, so that `queue.py` can keep showing them to annotators.
 
 Label Studio shows annotators the predictions of one model version, the project's. The queue needs that setting for
-its own version, so whatever another model predicted is copied into ours: for the chosen tasks and for all others.
+its own version, so predictions of other models are copied into it, for the chosen tasks and for all others.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ class Prediction:
     ----------
     task
         Task id.
-    model_version
-        Whose it is.
     score
-        As stored; None when it has none.
+        None if stored without one.
     result
-        Label Studio's regions; empty for ours on tasks that nobody else predicted.
+        Label Studio's regions; empty for ours on tasks that no other model predicted.
     """
 
     task: int
@@ -43,20 +41,9 @@ class Prediction:
 
 
 def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
-    """Read all predictions of a project in one request (about 7,000 a second).
-
-    Parameters
-    ----------
-    client, project_id
-        Where.
-
-    Returns
-    -------
-    list of Prediction
-        In Label Studio's order.
-    """
+    """Read all predictions of a project in one request (about 7,000 per second), in Label Studio's order."""
     rows = client.http.json("GET", "/api/predictions/", params={"project": project_id})
-    # Later releases may page; the plain list is what 1.2x answers.
+    # 1.2x answers a plain list; later releases may page.
     rows = rows if isinstance(rows, list) else rows.get("results", [])
     return [
         Prediction(
@@ -67,24 +54,14 @@ def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
 
 
 def results_of(stored: Sequence[Prediction], versions: Sequence[str]) -> dict[int, Result]:
-    """Per task, the first non-empty result in the order of `versions` (the latest one within a version).
+    """Return per task the first non-empty result in the order of `versions` (the latest one within a version).
 
-    Parameters
-    ----------
-    stored
-        The project's predictions.
-    versions
-        Model versions, most wanted first.
-
-    Returns
-    -------
-    dict
-        Task id -> result; tasks without any are absent.
+    Tasks without a result are absent.
     """
-    wanted = {version: place for place, version in enumerate(versions)}
+    order = {version: place for place, version in enumerate(versions)}
     best: dict[int, tuple[int, Result]] = {}
     for prediction in stored:
-        place = wanted.get(prediction.model_version)
+        place = order.get(prediction.model_version)
         if place is None or not prediction.result:
             continue
         known = best.get(prediction.task)
@@ -94,36 +71,36 @@ def results_of(stored: Sequence[Prediction], versions: Sequence[str]) -> dict[in
 
 
 def valid_results(label_config: str, results: Mapping[int, Result]) -> tuple[dict[int, Result], list[int]]:
-    """Divide results into those that fit the label config and those that Label Studio would drop silently.
+    """Separate results that fit the label config from those that Label Studio would drop silently.
 
     Parameters
     ----------
     label_config
-        The project's XML.
+        XML.
     results
         Task id -> result.
 
     Returns
     -------
     (dict, list of int)
-        The fitting results, and the tasks of the others.
+        Valid results by task id, and the tasks of the others.
     """
     if not results:
         return {}, []
-    # The same check as the server's, imported only here: it takes a second.
+    # The same check as the server's; imported here because the import takes a second.
     from label_studio_sdk.label_interface import LabelInterface
 
     interface = LabelInterface(label_config)
-    fitting: dict[int, Result] = {}
+    valid: dict[int, Result] = {}
     refused: list[int] = []
     for task, result in results.items():
         try:
             errors = interface.validate_prediction({"result": result, "score": 0.0}, return_errors=True)
-        except Exception as error:  # noqa: BLE001 - the SDK raises whatever a foreign result provokes
+        except Exception as error:  # noqa: BLE001 - a foreign result can make the SDK raise anything
             errors = [str(error)]
         if errors:
             logger.info("pre-annotation of task %d does not fit the label config: %s", task, errors)
             refused.append(task)
         else:
-            fitting[task] = result
-    return fitting, refused
+            valid[task] = result
+    return valid, refused

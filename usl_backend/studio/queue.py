@@ -1,8 +1,8 @@
-"""The queue: makes Label Studio serve the chosen tasks first; it chooses nothing, and `reset.py` puts all back.
+"""Publish a queue: make Label Studio serve the chosen tasks first, in order; `reset.py` undoes it.
 
-How it works: Label Studio's uncertainty sampling serves the unlabeled tasks that have a prediction of the project's
-model version, lowest score first, and respects locks. So every run writes predictions under a version of its own
-and then switches the project to it. Publishing is that switch: until then annotators notice nothing.
+Label Studio's uncertainty sampling serves the unlabeled tasks that have a prediction of the project's model version,
+lowest score first, and respects locks. Therefore each run writes predictions under its own model version and then
+switches the project to that version. Annotators notice nothing until the switch.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ logger = logging.getLogger(__name__)
 SAMPLING = "Uncertainty sampling"
 CARRIED_SCORE = 1.0
 _BATCH = 10_000
-_REPEATS = 3
-"""How often writing that met trouble is taken up again, from what Label Studio holds then."""
-_REST_SECONDS = 2.0
-"""A request whose answer was lost may still be at work behind a proxy: pause before looking what it has done."""
+_RETRIES = 3
+"""Most times that writing is continued after a temporary failure, from the predictions stored by then."""
+_RETRY_PAUSE_SECONDS = 2.0
+"""A request whose answer was lost may still be running behind a proxy: wait before checking its effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A project that was switched to a new queue.
+    """Result of switching a project to a new queue.
 
     Attributes
     ----------
     model_version, view_id
-        The run's version and tab.
+        The run's model version and tab.
     created
-        Predictions that Label Studio holds under that version.
+        Number of predictions stored under that version.
     carried_over
-        Tasks whose pre-annotation of another model was copied into ours.
+        Tasks whose pre-annotation by another model was copied into that version.
     warnings
-        What the user should know, one sentence each.
+        Messages for the user, one sentence each.
     state
         To be stored with the project.
     """
@@ -71,7 +71,7 @@ class Switch:
 
 
 class _MiscountError(StudioTroubleError):
-    """Label Studio does not hold what was written: a lost request was carried out after all, or not at all."""
+    """The number of stored predictions is wrong: a lost request took effect late, or not at all."""
 
     def __init__(self, held: int, rows: int, version: str) -> None:
         super().__init__(
@@ -79,17 +79,17 @@ class _MiscountError(StudioTroubleError):
         )
 
 
-class _TasksGoneError(StudioError):
-    """Tasks to be written do not exist any more."""
+class _TasksDeletedError(StudioError):
+    """Chosen tasks were deleted before their predictions were written."""
 
     def __init__(self, tasks: list[int]) -> None:
-        super().__init__(f"{len(tasks)} tasks do not exist any more (first: {tasks[0]})")
+        super().__init__(f"{len(tasks)} tasks no longer exist (first: {tasks[0]})")
         self.tasks = tasks
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """One prediction to write: Studio score (low first) and the result it carries."""
+class _NewPrediction:
+    """A prediction to write: Studio score (low first) and result."""
 
     score: float
     result: preannotations.Result
@@ -109,7 +109,7 @@ def publish(
 ) -> Switch:
     """Make Label Studio serve `picks` first, in order, then `reserve`.
 
-    Repeating it for the same run, also after an interruption, writes nothing twice.
+    Repeating the call for the same run, also after an interruption, creates no duplicates.
 
     Parameters
     ----------
@@ -120,29 +120,24 @@ def publish(
     run_id
         `<project>-<number>`.
     installation
-        Tells data directories apart, as in `model_versions.model_version`.
+        Identifies the data directory, as in `model_versions.model_version`.
     picks, reserve : (m,) and (r,) task ids
         In rank order; Studio score is rank / (m + r): in [0, 1), low first.
     state
-        What an earlier run stored for this project, if any.
+        Stored by an earlier run for this project, if any.
     save
-        Called with the state before the switch and again after it, so that a crash between the two does not
-        forget the user's settings.
+        Called with the state before the switch and again after it, so that a crash in between does not lose the
+        user's settings.
     progress
-        Called with predictions written and predictions to write.
-
-    Returns
-    -------
-    Switch
-        With the state to store.
+        Called with the number of predictions written and the number to write.
 
     Raises
     ------
     InputError
-        No picks, or a task twice, or another project has taken the id.
+        There are no picks, a task appears twice, or a new project has the old one's id.
     StudioError
-        Label Studio refused or did not hold what was written; the project's settings were not touched, unless the
-        trouble began after the switch. Repeating it then goes on from there.
+        Label Studio refused, or does not hold all predictions. The project's settings are unchanged, unless the
+        failure came after the switch; a repeated call continues from there.
     """
     version = model_version(run_id, installation)
     ranked = [*picks, *reserve]
@@ -153,21 +148,21 @@ def publish(
     now = client.project(project.id)
     if now.key != project.key:
         raise InputError(
-            f"project {project.id} was deleted and another one has its number; start a new run for it"
+            f"project {project.id} was deleted and another project now has its id; start a new run for it"
         )
     warnings: list[str] = []
     counts = versions(client, project.id)
-    planned = _plan(now, counts, run_id=run_id, version=version, state=state, warnings=warnings)
-    rows = {task: _Row(rank / len(ranked), []) for rank, task in enumerate(ranked)}
-    carried = _carry_over(client, now, counts, version=version, rows=rows, state=planned, warnings=warnings)
-    created = _write_present(client, now, version, rows, counts, warnings=warnings, progress=progress)
+    planned = _planned_state(now, counts, run_id=run_id, version=version, state=state, warnings=warnings)
+    new = {task: _NewPrediction(rank / len(ranked), []) for rank, task in enumerate(ranked)}
+    carried = _carry_over(client, now, counts, version=version, new=new, state=planned, warnings=warnings)
+    created = _write(client, now, version, new, counts, warnings=warnings, progress=progress)
     if save:
         save(planned)
     if (now.sampling, now.model_version) != (SAMPLING, version):
         client.update_project(project.id, sampling=SAMPLING, model_version=version)
-    final = _show(client, project.id, planned, below=(len(picks) - 0.5) / len(ranked))
+    final = _ensure_tab(client, project.id, planned, below=(len(picks) - 0.5) / len(ranked))
     if (held := versions(client, project.id).get(version, 0)) != created:
-        raise _MiscountError(held, created, version)  # a lost request came through late
+        raise _MiscountError(held, created, version)  # a lost request took effect late
     if save:
         save(final)
     _remove_earlier(client, project.id, keep=version)
@@ -177,7 +172,7 @@ def publish(
 
 
 def append(client: StudioClient, project: Project, *, version: str, tasks: Sequence[int]) -> int:
-    """Queue more tasks behind all that a run has queued; pre-annotated tasks stay last.
+    """Queue more tasks after those that a run has queued; pre-annotated tasks stay last.
 
     Parameters
     ----------
@@ -186,26 +181,25 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     project
         As it is now.
     version
-        Model version of the run in force.
+        Model version of the run; must be the project's current one.
     tasks : (b,) task ids
-        First to last. Those that the run's queue holds already keep their place there.
+        In rank order. Tasks that are queued already keep their place.
 
     Returns
     -------
     int
-        Tasks that were queued now.
+        Number of tasks added.
 
     Raises
     ------
     InputError
-        Another run, or none, is in force.
+        The project's current model version is another one.
     StudioError
-        Label Studio did not take all of them: tasks were deleted meanwhile, for instance.
+        Label Studio did not accept all tasks, for instance because some were deleted meanwhile.
     """
     if project.model_version != version:
         raise InputError(
-            f'{version} is not in force in project {project.id}, whose model version is "{project.model_version}"; '
-            "start a new run"
+            f'the model version of project {project.id} is "{project.model_version}", not {version}; start a new run'
         )
     held = {
         p.task: p.score for p in preannotations.predictions(client, project.id) if p.model_version == version
@@ -213,18 +207,18 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     last = max((score for score in held.values() if score is not None and score < CARRIED_SCORE), default=0.0)
     new = [task for task in tasks if task not in held]
     step = (CARRIED_SCORE - last) / (len(new) + 1)
-    rows = {task: _Row(last + step * (place + 1), []) for place, task in enumerate(new)}
+    scored = {task: _NewPrediction(last + step * (place + 1), []) for place, task in enumerate(new)}
     for batch in _batches(new):
-        created = _import(client, project.id, version, {task: rows[task] for task in batch})
+        created = _import(client, project.id, version, {task: scored[task] for task in batch})
         if created != len(batch):
             raise StudioError(
-                f"Label Studio queued {created} of {len(batch)} new tasks of project {project.id}; try again: those "
-                "that are queued stay where they are"
+                f"Label Studio queued {created} of {len(batch)} new tasks of project {project.id}; try again, queued "
+                "tasks keep their place"
             )
     return len(new)
 
 
-def _plan(
+def _planned_state(
     now: Project,
     counts: Mapping[str, int],
     *,
@@ -233,7 +227,7 @@ def _plan(
     state: QueueState | None,
     warnings: list[str],
 ) -> QueueState:
-    """The state to be: our settings, and the user's as far as they are known."""
+    """Return the state to store: the run's settings, and the user's original ones as far as they are known."""
     sampling, original = now.sampling, now.model_version
     if is_ours(now.model_version):
         if state is not None:
@@ -241,7 +235,7 @@ def _plan(
         else:
             original = next((v for v in counts if not is_ours(v)), "")
             warnings.append(
-                f"the project is in the queue of {now.model_version}, of which nothing is stored here;"
+                f"the project uses the queue of {now.model_version}, which is not in this data directory;"
                 f" reset will set its model version to {original or 'none'} and its sampling to Sequential sampling"
             )
     if now.sampling == SAMPLING and state is not None:
@@ -265,146 +259,147 @@ def _carry_over(
     counts: Mapping[str, int],
     *,
     version: str,
-    rows: dict[int, _Row],
+    new: dict[int, _NewPrediction],
     state: QueueState,
     warnings: list[str],
 ) -> tuple[int, ...]:
-    """Copy pre-annotations in sight into `rows`; the tasks concerned, sorted."""
+    """Copy the pre-annotations that annotators see into `new`; return their tasks, sorted."""
     foreign = [v for v, count in counts.items() if count and not is_ours(v)]
     ours = [v for v, count in counts.items() if count and is_ours(v)]
     if not foreign and not ours:
         return ()
-    # Where nothing static was in force (connecting a backend sets its title), all of them were to be seen in the
-    # Data Manager: the latest first. What a run of ours carried over is what annotators see now, even if its
-    # source is gone.
-    in_force = state.original_model_version
-    sources = [*([in_force] if in_force in foreign else foreign), *ours]
+    # Unless the project's version named stored predictions (connecting a backend sets it to the backend's title),
+    # the Data Manager showed those of all models: the latest first. Results that an earlier run carried over are
+    # what annotators see now, even if their source was deleted.
+    original = state.original_model_version
+    sources = [*([original] if original in foreign else foreign), *ours]
     stored = preannotations.predictions(client, now.id)
     results, refused = preannotations.valid_results(
         now.label_config, preannotations.results_of(stored, sources)
     )
     for task, result in results.items():
-        rows[task] = _Row(rows[task].score if task in rows else CARRIED_SCORE, result)
+        new[task] = _NewPrediction(new[task].score if task in new else CARRIED_SCORE, result)
     if refused:
         warnings.append(
             f"pre-annotations of {len(refused)} tasks (first: task {refused[0]}) do not fit the label config,"
-            " so Label Studio would not take them again; they are hidden until reset"
+            " so Label Studio would not accept a copy of them; they are hidden until reset"
         )
     if results:
         named = ", ".join(v for v in sources if not is_ours(v)) or "an earlier model"
         warnings.append(
             f"pre-annotations of {len(results)} tasks ({named}) were copied into {version}, so that annotators"
             " still see them; after the chosen tasks, tasks with pre-annotations come before those without,"
-            " and what another model adds later is hidden until the next run or reset"
+            " and predictions that another model adds later are hidden until the next run or reset"
         )
     return tuple(sorted(results))
-
-
-def _write_present(
-    client: StudioClient,
-    now: Project,
-    version: str,
-    rows: dict[int, _Row],
-    counts: Mapping[str, int],
-    *,
-    warnings: list[str],
-    progress: Progress | None,
-) -> int:
-    """Write `rows`, without tasks that were deleted since the run listed them; leave nothing half-written."""
-    repeats = 0
-    while True:
-        try:
-            return _write(client, now, version, rows, counts, progress=progress)
-        except USLError as error:
-            passing = isinstance(error, StudioTroubleError | StudioUnreachableError)
-            if passing and repeats < _REPEATS:
-                repeats += 1
-                logger.info("writing %s is taken up again: %s", version, error)
-                time.sleep(_REST_SECONDS * repeats)
-                counts = versions(client, now.id)
-                continue
-            if now.model_version != version:
-                # Nobody saw them yet; leaving them would be a half-written queue.
-                with contextlib.suppress(StudioError):
-                    delete_version(client, now.id, version)
-            if not isinstance(error, _TasksGoneError):
-                raise
-            for task in error.tasks:
-                del rows[task]
-            if not any(row.score < CARRIED_SCORE for row in rows.values()):
-                raise InputError("all chosen tasks were deleted meanwhile; start a new run") from error
-            warnings.append(
-                f"{len(error.tasks)} tasks (first: {error.tasks[0]}) were deleted while the run went on"
-                " and are left out"
-            )
-            counts = versions(client, now.id)
 
 
 def _write(
     client: StudioClient,
     now: Project,
     version: str,
-    rows: Mapping[int, _Row],
+    new: dict[int, _NewPrediction],
+    counts: Mapping[str, int],
+    *,
+    warnings: list[str],
+    progress: Progress | None,
+) -> int:
+    """Write `new` without deleted tasks; retry temporary failures, and delete the version if writing fails."""
+    retries = 0
+    while True:
+        try:
+            return _write_missing(client, now, version, new, counts, progress=progress)
+        except USLError as error:
+            temporary = isinstance(error, StudioTroubleError | StudioUnreachableError)
+            if temporary and retries < _RETRIES:
+                retries += 1
+                logger.info("continuing to write %s after: %s", version, error)
+                time.sleep(_RETRY_PAUSE_SECONDS * retries)
+                counts = versions(client, now.id)
+                continue
+            if now.model_version != version:
+                # Nobody has seen these predictions yet; keeping them would leave a half-written queue.
+                with contextlib.suppress(StudioError):
+                    delete_version(client, now.id, version)
+            if not isinstance(error, _TasksDeletedError):
+                raise
+            for task in error.tasks:
+                del new[task]
+            if not any(prediction.score < CARRIED_SCORE for prediction in new.values()):
+                raise InputError("all chosen tasks were deleted during the run; start a new run") from error
+            warnings.append(
+                f"{len(error.tasks)} tasks (first: {error.tasks[0]}) were deleted during the run and are left out"
+            )
+            counts = versions(client, now.id)
+
+
+def _write_missing(
+    client: StudioClient,
+    now: Project,
+    version: str,
+    new: Mapping[int, _NewPrediction],
     counts: Mapping[str, int],
     *,
     progress: Progress | None,
 ) -> int:
-    """Write what is missing of `rows` under `version`; the number Label Studio then holds."""
-    missing = list(rows)
+    """Write those of `new` that Label Studio does not hold yet; return the number it holds then."""
+    missing = list(new)
     if counts.get(version):
         held = [p for p in preannotations.predictions(client, now.id) if p.model_version == version]
         times = Counter(p.task for p in held)
         planned = all(
-            p.task in rows and p.score is not None and abs(p.score - rows[p.task].score) < 1e-9 for p in held
+            p.task in new and p.score is not None and abs(p.score - new[p.task].score) < 1e-9 for p in held
         )
         if planned and max(times.values(), default=1) == 1:
-            missing = [task for task in rows if task not in times]
+            missing = [task for task in new if task not in times]
         else:
             delete_version(client, now.id, version)
-    done = len(rows) - len(missing)
+    done = len(new) - len(missing)
     for batch in _batches(missing):
         refusal = None
         try:
-            created = _import(client, now.id, version, {task: rows[task] for task in batch})
+            created = _import(client, now.id, version, {task: new[task] for task in batch})
         except (StudioUnreachableError, StudioTroubleError, StudioAuthError):
             raise
         except StudioError as error:
             created, refusal = 0, error
         if created != len(batch):
-            if gone := _gone(client, now.id, rows):
-                raise _TasksGoneError(gone)
+            if deleted := _deleted_tasks(client, now.id, new):
+                raise _TasksDeletedError(deleted)
             raise refusal or StudioTroubleError(
                 f"Label Studio created {created} of {len(batch)} predictions for project {now.id};"
-                " nothing was switched, resume the run",
+                " the project was not switched, resume the run",
                 status=201,
             )
         done += len(batch)
         if progress:
-            progress("writing the queue", done, len(rows))
+            progress("writing the queue", done, len(new))
     held_now = versions(client, now.id).get(version, 0)
-    if held_now != len(rows):
-        raise _MiscountError(held_now, len(rows), version)
+    if held_now != len(new):
+        raise _MiscountError(held_now, len(new), version)
     return held_now
 
 
-def _import(client: StudioClient, project_id: int, version: str, rows: Mapping[int, _Row]) -> int:
-    """One bulk call; how many Label Studio says it created (it drops what it dislikes with a 201)."""
+def _import(
+    client: StudioClient, project_id: int, version: str, predictions: Mapping[int, _NewPrediction]
+) -> int:
+    """Create predictions in one call; return the number created (Label Studio drops invalid ones with a 201)."""
     body = [
-        {"task": task, "result": row.result, "score": row.score, "model_version": version}
-        for task, row in rows.items()
+        {"task": task, "result": new.result, "score": new.score, "model_version": version}
+        for task, new in predictions.items()
     ]
     answer = client.http.json("POST", f"/api/projects/{project_id}/import/predictions", body=body)
     return int(answer["created"])
 
 
-def _gone(client: StudioClient, project_id: int, rows: Iterable[int]) -> list[int]:
-    """Tasks of `rows` that the project has no more."""
+def _deleted_tasks(client: StudioClient, project_id: int, tasks: Iterable[int]) -> list[int]:
+    """Return those of `tasks` that no longer exist in the project."""
     present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
-    return [task for task in rows if task not in present]
+    return [task for task in tasks if task not in present]
 
 
-def _show(client: StudioClient, project_id: int, state: QueueState, *, below: float) -> QueueState:
-    """Make the run's tab unless it is there; the state with the tabs' ids."""
+def _ensure_tab(client: StudioClient, project_id: int, state: QueueState, *, below: float) -> QueueState:
+    """Create the run's tab unless it exists; return the state with the tabs' ids."""
     present = tabs.views(client, project_id)
     default = state.default_view_id
     if not present:
@@ -424,7 +419,7 @@ def _show(client: StudioClient, project_id: int, state: QueueState, *, below: fl
 
 
 def _remove_earlier(client: StudioClient, project_id: int, *, keep: str) -> None:
-    """Delete earlier runs' predictions and tabs, once nobody depends on them."""
+    """Delete the predictions and tabs of earlier runs."""
     for version in versions(client, project_id):
         if is_ours(version) and version != keep:
             delete_version(client, project_id, version)
@@ -434,20 +429,21 @@ def _remove_earlier(client: StudioClient, project_id: int, *, keep: str) -> None
 
 
 def _overlap_warnings(now: Project) -> list[str]:
-    """Project settings under which Label Studio does not keep the exact order."""
+    """Warn of project settings under which Label Studio does not keep the exact order."""
     found = []
     if now.maximum_annotations > 1:
         found.append(
             f"the project asks for {now.maximum_annotations} annotations per task: Label Studio serves tasks that"
-            " somebody has started before any other, at random; the chosen ones still come before the rest"
+            " somebody has started first, at random; the chosen ones still come before the rest"
         )
     if now.show_overlap_first:
         found.append(
-            "tasks with overlap are shown first in this project (Settings > Annotation), which comes before the order"
+            "this project shows tasks with overlap first (Settings > Annotation), which overrides the order of the"
+            " queue"
         )
     return found
 
 
 def _batches(tasks: Sequence[int]) -> Iterable[Sequence[int]]:
-    """`tasks` in the few big calls that Label Studio likes; it recounts the whole project in each."""
+    """Split tasks into few large calls, because Label Studio recounts the whole project in each."""
     return (tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH))

@@ -1,4 +1,4 @@
-"""Whether Label Studio answers at all, asked without credentials; whether it takes the token is `client.py`'s."""
+"""Check without credentials that Label Studio answers; `client.py` checks the token."""
 
 from __future__ import annotations
 
@@ -9,24 +9,19 @@ import requests
 from .transport import without_credentials
 
 PATIENCE: Final = 2.0
-"""Seconds to wait: a health check must not take longer to say no."""
+"""Longest wait in seconds, short because health checks call this."""
 
 
 def is_reachable(url: str) -> bool:
-    """Whether a server that could be Label Studio answers at an address.
+    """Return True if a server answers `/health` below `url` in time and with a status below 500.
 
     Parameters
     ----------
     url
-        Label Studio's address, without a trailing slash.
-
-    Returns
-    -------
-    bool
-        False where nobody answers in time, or an error of the server.
+        URL of Label Studio, without a trailing slash.
     """
     try:
-        # a stream, so that an endless answer is not read
+        # stream: do not read the body, which could be endless
         with requests.get(f"{url}/health", timeout=PATIENCE, stream=True, auth=without_credentials) as answer:
             return answer.status_code < 500
     except requests.RequestException:

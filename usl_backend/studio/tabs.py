@@ -1,4 +1,4 @@
-"""The Data Manager tab that shows the chosen tasks in order; predictions and project settings are `queue.py`'s."""
+"""Create, recognize and delete the Data Manager tabs that list a run's picks in order."""
 
 from __future__ import annotations
 
@@ -17,24 +17,19 @@ _OUR_TITLE = re.compile(r"USL picks (?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII
 
 
 def title(run_id: str) -> str:
-    """Title of the tab of a run, such as `USL picks 12-7`."""
+    """Return the title of a run's tab, such as `USL picks 12-7`."""
     return _TITLE.format(run_id=run_id)
 
 
 def views(client: StudioClient, project_id: int) -> list[dict[str, Any]]:
-    """List a project's tabs as Label Studio has them (`id`, `data`)."""
+    """List a project's tabs as Label Studio stores them (`id`, `data`)."""
     return list(client.http.json("GET", "/api/dm/views/", params={"project": project_id}))
 
 
 def create_default(client: StudioClient, project_id: int) -> int:
-    """Create the tab that Label Studio shows by itself while a project has none.
+    """Create the Default tab, which Label Studio shows without storing it while a project has none; return its id.
 
-    Without it the first stored tab would be the only one, and all other tasks out of sight.
-
-    Returns
-    -------
-    int
-        Id of the tab.
+    Without it the first stored tab would be the only one and hide all other tasks.
     """
     data = {"title": DEFAULT_TITLE, "type": "list", "target": "tasks"}
     return int(client.http.json("POST", "/api/dm/views/", body={"project": project_id, "data": data})["id"])
@@ -43,33 +38,29 @@ def create_default(client: StudioClient, project_id: int) -> int:
 def create_picks(
     client: StudioClient, project_id: int, *, run_id: str, model_version: str, below: float
 ) -> int:
-    """Create the tab of a run: its picks, lowest Studio score (rank 0) first.
+    """Create the tab of a run's picks, lowest Studio score (rank 0) first; return its id.
 
     Parameters
     ----------
-    client, project_id
-        Where.
-    run_id, model_version
-        What the tab is called and which predictions it follows.
+    run_id
+        Part of the title.
+    model_version
+        Only tasks with predictions of this version are shown.
     below
-        Studio score that only picks stay below; the reserve and carried-over pre-annotations lie above.
-
-    Returns
-    -------
-    int
-        Id of the tab.
+        Upper limit of the Studio score: those of picks lie below it, those of the reserve and of carried-over
+        pre-annotations above.
     """
     data = {
         "title": title(run_id),
         "type": "list",
         "target": "tasks",
         "hiddenColumns": _hidden_columns(client, project_id),
-    } | _follows(model_version, below)
+    } | _order_and_filters(model_version, below)
     return int(client.http.json("POST", "/api/dm/views/", body={"project": project_id, "data": data})["id"])
 
 
-def _follows(model_version: str, below: float) -> dict[str, Any]:
-    """The part of a tab that makes it a list of picks."""
+def _order_and_filters(model_version: str, below: float) -> dict[str, Any]:
+    """Return the part of a tab's data that makes it a list of picks."""
     return {
         "ordering": ["tasks:predictions_score"],
         "filters": {
@@ -93,7 +84,7 @@ def _follows(model_version: str, below: float) -> dict[str, Any]:
 
 
 def _hidden_columns(client: StudioClient, project_id: int) -> dict[str, list[str]]:
-    """Label Studio's default columns, with the score shown: it is what the tab is about."""
+    """Return Label Studio's hidden columns by default, without the score, which this tab shows."""
     columns = client.http.json("GET", "/api/dm/columns/", params={"project": project_id})["columns"]
     return {
         place: [
@@ -108,23 +99,23 @@ def _hidden_columns(client: StudioClient, project_id: int) -> dict[str, list[str
 
 
 def is_of_a_run(view: dict[str, Any]) -> bool:
-    """Whether a tab was made for some run: title and model version say so."""
+    """Return True if title and model version show that a run created this tab."""
     data = view.get("data") or {}
     versions = [str(item.get("value")) for item in _filters(data)]
     return bool(_OUR_TITLE.fullmatch(str(data.get("title")))) and any(v.startswith("usl-") for v in versions)
 
 
 def version_of(view: dict[str, Any]) -> str:
-    """The model version whose tasks a tab shows; "" where it names none."""
+    """Return the model version that a tab filters by, or ""."""
     filters = _filters(view.get("data") or {})
     named = (item["value"] for item in filters if item.get("filter") == _VERSIONS and "value" in item)
     return str(next(named, ""))
 
 
 def is_unchanged(view: dict[str, Any], *, run_id: str, model_version: str) -> bool:
-    """Whether a run's tab still has the title, the order and the filters it was made with."""
+    """Return True if a run's tab still has the title, order and filters that it was created with."""
     data = view.get("data") or {}
-    expected = {item["filter"] for item in _follows(model_version, 0.0)["filters"]["items"]}
+    expected = {item["filter"] for item in _order_and_filters(model_version, 0.0)["filters"]["items"]}
     items = _filters(data)
     return (
         data.get("title") == title(run_id)
@@ -135,13 +126,13 @@ def is_unchanged(view: dict[str, Any], *, run_id: str, model_version: str) -> bo
 
 
 def is_plain_default(view: dict[str, Any]) -> bool:
-    """Whether a tab is a Default tab without filters and order."""
+    """Return True for a Default tab without filters and order."""
     data = view.get("data") or {}
     return data.get("title") == DEFAULT_TITLE and not _filters(data) and not data.get("ordering")
 
 
 def delete(client: StudioClient, view_id: int) -> None:
-    """Delete a tab; harmless when it is gone."""
+    """Delete a tab; harmless if it does not exist."""
     try:
         client.http.request("DELETE", f"/api/dm/views/{view_id}/").close()
     except StudioNotFoundError:
@@ -149,5 +140,5 @@ def delete(client: StudioClient, view_id: int) -> None:
 
 
 def _filters(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Filter conditions of a tab."""
+    """Return the filter conditions of a tab."""
     return list((data.get("filters") or {}).get("items") or [])

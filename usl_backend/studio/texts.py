@@ -1,4 +1,4 @@
-"""What a task's Text, HyperText or Paragraphs shows, as plain text; what it means is the encoder's affair."""
+"""Extract the plain text that a Text, HyperText or Paragraphs tag shows of a task."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from usl_backend.studio.label_config import ObjectTag
 
 _MAX_RAW: Final = 100 * MAX_CHARACTERS
-"""Characters of HTML that are looked at: markup outweighs its text, but not without end."""
-_UNSEEN: Final = frozenset({"script", "style", "template", "head", "noscript"})
+"""Most characters of HTML to parse; there is usually far more markup than text."""
+_HIDDEN: Final = frozenset({"script", "style", "template", "head", "noscript"})
 _INLINE: Final = frozenset(
     """a abbr b bdi bdo big cite code em font i kbd mark q s samp small span strong sub sup tt u var wbr""".split()  # noqa: SIM905
 )
 """Tags that do not end a line."""
-# Control characters but not white space, and halves of surrogate pairs that JSON lets through.
+# Control characters except white space, and the lone surrogates that JSON permits.
 _NOISE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def text_of(tag: ObjectTag, value: object) -> str:
-    """The text that a tag shows of a task.
+    """Return the text that a tag shows of a task.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def text_of(tag: ObjectTag, value: object) -> str:
     Raises
     ------
     MediaError
-        There is no text in it; the message is the reason to show.
+        The value holds no text; the message says why.
     """
     if tag.type == "Paragraphs":
         raw = _dialogue(tag, value)
@@ -55,7 +55,7 @@ def text_of(tag: ObjectTag, value: object) -> str:
         raw = ""
     else:
         raise MediaError(f'"{tag.data_key}" is a {type(value).__name__}, not a text')
-    text = normalized(_shown(raw) if tag.type == "HyperText" else raw)
+    text = normalized(_visible_text(raw) if tag.type == "HyperText" else raw)
     if not text:
         raise MediaError(
             f'"{tag.data_key}" is empty' if not raw.strip() else f'"{tag.data_key}" shows no text'
@@ -64,12 +64,9 @@ def text_of(tag: ObjectTag, value: object) -> str:
 
 
 def normalized(text: str) -> str:
-    """One spelling of a text: equal texts for the eye are equal texts for the cache.
+    """Normalize Unicode and white space, so that texts that look equal share an entry of the cache.
 
-    Parameters
-    ----------
-    text
-        Any; of more than 2 million characters only the beginning is looked at.
+    Only the first 2 million characters are read; at most 20,000 are returned.
     """
     text = _NOISE.sub("", unicodedata.normalize("NFC", text[:_MAX_RAW]))
     lines = (" ".join(line.split()) for line in text.splitlines())
@@ -77,7 +74,7 @@ def normalized(text: str) -> str:
 
 
 def _dialogue(tag: ObjectTag, value: object) -> str:
-    """Paragraphs as lines of `author: text`."""
+    """Format Paragraphs as lines of `author: text`."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -89,7 +86,7 @@ def _dialogue(tag: ObjectTag, value: object) -> str:
 
 
 def _paragraph(tag: ObjectTag, paragraph: Any) -> str:
-    """One line of a dialogue; "" where nothing is said."""
+    """Format one line of a dialogue; "" without text."""
     if isinstance(paragraph, str):
         return paragraph
     if not isinstance(paragraph, dict):
@@ -100,34 +97,34 @@ def _paragraph(tag: ObjectTag, paragraph: Any) -> str:
     return f"{author}: {text}" if isinstance(author, str) and author.strip() else text
 
 
-def _shown(markup: str) -> str:
-    """The text that a browser would show of a piece of HTML."""
-    parser = _Visible()
+def _visible_text(markup: str) -> str:
+    """Return the text that a browser would show of a piece of HTML."""
+    parser = _VisibleText()
     parser.feed(markup[:_MAX_RAW])
     parser.close()
     return "".join(parser.pieces)
 
 
-class _Visible(HTMLParser):
-    """Collects what is shown; broken markup is read as far as a browser would."""
+class _VisibleText(HTMLParser):
+    """Parser that collects the visible text, also of malformed HTML."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
-        self._unseen = 0
+        self._hidden = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        if tag in _UNSEEN:
-            self._unseen += 1
+        if tag in _HIDDEN:
+            self._hidden += 1
         elif tag not in _INLINE:
             self.pieces.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _UNSEEN:
-            self._unseen = max(0, self._unseen - 1)
+        if tag in _HIDDEN:
+            self._hidden = max(0, self._hidden - 1)
         elif tag not in _INLINE:
             self.pieces.append("\n")
 
     def handle_data(self, data: str) -> None:
-        if not self._unseen:
+        if not self._hidden:
             self.pieces.append(data)

@@ -1,8 +1,7 @@
-"""HTTP to one Label Studio: credentials, retries and translated errors; what is asked for is `client.py`'s.
+"""HTTP requests to one Label Studio, with credentials, retries and translated errors.
 
-The SDK's own client is not used for requests: bulk listing needs raw paging, media needs the access token
-itself, and one place must translate every failure. The SDK serves where it knows more than HTTP: the label
-config (`label_config.py`) and the validation of predictions (`preannotations.py`).
+The SDK's client is not used for requests: bulk listing needs raw paging, media needs the access token itself, and
+every failure has to be translated in one place. The SDK is used to validate predictions (`preannotations.py`).
 """
 
 from __future__ import annotations
@@ -38,39 +37,34 @@ logger = logging.getLogger(__name__)
 
 TokenKind = Literal["legacy", "personal"]
 
-# An access token lives 300 s; a request that starts with one must also end with it.
+# Seconds before expiry at which an access token (valid for 300 s) is renewed, so that it outlives a request.
 REFRESH_MARGIN = 90.0
 ATTEMPTS = 4
-"""Requests for somebody who waits for the answer: given up after about three seconds."""
+"""For interactive requests: they fail after about three seconds."""
 PATIENT_ATTEMPTS = 9
-"""Requests of a run, which would rather wait out a restart: given up after about a minute."""
+"""For requests of a run, which waits out a restart of Label Studio: they fail after about a minute."""
 _DEFECT_ATTEMPTS = 3
-"""A 500 or a broken body may pass, but is more often a defect that stays; so may a time-out of minutes."""
+"""After a 500, a broken body or a long time-out: these may be temporary, but are usually permanent."""
 BACK_OFF = 0.5
 LONGEST_WAIT = 20.0
 _CONNECT_SECONDS = 15.0
 _BUSY = frozenset({429, 502, 503, 504})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
-_BROKEN_OFF = (
+_CONNECTION_FAILURES = (
     requests.exceptions.ConnectionError,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.Timeout,
 )
-"""Failures of the way to Label Studio, before or while it answers."""
+"""Failures of the connection to Label Studio, before or during its answer."""
 
 
 def token_claims(token: str) -> dict[str, Any] | None:
     """Read the claims of a JSON Web Token without verifying it.
 
-    Parameters
-    ----------
-    token
-        What the user gave as API key.
-
     Returns
     -------
     dict or None
-        Its payload, such as `{"token_type": "refresh", "exp": 1893456000}`; None when it is no such token.
+        Payload, such as `{"token_type": "refresh", "exp": 1893456000}`; None if `token` is not a JSON Web Token.
     """
     parts = token.split(".")
     if len(parts) != 3:
@@ -83,7 +77,7 @@ def token_claims(token: str) -> dict[str, Any] | None:
 
 
 class _Authorization(AuthBase):
-    """Sets the header as a requests auth object, so that no .netrc entry of the host replaces it."""
+    """Authorization header as a requests auth object, so that no .netrc entry of the host replaces it."""
 
     def __init__(self, value: str) -> None:
         self.value = value
@@ -94,39 +88,39 @@ class _Authorization(AuthBase):
 
 
 class Observer(Protocol):
-    """Is told of every request, retries included."""
+    """Callback for every request, including retries."""
 
     def __call__(self, *, method: str, status: int, seconds: float, attempt: int) -> None:
-        """A request was answered with `status`, or not at all (0), after `seconds`; `attempt` counts from 0."""
+        """Record a request: `status` is 0 without an answer, `seconds` its duration, `attempt` counts from 0."""
 
 
 class Transport:
-    """Authenticated requests to one Label Studio; may be used from several threads.
+    """Authenticated requests to one Label Studio; safe to use from several threads.
 
     Parameters
     ----------
     url
-        Address of Label Studio, with the path under which it is served if any.
+        URL of Label Studio, including its path prefix if any.
     api_key
         Legacy token or personal access token of a Label Studio user.
     timeout
         Longest wait for an answer, in seconds.
     attempts
-        How often a request that met passing trouble is sent in all, with growing pauses in between.
+        Most times a request is sent if the failure may be temporary, with growing pauses in between.
 
     Attributes
     ----------
     url : str
         Without a trailing slash.
     token_expires : float or None
-        When a personal access token ends, in unix seconds; None for legacy tokens.
+        Expiry of a personal access token, in unix seconds; None for legacy tokens.
     observer : Observer or None
-        Told of every request.
+        Called after every request.
 
     Raises
     ------
     SettingsError
-        The address or the token cannot be one.
+        The URL or the token is malformed.
     """
 
     def __init__(self, url: str, api_key: str, *, timeout: float = 600.0, attempts: int = ATTEMPTS) -> None:
@@ -142,8 +136,8 @@ class Transport:
         claims = token_claims(self._api_key)
         if claims is not None and claims.get("token_type") == "access":
             raise SettingsError(
-                "LABEL_STUDIO_API_KEY is an access token, which lives five minutes;"
-                " give the personal access token that it was made from"
+                "LABEL_STUDIO_API_KEY is an access token, which expires after five minutes;"
+                " set it to the personal access token instead"
             )
         self._personal = claims is not None
         expires = (claims or {}).get("exp")
@@ -178,17 +172,12 @@ class Transport:
         self.close()
 
     def authorization(self, *, renew: bool = False) -> str:
-        """Value of the Authorization header, valid for at least a minute from now.
+        """Return the Authorization header, `Token <legacy>` or `Bearer <access>`, valid for a minute or more.
 
         Parameters
         ----------
         renew
-            Fetch a new access token even if the present one has not expired.
-
-        Returns
-        -------
-        str
-            `Token <legacy>` or `Bearer <access>`.
+            Fetch a new access token even if the current one has not expired.
 
         Raises
         ------
@@ -223,34 +212,31 @@ class Transport:
         stream: bool = False,
         timeout: float | None = None,
     ) -> requests.Response:
-        """Send a request and return its successful answer.
+        """Send a request and return the response, which has a 2xx status.
 
         Parameters
         ----------
-        method, path, params, body, files
-            The HTTP request; `path` starts with a slash, `body` is sent as JSON.
+        path
+            With a leading slash, relative to the URL of Label Studio.
+        body
+            Sent as JSON.
         idempotent
-            Whether repeating it is harmless, so that it may be retried; by default all but POST.
+            True if the request may be retried because repeating it is harmless; by default all methods but POST.
         stream
             Leave the body unread; the caller closes the response.
         timeout
-            Instead of the transport's own, in seconds.
-
-        Returns
-        -------
-        requests.Response
-            With a 2xx status.
+            Overrides the transport's time-out, in seconds.
 
         Raises
         ------
         StudioUnreachableError
-            Nobody answers, after the retries.
+            No answer after all attempts.
         StudioTroubleError
-            The answer is 429 or 5xx, after the retries.
+            429 or 5xx after all attempts.
         StudioAuthError
             The token is refused, or its user may not do this.
         StudioNotFoundError
-            Label Studio has no such thing.
+            Answered with 404.
         StudioError
             Any other refusal or failure.
         """
@@ -268,12 +254,14 @@ class Transport:
         return self._checked(answer)
 
     def json(self, method: str, path: str, **options: Any) -> Any:
-        """`request`, and its body decoded from JSON (None when empty); a broken body is asked for again.
+        """Send a request like `request` and return its decoded JSON body (None if empty).
+
+        Idempotent requests are repeated if the body is broken.
 
         Raises
         ------
         StudioTroubleError
-            The body is no JSON, also when it was asked for again.
+            The body is not JSON, also after the repetitions.
         """
         attempt = 0
         while True:
@@ -295,7 +283,7 @@ class Transport:
         *,
         idempotent: bool,
     ) -> requests.Response:
-        """One request with bounded retries; network failures become StudioUnreachableError."""
+        """Send a request with bounded retries; network failures become StudioUnreachableError."""
         settings = {"timeout": self.timeout} | dict(options)
         settings["timeout"] = (min(_CONNECT_SECONDS, settings["timeout"]), settings["timeout"])
         attempt = 0
@@ -307,7 +295,7 @@ class Transport:
             except requests.exceptions.RequestException as error:
                 if attempt >= self._attempts_after(error, idempotent=idempotent):
                     raise self._unreachable(error, f"{method} {path}") from error
-                reason = str(_root(error))
+                reason = str(_root_cause(error))
             else:
                 if attempt >= self._attempts_after(answer, idempotent=idempotent):
                     return answer
@@ -319,7 +307,7 @@ class Transport:
     def _attempts_after(
         self, outcome: requests.Response | requests.exceptions.RequestException, *, idempotent: bool
     ) -> int:
-        """How often a request that ended so may be sent in all; never again what may have had an effect."""
+        """Return how often a request with this outcome may be sent in total; 1 if it may have had an effect."""
         if isinstance(outcome, requests.Response):
             status = outcome.status_code
             if status == 429 or (
@@ -329,36 +317,36 @@ class Transport:
             return min(_DEFECT_ATTEMPTS, self.attempts) if status == 500 and idempotent else 1
         if _was_never_sent(outcome):
             return self.attempts
-        if not idempotent or not isinstance(outcome, _BROKEN_OFF):
+        if not idempotent or not isinstance(outcome, _CONNECTION_FAILURES):
             return 1
         slow = isinstance(outcome, requests.exceptions.Timeout)
         return min(_DEFECT_ATTEMPTS, self.attempts) if slow else self.attempts
 
     def _unreachable(self, error: requests.exceptions.RequestException, asked: str) -> StudioError:
-        """What a request without an answer means."""
+        """Translate the failure of a request without an answer."""
         if isinstance(error, requests.exceptions.ReadTimeout):
             return StudioUnreachableError(
                 f"Label Studio at {self.url} did not answer {asked} in time ({error});"
-                " see whether it is overloaded"
+                " check whether it is overloaded"
             )
-        if isinstance(error, _BROKEN_OFF):
+        if isinstance(error, _CONNECTION_FAILURES):
             return StudioUnreachableError(
-                f"no answer from Label Studio at {self.url} ({_root(error)});"
-                " see whether it runs and whether LABEL_STUDIO_URL is its address as seen from here"
+                f"no answer from Label Studio at {self.url} ({_root_cause(error)});"
+                " check that it is running and that LABEL_STUDIO_URL is its address as seen from this host"
             )
         return StudioError(f"request to Label Studio at {self.url} failed: {error}")
 
     def _send_once(
         self, method: str, path: str, authorization: str | None, settings: Mapping[str, Any], attempt: int
     ) -> requests.Response:
-        """One request; the observer hears of it however it ends."""
+        """Send a request once and report it to the observer, whatever the outcome."""
         begun, status = time.monotonic(), 0
         try:
             answer = self._session.request(
                 method,
                 self.url + path,
                 auth=_Authorization(authorization) if authorization else without_credentials,
-                # A redirect would turn a POST into a GET and lose what it carries.
+                # A redirect would turn a POST into a GET and drop its body.
                 allow_redirects=method == "GET",
                 **settings,
             )
@@ -369,7 +357,7 @@ class Transport:
                 self.observer(method=method, status=status, seconds=time.monotonic() - begun, attempt=attempt)
 
     def _checked(self, answer: requests.Response) -> requests.Response:
-        """The answer itself when it is a success, else the matching error."""
+        """Return a successful answer; raise the matching error for any other."""
         status = answer.status_code
         if 200 <= status < 300:
             return answer
@@ -378,7 +366,7 @@ class Transport:
             if 300 <= status < 400:
                 raise StudioError(
                     f"Label Studio at {self.url} redirects {asked} to {answer.headers.get('Location')};"
-                    " set LABEL_STUDIO_URL to the address it really has"
+                    " set LABEL_STUDIO_URL to its real address"
                 )
             detail = _detail(answer)
             if status == 401:
@@ -396,7 +384,7 @@ class Transport:
             raise StudioError(message)
 
     def _refused(self, detail: str) -> str:
-        """What to do about a 401."""
+        """Explain a 401 and name the remedy."""
         if self._personal:
             return f"{self.url} refuses the access token ({detail}); create a new personal access token"
         return (
@@ -406,7 +394,7 @@ class Transport:
         )
 
     def _json(self, answer: requests.Response) -> Any:
-        """The decoded body."""
+        """Decode the body; None if empty."""
         with answer:
             if not answer.content:
                 return None
@@ -414,19 +402,19 @@ class Transport:
                 return answer.json()
             except ValueError as error:
                 raise StudioTroubleError(
-                    f"{urlsplit(answer.url).path} was not answered with JSON, or not with all of it; see whether"
-                    f" {self.url} is really Label Studio, and what a proxy before it does",
+                    f"{urlsplit(answer.url).path} was answered with incomplete JSON or something else; check that"
+                    f" {self.url} is Label Studio, and any proxy in front of it",
                     status=answer.status_code,
                 ) from error
 
 
 def without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave the request without credentials, .netrc included."""
+    """Send a request without credentials, including those of .netrc (a requests auth callable)."""
     return request
 
 
 def _was_never_sent(error: requests.exceptions.RequestException) -> bool:
-    """Whether no connection came about, so that nothing can have happened."""
+    """Return True if no connection was made, so that the request cannot have had an effect."""
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
     cause = error.args[0] if error.args else None
@@ -434,7 +422,7 @@ def _was_never_sent(error: requests.exceptions.RequestException) -> bool:
 
 
 def _pause(attempt: int, reason: str, *, at_least: float | None = None) -> None:
-    """Wait before the next attempt: twice as long each time, with jitter, or as the server asks."""
+    """Wait before the next attempt: twice as long each time, with jitter, or as long as the server requests."""
     if at_least is None:
         pause = min(LONGEST_WAIT, BACK_OFF * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
     else:
@@ -443,16 +431,16 @@ def _pause(attempt: int, reason: str, *, at_least: float | None = None) -> None:
     time.sleep(pause)
 
 
-def _root(error: BaseException) -> BaseException:
-    """The innermost reason, which says `Connection refused` instead of a chain of pools."""
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the innermost reason, such as `Connection refused` inside a chain of connection-pool errors."""
     for argument in (getattr(error, "reason", None), *error.args):
         if isinstance(argument, BaseException):
-            return _root(argument)
+            return _root_cause(argument)
     return error
 
 
 def _retry_after(answer: requests.Response) -> float | None:
-    """Seconds the server asks to wait, bounded, as a number or as a date; None when it does not say."""
+    """Return the seconds in Retry-After (a number or a date), at most LONGEST_WAIT; None without the header."""
     value = answer.headers.get("Retry-After", "").strip()
     try:
         seconds = (
@@ -464,7 +452,7 @@ def _retry_after(answer: requests.Response) -> float | None:
 
 
 def _detail(answer: requests.Response) -> str:
-    """What Label Studio says about a failure, in one line."""
+    """Return Label Studio's message about a failure in one line."""
     try:
         body = answer.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reads the queue back as an annotator would meet it; changes nothing that stays."""
+"""Verify a published queue: request the next task as an annotator does, and undo the request."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Outcome = Literal["first", "later", "elsewhere", "own task", "nothing"]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What the next-task call gave after publishing.
+    """Result of the next-task call after publishing.
 
     Attributes
     ----------
     outcome
-        `first`: rank 0. `later`: a pick or reserve of a higher rank, because others hold or have done the ones
-        before it. `elsewhere`: a task that was not chosen. `own task`: one that the token's user has open since
-        before. `nothing`: no task is left for that user.
+        `first`: rank 0. `later`: a pick or reserve task of a higher rank, because the earlier ones are open or
+        labeled. `elsewhere`: a task that was not chosen. `own task`: a task that the token's user opened before.
+        `nothing`: no task is left for that user.
     task, rank
-        The task served and its rank; None where there is none.
+        The task served and its rank; None if there is none.
     detail
         One sentence for the user.
     """
@@ -38,7 +38,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing speaks against the order."""
+        """False if Label Studio served a task outside the queue."""
         return self.outcome != "elsewhere"
 
 
@@ -49,27 +49,19 @@ def verify_first(
     *,
     left: bool = False,
 ) -> Verification:
-    """Ask Label Studio for the next task, as an annotator does, and give it back.
+    """Request the next task from Label Studio, as an annotator does, and release it.
 
-    The call locks the task for the token's user for 24 hours, and Label Studio releases a lock only when that
-    user submits or skips. So a lock taken here is released by a skip that is deleted at once: for that fraction
-    of a second another annotator would get the next rank instead, and webhooks of the project see one annotation
-    come and go.
+    The call locks the task for the token's user for 24 hours, and Label Studio releases a lock only when that user
+    submits or skips. Therefore the lock is released by a skip that is deleted at once: for a fraction of a second
+    another annotator would get the next rank instead, and the project's webhooks see one annotation come and go.
 
     Parameters
     ----------
-    client, project
-        Where.
     ranked : (m,) task ids
         Picks and reserve in rank order.
     left
-        An earlier call may have been killed on its way. A lock, or a skip, that it left on the first pick is then
-        taken back.
-
-    Returns
-    -------
-    Verification
-        What was served.
+        True if an earlier call may have been killed midway: a lock or a skip that it left on the first pick is
+        then removed.
     """
     if left:
         _take_back_skip(client, ranked[0])
@@ -79,8 +71,8 @@ def verify_first(
     task, rule = int(served["id"]), str(served.get("queue") or "")
     rank = ranked.index(task) if task in ranked else None
     if "Task lock" in rule and not (left and rank == 0):
-        # Not ours to release: the person behind the token may have it open.
-        detail = f"the token's user has task {task} open since before, so the order could not be read back"
+        # Do not release it: the token's user may be labeling it.
+        detail = f"the token's user already has task {task} open, so the order could not be verified"
         return Verification("own task", task, rank, detail)
     release(client, task)
     if rank == 0:
@@ -91,7 +83,7 @@ def verify_first(
     reason = (
         "tasks that somebody has started come first while the project asks for several annotations"
         if project.maximum_annotations > 1
-        else "project members or another rule of this Label Studio come before the order"
+        else "project members or another rule of this Label Studio override the queue"
     )
     return Verification(
         "elsewhere", task, None, f"task {task}, which was not chosen, is served first: {reason}"
@@ -102,23 +94,17 @@ def _take_back_skip(client: StudioClient, task: int) -> None:
     """Delete the empty skip of the token's user on a task, if there is one."""
     me = client.user_id()
     for annotation in client.annotations(task):
-        owner = annotation.get("completed_by")  # a number or an object, by the release
+        owner = annotation.get("completed_by")  # a number or an object, depending on the release
         own = (owner.get("id") if isinstance(owner, dict) else owner) == me
         if own and annotation.get("was_cancelled") and not annotation.get("result"):
             client.delete_annotation(int(annotation["id"]))
 
 
 def release(client: StudioClient, task: int) -> None:
-    """Release the lock of the token's user on a task.
-
-    Parameters
-    ----------
-    client, task
-        Whose lock, and on what.
-    """
+    """Release the lock of the token's user on a task."""
     try:
         annotation = client.annotate(task, [], was_cancelled=True)
     except StudioError:
-        # Some tasks may not be skipped; an empty annotation releases the lock as well.
+        # Some tasks cannot be skipped; an empty annotation releases the lock as well.
         annotation = client.annotate(task, [])
     client.delete_annotation(annotation)
