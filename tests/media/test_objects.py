@@ -80,7 +80,7 @@ def test_objects__are_not_read_unless_that_is_allowed() -> None:
 )
 def test_objects__other_schemes_of_the_library_are_never_opened(address: str) -> None:
     assert not is_object(address)
-    with pytest.raises(MediaError, match="are not read"):
+    with pytest.raises(MediaError, match="is not supported"):
         ObjectStores(MediaLimits()).read(address)
     with MediaReader(object_stores=True) as reader, pytest.raises(MediaError):
         reader.read(Location(url=address))

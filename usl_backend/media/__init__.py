@@ -1,9 +1,9 @@
-"""Guarded bytes of one picture from a path or a URL; nothing here knows Label Studio, encoders or runs.
+"""Read and decode pictures from paths, URLs and object stores, safely.
 
-The only reader of the outside. What it guards against: schemes other than http(s) and data; private,
-loopback, link-local and reserved addresses (server-side request forgery), also behind redirects, DNS
-rebinding, numeric and IPv6-wrapped spellings; credentials that follow a redirect to another origin; files
-outside their root; answers without end in bytes or time; pictures that explode when decoded.
+All untrusted locations and bytes are read here. Guards against: schemes other than http(s) and data; private,
+loopback, link-local and reserved addresses (server-side request forgery), also behind redirects, DNS rebinding,
+numeric and IPv6-wrapped spellings; credentials that follow a redirect to another origin; files outside their root;
+answers without end in bytes or time; decompression bombs.
 """
 
 from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError

@@ -1,4 +1,4 @@
-"""Which URL leads to which address, and whether that address may be fetched; opens no connection."""
+"""Parse URLs, resolve their hosts, and refuse private addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from usl_backend.errors import MediaError
 from usl_backend.media.limits import UnavailableError, short_reason
 
 Resolver = Callable[..., Sequence[tuple[Any, ...]]]
-"""Shaped like `socket.getaddrinfo`."""
+"""Callable with the signature of `socket.getaddrinfo`."""
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -23,7 +23,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One hop: a checked URL taken apart.
+    """A parsed and checked URL: one hop of a request.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Target:
     host
         Lower case, ASCII, without brackets.
     port
-        Explicit or the scheme's own.
+        Explicit, or the scheme's default.
     request
-        Path and query as they are sent.
+        Path and query as sent.
     """
 
     scheme: str
@@ -44,26 +44,26 @@ class Target:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: who may see the credentials."""
+        """Scheme, host and port; credentials are sent to one origin only."""
         return self.scheme, self.host, self.port
 
     @property
     def authority(self) -> str:
-        """What the Host header says."""
+        """Value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One checked address.
+    """A checked address.
 
     Attributes
     ----------
     family
         `socket.AF_INET` or `socket.AF_INET6`.
     sockaddr
-        What `socket.connect` takes.
+        Argument of `socket.connect`.
     """
 
     family: int
@@ -71,17 +71,12 @@ class Address:
 
 
 def parse(url: str) -> Target:
-    """Take a URL apart, refusing what different parsers read differently.
+    """Parse a URL; refuse constructs that different parsers read differently.
 
     Parameters
     ----------
     url
         http or https URL; spaces and non-ASCII characters are encoded.
-
-    Returns
-    -------
-    Target
-        The hop.
 
     Raises
     ------
@@ -114,21 +109,19 @@ def parse(url: str) -> Target:
 
 
 def resolve(target: Target, resolver: Resolver, *, private: bool) -> list[Address]:
-    """Resolve a host once; every address must be public unless this hop may be private.
+    """Resolve a host once; every address must be public unless `private` is set.
 
     Parameters
     ----------
-    target
-        The hop.
     resolver
-        Asked once, and not at all for a host that is itself an address.
+        Called at most once, and not for a host that is itself an address.
     private
-        Whether private and reserved addresses are allowed here.
+        Allow private and reserved addresses.
 
     Returns
     -------
     list of Address
-        At least one; connect to these and to nothing else.
+        At least one; connect to these only.
 
     Raises
     ------
@@ -137,7 +130,7 @@ def resolve(target: Target, resolver: Resolver, *, private: bool) -> list[Addres
     MediaError
         One of the addresses is private or reserved.
     """
-    literal = _literal(target.host)
+    literal = _parse_address(target.host)
     if literal is not None:
         family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
         found = [Address(family, (str(literal), target.port))]
@@ -160,17 +153,12 @@ def resolve(target: Target, resolver: Resolver, *, private: bool) -> list[Addres
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an address is reachable for everybody, looking inside IPv6 wrappers of IPv4.
+    """Return True for a public address; IPv4 addresses wrapped in IPv6 are unwrapped first.
 
     Parameters
     ----------
     text
-        IPv4 or IPv6 address, perhaps with a zone.
-
-    Returns
-    -------
-    bool
-        False too for what is no address.
+        IPv4 or IPv6 address, with or without a zone; False for anything else.
     """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -185,8 +173,8 @@ def is_public(text: str) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
-def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address in any spelling that the C library would accept: 127.1, 0x7f000001, 2130706433."""
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an address in any spelling that the C library accepts: 127.1, 0x7f000001, 2130706433."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host)
     if re.fullmatch(r"[0-9a-fx.]+", host):

@@ -1,4 +1,4 @@
-"""What a picture may cost and where it is; reads nothing."""
+"""Types of the media room: limits, locations and errors."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from usl_backend.errors import MediaError
 
 
 class UnavailableError(MediaError):
-    """The source did not answer or was busy: the instance itself is not at fault and may be tried again."""
+    """The source did not answer or was busy: the instance itself may be fine, so a retry makes sense."""
 
 
 class UnauthorizedError(MediaError):
-    """The source answered 401: the credentials of this location are not, or no longer, accepted."""
+    """The source answered 401: it does not accept the credentials of this location (any more)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What one picture may cost.
+    """Limits for reading one picture.
 
     Attributes
     ----------
     bytes
         Largest file or answer, in bytes.
     seconds
-        Longest time for one fetch, redirects included, in seconds.
+        Longest time for one fetch, including redirects, in seconds.
     pixels
-        Largest width times height, checked before anything is decoded.
+        Largest width times height, checked before decoding.
     frames
-        Most frames of an animation or pages of a document; the first one is what is read.
+        Most frames of an animation or pages of a document; only the first is read.
     redirects
-        Most redirects that are followed.
+        Most redirects to follow.
     """
 
     bytes: int = 64 << 20
@@ -44,7 +44,7 @@ class MediaLimits:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the bytes of one instance are, and what may be shown to whoever keeps them.
+    """Location of an instance's bytes, with credentials.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class Location:
     headers
         Sent to the origin of `url` only, never across a redirect to another origin.
     trusted
-        The operator named this origin (Label Studio's), so it may have a private address. Says nothing about
-        where it redirects to.
+        The operator configured this origin (Label Studio's), so it may have a private address. Does not extend to
+        targets of redirects.
     """
 
     url: str | None = None
@@ -66,17 +66,6 @@ class Location:
 
 
 def short_reason(error: BaseException) -> str:
-    """Shorten the text of a foreign error, without the paths that OSError appends.
-
-    Parameters
-    ----------
-    error
-        From the operating system or a library.
-
-    Returns
-    -------
-    str
-        One line, at most 160 characters, never empty.
-    """
+    """Shorten an error of the system or a library to one line of 1 to 160 characters, without OSError's paths."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:160] or type(error).__name__

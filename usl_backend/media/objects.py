@@ -1,6 +1,6 @@
-"""Objects of stores such as S3, through fsspec: listed and read under the same caps as everything else.
+"""List and read objects of stores such as S3 through fsspec, under the same limits as files and URLs.
 
-Who may read what is the store's matter: credentials come from where its own tools find them (AWS_ACCESS_KEY_ID,
+The store decides on access: credentials come from where its own tools find them (AWS_ACCESS_KEY_ID,
 AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, ...), never from a manifest or a project.
 """
 
@@ -18,47 +18,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMES: Final = frozenset({"s3", "gs", "gcs", "az", "abfs"})
-"""Schemes that lead to an object store; no other of fsspec's is ever opened."""
+"""Schemes of object stores; fsspec's other schemes are never opened."""
 _PACKAGES: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 _SCHEME: Final = re.compile(r"([A-Za-z0-9]+)://")
 
 
 def is_object(address: str) -> bool:
-    """Whether an address leads to an object store."""
+    """Return True for an address with a scheme of an object store."""
     match = _SCHEME.match(address)
     return match is not None and match[1].lower() in SCHEMES
 
 
 class ObjectStores:
-    """Reads objects under `limits`; safe to use from many threads at once.
-
-    Parameters
-    ----------
-    limits
-        Caps on bytes and seconds of one object.
-    """
+    """Reader of objects under `limits`; safe to use from several threads."""
 
     def __init__(self, limits: MediaLimits) -> None:
         self.limits = limits
-        # a call that hangs is left behind; so many may hang at once
+        # Calls that hang are abandoned; at most this many can hang at once.
         self._threads = ThreadPoolExecutor(32, thread_name_prefix="object")
 
     def close(self) -> None:
-        """Begin no further calls; those that hang are not waited for."""
+        """Start no further calls and do not wait for hanging ones."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def read(self, address: str) -> bytes:
-        """Read one object.
-
-        Parameters
-        ----------
-        address
-            Such as `s3://bucket/photos/1.png`.
-
-        Returns
-        -------
-        bytes
-            At most `limits.bytes`.
+        """Read an object of at most `limits.bytes`, such as `s3://bucket/photos/1.png`.
 
         Raises
         ------
@@ -83,17 +67,7 @@ class ObjectStores:
         return data
 
     def below(self, address: str) -> Iterator[str]:
-        """List what lies below a prefix.
-
-        Parameters
-        ----------
-        address
-            Such as `s3://bucket/photos/`.
-
-        Yields
-        ------
-        str
-            Address of each object, in the store's order.
+        """Yield the addresses of the objects below a prefix such as `s3://bucket/photos/`, in the store's order.
 
         Raises
         ------
@@ -112,7 +86,7 @@ class ObjectStores:
             yield f"{scheme}://{name.lstrip('/')}"
 
     def _in_time(self, call: Callable[[], Any], address: str, *, seconds: float | None = None) -> Any:
-        """The call's result, unless it takes too long; foreign errors are translated."""
+        """Return the call's result within the time limit; translate the store's errors."""
         future = self._threads.submit(call)
         try:
             return future.result(seconds or self.limits.seconds)
@@ -123,15 +97,15 @@ class ObjectStores:
             raise
         except FileNotFoundError as error:
             raise MediaError("there is no such object") from error
-        except Exception as error:  # every store has errors of its own
+        except Exception as error:  # every store raises its own exceptions
             raise MediaError(f"the store refuses: {short_reason(error)}") from error
 
 
 def _store(address: str) -> tuple[Any, str]:
-    """The file system of an address and the path there."""
+    """Return the file system of an address and the path in it."""
     scheme = address.partition("://")[0].lower()
     if scheme not in SCHEMES:
-        raise MediaError(f"addresses of {scheme}:// are not read")
+        raise MediaError(f"the scheme {scheme}:// is not supported; use one of {', '.join(sorted(SCHEMES))}")
     try:
         from fsspec.core import url_to_fs
 

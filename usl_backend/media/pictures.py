@@ -1,4 +1,4 @@
-"""Foreign bytes to a small square of pixels or a thumbnail; fetching and what an encoder wants are elsewhere."""
+"""Decode untrusted bytes of a picture to a square of pixels, a thumbnail or a PNG."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from usl_backend.media.limits import MediaLimits, short_reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Image.init()  # here, not in the first of many threads that decode
+Image.init()  # at import, not in several decoding threads at once
 
 FORMATS: Final = tuple(
     name for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN
 )
-"""Pillow decoders that are allowed to see foreign bytes; the others are never tried."""
+"""Pillow decoders to use for untrusted bytes; the others are never tried."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
@@ -38,9 +38,9 @@ _UPRIGHT: Final = {
 def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.uint8]:
     """Decode a picture and scale it to a square, its sides independently.
 
-    Transparency is laid over white, EXIF rotation is applied, 16-bit grey keeps its full range (65,535 is
-    white), 32-bit and floating-point grey is stretched from its smallest to its largest value, and of an
-    animation the first frame counts.
+    Transparency is composited over white, EXIF rotation is applied, 16-bit grey keeps its full range (65,535 is
+    white), 32-bit and floating-point grey is stretched from its smallest to its largest value, and only the first
+    frame of an animation is used.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
     size
         Side of the result in pixels.
     limits
-        `pixels` and `frames` are checked before anything is decoded.
+        `pixels` and `frames` are checked before decoding.
 
     Returns
     -------
@@ -59,14 +59,14 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
     Raises
     ------
     MediaError
-        Not a picture, damaged, or over a limit; the text is the reason to show.
+        Not a picture, damaged, or over a limit; the message is the reason to show.
     """
-    with _opened(data, limits) as image:
+    with _open(data, limits) as image:
         return _square(image, size)
 
 
 def to_png(data: bytes, *, limits: MediaLimits) -> bytes:
-    """Turn a picture that browsers do not show (TIFF, AVIF, PPM) into one that they do, in its full size.
+    """Convert a picture that browsers do not display (TIFF, AVIF, PPM) to PNG at full size.
 
     Parameters
     ----------
@@ -76,52 +76,52 @@ def to_png(data: bytes, *, limits: MediaLimits) -> bytes:
     Returns
     -------
     bytes
-        A PNG file, upright, without any of the picture's metadata.
+        A PNG file, upright, without metadata.
 
     Raises
     ------
     MediaError
         As in `decode_image`.
     """
-    with _opened(data, limits) as image:
+    with _open(data, limits) as image:
         image.load()
         orientation = _orientation(image)
-        shown = _eight_bits(image)
+        converted = _to_8_bit(image)
         if orientation in _UPRIGHT:
-            shown = shown.transpose(_UPRIGHT[orientation])
+            converted = converted.transpose(_UPRIGHT[orientation])
         out = io.BytesIO()
-        shown.save(out, "PNG")
+        converted.save(out, "PNG")
         return out.getvalue()
 
 
 def make_thumbnail(data: bytes, *, side: int, limits: MediaLimits) -> bytes:
-    """Make a small JPEG of a picture, to be looked at: its proportions are kept and it is never enlarged.
+    """Make a small JPEG of a picture; keeps its proportions and never enlarges it.
 
     Parameters
     ----------
     data, limits
         As in `decode_image`.
     side
-        Longer side of the result in pixels, at most.
+        Maximum of the longer side of the result, in pixels.
 
     Returns
     -------
     bytes
-        A JPEG file without any of the picture's metadata.
+        A JPEG file, upright, without metadata.
 
     Raises
     ------
     MediaError
         As in `decode_image`.
     """
-    with _opened(data, limits) as image:
+    with _open(data, limits) as image:
         image.draft("RGB", (side, side))
         image.load()
         orientation = _orientation(image)
         width, height = image.size
         scale = min(1.0, side / max(width, height))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = _eight_bits(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        small = _to_8_bit(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
         if small.mode == "RGBA":
             small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
         if orientation in _UPRIGHT:
@@ -132,9 +132,9 @@ def make_thumbnail(data: bytes, *, side: int, limits: MediaLimits) -> bytes:
 
 
 @contextmanager
-def _opened(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
-    """The picture, not yet decoded; what its decoder raises in the block becomes a `MediaError`."""
-    _refuse_foreign(data)
+def _open(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
+    """Open a picture without decoding it; turn the decoder's errors in the block into `MediaError`."""
+    _check_content(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
@@ -152,29 +152,29 @@ def _opened(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
         raise _too_many_pixels(limits, "of excessive size") from error
     except MediaError:
         raise
-    except Exception as error:  # decoders fail on damaged bytes in every way there is
+    except Exception as error:  # decoders raise all kinds of exceptions on damaged bytes
         raise MediaError(f"the picture is truncated or damaged: {short_reason(error)}") from error
 
 
 def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Decode, bring to eight bits, scale, lay over white, turn upright."""
-    # JPEG can leave out the fine frequencies while decoding: twice the speed at the same quality.
+    """Decode, convert to 8 bits, scale, composite over white, and turn upright."""
+    # JPEG can skip high frequencies while decoding: twice the speed at the same quality.
     image.draft("RGB", (size, size))
     image.load()
     orientation = _orientation(image)
-    # Where both sides shrink, Hamming's kernel makes embeddings as good as the bicubic one for half the work.
+    # If both sides shrink, Hamming's kernel gives embeddings as good as the bicubic one's for half the work.
     shrinks = image.width >= size and image.height >= size
     kernel = Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC
-    image = _eight_bits(image).resize((size, size), kernel, reducing_gap=3.0)
+    image = _to_8_bit(image).resize((size, size), kernel, reducing_gap=3.0)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if orientation in _UPRIGHT:
-        # A square turns into a square, so turning after scaling gives the same picture for less work.
+        # The result is square, so rotating after scaling gives the same picture for less work.
         image = image.transpose(_UPRIGHT[orientation])
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _to_8_bit(image: Image.Image) -> Image.Image:
     """Convert any mode to L, RGB or RGBA."""
     if image.mode.startswith("I;16"):
         return _grey(np.asarray(image).astype(np.float32) / 257.0)
@@ -192,10 +192,10 @@ def _grey(values: NDArray[np.floating]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; a damaged EXIF block is no reason to lose the picture."""
+    """Return the EXIF orientation; 1 if the EXIF block is damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001 - the parser fails on damaged bytes in every way there is
+    except Exception:  # noqa: BLE001 - the parser raises all kinds of exceptions on damaged bytes
         return 1
 
 
@@ -203,12 +203,12 @@ def _too_many_pixels(limits: MediaLimits, what: str) -> MediaError:
     return MediaError(f"the picture is {what}, more than the limit of {limits.pixels:,} pixels")
 
 
-def _refuse_foreign(data: bytes) -> None:
-    """Name what is often found in place of a picture."""
+def _check_content(data: bytes) -> None:
+    """Refuse empty files, SVG and HTML, which often stand in for a picture, with a specific message."""
     if not data:
         raise MediaError("the file is empty (0 bytes)")
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<svg", b"<?xml")) or (head.startswith(b"<!") and b"<svg" in head):
         raise MediaError("the file is an SVG or XML drawing, which is not rendered; convert it to PNG")
     if head.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<script")):
-        raise MediaError("the file is a web page (HTML), not a picture; perhaps the link needs a log-in")
+        raise MediaError("the file is a web page (HTML), not a picture; the link may require a login")

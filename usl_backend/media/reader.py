@@ -1,4 +1,4 @@
-"""Bytes from files below a root, http(s) and data URLs, under caps; nothing is decoded here."""
+"""Read bytes of files below a root, http(s) and data URLs, and objects, under limits; `pictures.py` decodes them."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ _BACKOFF_SECONDS: Final = 0.4
 
 
 class MediaReader:
-    """Reads bytes from the outside under `limits`; safe to use from many threads at once.
+    """Reader of untrusted locations under `limits`; safe to use from several threads.
 
     Parameters
     ----------
     limits
-        Caps on size, time and redirects.
+        Limits on size, time and redirects.
     local_roots
-        Folders below which files may be read. None by default: no file is read.
+        Folders below which files may be read; by default no file is read.
     allowed_hosts
         Host names or addresses, each `host` or `host:port`, that may have private addresses.
     resolver
         Replaces `socket.getaddrinfo`.
     object_stores
-        Whether addresses such as `s3://` may be read, with the credentials of this host.
+        Allow addresses such as `s3://`, read with the credentials of this host.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class MediaReader:
         self._connections = Connections()
 
     def __reduce__(self) -> tuple[Callable[[], MediaReader], tuple[()]]:
-        """Sent to another process, it is a reader of the same rules with connections of its own."""
+        """Pickle as a reader with the same rules and new connections."""
         make = partial(
             type(self),
             limits=self.limits,
@@ -94,23 +94,18 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections; the reader stays usable, but for object stores."""
+        """Close the idle connections; the reader stays usable, except for object stores."""
         self._connections.close()
         if self._objects is not None:
             self._objects.close()
 
     def locate(self, source: str) -> Location:
-        """Say where a plain source outside Label Studio is, without opening it.
+        """Return the untrusted location of a source outside Label Studio, without opening it.
 
         Parameters
         ----------
         source
             http(s) URL, data URL, or a path: absolute below a local root, or relative to one.
-
-        Returns
-        -------
-        Location
-            Untrusted, without headers.
 
         Raises
         ------
@@ -124,26 +119,21 @@ class MediaReader:
         return Location(path=self._below_root(source))
 
     def read(self, location: Location) -> bytes:
-        """Read the whole file or answer.
+        """Read the whole file or answer: 1 to `limits.bytes` bytes.
 
         Parameters
         ----------
         location
-            From `locate`, or made by whoever knows Label Studio.
-
-        Returns
-        -------
-        bytes
-            At most `limits.bytes`, at least one.
+            From `locate`, or from `studio` for media of Label Studio.
 
         Raises
         ------
         UnavailableError
-            Nobody answered, or the server was busy; tried again first where the location is trusted.
+            No answer, or the server was busy; trusted locations are retried first.
         UnauthorizedError
             The server answered 401.
         MediaError
-            Everything else; the text is the reason to show.
+            Any other failure; the message is the reason to show.
         """
         if location.path is not None:
             data = self._read_file(location.path)
@@ -162,8 +152,8 @@ class MediaReader:
     # -- files ---------------------------------------------------------------------------------------------
 
     def _below_root(self, source: str) -> Path:
-        """Resolve a path, symbolic links included, and insist that it lies below a root."""
-        _refuse_deceit(source)
+        """Resolve a path, including symbolic links, and require that it lies below a root."""
+        _check_path(source)
         if not self._roots:
             raise MediaError("local files are not allowed: no local root is configured")
         try:
@@ -176,8 +166,8 @@ class MediaReader:
             raise MediaError(f"the path cannot be resolved: {short_reason(error)}") from error
 
     def _read_file(self, path: Path) -> bytes:
-        """Read a path below a root; one without links, as `locate` gives it, need not be resolved again."""
-        _refuse_deceit(os.fspath(path))
+        """Read a path below a root; resolve it first only if it contains links."""
+        _check_path(os.fspath(path))
         try:
             if any(path.is_relative_to(root) for root in self._roots):
                 try:
@@ -190,7 +180,7 @@ class MediaReader:
             raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
 
     def _read_below(self, path: Path) -> bytes:
-        """Read a path that begins with a root and has no links."""
+        """Read a path without links below a root."""
         root = next(root for root in self._roots if path.is_relative_to(root))
         with _open_below(root, path.relative_to(root).parts) as file:
             status = os.fstat(file.fileno())
@@ -198,10 +188,10 @@ class MediaReader:
                 raise MediaError("the path is not a regular file")
             if status.st_size > self.limits.bytes:
                 raise self._too_large(status.st_size)
-            # Python makes room for all that it is asked for: no more than the file is said to hold.
+            # Python allocates as much as is requested: request no more than the reported size.
             data = file.read(status.st_size + 1)
             if len(data) > status.st_size:
-                # Somebody is writing it, or the file system does not know its size.
+                # The file is growing, or the file system does not know its size.
                 data += file.read(self.limits.bytes + 1 - len(data))
         if len(data) > self.limits.bytes:
             raise self._too_large(len(data))
@@ -225,7 +215,7 @@ class MediaReader:
         return data
 
     def _read_url(self, location: Location) -> bytes:
-        """Fetch; once more after a pause where a busy or restarting Label Studio is the likely reason."""
+        """Fetch a URL; retry trusted ones after a pause, as Label Studio may be busy or restarting."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._fetch(location)
@@ -243,7 +233,7 @@ class MediaReader:
         at_home = True
         for _ in range(self.limits.redirects + 1):
             target = parse(url)
-            # Once a redirect has left home, coming back is the stranger's wish: no trust, no credentials.
+            # After a redirect to another origin, a redirect back is untrusted and gets no credentials.
             at_home = at_home and target.origin == home
             private = (location.trusted and at_home) or not self._allowed.isdisjoint(
                 {target.host, f"{target.host}:{target.port}"}
@@ -278,14 +268,14 @@ class MediaReader:
             raise UnavailableError(f"the connection to {target.host} failed: {reason}") from error
 
     def _body(self, target: Target, response: http.client.HTTPResponse) -> bytes:
-        """Read the answer piece by piece under the caps."""
+        """Read the answer in chunks under the limits."""
         if response.status != 200:
             text = f"{target.host} answered {response.status} {response.reason}".rstrip()
             if response.status == 401:
                 raise UnauthorizedError(text)
             raise (UnavailableError if response.status in _BUSY else MediaError)(text)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise MediaError(f"{target.host} sent a compressed answer that was not asked for")
+            raise MediaError(f"{target.host} sent a compressed answer, which was not requested")
         if response.length is not None and response.length > self.limits.bytes:
             raise self._too_large(response.length)
         pieces: list[bytes] = []
@@ -296,7 +286,9 @@ class MediaReader:
             if size > self.limits.bytes:
                 raise self._too_large(size)
         if response.length:
-            raise UnavailableError(f"{target.host} hung up {response.length} bytes before the end")
+            raise UnavailableError(
+                f"{target.host} closed the connection {response.length} bytes before the end"
+            )
         return b"".join(pieces)
 
     def _too_large(self, size: int) -> MediaError:
@@ -307,10 +299,10 @@ def _is_data_url(source: str) -> bool:
     return source.lstrip()[:5].lower() == "data:"
 
 
-def _refuse_deceit(source: str) -> None:
-    """Refuse names of files that no honest source has."""
+def _check_path(source: str) -> None:
+    """Refuse paths with NUL, `..` or a network share, also percent-encoded (up to three times)."""
     decoded = source
-    for _ in range(3):  # a name that climbs only after decoding was made to deceive somebody
+    for _ in range(3):
         decoded = unquote(decoded)
     if "\0" in decoded:
         raise MediaError("the path contains a NUL character")
@@ -321,7 +313,7 @@ def _refuse_deceit(source: str) -> None:
 
 
 def _open_below(root: Path, parts: tuple[str, ...]) -> BufferedReader:
-    """Open step by step without following links, so that nobody swaps a folder between check and use."""
+    """Open folder by folder without following links, so that no folder can be swapped between check and use."""
     if not parts:
         raise MediaError("the path is not a regular file")
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""One GET over a connection to an address that was checked; decides nothing about who may be asked."""
+"""Send GET requests over connections to checked addresses; `addresses.py` checks them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IDLE_TOTAL: Final = 64
 
 
 class _Deadline(_SocketBase):
-    """No sequence of small answers outlives the deadline: it is looked at before every receive."""
+    """Socket mixin that checks the deadline before every receive, so that slow trickles cannot outlast it."""
 
     deadline = 0.0
 
@@ -37,22 +37,22 @@ class _Deadline(_SocketBase):
 
 
 class _PlainSocket(_Deadline, socket.socket):
-    """Plain connection."""
+    """Plain socket with a deadline."""
 
 
 class _TLSSocket(_Deadline, ssl.SSLSocket):
-    """TLS connection."""
+    """TLS socket with a deadline."""
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection to the one address that was checked, whatever the name resolves to a moment later.
+    """Connection to one checked address, whatever the name resolves to later.
 
     Parameters
     ----------
     target
-        Whose name goes into the Host header, SNI and the certificate check.
+        Its host goes into the Host header, SNI and the certificate check.
     address
-        Where the socket goes.
+        Address to connect to.
     context
         For https, else None.
     deadline
@@ -61,7 +61,7 @@ class Connection(http.client.HTTPConnection):
     Raises
     ------
     OSError
-        Nobody listens there, or the certificate does not fit.
+        The connection or the certificate check failed.
     """
 
     def __init__(
@@ -84,21 +84,21 @@ class Connection(http.client.HTTPConnection):
         raise http.client.NotConnected
 
     def get(self, request: str, headers: dict[str, str], deadline: float) -> http.client.HTTPResponse:
-        """Send GET and read the answer's head; the body is read under the same deadline.
+        """Send GET and read the head of the response; the body is read under the same deadline.
 
         Parameters
         ----------
         request
             Path and query.
         headers
-            All of them, Host included.
+            All headers, including Host.
         deadline
             `time.monotonic()` seconds.
 
         Returns
         -------
         http.client.HTTPResponse
-            To be read to its end before the next `get`.
+            Must be read to its end before the next `get`.
         """
         self.sock.settimeout(max(0.001, deadline - time.monotonic()))
         cast("_Deadline", self.sock).deadline = deadline
@@ -107,7 +107,7 @@ class Connection(http.client.HTTPConnection):
 
 
 class Connections:
-    """Opens connections and keeps idle ones; safe to use from many threads at once."""
+    """Pool of connections; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._context = ssl.create_default_context()
@@ -124,19 +124,17 @@ class Connections:
 
         Parameters
         ----------
-        target
-            What to ask for.
         addresses
             Tried in this order.
         headers
-            Further headers; Host is set here.
+            Headers except Host, which is set here.
         deadline
             `time.monotonic()` seconds.
 
         Returns
         -------
         tuple
-            The connection, to be given to `keep` or closed, and the answer.
+            The connection, to be passed to `keep` or closed, and the response.
 
         Raises
         ------
@@ -151,7 +149,7 @@ class Connections:
                 try:
                     return idle, idle.get(target.request, headers, deadline)
                 except (OSError, http.client.HTTPException):
-                    idle.close()  # the server has hung up meanwhile, as it may
+                    idle.close()  # the server may close an idle connection
                     if time.monotonic() >= deadline:
                         raise
         context = self._context if target.scheme == "https" else None
@@ -170,15 +168,9 @@ class Connections:
         raise AssertionError("no address to connect to")
 
     def keep(self, connection: Connection, response: http.client.HTTPResponse) -> None:
-        """Keep a connection whose answer was read to its end, unless enough are kept; else close it.
-
-        Parameters
-        ----------
-        connection, response
-            From `get`.
-        """
+        """Return a connection to the pool if its response was read to the end and there is room; else close it."""
         complete = (response.isclosed() or response.length == 0) and not response.will_close
-        # a thread may still be reading when whoever gave up on it has closed all
+        # A thread may still be reading after the pool was closed.
         complete = complete and not self._closed
         response.close()
         if complete:
