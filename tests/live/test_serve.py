@@ -82,7 +82,7 @@ def test_start_training__from_connect_to_the_first_task(serve, store, client, pi
     done = store.get(run.id)
     assert (done.state, done.error) == (RunState.DONE, None)
     answer = requests.get(f"{serve}/usl/api/runs/{run.id}/picks?role=pick", auth=LOGIN, timeout=30)
-    picks = [entry.instance for entry in answer.json()["picks"]]
+    picks = [entry["task"] for entry in answer.json()["picks"]]
     assert len(picks) == 5
     assert pictures.now.model_version == done.summary.model_version
     assert pictures.serve([client], 5) == picks
