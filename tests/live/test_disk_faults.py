@@ -91,7 +91,7 @@ def expected(shell: Shell, project: LiveProject) -> list[int]:
     """The queue of an undisturbed run."""
     told = shell("select", project.id, "--budget", BUDGET, "--reserve", RESERVE, "--dry-run", "--json")
     assert told.code == 0, told.err
-    return [entry.instance for entry in told.json["queue"]]
+    return [entry["task"] for entry in told.json["queue"]]
 
 
 def backend(studio: LiveStudio, data: Path) -> BackendServer:
