@@ -47,6 +47,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(os.cpu_count() or 1, 4)
 
 
+def pytest_xdist_setupnodes() -> None:
+    """One numerical thread for each worker and what it starts: more would wait for each other on the same cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach the programs under test: shells start background jobs, such as a CI's, with it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
