@@ -1,4 +1,4 @@
-"""Speed and memory of selections from ten thousand to five million rows, beside two rivals, in one run.
+"""Speed and memory of USL and USL-T from ten thousand to five million rows, beside two rivals of USL.
 
 Each run has a process of its own on one compute thread (`OMP_WAIT_POLICY=passive`); imports and making the data are
 not counted. Rows are a mixture of groups on a 24-dimensional sheet with noise in all dimensions, brought to unit
@@ -6,6 +6,7 @@ length. The shipped default looks at K = 20 neighbors, so the columns K=20 and s
 
     python benchmarks/scale.py --rows 10k 50k --json scale.json
     python benchmarks/scale.py --rows 1.28M --repeats 1 --json scale.json
+    python benchmarks/scale.py --rows 60k-trained --json scale.json
     python benchmarks/scale.py --show --json scale.json
 
 Every run is kept in the JSON file as it ends; what is there already is not run again. Objective and distance to the
@@ -32,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scale_rivals import Choice, official_port, sklearn_pipeline
+from rivals import Choice, official_port, sklearn_pipeline
 
 ONE_THREAD = {
     "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
@@ -48,6 +49,8 @@ class Row:
     ----------
     n, d, budget
         Rows, dimensions, picks.
+    method
+        Ours: "usl" or "usl-t".
     rivals
         Methods run beside ours.
     ratio
@@ -67,6 +70,7 @@ class Row:
     n: int
     d: int
     budget: int
+    method: str = "usl"
     rivals: tuple[str, ...] = ()
     ratio: tuple[tuple[str, float], ...] = ()
     seconds: float = math.inf
@@ -88,9 +92,10 @@ TABLE = {
     "1M-half": Row(1_000_000, 256, 10_000, half=True, mapped=True, workers=2),
     "2M-half": Row(2_000_000, 256, 10_000, half=True, mapped=True, workers=2),
     "5M-half": Row(5_000_000, 256, 10_000, memory=8 * GB, half=True, mapped=True, workers=2),
+    "60k-trained": Row(60_000, 1280, 40, method="usl-t", seconds=300, memory=2 * GB, workers=2),
 }
 DEFAULT_ROWS = ("10k", "50k", "50k-wide")
-METHODS = ("usl", *BOTH)
+METHODS = ("usl", "usl-t", *BOTH)
 
 
 def make_rows(n: int, d: int, *, folder: Path, half: bool = False, seed: int = 0) -> Path:
@@ -152,8 +157,10 @@ def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
     import faiss  # noqa: F401 - loaded before the clock starts
     import threadpoolctl  # noqa: F401
 
-    from usl_backend.selection import USL
+    from usl_backend.selection import make
 
+    if method == "usl-t":
+        import torch  # noqa: F401
     if method == "sklearn":
         import sklearn.cluster
         import sklearn.neighbors  # noqa: F401
@@ -170,13 +177,14 @@ def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
         last = now
 
     with PeakMemory() as memory:
-        if method == "usl":
-            own = USL(workers=row.workers).select(rows, row.budget, rng=0, progress=progress)
-            found = Choice(own.indices, own.cluster)
-        elif method == "sklearn":
+        if method == "sklearn":
             found = sklearn_pipeline(rows, row.budget, k=20, seed=0)
-        else:
+        elif method == "port":
             found = official_port(rows, row.budget, k=20, seed=0)
+        else:
+            own = make(method, options={"workers": row.workers})
+            chosen = own.select(rows, row.budget, rng=0, progress=progress)
+            found = Choice(chosen.indices, chosen.cluster)
     return {
         "cpu": time.process_time() - began, "wall": time.perf_counter() - clock, "above": memory.above,
         "whole": memory.whole, "steps": {step: round(seconds, 2) for step, seconds in steps.items()},
@@ -251,9 +259,10 @@ def table(runs: Sequence[dict[str, Any]]) -> list[str]:
             method: [run for run in runs if (run["row"], run["method"]) == (name, method)]
             for method in METHODS
         }
-        if not of["usl"]:
+        ours = of[row.method]
+        if not ours:
             continue
-        own = middle(of["usl"], "cpu")
+        own = middle(ours, "cpu")
         for method in (method for method in METHODS if of[method]):
             some = of[method]
             lines.append(
@@ -272,7 +281,7 @@ def table(runs: Sequence[dict[str, Any]]) -> list[str]:
             if of[rival]
         ]
         # With two workers the whole process counts: the limit is that of a machine.
-        memory = max(run["whole" if row.half else "above"] for run in of["usl"])
+        memory = max(run["whole" if row.half else "above"] for run in ours)
         if math.isfinite(row.seconds):
             bars.append((f"CPU s <= {row.seconds:g}", own, own <= row.seconds))
         if math.isfinite(row.memory):
@@ -312,7 +321,7 @@ def main() -> None:
     wanted = [] if options.show else options.rows
     for name in wanted:
         for repeat in range(options.repeats):
-            for method in (method for method in ("usl", *TABLE[name].rivals) if method in options.methods):
+            for method in (m for m in (TABLE[name].method, *TABLE[name].rivals) if m in options.methods):
                 if sum((run["row"], run["method"]) == (name, method) for run in runs) > repeat:
                     continue
                 runs.append(run_apart(name, method, options.folder))

@@ -10,6 +10,7 @@ from usl_backend.instances import Queue
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
 from usl_backend.runs.published import Published
+from usl_backend.selection import METHODS
 from usl_backend.selection.rows.preparation import fit_projection
 
 
@@ -66,6 +67,25 @@ def test_build__is_computed_once_and_again_when_forced(small: Made) -> None:
     again = build(small.run, small.files, force=True, progress=note)
     assert steps == ["comparing", "coverage", "galleries", "other seeds", "map"]
     assert (again.whys, again.trust) == (first.whys, first.trust)
+
+
+def test_build__of_a_method_that_is_gone_says_so_and_has_all_else(
+    make_run: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_run(90, budget=6, method="k-means", restarts=2)
+    before = build(made.run, made.files)
+    monkeypatch.delitem(METHODS, "k-means")
+    report = build(made.run, made.files, force=True)
+    assert report.trust.stability is None
+    assert report.trust.stability_note == (
+        "Not computed: the method k-means is no longer part of this version, so nothing can be selected with it again."
+    )
+    assert before.trust.stability is not None
+    assert (report.whys, report.clusters, report.trust.picks) == (
+        before.whys,
+        before.clusters,
+        before.trust.picks,
+    )
 
 
 def test_build__stopped_on_the_way_leaves_no_report(small: Made) -> None:

@@ -5,11 +5,10 @@ import pytest
 from oracles import blobs, squared
 
 from usl_backend.errors import SelectionError
-from usl_backend.selection import METHODS
-from usl_backend.selection.baselines import KCenter
-from usl_backend.selection.greedy import MaxHerding, ProbCover, gaussian, greedy_cover
+from usl_backend.selection import METHODS, MaxHerding
+from usl_backend.selection.greedy import gaussian, greedy_cover
 from usl_backend.selection.picking import nearest_pick
-from usl_backend.selection.rows.preparation import fit_projection, squared_distances
+from usl_backend.selection.rows.preparation import squared_distances
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -36,14 +35,13 @@ def test_select__every_method_leaves_labeled_rows_alone(name):
     assert sorted(selection.indices) == list(range(1, 60, 2))
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"random", "k-center"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"random"}))
 def test_select__score_and_picks_favor_the_groups_over_lone_rows(name):
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(4), 60)
     groups = np.eye(4, 12)[truth] * 3 + rng.normal(size=(240, 12)) * 0.2
     rows = np.concatenate([groups, rng.normal(size=(6, 12)) * 3])
-    options = {"radius": 0.6} if name == "probcover" else {}
-    selection = METHODS[name](**options).select(rows.astype(np.float32), 4, rng=0)
+    selection = METHODS[name]().select(rows.astype(np.float32), 4, rng=0)
     assert sorted(truth[selection.indices[selection.indices < 240]]) == [0, 1, 2, 3]
     if selection.score is not None:
         assert np.median(selection.score[:240]) > np.median(selection.score[240:])
@@ -51,18 +49,7 @@ def test_select__score_and_picks_favor_the_groups_over_lone_rows(name):
 
 def test_select__too_large_a_budget_is_named():
     with pytest.raises(SelectionError, match="budget is 9"):
-        KCenter().select(np.eye(8, dtype=np.float32), 9, rng=0)
-
-
-def test_k_center__follows_the_farthest_row():
-    rows, _ = blobs(80, 5, seed=2, dtype=np.float32)
-    selection = KCenter().select(rows, 10, rng=0)
-    seen = fit_projection(rows, dimensions=128).apply(rows).astype(np.float64)
-    distances = squared(seen, seen)
-    for step in range(1, 10):
-        to_picks = distances[:, selection.indices[:step]].min(1)
-        assert np.isclose(to_picks[selection.indices[step]], to_picks.max(), rtol=1e-5)
-        assert np.isclose(selection.gain[step], to_picks.max(), rtol=1e-5)
+        METHODS["k-means"]().select(np.eye(8, dtype=np.float32), 9, rng=0)
 
 
 @pytest.mark.parametrize("held", [[], [3, 40]])
@@ -86,30 +73,6 @@ def test_max_herding__width_matters():
     rows, _ = blobs(300, 6, seed=3, dtype=np.float32)
     wide, narrow = (MaxHerding(width=width).select(rows, 10, rng=0).indices for width in (1.0, 0.1))
     assert set(wide) != set(narrow)
-
-
-def test_prob_cover__radius_given_is_used():
-    rows, _ = blobs(300, 6, seed=4, dtype=np.float32)
-    selection = ProbCover(radius=0.7).select(rows, 5, rng=0)
-    seen = fit_projection(rows, dimensions=128).apply(rows).astype(np.float64)
-    inside = squared(seen, seen) <= 0.49
-    assert selection.gain[0] == inside.sum(1).max()
-    covered = inside[selection.indices[:4]].any(0)
-    assert selection.gain[4] == (inside & ~covered).sum(1).max()
-
-
-def test_rdss__matches_the_herding_formula():
-    rows, _ = blobs(120, 6, seed=5, dtype=np.float32)
-    selection = METHODS["rdss"](width=0.8).select(rows, 12, rng=0)
-    seen = fit_projection(rows, dimensions=128).apply(rows).astype(np.float64)
-    kernel = np.exp(-squared(seen, seen) / 0.64)
-    alpha = 1 - 1 / np.sqrt(12)
-    picks = []
-    for step in range(12):
-        cost = kernel[:, picks].sum(1) - alpha * (step + 1) * kernel.mean(1)
-        cost[picks] = np.inf
-        picks.append(int(cost.argmin()))
-    assert selection.indices.tolist() == picks
 
 
 def test_nearest_pick__every_row_goes_to_the_nearest():

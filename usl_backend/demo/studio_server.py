@@ -175,21 +175,6 @@ class LabelStudioServer(child.ChildServer):
             self.stop()
             raise
 
-    def log_tail(self, lines: int = 25) -> str:
-        """Read the last lines of the server's log.
-
-        Parameters
-        ----------
-        lines
-            How many at most.
-
-        Returns
-        -------
-        str
-            The lines, joined by newlines; empty when there is no log.
-        """
-        return child.tail(self.log_path, lines)
-
     def _environment(self) -> dict[str, str]:
         """Our environment without other Label Studios' settings, and with ours."""
         environment = {

@@ -1,4 +1,4 @@
-"""Methods by clusters and distances to compare USL with. Greedy kernel methods are in `greedy.py`."""
+"""Simple methods beside USL: random rows, k-means, and the densest row of each cluster."""
 
 from __future__ import annotations
 
@@ -106,41 +106,6 @@ class TypiClust(RowMethod):
                 near = np.partition(distances, k, axis=1)[:, : k + 1]
                 typicality[some] = k / np.maximum(near.sum(axis=1), 1e-6)
         return _one_per_cluster(problem, found, typicality, score=typicality)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KCenter(RowMethod):
-    """Farthest-first traversal: the row farthest from all picks, again and again (Sener, Savarese, ICLR 2018).
-
-    Parameters
-    ----------
-    projection : int >= 0, default 128
-        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
-    """
-
-    name = "k-center"
-
-    def choose(self, problem: Problem) -> Picks:
-        """Start at a random row, or at the labeled rows where there are any."""
-        rows, n = problem.rows, len(problem.rows)
-        taken = np.zeros(n, dtype=bool)
-        taken[problem.held] = True
-        distance = np.full(n, np.inf, dtype=np.float32)
-        for row in problem.held:
-            np.minimum(distance, squared_distances(rows[row : row + 1], rows)[0], out=distance)
-        chosen = np.empty(problem.budget, dtype=np.int64)
-        gain = np.empty(problem.budget)
-        for step in range(problem.budget):
-            if step == 0 and not len(problem.held):
-                row = int(problem.rng.integers(n))
-                gain[step] = float(squared_distances(rows[row : row + 1], rows).max())
-            else:
-                row = int(np.where(taken, -1.0, distance).argmax())
-                gain[step] = float(distance[row])
-            chosen[step], taken[row] = row, True
-            np.minimum(distance, squared_distances(rows[row : row + 1], rows)[0], out=distance)
-            problem.report("pick", step + 1, problem.budget)
-        return Picks(rows=chosen, gain=gain)
 
 
 def _clusters(problem: Problem, *, restarts: int, iterations: int) -> Clustering:

@@ -1,4 +1,4 @@
-"""Greedy kernel methods to compare USL with: MaxHerding, facility location, ProbCover, RDSS."""
+"""Greedy methods on a kernel: MaxHerding and facility location."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from usl_backend.selection.parameters import option
 from usl_backend.selection.row_method import Picks, Problem, RowMethod
-from usl_backend.selection.rows.kmeans import kmeans
 from usl_backend.selection.rows.preparation import squared_distances
 from usl_backend.selection.rows.threads import row_blocks
 
@@ -168,115 +167,3 @@ class FacilityLocation(RowMethod):
             report=problem.report,
         )
         return Picks(rows=picks, gain=gain)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbCover(RowMethod):
-    """Greedy covering by balls of one radius (Yehuda, Dekel, Hacohen, Weinshall, NeurIPS 2022).
-
-    Parameters
-    ----------
-    projection : int >= 0, default 128
-        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
-    radius : float >= 0, default 0.0
-        Radius of a ball (distance, not squared); 0 = by the purity rule.
-    purity : float in [0, 1], default 0.95
-        Share of pure balls that the radius must keep.
-    classes : int >= 0, default 0
-        Clusters that stand for classes in the purity rule; 0 = the budget.
-
-    Notes
-    -----
-    Source: the radius is the largest at which 95 % of the balls hold rows of one k-means cluster only, with as
-    many clusters as classes. Differs: a budget stands for the unknown number of classes; once all rows are
-    covered the remaining picks go to the lowest rows.
-    """
-
-    name = "probcover"
-    radius: float = option(0.0, "radius of a ball (distance, not squared); 0 = by the purity rule", least=0)
-    purity: float = option(0.95, "share of pure balls that the radius must keep", least=0, most=1)
-    classes: int = option(0, "clusters that stand for classes in the purity rule; 0 = the budget", least=0)
-
-    def choose(self, problem: Problem) -> Picks:
-        """Find the radius, then pick greedily."""
-        classes = self.classes or problem.budget
-        square = (self.radius or pure_radius(problem, classes=classes, purity=self.purity)) ** 2
-
-        def similarity(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
-            return (squared_distances(rows, others) <= square).astype(np.float32)
-
-        picks, gain = greedy_cover(
-            problem.rows,
-            similarity=similarity,
-            budget=problem.budget,
-            held=problem.held,
-            report=problem.report,
-        )
-        return Picks(rows=picks, gain=gain)
-
-
-def pure_radius(problem: Problem, *, classes: int, purity: float) -> float:
-    """Largest radius at which `purity` of the balls hold rows of one cluster only, on at most 5,000 rows."""
-    n = len(problem.rows)
-    rows = problem.rows if n <= 5000 else problem.rows[np.linspace(0, n - 1, 5000).astype(np.int64)]
-    found = kmeans(rows, clusters=min(max(classes, 2), len(rows)), rng=problem.rng, restarts=1)
-    foreign = np.empty(len(rows))
-    for block in row_blocks(len(rows), size=1024):
-        distances = squared_distances(rows[block], rows)
-        distances[found.labels[block, None] == found.labels[None, :]] = np.inf
-        foreign[block] = distances.min(axis=1)
-    finite = foreign[np.isfinite(foreign)]
-    if not len(finite):
-        return 1.0
-    # A ball stays pure up to the nearest row of another cluster.
-    return float(np.sqrt(np.quantile(finite, 1.0 - purity))) * (1.0 - 1e-6)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RDSS(RowMethod):
-    """Greedy minimization of an alpha-MMD to the pool (Shao et al., NeurIPS 2024).
-
-    Parameters
-    ----------
-    projection : int >= 0, default 128
-        Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
-    width : float >= 0, default 0.0
-        Width of the Gaussian kernel; 0 = the median distance between rows.
-
-    Notes
-    -----
-    Source: kernel herding without replacement: the i-th pick minimizes
-    sum of k(x, earlier picks) - alpha i mean of k(x, pool), alpha = 1 - 1 / sqrt(budget).
-    Differs: the mean is over at most 20,000 evenly spaced rows.
-    """
-
-    name = "rdss"
-    width: float = option(0.0, "width of the Gaussian kernel; 0 = the median distance between rows", least=0)
-
-    def choose(self, problem: Problem) -> Picks:
-        """Pick greedily."""
-        rows, n = problem.rows, len(problem.rows)
-        targets = rows if n <= TARGET_ROWS else rows[np.linspace(0, n - 1, TARGET_ROWS).astype(np.int64)]
-        width = self.width
-        if width == 0.0:
-            some = rows[np.linspace(0, n - 1, min(n, 1000)).astype(np.int64)]
-            width = float(np.sqrt(2.0 * np.median(squared_distances(some, some)))) or 1.0
-        similarity = gaussian(width)
-        mean = np.empty(n)
-        for block in row_blocks(n, size=256):
-            mean[block] = similarity(rows[block], targets).mean(axis=1, dtype=np.float64)
-        alpha = 1.0 - 1.0 / np.sqrt(problem.budget + len(problem.held))
-        near = np.zeros(n)
-        for block in row_blocks(len(problem.held), size=256):
-            near += similarity(rows[problem.held[block]], rows).sum(axis=0)
-        taken = np.zeros(n, dtype=bool)
-        taken[problem.held] = True
-        picks = np.empty(problem.budget, dtype=np.int64)
-        for step in range(problem.budget):
-            cost = near - alpha * (step + 1 + len(problem.held)) * mean
-            cost[taken] = np.inf
-            row = int(cost.argmin())
-            picks[step], taken[row] = row, True
-            near += similarity(rows[row : row + 1], rows)[0]
-            problem.report("pick", step + 1, problem.budget)
-        return Picks(rows=picks, gain=np.maximum(mean[picks], 0.0), score=mean.astype(np.float32))

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from usl_backend.errors import SettingsError, nearest_name
-from usl_backend.selection.baselines import KCenter, KMeans, Random, TypiClust
-from usl_backend.selection.greedy import RDSS, FacilityLocation, MaxHerding, ProbCover
+from usl_backend.selection.baselines import KMeans, Random, TypiClust
+from usl_backend.selection.greedy import FacilityLocation, MaxHerding
 from usl_backend.selection.selector import Selector
 from usl_backend.selection.usl import USL
 from usl_backend.selection.uslt.method import USLT
 
-_CLASSES: tuple[type[Selector], ...] = (
-    USL, USLT, Random, KMeans, KCenter, TypiClust, ProbCover, MaxHerding, RDSS, FacilityLocation,
-)  # fmt: skip
+_CLASSES: tuple[type[Selector], ...] = (USL, USLT, Random, KMeans, TypiClust, MaxHerding, FacilityLocation)
 METHODS: dict[str, type[Selector]] = {method.name: method for method in _CLASSES}
 """Method name -> class."""
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from near_ties import near_ties
+from fidelity import near_ties
 from oracles import PAPER, blobs
 
 from usl_backend.selection import usl
@@ -38,6 +38,6 @@ def test_near_ties__do_not_explain_what_is_no_tie(monkeypatch):
         return value * (1 + 0.05 * np.sin(np.arange(len(value)))) if value.dtype == np.float32 else value
 
     monkeypatch.setattr(usl, "density", shaky)
-    monkeypatch.setattr("near_ties.density", shaky)
+    monkeypatch.setattr("fidelity.density", shaky)
     rows, _ = blobs(900, 24, seed=11, dtype=np.float32)
     assert not near_ties(rows, 100, preset="paper-imagenet-moco").explained
