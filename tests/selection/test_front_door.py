@@ -57,6 +57,14 @@ def test_constructor__takes_the_options_by_keyword_and_nothing_else(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_option__default_is_the_first_choice(name):
+    # numpydoc's convention, by which the reference shows defaults
+    for option in METHODS[name].options().values():
+        if choices := get_args(option.annotation):
+            assert option.default == choices[0], option.name
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_constructor__is_one_that_editors_can_read(name):
     # Editors and type checkers know the constructor of a class that is itself marked as a dataclass, not one that is
     # put together at run time.

@@ -16,7 +16,7 @@ from usl_backend.selection.rows.threads import map_blocks, row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kind = Literal["distance", "nearest", "nearest-other"]
+Kind = Literal["nearest-other", "nearest", "distance"]
 BLOCK_CELLS = 2_000_000
 """Distances held at once per worker."""
 EXACT_CELLS = 400_000_000

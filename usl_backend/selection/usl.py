@@ -66,7 +66,7 @@ class USL(USLParameters, Untrained):
         Share of the earlier repulsion kept at an update.
     alpha : float >= 0, default 0.5
         Exponent of the squared distance in the repulsion.
-    horizon : {"distance", "nearest", "nearest-other"}, default "nearest-other"
+    horizon : {"nearest-other", "nearest", "distance"}, default "nearest-other"
         Picks that repel: 'distance' = within horizon_distance, 'nearest' = the horizon_picks nearest,
         'nearest-other' = the same without the own cluster's.
     horizon_distance : float >= 0, default 4.0
@@ -98,6 +98,7 @@ class USL(USLParameters, Untrained):
     float64 embeddings are selected from in float64 by the presets; everything else is computed in float32.
 
     Differs, in the default:
+
     - rows are centred, projected to at most 128 principal components and brought to unit length;
     - a row is not its own neighbor, and a floor keeps the density of exact duplicates finite;
     - k-means runs on rows averaged with their neighbors, from the best of several greedy starts;

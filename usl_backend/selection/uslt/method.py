@@ -98,7 +98,7 @@ class USLT(USLTParameters):
         How strongly neighbors in large clusters are talked down, against collapse.
     threshold : float in [0, 1], default 0.0
         Probability that the weak view must exceed to count in the global loss.
-    balance : {"reweight", "renormalised", "none"}, default "renormalised"
+    balance : {"renormalised", "reweight", "none"}, default "renormalised"
         Weight of clusters in the global loss: 'reweight' = 1 / share of the batch, 'renormalised' = the same
         divided by the number of clusters seen, 'none' = equal rows.
     mean_outside_mask : bool, default True
@@ -131,6 +131,7 @@ class USLT(USLTParameters):
     cluster of the first head is picked.
 
     Differs, in the default:
+
     - the encoder stays as it is; features are learned by a residual layer on its embeddings, which are centred,
       projected to at most 128 principal components and brought to unit length. Noise and dropped dimensions
       stand in for augmented pictures (`mode="finetune"` trains the encoder on pictures);

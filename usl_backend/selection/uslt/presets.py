@@ -13,7 +13,7 @@ Mode = Literal["heads", "finetune"]
 """What is trained: heads and a small projection on embeddings, or heads and the encoder on pictures."""
 HeadStart = Literal["k-means", "instances", "random"]
 HeadKind = Literal["normed", "linear"]
-Balance = Literal["reweight", "renormalised", "none"]
+Balance = Literal["renormalised", "reweight", "none"]
 
 
 def _paper(**options: Any) -> dict[str, Any]:
