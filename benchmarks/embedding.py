@@ -149,7 +149,7 @@ def measure_on_device(options: argparse.Namespace, count: int) -> dict[str, floa
     import torch
 
     from usl_backend import encoders
-    from usl_backend.encoders.images import float32_proper, fold_batch_norm
+    from usl_backend.encoders.images import fold_batch_norm, without_tf32
 
     held = encoders.image_network(options.encoder, image_size=options.size, directory=options.encoder_dir)
     network: Any = fold_batch_norm(held.module).eval().to(device="cuda")
@@ -157,7 +157,7 @@ def measure_on_device(options: argparse.Namespace, count: int) -> dict[str, floa
     batch = torch.rand(512, 3, held.size, held.size, device="cuda").to(memory_format=torch.channels_last)
 
     def work() -> int:
-        with torch.inference_mode(), float32_proper(batch.device):
+        with torch.inference_mode(), without_tf32(batch.device):
             for _ in range(0, count, 512):
                 network(batch)
             torch.cuda.synchronize()

@@ -22,7 +22,7 @@ from usl_backend.demo.dataset import load
 from usl_backend.encoders import backbone
 from usl_backend.encoders import load as load_encoder
 from usl_backend.encoders.augmentation import PictureAugmentation
-from usl_backend.encoders.images import float32_proper
+from usl_backend.encoders.images import without_tf32
 from usl_backend.evaluation import class_spread, linear_accuracy, nearest_neighbor_accuracy
 from usl_backend.selection import USL, USLT, Random
 from usl_backend.selection.uslt.finetuning import PictureTrainer
@@ -49,7 +49,7 @@ def devices_apart(stack: NDArray[np.uint8], rows: NDArray[np.float32], encoder: 
     for device in ("cpu", "cuda"):
         network = backbone(encoder, image_size=size).to(device).eval()
         head = make_head("normed", inputs=rows.shape[1], outputs=10, start=start, generator=torch.Generator())
-        with torch.inference_mode(), float32_proper(torch.device(device)):
+        with torch.inference_mode(), without_tf32(torch.device(device)):
             logits = head.to(device)(network(batch.to(device)))
             local = LocalLoss(2.5, 0.5, torch.full((10,), 0.1, device=device))(
                 logits, logits[other.to(device)]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from usl_backend import encoders
-from usl_backend.encoders.images import ImageEncoder, ImageNetwork, fold_batch_norm, halved_until_it_fits
+from usl_backend.encoders.images import ImageEncoder, ImageNetwork, fold_batch_norm, halve_until_it_fits
 from usl_backend.errors import EncoderError
 
 
@@ -40,7 +40,7 @@ def test_encode__halves_the_pass_when_memory_runs_out_and_remembers_it() -> None
 
 
 def test_encode__says_so_when_not_even_one_fits() -> None:
-    with pytest.raises(EncoderError, match="does not hold a single forward pass"):
+    with pytest.raises(EncoderError, match="not enough memory for a single forward pass"):
         encoder(Growing(0)).encode(np.zeros((1, 32, 32, 3), np.uint8))
 
 
@@ -49,7 +49,7 @@ def test_halved_until_it_fits__other_failures_pass() -> None:
         raise RuntimeError(f"mat1 and mat2 do not fit at {size}")
 
     with pytest.raises(RuntimeError, match="at 8"):
-        halved_until_it_fits(8, lambda _: None, work)
+        halve_until_it_fits(8, lambda _: None, work)
 
 
 def test_fold_batch_norm__same_rows_without_batch_norm() -> None:

@@ -81,9 +81,13 @@ def test_checkpoint__safetensors_and_backbone(
 @pytest.mark.parametrize(
     ("content", "name", "said"),
     [
-        ("resnet18", "w.pt@resnet50", r"does not fit the architecture: .*layer1.0.* name the architecture"),
+        (
+            "resnet18",
+            "w.pt@resnet50",
+            r"does not match the architecture: .*layer1.0.* correct the architecture",
+        ),
         ("resnet18", "w.pt@shufflenet_v2_x0_5", r"it has no .* and \d+ more"),
-        ("resnet18", "w.pt", "does not say which architecture"),
+        ("resnet18", "w.pt", "does not name the architecture"),
         ("resnet18", "w.pt@resnet81", 'no architecture "resnet81"; did you mean "resnet18"'),
         ("noise", "w.pt@resnet18", "cannot be read as weights"),
         ("noise", "w.safetensors@resnet18", "cannot be read as weights"),
@@ -205,13 +209,13 @@ def test_onnx__rows_are_the_network_s(tmp_path: Path, batch: object, side: objec
 
 def test_onnx__what_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "noise.onnx").write_bytes(b"no network")
-    with pytest.raises(EncoderError, match="is no ONNX network that can be run"):
+    with pytest.raises(EncoderError, match="cannot be run as an ONNX network"):
         encoders.load("onnx:noise.onnx", directory=tmp_path)
     onnx_file(tmp_path / "flat.onnx", "b", 32, output_rank=4)
-    with pytest.raises(EncoderError, match="not one row each"):
+    with pytest.raises(EncoderError, match="instead of one row each"):
         encoders.load("onnx:flat.onnx", directory=tmp_path)
     onnx_file(tmp_path / "fixed.onnx", "b", 32)
-    with pytest.raises(EncoderError, match="takes pictures of 32 px only"):
+    with pytest.raises(EncoderError, match="accepts pictures of 32 px only"):
         encoders.load("onnx:fixed.onnx", image_size=64, directory=tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EncoderError, match=r'pip install "usl-backend\[onnx\]"'):

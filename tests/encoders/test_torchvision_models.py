@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from usl_backend import encoders
-from usl_backend.encoders.torchvision_models import arguments_of, remove_classifier
+from usl_backend.encoders.torchvision_models import builder_arguments, remove_classifier
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.errors import EncoderError
 
@@ -38,7 +38,7 @@ def weights_file(directory: Path, name: str) -> Path:
     torch.manual_seed(5)
     weights = models.get_model_weights(name).DEFAULT
     module = models.get_model(
-        name, weights=None, **arguments_of(name, int(weights.transforms().crop_size[0]))
+        name, weights=None, **builder_arguments(name, int(weights.transforms().crop_size[0]))
     )
     for part in module.modules():
         if isinstance(
@@ -61,14 +61,14 @@ def test_remove_classifier__features_come_out(name: str) -> None:
     size = weights.transforms().crop_size[0]
     with torch.device("meta"):
         module = models.get_model(
-            name, weights=None, **arguments_of(name, int(weights.transforms().crop_size[0]))
+            name, weights=None, **builder_arguments(name, int(weights.transforms().crop_size[0]))
         ).eval()
         remove_classifier(module)
         assert module(torch.empty(2, 3, size, size)).shape == (2, KINDS[name])
 
 
 def test_remove_classifier__unknown_head_is_named() -> None:
-    with pytest.raises(EncoderError, match="Sequential has no classifier"):
+    with pytest.raises(EncoderError, match="Sequential has no known classifier"):
         remove_classifier(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 
 
@@ -135,7 +135,7 @@ def test_load__weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def test_load__picture_size_that_a_model_does_not_take(tmp_path: Path) -> None:
     weights_file(tmp_path, "inception_v3")
-    with pytest.raises(EncoderError, match=r"does not take pictures of 64 px.*leave image_size unset"):
+    with pytest.raises(EncoderError, match=r"does not accept pictures of 64 px.*leave image_size unset"):
         encoders.load("torchvision:inception_v3", image_size=64, directory=tmp_path)
 
 
@@ -169,5 +169,5 @@ def test_import_torchvision__works_in_a_fresh_process_and_twice() -> None:
 
 def test_import_torchvision__missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
-    with pytest.raises(EncoderError, match="install a pair that fits"):
+    with pytest.raises(EncoderError, match="install matching versions"):
         import_torchvision()

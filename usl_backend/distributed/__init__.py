@@ -1,8 +1,7 @@
-"""The only door to Ray: a cluster, blocks of a selection and tables of instances computed on it.
+"""All use of Ray: connect to a cluster, and compute blocks of a selection and tables of instances on it.
 
-Nothing here knows encoders, media, runs or Label Studio, and nothing is loaded before a cluster is asked for.
-Ray passes pickled objects between its processes: who can reach a cluster can run code on it, so it has to be
-private to the people who run this backend.
+Ray is imported only when a cluster is requested. Its processes exchange pickled objects: whoever can reach a cluster
+can run code on it, so that only the people who run this backend may have access to it.
 """
 
 from usl_backend.distributed.blocks import ClusterBlocks

@@ -1,4 +1,4 @@
-"""Blocks of a selection computed on a cluster; which blocks there are is decided in `selection`."""
+"""Compute the blocks of a selection on a cluster; `selection` defines the blocks."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ Block = TypeVar("Block")
 Result = TypeVar("Result")
 
 _TASKS_PER_CPU: Final = 4
-"""Tasks that the blocks are dealt out to: a slow node or a lost one then holds up little."""
+"""Tasks per CPU that the blocks are divided into: small enough that a slow or lost node causes little delay."""
 _RETRIES: Final = 5
-"""Times that a task is computed again when its process or its node dies."""
+"""Most times that a task is repeated after its process or node died."""
 
 
 class ClusterBlocks:
-    """A `selection.threads.Executor` on a connected cluster.
+    """A `selection.rows.threads.Executor` on a connected cluster.
 
-    Rows are put into the cluster's object store once and read by every process of a node from the same memory;
-    they stay for as long as they live here. Each task computes a run of consecutive blocks on one CPU. What a
-    killed process or a lost node leaves undone is computed again elsewhere: the blocks are the same, and so are
-    the bits.
+    Rows are put into the cluster's object store once; all processes of a node read them from shared memory, until the
+    array is deleted here. Each task computes consecutive blocks on one CPU. Tasks of a killed process or a lost node
+    are repeated elsewhere, with the same blocks and therefore the same bits.
 
     Parameters
     ----------
     cluster
-        Connected for as long as this is used.
+        Must stay connected while this is used.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -47,7 +46,7 @@ class ClusterBlocks:
         self._placed: dict[int, tuple[weakref.ref[Any], Any]] = {}
 
     def map(self, work: BlockWork[Block, Result], blocks: Sequence[Block]) -> Iterator[Result]:
-        """Apply `work`, a frozen dataclass, to every block; results in the order of `blocks`."""
+        """Apply `work`, a frozen dataclass, to every block; yield results in the order of `blocks`."""
         if len(blocks) <= 1:
             yield from map(work, blocks)
             return
@@ -62,24 +61,24 @@ class ClusterBlocks:
                 yield from self._ray.get(pending[0])
                 pending.popleft()
         finally:
-            for undone in pending:
-                self._ray.cancel(undone)
+            for task in pending:
+                self._ray.cancel(task)
 
     def _place(self, rows: NDArray[Any]) -> Any:
-        """Reference to the rows in the object store; they are put there the first time."""
+        """Return the reference to the rows in the object store; put them there if they are new."""
         key = id(rows)
         known = self._placed.get(key)
         if known is not None and known[0]() is rows:
             return known[1]
         reference = self._ray.put(rows)
-        # With the rows goes their copy; an id may be given to another array afterwards.
+        # Drop the copy together with the rows, because another array may get the same id later.
         self._placed[key] = weakref.ref(rows, lambda _: self._placed.pop(key, None)), reference
         return reference
 
 
 def _compute(work: Any, rows: NDArray[Any], blocks: Sequence[Any]) -> list[Any]:
-    """One task: its blocks on one compute thread."""
-    import faiss  # noqa: F401 - loaded before `one_thread`, which holds only libraries that are there
+    """Compute the blocks of one task on one thread."""
+    import faiss  # noqa: F401 - before `one_thread`, which limits only libraries that are loaded
 
     whole = dataclasses.replace(work, rows=rows)
     with one_thread():

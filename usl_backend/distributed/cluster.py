@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster whose nodes hold the same libraries; what is computed there is elsewhere."""
+"""Connect to a Ray cluster, and check that its nodes have the same library versions."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any, Final
 from usl_backend.errors import InputError, RunError
 
 LOCAL: Final = "local"
-"""Address of a cluster that is started on this machine and ends with the connection."""
+"""Address that starts a cluster on this machine for the duration of the connection."""
 LIBRARIES: Final = ("usl-backend", "numpy", "faiss-cpu", "torch", "pillow")
-"""Distributions whose version may change a result: every node must have this machine's."""
+"""Distributions whose version may change results: every node must have this machine's version."""
 
 _CHECK_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is known of a connected cluster.
+    """A connected cluster.
 
     Attributes
     ----------
     address
-        As it was given.
+        As passed to `connect`.
     nodes
-        CPUs of each node that has any.
+        Number of CPUs of each node that has any.
     """
 
     address: str
@@ -38,7 +38,7 @@ class Cluster:
 
     @property
     def cpus(self) -> int:
-        """CPUs of all nodes."""
+        """Number of CPUs of all nodes."""
         return sum(self.nodes)
 
 
@@ -49,19 +49,15 @@ def connect(address: str) -> Iterator[Cluster]:
     Parameters
     ----------
     address
-        `local` starts one on this machine; `auto` finds the one that this machine is a node of; `HOST:PORT` is that
-        of its head, and this machine must be a node of it too.
-
-    Yields
-    ------
-    Cluster
+        `local` starts a cluster on this machine; `auto` finds the cluster that this machine is a node of; `HOST:PORT`
+        is the address of a head node, whose cluster this machine must be a node of too.
 
     Raises
     ------
     InputError
         Ray is not installed.
     RunError
-        Nobody answers, the nodes hold other versions than this machine, or the cluster fails inside the block.
+        No answer, library versions differ from this machine's, or the cluster fails inside the block.
     """
     if address == LOCAL:
         stay_on_this_machine()
@@ -85,7 +81,7 @@ def connect(address: str) -> Iterator[Cluster]:
         yield Cluster(address, nodes)
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"the Ray cluster at {address!r} failed ({type(error).__name__}: {_first_line(error)}); look at "
+            f"the Ray cluster at {address!r} failed ({type(error).__name__}: {_first_line(error)}); check "
             "`ray status`, then resume the run"
         ) from error
     finally:
@@ -93,20 +89,20 @@ def connect(address: str) -> Iterator[Cluster]:
 
 
 def stay_on_this_machine() -> None:
-    """Let clusters that this process starts listen on the loopback address alone; before Ray is loaded.
+    """Restrict clusters that this process starts to the loopback address; call this before Ray is loaded.
 
-    Without it Ray's servers listen on every address of the machine, whatever address a node is given.
+    Otherwise Ray's servers listen on every address of the machine, whatever address a node is given.
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def load_ray() -> Any:
-    """The library, told to report nothing to its makers.
+    """Import Ray with usage reports switched off.
 
     Raises
     ------
     InputError
-        It is not installed.
+        Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TQDM", "0")
@@ -119,7 +115,7 @@ def load_ray() -> Any:
 
 
 def versions() -> Mapping[str, str]:
-    """Versions of `LIBRARIES` in this process."""
+    """Return the versions of `LIBRARIES` in this process."""
     found = {}
     for library in LIBRARIES:
         try:
@@ -130,7 +126,7 @@ def versions() -> Mapping[str, str]:
 
 
 def _check_versions(ray: Any) -> None:
-    """Refuse a cluster on which some node would compute with other libraries."""
+    """Refuse a cluster with a node whose library versions differ from this machine's."""
     here = versions()
     nodes = [node for node in _alive(ray) if node["Resources"].get("CPU")]
     ask = ray.remote(num_cpus=0)(versions)

@@ -1,4 +1,4 @@
-"""A table of instances through a Ray Data pipeline; what is done with each part is the caller's."""
+"""Map a table of instances through a Ray Data pipeline."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ Columns = Mapping[str, "NDArray[Any]"]
 def map_table(
     cluster: Cluster, parts: Sequence[Mapping[str, Sequence[Any]]], worker: type, *arguments: Any
 ) -> Generator[Columns, None, None]:
-    """Send parts of a table through workers that each live as long as the pipeline.
+    """Process the parts of a table by workers that live as long as the pipeline.
 
-    Ray Data keeps as many workers busy as the cluster has room for, starts dead ones again, and gives what they
-    had not finished to others; a part whose result is lost with a node is computed anew.
+    Ray Data runs as many workers as fit the cluster, restarts dead ones, and passes their unfinished parts to others;
+    a part whose result is lost with a node is computed again.
 
     Parameters
     ----------
-    cluster
-        Connected.
     parts
-        Parts of the table, each of which is one call.
+        Parts of the table; the worker is called once for each.
     worker
-        Made once per worker with `arguments`, then called with a part as `Columns`; gives `Columns`. Every call
-        must depend on its part alone, as it may be repeated. A worker has all CPUs of the smallest node.
+        Class, instantiated once per worker process with `arguments`, then called with a part as `Columns` to return
+        `Columns`. A call must depend on its part only, because it may be repeated. A worker gets as many CPUs as the
+        smallest node has.
     *arguments
-        Pickled; shown by Ray's own tools, so no secrets.
+        Pickled, and visible in Ray's own tools: must not hold secrets.
 
     Yields
     ------
     Columns
-        What `worker` gave, in any order.
+        Results of the calls, in any order.
     """
     load_ray()
     data = importlib.import_module("ray.data")
@@ -55,7 +54,7 @@ def map_table(
         data.from_arrow([arrow.table(dict(part)) for part in parts])
         .map_batches(
             worker,
-            # A part is a block, and a block a call.
+            # One part per block, one block per call.
             batch_size=None,
             batch_format="numpy",
             fn_constructor_args=arguments,

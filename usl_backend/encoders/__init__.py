@@ -1,4 +1,4 @@
-"""Encoders by name; loading this room loads no network library."""
+"""Find and load encoders by name; network libraries are imported only when an encoder is loaded."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ __all__ = [
 ]
 
 SMALLEST_IMAGE: Final = 32
-"""Smallest side of a picture in pixels that an image network is given."""
+"""Smallest `image_size` in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Encoders that are loaded the same way.
+    """Encoders that are loaded by the same module.
 
     Attributes
     ----------
     module
-        File of this room with `build(Request)`, which gives an `ImageNetwork`, or `load(Request)`, which gives
-        an `Encoder`; with both, `load` is the faster way to the same rows.
+        Module of this package with `build(Request)`, which returns an `ImageNetwork`, or `load(Request)`, which
+        returns an `Encoder`; if it has both, `load` gives the same rows faster.
     modality
-        What its encoders take; None where they look vectors up instead of encoding.
+        Input of its encoders; None if they look vectors up instead of encoding.
     form
-        How a name is written, with what stands behind the prefix.
+        Syntax of the names.
     extra
-        Extra of this package that has to be installed; "" for none.
+        Required extra of this package; "" for none.
     weights
-        Where the weights come from.
+        Origin of the weights.
     files
-        Whether what stands behind the prefix names a file, up to an `@`.
+        True if the part of the name between the prefix and an `@` is a file.
     """
 
     module: str
@@ -121,41 +121,33 @@ ENCODERS: Final[dict[str, Family]] = {
     ),
     "field": Family("", None, "field:FIELD", "", "your own rows: a list of numbers in the task's data"),
 }
-"""Name, or what stands before its colon, -> family."""
+"""Name, or its prefix before the colon, -> family."""
 
 DEFAULTS: Final[dict[Modality, str]] = {"image": "efficientnet-lite0", "text": "minilm"}
-"""Modality -> encoder where nobody chooses one."""
+"""Modality -> default encoder."""
 
 
 def family_of(name: str) -> Family:
-    """The family that a name belongs to; nothing is loaded.
-
-    Parameters
-    ----------
-    name
-        Such as `efficientnet-lite0` or `torchvision:resnet50`.
+    """Return the family of an encoder such as `torchvision:resnet50`, without loading it.
 
     Raises
     ------
     EncoderError
-        Nobody knows the name, or something is missing behind its colon.
+        The name is unknown, or the part after its colon is missing.
     """
     prefix, _, argument = name.partition(":")
     if prefix not in ENCODERS:
         raise EncoderError(f'unknown encoder "{name}"; {nearest_name(prefix, ENCODERS)}')
     family = ENCODERS[prefix]
     if bool(argument) != (":" in family.form):
-        raise EncoderError(f'encoder "{name}" cannot be read; write {family.form}')
+        raise EncoderError(f'encoder "{name}" is malformed; write {family.form}')
     return family
 
 
 def free_path(name: str) -> str | None:
-    """The path in an encoder's name that could lead out of the encoder directory; None where there is none.
+    """Return the path in an encoder's name if it could lead out of the encoder directory, else None.
 
-    Parameters
-    ----------
-    name
-        Such as `checkpoint:/home/team/moco.pt@resnet50`.
+    An example is `checkpoint:/home/team/moco.pt@resnet50`.
     """
     prefix, _, argument = name.partition(":")
     path = argument.partition("@")[0]
@@ -163,12 +155,12 @@ def free_path(name: str) -> str | None:
 
 
 def vector_field(name: str) -> str:
-    """The field of a task's data by which vectors are found; "" for the task's id.
+    """Return the field of a task's data by which vectors are looked up; "" for the task's id.
 
     Parameters
     ----------
     name
-        An encoder that looks vectors up: `precomputed:NAME`, `precomputed:NAME@FIELD` or `field:FIELD`.
+        `precomputed:NAME`, `precomputed:NAME@FIELD` or `field:FIELD`.
     """
     prefix, _, argument = name.partition(":")
     return argument if prefix == "field" else argument.partition("@")[2]
@@ -180,22 +172,16 @@ def load(name: str, *, image_size: int | None = None, directory: Path | None = N
     Parameters
     ----------
     name
-        A key of `ENCODERS`, and behind a colon what its family wants.
+        In the syntax of its family, such as `torchvision:resnet50`; see `ENCODERS`.
     image_size
-        Side to which pictures are scaled, in pixels; 32 or more. None: the encoder's own.
+        Side to which pictures are scaled, in pixels, at least 32; None for the encoder's own size.
     directory
         The host's directory of weights and vectors, for families that read files.
-
-    Returns
-    -------
-    Encoder
-        Ready to encode.
 
     Raises
     ------
     EncoderError
-        The name is unknown, the size is too small, or something has to be installed or put somewhere; the text
-        says what.
+        The name is unknown, the size is too small, or a package or file is missing; the message says which.
     """
     request = _request(name, image_size, directory)
     family = _module(name)
@@ -207,7 +193,7 @@ def load(name: str, *, image_size: int | None = None, directory: Path | None = N
 
 
 def image_network(name: str, *, image_size: int | None = None, directory: Path | None = None) -> ImageNetwork:
-    """The network behind an image encoder, for whoever wants more of it than rows.
+    """Load the network of an image encoder with its preprocessing.
 
     Parameters
     ----------
@@ -230,7 +216,7 @@ def image_network(name: str, *, image_size: int | None = None, directory: Path |
 
 
 def backbone(name: str, *, image_size: int | None = None, directory: Path | None = None) -> nn.Module:
-    """The network behind an image encoder, for training it further.
+    """Load the network of an image encoder as a torch module to fine-tune.
 
     Parameters
     ----------
@@ -240,8 +226,8 @@ def backbone(name: str, *, image_size: int | None = None, directory: Path | None
     Returns
     -------
     torch.nn.Module
-        (b, 3, s, s) float in [0, 1] -> (b, dim): its normalisation is inside, its batch norm is not folded, it is
-        in eval mode and every parameter may be trained. Rows are not of unit length.
+        (b, 3, s, s) float in [0, 1] -> (b, dim), not of unit length. Normalises its inputs itself; batch norm is
+        not folded; in eval mode, and every parameter requires gradients.
 
     Raises
     ------
@@ -254,15 +240,17 @@ def backbone(name: str, *, image_size: int | None = None, directory: Path | None
 
 
 def _module(name: str) -> ModuleType:
-    """The file of a family that encodes."""
+    """Import the module of an encoder's family."""
     family = family_of(name)
     if family.modality is None:
-        raise EncoderError(f"encoder {name} looks vectors up and cannot encode; it is for the tasks of a run")
+        raise EncoderError(
+            f"encoder {name} looks vectors up and cannot encode; use it for the tasks of a run"
+        )
     return importlib.import_module(f"{__name__}.{family.module}")
 
 
 def _request(name: str, image_size: int | None, directory: Path | None) -> Request:
-    """The request for a name, its size checked."""
+    """Make the request for a name, and check its size."""
     if image_size is not None and image_size < SMALLEST_IMAGE:
         raise EncoderError(
             f"image_size is {image_size}; encoder {name} needs at least {SMALLEST_IMAGE} pixels"

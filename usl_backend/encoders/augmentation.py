@@ -1,7 +1,7 @@
-"""Weak and strong views of whole batches of pictures. Training on them is `selection/uslt/finetuning.py`.
+"""Weak and strong augmentation of whole batches of pictures, for `selection/uslt/finetuning.py`.
 
-Everything random is drawn on the CPU, so that a seed means the same on every device; what it does to the pictures is
-computed where they lie.
+All random numbers are drawn on the CPU, so that a seed gives the same views on every device; the pictures are
+changed on their own device.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Bend = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""Where a pixel of a view comes from: (x, y, 1) -> (x, y), the picture reaching from -1 to 1 both ways."""
+"""Affine map from a pixel (x, y, 1) of a view to the source pixel (x, y); the picture spans -1 to 1 on both axes."""
 Recolor = Callable[["Tensor"], "Tensor"]
-"""(n, 3, s, s) uint8 -> the same, each picture as if it were alone."""
+"""(n, 3, s, s) uint8 -> the same shape and dtype; each picture is changed independently of the others."""
 
 CROP_AREA, CROP_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
-"""Share of the picture that a strong view shows, and width by height of that part before it is square again."""
+"""Crop of a strong view: share of the picture's area, and width / height before it is scaled to a square."""
 PATCH_AREA, PATCH_RATIO, PATCH_VALUE = (0.02, 0.15), (1 / 3.3, 1 / 0.3), 127
-"""Share of a strong view that is erased, width by height of that part, and what stands there instead."""
+"""Erased patch of a strong view: share of its area, width / height, and fill value."""
 ROUNDS, MAGNITUDE = 2, 9 / 30
-"""Of RandAugment: changes per picture, and how strong they are (9, where 30 is the strongest)."""
+"""Parameters of RandAugment: changes per picture, and their magnitude (9 of 30)."""
 TRIES = 10
-"""Boxes drawn per picture; where none fits, the whole picture is taken."""
+"""Boxes drawn per picture; the whole picture is used if none fits."""
 CACHED = 2**18
-"""Pixels that a CPU samples at a time: their floats must not fall out of its cache."""
+"""Pixels that a CPU samples at a time, so that their floats stay in its cache."""
 
 
 class PictureAugmentation:
-    """A `selection.finetuning.Augmentation`: each picture of a batch is changed in its own way.
+    """A `selection.uslt.finetuning.Augmentation` that draws changes for each picture of a batch independently.
 
-    Weak: mirrored or not, moved by up to an eighth of the side. Strong: a part of 20 to 100 % of the picture,
-    mirrored or not, two random changes of color or shape (RandAugment), and a patch erased.
+    Weak: random mirroring and a shift by up to an eighth of the side. Strong: a random crop of 20 to 100 % of the
+    picture, random mirroring, two random changes of color or shape (RandAugment), and an erased patch.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class PictureAugmentation:
     that of Cubuk et al., 2020, with torchvision's changes and magnitudes. Differs: the patch is a rectangle of 2 to
     15 % of the picture, not a square of one size.
 
-    One seed gives the same views on a CPU and on a GPU, but for rounding.
+    A seed gives the same views on a CPU and on a GPU, up to rounding.
     """
 
     def __init__(self, size: int) -> None:
@@ -61,16 +61,16 @@ class PictureAugmentation:
         bends, recolors = bend_kinds(size), recolor_kinds()
         self.bends = torch.tensor([bend for kind in bends for bend in kind])
         self.recolors = [recolor for kind in recolors for recolor in kind]
-        # Every kind is as likely as any other, and so are both directions of one that has two.
-        lots: list[int] = []
+        # All kinds of change are equally likely, and so are the two directions of kinds that have two.
+        choices: list[int] = []
         number = 0
         for directions in map(len, (*bends, *recolors)):
-            lots += [number, number + directions - 1]
+            choices += [number, number + directions - 1]
             number += directions
-        self._lots = torch.tensor(lots)
+        self._choices = torch.tensor(choices)
 
     def weak(self, pictures: Tensor, *, seed: int) -> Tensor:
-        """Weak views (b, 3, s, s) float in [0, 1] of pictures (b, 3, s, s) uint8, on their device."""
+        """Make weak views (b, 3, s, s) float in [0, 1] of pictures (b, 3, s, s) uint8, on their device."""
         generator = torch.Generator().manual_seed(seed)
         most = self.size // 8
         moves = torch.randint(-most, most + 1, (2, len(pictures)), generator=generator)
@@ -78,30 +78,30 @@ class PictureAugmentation:
         return move(pictures, drawn[:2], drawn[2].bool()).float().div_(255)
 
     def strong(self, pictures: Tensor, *, seed: int) -> Tensor:
-        """Strong views (b, 3, s, s) float in [0, 1] of pictures (b, 3, s, s) uint8, on their device."""
+        """Make strong views (b, 3, s, s) float in [0, 1] of pictures (b, 3, s, s) uint8, on their device."""
         generator = torch.Generator().manual_seed(seed)
         count = len(pictures)
         boxes = draw_boxes(count, self.size, CROP_AREA, CROP_RATIO, generator)
         patches = draw_boxes(count, self.size, PATCH_AREA, PATCH_RATIO, generator)
-        # In one piece, because whatever goes to a GPU waits until that is idle.
+        # One tensor, because every copy to a GPU waits until the GPU is idle.
         drawn = torch.cat([boxes, patches, _coins(count, generator)]).to(pictures.device)
-        # Training asks for views where convolutions run in halves: sharpness would come out coarse.
+        # Training calls this under autocast: sharpness in half precision would be coarse.
         with torch.autocast(pictures.device.type, enabled=False):
             views = crop(pictures, drawn[:4], drawn[8].bool())
             for _ in range(ROUNDS):
-                lots = torch.randint(len(self._lots), (count,), generator=generator)
-                views = self.change(views, self._lots[lots])
+                chosen = torch.randint(len(self._choices), (count,), generator=generator)
+                views = self.change(views, self._choices[chosen])
         return erase(views, drawn[4:8]).float().div_(255)
 
     def change(self, pictures: Tensor, numbers: Tensor) -> Tensor:
-        """Change pictures (b, 3, s, s) uint8 by RandAugment, each once.
+        """Apply one change of RandAugment to each of pictures (b, 3, s, s) uint8.
 
         Parameters
         ----------
         numbers : (b,) int64, on the CPU
-            Changes, counted through `bends` and on through `recolors`.
+            Indices of the changes in `bends` followed by `recolors`.
         """
-        # Pictures of the same change lie side by side meanwhile; all bends are one change.
+        # Group the pictures by change; all bends are computed together.
         numbers, order = numbers.sort(stable=True)
         groups = (numbers - len(self.bends) + 1).clamp_min(0)
         sizes = groups.bincount(minlength=1 + len(self.recolors)).tolist()
@@ -113,20 +113,20 @@ class PictureAugmentation:
 
 
 def bend_kinds(size: int) -> list[tuple[Bend, ...]]:
-    """Those changes of RandAugment that move pixels, at `MAGNITUDE`: one way, or there and back.
+    """Return the geometric changes of RandAugment at `MAGNITUDE`, in one or both directions.
 
     Parameters
     ----------
     size
-        Side of the pictures in pixels: they move by whole ones.
+        Side of the pictures in pixels; shifts are whole pixels.
     """
     x, y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
-    def bends(way: float) -> list[Bend]:
-        # A sheared picture keeps its upper left corner.
-        shear = way * 0.3 * MAGNITUDE
-        far = way * 2 * int(150 / 331 * size * MAGNITUDE) / size
-        angle = way * math.radians(30 * MAGNITUDE)
+    def bends(sign: float) -> list[Bend]:
+        # Shearing keeps the upper left corner in place.
+        shear = sign * 0.3 * MAGNITUDE
+        far = sign * 2 * int(150 / 331 * size * MAGNITUDE) / size
+        angle = sign * math.radians(30 * MAGNITUDE)
         cos, sin = math.cos(angle), math.sin(angle)
         return [
             ((1.0, shear, shear), y),
@@ -140,7 +140,7 @@ def bend_kinds(size: int) -> list[tuple[Bend, ...]]:
 
 
 def recolor_kinds() -> list[tuple[Recolor, ...]]:
-    """Those changes of RandAugment that leave pixels where they are, at `MAGNITUDE`: one way, or more and less."""
+    """Return the color changes of RandAugment at `MAGNITUDE`, in one or both directions."""
     import_torchvision()
     from torchvision.transforms.v2 import functional as vision
 
@@ -160,29 +160,29 @@ def recolor_kinds() -> list[tuple[Recolor, ...]]:
 def draw_boxes(
     count: int, side: int, area: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
-    """Boxes (4, count) int64 within squares: top, left, height and width in pixels.
+    """Draw boxes (4, count) int64 within squares: top, left, height and width in pixels.
 
     Parameters
     ----------
     count, side
-        Squares, and their side in pixels.
+        Number of squares, and their side in pixels.
     area
-        Least and largest share of the square; uniform.
+        Smallest and largest share of the square's area; uniform.
     ratio
-        Least and largest width by height; uniform in its logarithm.
+        Smallest and largest width / height; uniform in its logarithm.
     """
     share = torch.empty(count, TRIES).uniform_(*area, generator=generator)
     stretch = torch.empty(count, TRIES).uniform_(*map(math.log, ratio), generator=generator).exp()
     tried = (torch.stack([share / stretch, share * stretch]).sqrt() * side).round().long()
     tried = torch.cat([tried, torch.full((2, count, 1), side)], dim=2)
-    # The first one that fits.
+    # Take the first box that fits.
     sides = tried[:, torch.arange(count), (tried <= side).all(dim=0).int().argmax(dim=1)]
     corners = torch.rand(2, count, generator=generator, dtype=torch.float64) * (side + 1 - sides)
     return torch.cat([corners.long(), sides])
 
 
 def move(pictures: Tensor, moves: Tensor, mirrored: Tensor) -> Tensor:
-    """Move pictures (b, 3, s, s) over their own reflections, and mirror some of them from left to right afterwards.
+    """Shift pictures (b, 3, s, s) with reflection at the borders, then mirror some of them from left to right.
 
     Parameters
     ----------
@@ -194,14 +194,14 @@ def move(pictures: Tensor, moves: Tensor, mirrored: Tensor) -> Tensor:
     at = torch.arange(side, device=pictures.device) - moves[..., None]
     down, right = side - 1 - (side - 1 - at.abs()).abs()
     right = torch.where(mirrored[:, None], right.flip(1), right)
-    # Rows come first, because whole ones are copied fast.
+    # Rows first, because copying whole rows is fast.
     planes = torch.arange(count * channels, device=pictures.device).view(count, channels, 1)
     rows = pictures.reshape(-1, side).index_select(0, (planes * side + down[:, None]).flatten())
     return rows.view(pictures.shape).gather(3, right[:, None, None].expand(pictures.shape))
 
 
 def crop(pictures: Tensor, boxes: Tensor, mirrored: Tensor) -> Tensor:
-    """Enlarge parts of pictures (b, 3, s, s) uint8 to the side s, bilinear, and mirror some from left to right.
+    """Scale crops of pictures (b, 3, s, s) uint8 to the side s, bilinear, and mirror some from left to right.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def crop(pictures: Tensor, boxes: Tensor, mirrored: Tensor) -> Tensor:
     side = pictures.shape[-1]
     corners, sides = boxes[:2, :, None], boxes[2:, :, None]
     at = (torch.arange(side, device=pictures.device) + 0.5) * (sides / side) - 0.5
-    # Nothing from beside the part mixes into its margin.
+    # Clamp, so that pixels outside the crop do not bleed into its border.
     down, right = (corners + at.clamp_min(0).minimum(sides - 1)) * (2 / side) + (1 / side - 1)
     right = torch.where(mirrored[:, None], right.flip(1), right)
     shape = (len(pictures), side, side)
@@ -220,7 +220,7 @@ def crop(pictures: Tensor, boxes: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def bend(pictures: Tensor, bends: Tensor) -> Tensor:
-    """Bend pictures (b, 3, s, s) uint8, each by its own `Bend` of (b, 2, 3); black where there was nothing."""
+    """Transform pictures (b, 3, s, s) uint8, each by its own `Bend` of (b, 2, 3); uncovered pixels are black."""
     side = pictures.shape[-1]
     at = (2 * torch.arange(side, device=pictures.device) + 1) / side - 1
     across, along, by = bends.permute(2, 1, 0)[..., None, None]
@@ -229,7 +229,7 @@ def bend(pictures: Tensor, bends: Tensor) -> Tensor:
 
 
 def erase(pictures: Tensor, boxes: Tensor) -> Tensor:
-    """Put `PATCH_VALUE` into a box of each picture (b, 3, s, s); boxes (4, b) as those of `draw_boxes`."""
+    """Fill a box of each picture (b, 3, s, s) with `PATCH_VALUE`; boxes (4, b) as from `draw_boxes`."""
     corners, sides = boxes[:2, :, None], boxes[2:, :, None]
     at = torch.arange(pictures.shape[-1], device=pictures.device)
     down, right = (corners <= at) & (at < corners + sides)
@@ -237,7 +237,7 @@ def erase(pictures: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _sample(pictures: Tensor, right: Tensor, down: Tensor, mode: str) -> Tensor:
-    """Pictures (b, 3, s, s) uint8 as they are at these places, (b, s, s) float each, from -1 to 1."""
+    """Sample pictures (b, 3, s, s) uint8 at x and y coordinates (b, s, s) in [-1, 1]."""
     few = len(pictures)
     if pictures.device.type == "cpu":
         few = max(1, CACHED // pictures[0, 0].numel())
@@ -250,5 +250,5 @@ def _sample(pictures: Tensor, right: Tensor, down: Tensor, mode: str) -> Tensor:
 
 
 def _coins(count: int, generator: torch.Generator) -> Tensor:
-    """(1, count) of 0 and 1."""
+    """Draw (1, count) of 0 and 1."""
     return torch.randint(2, (1, count), generator=generator)

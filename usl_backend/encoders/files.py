@@ -1,4 +1,4 @@
-"""Where weights and vectors that an encoder names may lie; nothing of their content is understood here."""
+"""Find and hash the files of weights and vectors that encoders name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CHUNK: Final = 1 << 20
 
 
 def is_free_path(name: str) -> bool:
-    """Whether a file's name could lead out of the encoders' directory: absolute, of the home, or climbing.
+    """Return True if a path could lead out of the encoder directory: absolute, with `~`, `./`, `..` or NUL.
 
     Parameters
     ----------
     name
-        What stands behind the prefix of an encoder, such as `moco.pt`.
+        The part of an encoder's name after the prefix, such as `moco.pt`.
     """
     path = PurePath(name)
     return path.is_absolute() or name.startswith(("~", "./")) or ".." in path.parts or "\0" in name
@@ -28,22 +28,22 @@ def is_free_path(name: str) -> bool:
 def find_file(name: str, *, directory: Path | None, encoder: str) -> Path:
     """Find a file that an encoder names.
 
-    Whether a free path (`is_free_path`) is allowed is the settings' affair: they know who gave the name. Any
-    other name stays below the directory, symbolic links included.
+    Free paths (`is_free_path`) are accepted: the settings decide who may give one. Any other name must stay below
+    the directory, also through symbolic links.
 
     Parameters
     ----------
     name
         Path relative to `directory`, or a free path.
     directory
-        The host's directory of weights and vectors; None where there is none.
+        The host's directory of weights and vectors, if configured.
     encoder
-        The encoder's whole name, for the message.
+        The encoder's full name, for error messages.
 
     Returns
     -------
     Path
-        An existing file, or a directory where the weights are several files.
+        An existing file, or a directory if the weights are several files.
 
     Raises
     ------
@@ -70,52 +70,41 @@ def find_file(name: str, *, directory: Path | None, encoder: str) -> Path:
 
 
 def first_existing(name: str, directories: Sequence[Path | None]) -> Path | None:
-    """The file of that name in the first directory that has it."""
+    """Return the file with that name in the first directory that has it, else None."""
     candidates = [directory / name for directory in directories if directory is not None]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, or of a directory's files with their names, in hexadecimal.
-
-    Parameters
-    ----------
-    path
-        An existing file or directory.
-    """
+    """Return the SHA-256 of a file, or of a directory's files with their names, in hexadecimal."""
     digest = hashlib.sha256()
     if path.is_file():
-        _feed(digest, path)
+        _update(digest, path)
     else:
         for file in sorted(one for one in path.rglob("*") if one.is_file()):
             digest.update(os.fsencode(file.relative_to(path)) + b"\0")
-            _feed(digest, file)
+            _update(digest, file)
     return digest.hexdigest()
 
 
-def _feed(digest: hashlib._Hash, path: Path) -> None:
-    """Digest a file's bytes, piece by piece."""
+def _update(digest: hashlib._Hash, path: Path) -> None:
+    """Add a file's bytes to a digest in chunks."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
 
 
 def hub_file(repository: str, name: str) -> Path | None:
-    """A file of a model in the Hugging Face hub's cache on this host, of its newest snapshot; None if absent.
+    """Return a file of a repository such as `timm/resnet18.a1_in1k` in this host's Hugging Face cache.
 
-    Parameters
-    ----------
-    repository
-        Such as `timm/resnet18.a1_in1k`.
-    name
-        Of the file.
+    From the newest snapshot that has it; None if there is none.
     """
     paths = [snapshot / name for snapshot in hub_snapshots(repository)]
     return next((path for path in paths if path.is_file()), None)
 
 
 def hub_snapshots(repository: str) -> list[Path]:
-    """Snapshots of a model in the Hugging Face hub's cache on this host, newest first."""
+    """List the snapshots of a repository in this host's Hugging Face cache, newest first."""
     home = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
     snapshots = Path(home).expanduser() / f"models--{repository.replace('/', '--')}" / "snapshots"
     return sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)

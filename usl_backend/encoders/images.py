@@ -1,4 +1,4 @@
-"""Image networks of any family, run as encoders; where their weights come from is each family's own affair."""
+"""Run image networks as encoders; each family's module loads its weights."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MICRO_BATCH: Final = 16
-"""Pictures per forward pass on a CPU: below 16, torch computes 1 x 1 convolutions of one thread a slower way."""
+"""Pictures per forward pass on a CPU: below 16, torch uses a slower 1 x 1 convolution on a single thread."""
 
 _DEVICE_BATCH: Final = 512
-"""Pictures per forward pass on a GPU to begin with; halved until they fit its memory."""
+"""Initial number of pictures per forward pass on a GPU; halved until they fit its memory."""
 
 _CUDA_PASSES: Final = 2
-"""Forward passes side by side by CUDA: while it computes one, the pictures of the next are copied there."""
+"""Parallel forward passes on CUDA: while one is computed, the pictures of the next are copied to the GPU."""
 
 PREPROCESSING: Final = "v2"
-"""Part of every key; to be raised when decoding or scaling changes what the network sees."""
+"""Part of every key; increase it when a change of decoding or scaling changes the network's input."""
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-"""Of pictures in [0, 1]: what most recipes subtract and divide by."""
+"""Mean and standard deviation of ImageNet for pictures in [0, 1]; most recipes normalise by them."""
 
 Channels = tuple[float, float, float]
 T = TypeVar("T")
@@ -54,11 +54,11 @@ class ImageNetwork:
     name, digest
         Short name, and the SHA-256 of the weights in hexadecimal.
     dim
-        Columns of a row.
+        Number of columns of a row.
     size
         Side of the pictures in pixels.
     mean, std
-        Subtracted from and divided out of the red, green and blue values, which run from 0 to 255.
+        Mean and standard deviation of red, green and blue in 0..255, to normalise pictures by.
     """
 
     module: nn.Module
@@ -71,35 +71,30 @@ class ImageNetwork:
 
     @property
     def key(self) -> str:
-        """Names weights, size and preprocessing; fit for a folder name."""
+        """Name of weights, size and preprocessing; valid as a folder name."""
         return f"{safe_name(self.name)}-{self.digest[:12]}-{self.size}px-{PREPROCESSING}"
 
 
 def safe_name(name: str) -> str:
-    """A name with nothing in it that a file system could mind."""
+    """Replace characters that are not safe in file names, and cut to 80 characters."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80]
 
 
 def pixel_scale(mean: Sequence[float], std: Sequence[float]) -> tuple[Channels, Channels]:
-    """`mean` and `std` of pictures in [0, 1], as most libraries give them, for pictures in 0..255."""
+    """Convert mean and standard deviation of pictures in [0, 1], as most libraries give them, to 0..255."""
     red, green, blue = (255.0 * float(value) for value in mean)
     first, second, third = (255.0 * float(value) for value in std)
     return (red, green, blue), (first, second, third)
 
 
 def backbone_module(network: ImageNetwork) -> nn.Module:
-    """The network for training it further, its normalisation inside.
-
-    Parameters
-    ----------
-    network
-        From `encoders.image_network`.
+    """Wrap a network to normalise its inputs, for fine-tuning.
 
     Returns
     -------
     torch.nn.Module
-        (b, 3, size, size) float in [0, 1] -> (b, dim), not normalised to unit length. Its batch norm is a
-        batch norm still, and every parameter may be trained.
+        (b, 3, size, size) float in [0, 1] -> (b, dim), not of unit length. Batch norm is not folded, and every
+        parameter requires gradients.
     """
     import torch
     from torch import Tensor, nn
@@ -123,22 +118,7 @@ def backbone_module(network: ImageNetwork) -> nn.Module:
 
 
 def check_pictures(batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], *, size: int, key: str) -> None:
-    """Refuse what was not decoded at an encoder's size.
-
-    Parameters
-    ----------
-    batch
-        Pictures; each has to be (size, size, 3) uint8.
-    size
-        Side in pixels.
-    key
-        The encoder's, for the message.
-
-    Raises
-    ------
-    EncoderError
-        A picture has another shape or dtype.
-    """
+    """Raise EncoderError unless every picture is (size, size, 3) uint8; `key` is for the message."""
     expected = (size, size, 3)
     for picture in batch:
         if picture.shape != expected or picture.dtype != np.uint8:
@@ -148,22 +128,22 @@ def check_pictures(batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], *, si
             )
 
 
-def width_of(module: nn.Module, size: int, *, encoder: str) -> int:
-    """Columns of what a network makes of pictures, found by showing it one.
+def output_dim(module: nn.Module, size: int, *, encoder: str) -> int:
+    """Return the number of columns of a network's output, measured by a forward pass.
 
     Parameters
     ----------
     module
         In eval mode.
     size
-        Side of the picture in pixels.
+        Side of the pictures in pixels.
     encoder
-        Name for the message.
+        Name for error messages.
 
     Raises
     ------
     EncoderError
-        It does not take pictures of that size, or gives no row for a picture.
+        The network does not accept pictures of that size, or does not return one row per picture.
     """
     import torch
 
@@ -172,31 +152,33 @@ def width_of(module: nn.Module, size: int, *, encoder: str) -> int:
             shape = tuple(module(torch.zeros(1, 3, size, size)).shape)
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise EncoderError(
-            f"encoder {encoder} does not take pictures of {size} px ({error}); leave image_size unset"
+            f"encoder {encoder} does not accept pictures of {size} px ({error}); leave image_size unset"
         ) from error
     if len(shape) != 2:
-        raise EncoderError(f"encoder {encoder} gives {shape} for a picture, not one row; choose another")
+        raise EncoderError(
+            f"encoder {encoder} returns {shape} for a picture instead of one row; choose another"
+        )
     return int(shape[1])
 
 
 class ImageEncoder:
-    """Runs an image network; rows are float32 and of unit length.
+    """Encoder that runs an image network; rows are float32 and of unit length.
 
-    On a CPU every forward pass runs on one thread and on exactly 16 pictures (the last pass is filled up),
-    and several passes run side by side: the bits of a row therefore depend neither on the batch around it
-    nor on the number of cores. On a GPU a pass takes as many pictures as its memory holds, and computes in float32
-    proper, not in TF32: rows are those of a CPU up to rounding, so a cache may hold both.
+    On a CPU each forward pass uses one thread and exactly 16 pictures (the last pass is padded), and several passes
+    run in parallel: therefore the bits of a row depend neither on the other pictures nor on the number of cores. On a
+    GPU a pass takes as many pictures as fit its memory and computes in float32 without TF32: rows equal those of a
+    CPU up to rounding, so that a cache may hold both.
 
     Parameters
     ----------
     network
-        To run; it is changed for speed and must not be trained afterwards.
+        Changed for speed; must not be trained afterwards.
     folded
-        The same network with its batch norm folded, where the family does that itself.
+        The same network with folded batch norm, if the family folds it itself.
     threads
-        Forward passes side by side on a CPU; by default one per core that this process may use.
+        Parallel forward passes on a CPU; by default one per core that this process may use.
     device
-        torch device; by default CUDA or MPS if there is one, else the CPU.
+        torch device; by default CUDA or MPS if available, else the CPU.
     """
 
     modality: Literal["image"] = "image"
@@ -221,13 +203,13 @@ class ImageEncoder:
         self._mean = torch.tensor(network.mean, device=self._device).reshape(shape)
         self._std = torch.tensor(network.std, device=self._device).reshape(shape)
         self._per_pass = MICRO_BATCH if on_cpu else _DEVICE_BATCH
-        side_by_side = {"cpu": threads or usable_cpus(), "cuda": _CUDA_PASSES}
-        # Kept for the encoder's life: fresh threads would fill their own caches of the network library anew.
-        self._pool = ThreadPoolExecutor(side_by_side.get(self._device.type, 1), thread_name_prefix="encode")
+        parallel = {"cpu": threads or usable_cpus(), "cuda": _CUDA_PASSES}
+        # Kept for the encoder's life, because the network library fills caches for every new thread.
+        self._pool = ThreadPoolExecutor(parallel.get(self._device.type, 1), thread_name_prefix="encode")
 
     @property
     def batch(self) -> int:
-        """Pictures per call of `encode` that keep it busy."""
+        """Number of pictures per call of `encode` that uses the device fully."""
         return max(64, _CUDA_PASSES * self._per_pass if self._device.type != "cpu" else self._per_pass)
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -246,29 +228,29 @@ class ImageEncoder:
         Raises
         ------
         EncoderError
-            A picture has another shape or dtype, or not even one fits the memory.
+            A picture has another shape or dtype, or not even one fits into memory.
         """
         import torch
 
         check_pictures(batch, size=self.size, key=self.key)
         before = torch.get_num_threads()
         try:
-            with float32_proper(self._device):
-                return halved_until_it_fits(
-                    self._per_pass, self._remember, lambda size: self._rows(batch, size)
+            with without_tf32(self._device):
+                return halve_until_it_fits(
+                    self._per_pass, self._reduce_batch, lambda size: self._rows(batch, size)
                 )
         finally:
             torch.set_num_threads(before)
 
-    def _remember(self, per_pass: int) -> None:
-        """Keep a smaller batch for later calls."""
-        logger.warning("%s: memory ran out, going on with %s pictures at a time", self.key, per_pass)
+    def _reduce_batch(self, per_pass: int) -> None:
+        """Use a smaller batch from now on."""
+        logger.warning("%s: out of memory, continuing with %s pictures at a time", self.key, per_pass)
         self._per_pass = per_pass
 
     def _rows(
         self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], per_pass: int
     ) -> NDArray[np.float32]:
-        """Encode with that many pictures in each forward pass."""
+        """Encode with `per_pass` pictures per forward pass."""
         import torch
 
         rows = np.empty((len(batch), self.dim), dtype=np.float32)
@@ -290,7 +272,7 @@ class ImageEncoder:
         import torch
 
         with torch.inference_mode():
-            # Pictures lie in memory as height, width, channels, which is just what channels_last wants.
+            # Pictures are stored as height, width, channels: the layout of channels_last.
             inputs = pixels.to(self._device).permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std)
             features = self._module(inputs).float()
             norms = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min_(1e-12)
@@ -298,13 +280,10 @@ class ImageEncoder:
 
 
 @contextmanager
-def float32_proper(device: torch.device) -> Iterator[None]:
-    """Keep cuDNN from rounding what convolutions multiply to TF32's 10 bits, which changes picks; nothing on a CPU.
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """Keep cuDNN on `device` from rounding inputs of convolutions to TF32's 10 bits, which would change picks.
 
-    Parameters
-    ----------
-    device
-        That computes inside the `with` block.
+    Does nothing on a CPU.
     """
     import torch
 
@@ -322,7 +301,7 @@ def float32_proper(device: torch.device) -> Iterator[None]:
 
 
 def best_device() -> str:
-    """`cuda`, `mps` or `cpu`: the first that this machine has."""
+    """Return `cuda`, `mps` or `cpu`: the first that is available."""
     import torch
 
     if torch.cuda.is_available():
@@ -330,22 +309,22 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def halved_until_it_fits(size: int, remember: Callable[[int], None], work: Callable[[int], T]) -> T:
-    """Call `work(size)`, with half the size each time memory runs out.
+def halve_until_it_fits(size: int, reduce: Callable[[int], None], work: Callable[[int], T]) -> T:
+    """Call `work(size)`; halve the size and repeat each time memory runs out.
 
     Parameters
     ----------
     size
-        Instances per forward pass to begin with.
-    remember
-        Called with each smaller size, before it is tried.
+        Initial number of instances per forward pass.
+    reduce
+        Called with each smaller size before it is tried.
     work
         Called with a size.
 
     Raises
     ------
     EncoderError
-        Memory does not even hold one.
+        A single instance does not fit into memory.
     """
     import torch
 
@@ -355,21 +334,21 @@ def halved_until_it_fits(size: int, remember: Callable[[int], None], work: Calla
         except (torch.OutOfMemoryError, MemoryError) as error:
             failed: BaseException = error
         except RuntimeError as error:
-            if "alloc" not in str(error):  # the CPU's allocator has no exception of its own
+            if "alloc" not in str(error):  # the CPU's allocator raises a plain RuntimeError
                 raise
             failed = error
         if size == 1:
             raise EncoderError(
-                f"memory does not hold a single forward pass ({failed}); choose a smaller image_size or encoder"
+                f"not enough memory for a single forward pass ({failed}); choose a smaller image_size or encoder"
             ) from failed
         size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        remember(size)
+        reduce(size)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """Fold batch norms into the convolutions before them, where torch.fx can follow the network.
+    """Fold batch norms into the convolutions before them if torch.fx can trace the network.
 
     Parameters
     ----------
@@ -379,15 +358,14 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        The folded copy, or `module` itself where it has no batch norm or cannot be traced.
+        The folded copy, or `module` itself if it has no batch norm or cannot be traced.
     """
     from torch import nn
     from torch.fx.proxy import TraceError
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # its file uses a part of torch.jit that is on its way out
+        # The imported module uses a deprecated part of torch.jit.
+        warnings.simplefilter("ignore", DeprecationWarning)
         from torch.fx.experimental.optimization import fuse
 
     if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):

@@ -1,4 +1,4 @@
-"""Image networks in ONNX files, run by onnxruntime; how one is exported is its makers' affair."""
+"""Run image networks in ONNX files with onnxruntime."""
 
 from __future__ import annotations
 
@@ -32,25 +32,27 @@ _RANK: Final = 4
 
 
 class OnnxEncoder:
-    """Runs an ONNX network on pictures normalised by ImageNet's mean and deviation; rows are of unit length.
+    """Encoder that runs an ONNX network; rows are of unit length.
+
+    Pictures are normalised by ImageNet's mean and standard deviation.
 
     Parameters
     ----------
     path
-        The file; its first input is (b, 3, s, s) float32, its first output (b, d).
+        File; its first input is (b, 3, s, s) float32, its first output (b, d).
     name
-        For the key.
+        Part of the key.
     encoder
-        The encoder's whole name, for messages.
+        The encoder's full name, for error messages.
     image_size
-        Side of the pictures in pixels; None: the file's own, or 224 where it takes any.
+        Side of the pictures in pixels; None for the file's own, or 224 if it accepts any.
     threads
-        Of onnxruntime; by default one per core that this process may use.
+        Threads of onnxruntime; by default one per core that this process may use.
 
     Raises
     ------
     EncoderError
-        onnxruntime is not installed, or the file is no such network.
+        onnxruntime is not installed, or the file is not such a network.
     """
 
     modality: Literal["image"] = "image"
@@ -64,11 +66,11 @@ class OnnxEncoder:
         given = self._session.get_inputs()[0]
         if len(given.shape) != _RANK or given.type != "tensor(float)":
             raise EncoderError(
-                f"encoder {encoder}: its input is {given.type} {given.shape}, not (b, 3, s, s) float32; export it so"
+                f"encoder {encoder}: its input is {given.type} {given.shape}; export it with input (b, 3, s, s) float32"
             )
         own = given.shape[2] if isinstance(given.shape[2], int) else None
         if image_size and own and image_size != own:
-            raise EncoderError(f"encoder {encoder} takes pictures of {own} px only; leave image_size unset")
+            raise EncoderError(f"encoder {encoder} accepts pictures of {own} px only; leave image_size unset")
         self._input = given.name
         self._fixed = given.shape[0] if isinstance(given.shape[0], int) else None
         self.size = image_size or own or _SIZE
@@ -76,7 +78,7 @@ class OnnxEncoder:
         self.dim = self._forward(np.zeros((1, self.size, self.size, 3), np.uint8)).shape[1]
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode pictures; as `ImageEncoder.encode`."""
+        """Encode pictures, as `ImageEncoder.encode`."""
         check_pictures(batch, size=self.size, key=self.key)
         rows = np.empty((len(batch), self.dim), dtype=np.float32)
         step = self._fixed or MICRO_BATCH
@@ -86,7 +88,7 @@ class OnnxEncoder:
         return rows
 
     def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One pass, filled up so that a row's bits do not depend on how many there are."""
+        """Run one forward pass, padded so that a row's bits do not depend on the number of pictures."""
         count = self._fixed or MICRO_BATCH
         filled = np.zeros((count, *pictures.shape[1:]), dtype=np.float32)
         filled[: len(pictures)] = (pictures - _MEAN) / _STD
@@ -100,7 +102,7 @@ class OnnxEncoder:
             ) from error
         if found.ndim != 2:
             raise EncoderError(
-                f"encoder {self._encoder} gives {found.shape} for {count} pictures, not one row each"
+                f"encoder {self._encoder} returns {found.shape} for {count} pictures instead of one row each"
             )
         rows = found[: len(pictures)].astype(np.float32)
         return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
@@ -119,7 +121,7 @@ def load(request: Request) -> OnnxEncoder:
 
 
 def _session(path: Path, encoder: str, threads: int) -> Any:
-    """The network, ready to run."""
+    """Open an inference session for a file."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -138,5 +140,5 @@ def _session(path: Path, encoder: str, threads: int) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise EncoderError(
-            f"encoder {encoder}: {path} is no ONNX network that can be run ({str(error)[:200]})"
+            f"encoder {encoder}: {path} cannot be run as an ONNX network ({str(error)[:200]})"
         ) from error

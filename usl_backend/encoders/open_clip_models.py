@@ -1,4 +1,4 @@
-"""The image half of CLIP models by the open_clip library; weights are read from disk, never downloaded."""
+"""Image towers of CLIP models of the open_clip library, with weights from disk (never downloaded)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.files import digest_of, first_existing
-from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.images import ImageNetwork, output_dim, pixel_scale
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def build(request: Request) -> ImageNetwork:
     """Build `open_clip:MODEL` or `open_clip:MODEL/TAG`, such as `open_clip:ViT-B-32/laion2b_s34b_b79k`.
 
-    The weights are `MODEL.safetensors`, or with a tag `MODEL-TAG.safetensors`, in the encoder directory (or the same
+    The weights are `MODEL.safetensors`, or `MODEL-TAG.safetensors` with a tag, in the encoder directory (or the same
     with `.pt` or `.bin`): the file that open_clip publishes, renamed.
 
     Raises
@@ -48,9 +48,7 @@ def build(request: Request) -> ImageNetwork:
         if key.removeprefix("module.").startswith("visual.")
     }
     if not state:
-        raise EncoderError(
-            f"encoder {request.name}: {path} has no image half (names that begin with visual.)"
-        )
+        raise EncoderError(f"encoder {request.name}: {path} has no image tower (names starting with visual.)")
     load_state(model.visual, state, path=path, encoder=request.name)
     preprocessing = _preprocessing(library, name, tag)
     size = model.visual.image_size
@@ -60,7 +58,7 @@ def build(request: Request) -> ImageNetwork:
         model.visual,
         name=f"open_clip-{stem}",
         digest=digest_of(path),
-        dim=width_of(model.visual, side, encoder=request.name),
+        dim=output_dim(model.visual, side, encoder=request.name),
         size=side,
         mean=mean,
         std=std,
@@ -68,6 +66,6 @@ def build(request: Request) -> ImageNetwork:
 
 
 def _preprocessing(library: Any, name: str, tag: str) -> tuple[Any, Any]:
-    """Mean and deviation that the weights were trained with; OpenAI's where nothing else is known."""
+    """Return the mean and standard deviation that the weights were trained with; OpenAI's if unknown."""
     config = (library.get_pretrained_cfg(name, tag) if tag else None) or {}
     return config.get("mean") or library.OPENAI_DATASET_MEAN, config.get("std") or library.OPENAI_DATASET_STD

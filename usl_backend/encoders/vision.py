@@ -1,4 +1,4 @@
-"""The one door to torchvision, which by itself does not open beside a CPU-only torch; no encoder lives here."""
+"""Import torchvision, also beside a CPU-only torch, where a plain import fails."""
 
 from __future__ import annotations
 
@@ -19,44 +19,37 @@ _OPERATORS = (
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision with its models; to be called before whatever imports it in turn.
+    """Import torchvision and its models; call this before importing a library that imports torchvision.
 
-    The compiled half of PyPI's torchvision needs CUDA's libraries. Where they are missing its Python half
-    fails to import (`operator torchvision::nms does not exist`), although no classification model uses an
-    operator; transformers, sentence-transformers, timm and open_clip import torchvision and fall with it.
-
-    Returns
-    -------
-    module
-        `torchvision`; `torchvision.models` is loaded.
+    The compiled part of PyPI's torchvision needs CUDA's libraries. Without them its Python part fails to import
+    (`operator torchvision::nms does not exist`), although no classification model uses an operator;
+    transformers, sentence-transformers, timm and open_clip import torchvision and then fail too.
 
     Raises
     ------
     EncoderError
-        torchvision is not installed, or does not fit the installed torch.
+        torchvision is not installed, or does not match the installed torch.
     """
     try:
-        _name_missing_operators()
+        _declare_missing_operators()
         importlib.import_module("torchvision.models")
         return importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         raise EncoderError(
-            f"torchvision cannot be imported ({error}); install a pair that fits: "
+            f"torchvision cannot be imported ({error}); install matching versions: "
             'pip install "torch>=2.6,<2.14" "torchvision>=0.21,<0.29"'
         ) from error
 
 
 def import_beside_torchvision(module: str, *, encoder: str, extra: str) -> Any:
-    """Import a library that imports torchvision in turn, quietly.
+    """Import a library that imports torchvision, without warnings.
 
     Parameters
     ----------
-    module
-        Its name.
     encoder
-        The encoder's whole name, for the message.
+        The encoder's full name, for error messages.
     extra
-        Extra of this package that brings the library.
+        Extra of this package that installs the library.
 
     Raises
     ------
@@ -75,17 +68,17 @@ def import_beside_torchvision(module: str, *, encoder: str, extra: str) -> Any:
 
 
 @functools.cache
-def _name_missing_operators() -> Any:
-    """Define the schemas that torchvision's Python half refers to, unless its compiled half has defined them.
+def _declare_missing_operators() -> Any:
+    """Define the schemas that torchvision's Python part refers to, unless its compiled part has defined them.
 
-    A schema without an implementation is enough for the import. The returned library must stay alive as long
-    as the process: its end would take the schemas back.
+    A schema without an implementation is enough for the import. The returned library must live as long as the
+    process, because deleting it removes the schemas.
     """
     import torch
 
     found = importlib.util.find_spec("torchvision")
     if found is None or not found.submodule_search_locations:
-        return None  # the import itself says so
+        return None  # the import will fail with a clear message
     for extension in Path(found.submodule_search_locations[0]).glob("_C.*"):
         try:
             torch.ops.load_library(str(extension))  # type: ignore[no-untyped-call]

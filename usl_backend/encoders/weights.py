@@ -1,4 +1,4 @@
-"""State dicts from disk into networks: training code's prefixes are taken off, and what does not fit is named."""
+"""Load state dicts into networks: strip the prefixes of training code, and name parameters that do not match."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model", "teacher", "student", "net", "network", "ema")
-"""Keys under which training code keeps the weights beside optimiser and epoch."""
+"""Keys under which training code stores the weights beside optimiser and epoch."""
 
 _PREFIXES: Final = (
     "module.encoder_q.", "encoder_q.", "module.encoder.", "module.backbone.", "backbone.0.", "backbone.", "encoder.",
     "module.", "model.", "net.", "_orig_mod.", "",
 )  # fmt: skip
-"""What stands before a backbone's names: of MoCo, CLD, SwAV, mmselfsup, lightly and of torch's own wrappers."""
+"""Prefixes of a backbone's parameters in MoCo, CLD, SwAV, mmselfsup, lightly and torch's own wrappers."""
 
-SHOWN: Final = 3
-"""Names that a message lists."""
+_LISTED: Final = 3
+"""Most names to list in a message."""
 
 
 def read_state(path: Path, *, encoder: str) -> dict[str, Tensor]:
-    """Read a state dict without running anything of the file.
+    """Read a state dict without running code from the file.
 
     Parameters
     ----------
     path
-        `.safetensors`, or what `torch.save` wrote of a state dict or of a dict that holds one.
+        `.safetensors`, or a file by `torch.save` with a state dict or a dict that holds one.
     encoder
-        The encoder's name, for the message.
+        The encoder's name, for error messages.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def read_state(path: Path, *, encoder: str) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise EncoderError(f"encoder {encoder} needs safetensors: pip install safetensors") from error
-    except Exception as error:  # safetensors and torch fail on damaged bytes in every way there is
+    except Exception as error:  # safetensors and torch raise all kinds of exceptions on damaged bytes
         raise EncoderError(
             f"encoder {encoder}: {path} cannot be read as weights ({type(error).__name__}); save its state dict with "
             "torch.save(model.state_dict(), ...) or as safetensors"
@@ -70,21 +70,20 @@ def read_state(path: Path, *, encoder: str) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], *, path: Path, encoder: str) -> None:
-    """Fill a network without a classifier from a state dict whose names may carry a prefix.
+    """Load a state dict, whose names may have a prefix, into a network without a classifier, in place.
 
     Parameters
     ----------
-    module
-        A network whose classifier is gone; changed.
     state
-        From `read_state`; what the network does not have, such as heads and the key encoder of MoCo, is ignored.
+        From `read_state`; parameters that the network does not have, such as heads and MoCo's key encoder, are
+        ignored.
     path, encoder
-        For the message.
+        For error messages.
 
     Raises
     ------
     EncoderError
-        Parameters are missing or have another shape; the first are named.
+        Parameters are missing or have another shape; the message names the first ones.
     """
     wanted = module.state_dict()
     best = max(_PREFIXES, key=lambda prefix: sum(prefix + name in state for name in wanted))
@@ -92,16 +91,17 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, path: Path, en
         name for name in wanted if best + name not in state and not name.endswith("num_batches_tracked")
     )
     if missing:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         raise EncoderError(
-            f"encoder {encoder}: {path} does not fit the architecture: it has no {', '.join(missing[:SHOWN])}{more}; "
-            f"its names are like {min(state)!r}; name the architecture behind the @"
+            f"encoder {encoder}: {path} does not match the architecture: it has no "
+            f"{', '.join(missing[:_LISTED])}{more}, but names such as {min(state)!r}; correct the architecture after "
+            "the @"
         )
     given = {name: state[best + name] for name in wanted if best + name in state}
     for name in sorted(given):
         if given[name].shape != wanted[name].shape:
             raise EncoderError(
-                f"encoder {encoder}: {path} does not fit the architecture: {name} is {tuple(given[name].shape)}, not "
-                f"{tuple(wanted[name].shape)}; name the architecture behind the @"
+                f"encoder {encoder}: {path} does not match the architecture: {name} is {tuple(given[name].shape)}, not "
+                f"{tuple(wanted[name].shape)}; correct the architecture after the @"
             )
     module.load_state_dict({**wanted, **given})
