@@ -1,9 +1,11 @@
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from object_store import bucket_of
 
 from usl_backend.cli import main
 from usl_backend.demo.dataset import load, write_images
@@ -115,8 +117,10 @@ def test_evaluate__rows_that_are_not_finite_or_not_labeled_are_left_out(
     np.savez(path, vectors=rows, kinds=labels.astype(str), labels=np.zeros(len(rows)))
     words = ["--budgets", "4", "--seeds", 2, "--methods", "", "--json", "--label-key", "kinds"]
     assert run("evaluate", path, *words) == 0
-    told = json.loads(capsys.readouterr().out)
+    written = capsys.readouterr()
+    told = json.loads(written.out)
     assert (told["rows"], told["classes"]) == (119, 4)
+    assert "warning: 1 of 120 labeled rows of " in written.err
 
 
 def test_evaluate__unknown_encoder_is_named(
@@ -158,3 +162,113 @@ def test_evaluate__manifest_of_pictures(
     told = json.loads(capsys.readouterr().out)
     assert told["rows"] == 69
     assert told["methods"]["k-means"]["accuracy"][0][0] > 0.3
+
+
+def write_list(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def labeled_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """44 pictures in a bucket, and a list of them with labels; its third row names no object."""
+    data = load()
+    pictures = {path.name: path.read_bytes() for path in write_images(tmp_path / "pictures")[:44]}
+    names = [*pictures]
+    names[2] = "gone.png"
+    lines = [f"p{row},{name},{data.classes[data.labels[row]]}\n" for row, name in enumerate(names)]
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    objects = {f"shop/{name}": body for name, body in pictures.items()}
+    objects["shop/list.csv"] = ("id,image,label\n" + "".join(lines)).encode()
+    with bucket_of(objects, monkeypatch) as address:
+        yield address
+
+
+@pytest.mark.filterwarnings("ignore")  # of the client library's own event loop
+@pytest.mark.parametrize("remote", [True, False], ids=["list in the bucket", "list on this disk"])
+def test_evaluate__reads_objects_as_select_does(
+    labeled_bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], remote: bool
+) -> None:
+    target = f"{labeled_bucket}/shop/list.csv"
+    if not remote:
+        data = load()
+        rows = [
+            {
+                "id": f"p{row}",
+                "image": f"{labeled_bucket}/shop/{'gone.png' if row == 2 else f'{row:04d}.png'}",
+                "label": data.classes[data.labels[row]],
+            }
+            for row in range(44)
+        ]
+        write_list(tmp_path / "list.csv", rows)
+        target = str(tmp_path / "list.csv")
+    words = ["--budgets", 10, "--seeds", 2, "--methods", "k-means", "--image-size", 64, "--json"]
+    assert run("evaluate", target, *words) == 0
+    written = capsys.readouterr()
+    told = json.loads(written.out)
+    assert told["rows"] == 43
+    assert told["methods"]["k-means"]["accuracy"][0][0] > 0.2
+    assert written.err == (
+        f"warning: 1 of 44 labeled rows of {target} could not be read and were left out; the first is p2 (row 2): "
+        "there is no such object\n"
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # of the client library's own event loop
+def test_evaluate__list_that_cannot_be_had(labeled_bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", f"{labeled_bucket}/none.csv") == 1
+    assert f"{labeled_bucket}/none.csv cannot be had: there is no such object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
+@pytest.mark.parametrize("empty", [0, 2, 3], ids="{} empty".format)
+def test_evaluate__unreadable_list_is_told_with_its_first_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ids: bool, empty: int
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    rows = [
+        {
+            **({"id": f"k{row}"} if ids else {}),
+            "image": "" if 4 - empty <= row < 4 else f"{row}.png",
+            "label": "" if row == 0 else "cat",
+        }
+        for row in range(4)
+    ]
+    path = tmp_path / "list.csv"
+    write_list(path, rows)
+    assert run("evaluate", path) == 1
+    first = "k1 (row 1)" if ids else "row 1"
+    reason = '"image" is empty' if empty == 3 else "the file cannot be read: No such file or directory"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: none of the 3 labeled rows of {path} can be read; the first is {first}: {reason}"
+    )
+
+
+def test_evaluate__unreadable_vectors_are_told_with_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.array([[1, 2], [np.nan, 1], [1, np.inf]])
+    np.savez(tmp_path / "v.npz", embeddings=rows, labels=np.array(["", "a", "b"]), ids=np.array([*"xyz"]))
+    assert run("evaluate", tmp_path / "v.npz") == 1
+    assert capsys.readouterr().err == (
+        f"error: none of the 2 labeled rows of {tmp_path}/v.npz can be read; the first is y (row 1): "
+        "it has NaN or infinity in it\n"
+    )
+
+
+def test_evaluate__too_few_rows_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    pictures = write_images(tmp_path / "pictures")[:3]
+    rows = [{"image": str(path), "label": "cat"} for path in (*pictures, tmp_path / "pictures" / "gone.png")]
+    write_list(tmp_path / "list.csv", rows)
+    assert run("evaluate", tmp_path / "list.csv", "--image-size", 64, "--json") == 1
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == (
+        f"warning: 1 of 4 labeled rows of {tmp_path}/list.csv could not be read and were left out; the first is row 3: "
+        "the file cannot be read: No such file or directory"
+    )
+    assert error == "error: evaluate needs 40 labeled rows in 2 classes, found 3 in 1"

@@ -68,8 +68,8 @@ def test_replay__progress_counts_to_the_end() -> None:
 @pytest.mark.parametrize(
     ("n", "classes", "budgets", "match"),
     [
-        (39, 2, [4], "39 labeled rows of 2 classes are too few"),
-        (100, 1, [4], "100 labeled rows of 1 classes are too few"),
+        (39, 2, [4], "evaluate needs 40 labeled rows in 2 classes, found 39 in 2"),
+        (100, 1, [4], "evaluate needs 40 labeled rows in 2 classes, found 100 in 1"),
         (100, 2, [71], r"budgets \(71,\) must lie between 1 and the pool of 70 of 100"),
         (100, 2, [0, 4], r"budgets \(0, 4\)"),
         (100, 2, [], r"budgets \(\)"),

@@ -4,10 +4,9 @@ import io
 import threading
 from collections.abc import Iterator
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
+from object_store import bucket_of
 from PIL import Image
 
 from usl_backend.errors import InputError, MediaError
@@ -25,29 +24,15 @@ def png(value: int) -> bytes:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket with pictures and other things."""
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": "something",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    name = f"bucket-{port}"  # the library keeps connections by their arguments
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=name)
-    for key, body in {
+    objects = {
         "photos/a/1.png": png(10),
         "photos/b/2.PNG": png(20),
         "photos/.hidden.png": b"",
         "photos/notes.txt": b"words",
         "list.csv": b"id,path\nx,photos/a/1.png\ny,photos/gone.png\n",
-    }.items():
-        client.put_object(Bucket=name, Key=key, Body=body)
-    yield f"s3://{name}"
-    server.stop()
+    }
+    with bucket_of(objects, monkeypatch) as address:
+        yield address
 
 
 @pytest.mark.filterwarnings("ignore")  # of the client library's own event loop

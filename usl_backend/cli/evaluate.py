@@ -58,7 +58,7 @@ def evaluate(
     labeled rows are kept for testing; a linear classifier on the embeddings is trained on the labels that each
     method would have asked for.
     """
-    from usl_backend.cli.labeled import Reading
+    from usl_backend.cli.labeled import LabeledReader
     from usl_backend.evaluation.curve import draw
     from usl_backend.evaluation.efficiency import replay
     from usl_backend.selection import METHODS as KNOWN
@@ -73,20 +73,22 @@ def evaluate(
     wanted = {"encoder": encoder, "image_size": image_size}
     if is_project(target):
         settings = RunSettings.resolve(explicit=_given(**wanted, data_key=data_key), free_paths=True)
-        rows, labels = Reading(host, settings, quiet=as_json).project(target, control=control)
+        labeled = LabeledReader(host, settings, quiet=as_json).project(target, control=control)
     else:
         settings = RunSettings.resolve(explicit=_given(**wanted), free_paths=True)
         manifest = find(target, data_key=data_key, label_key=label_key)
-        rows, labels = Reading(host, settings, quiet=as_json).manifest(manifest)
-    kinds = sorted(set(labels))
+        labeled = LabeledReader(host, settings, quiet=as_json).manifest(manifest)
+    if labeled.warning:
+        click.echo(f"warning: {labeled.warning}", err=True)
+    kinds = sorted(set(labeled.labels))
     places = {kind: place for place, kind in enumerate(kinds)}
     import numpy as np
 
-    classes = np.array([places[label] for label in labels], dtype=np.int64)
-    bought = _budgets(budgets, classes=len(kinds), rows=len(rows))
+    classes = np.array([places[label] for label in labeled.labels], dtype=np.int64)
+    bought = _budgets(budgets, classes=len(kinds), rows=len(labeled.rows))
     with click.progressbar(length=seeds * len(bought), label="replaying", hidden=as_json) as bar:
         found = replay(
-            rows,
+            labeled.rows,
             classes,
             budgets=bought,
             methods={name: KNOWN[name]() for name in names},

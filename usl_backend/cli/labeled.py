@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +23,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How labeled rows are embedded, where they are no vectors yet.
+class Labeled:
+    """Labeled rows.
+
+    Attributes
+    ----------
+    rows : (n, d) float32
+        Embeddings.
+    labels : tuple of n str
+        Classes.
+    warning
+        How many labeled rows were left out, and why the first; "" where none was.
+    """
+
+    rows: NDArray[np.float32]
+    labels: tuple[str, ...]
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class LabeledReader:
+    """Embeds labeled rows, where they are no vectors yet.
 
     Attributes
     ----------
@@ -41,8 +59,8 @@ class Reading:
     settings: RunSettings
     quiet: bool = False
 
-    def project(self, target: str, *, control: str | None) -> tuple[NDArray[np.float32], list[str]]:
-        """Embeddings and labels of a project's labeled tasks.
+    def project(self, target: str, *, control: str | None) -> Labeled:
+        """Embed a project's labeled tasks.
 
         Parameters
         ----------
@@ -51,15 +69,10 @@ class Reading:
         control
             Choices tag to read, where there are several.
 
-        Returns
-        -------
-        rows : (n, d) float32
-        labels : list of str
-
         Raises
         ------
         InputError
-            Nothing is labeled, or the label config has no such classes.
+            Nothing is labeled or readable, or the label config has no such classes.
         StudioError
             Label Studio refuses or fails.
         """
@@ -75,71 +88,78 @@ class Reading:
             shown = Showing.of(config, self.settings)
             tasks = list(client.labeled(project_id))
             by_task = read_labels(tasks, config, control=control).by_task
-            instances = []
-            for task in sorted(tasks, key=lambda task: task.id):
-                if len(by_task.get(task.id, ())) == 1:
-                    with contextlib.suppress(MediaError):  # it shows nothing, so it tells nothing
-                        instances.append(shown.instance(task.id, task.data))
-            if not instances:
+            labels = {task: choices[0] for task, choices in by_task.items() if len(choices) == 1}
+            if not labels:
                 raise InputError(
                     f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
                 )
-            access = MediaAccess.of_project(self.host, client)
-            with access.open(client) as media:
+            instances, unusable = [], {}
+            for task in sorted(tasks, key=lambda task: task.id):
+                if task.id in labels:
+                    try:
+                        instances.append(shown.instance(task.id, task.data))
+                    except MediaError as error:
+                        unusable[task.id] = str(error)
+            with MediaAccess.of_project(self.host, client).open(client) as media:
                 pool = self._embed(instances, shown.fields, media)
-        return _rows(pool, {task: choice[0] for task, choice in by_task.items()})
+        return _joined(
+            pool,
+            labels,
+            unusable,
+            names={task: f"task {task}" for task in labels},
+            what=f"labeled tasks of project {project_id}",
+        )
 
-    def manifest(self, target: Target) -> tuple[NDArray[np.float32], list[str]]:
-        """Embeddings and labels of the rows that have a label.
+    def manifest(self, target: Target) -> Labeled:
+        """Embed the rows of a list that have a label.
 
         Parameters
         ----------
         target
             A table with a column of labels, or vectors with labels beside them.
 
-        Returns
-        -------
-        rows : (n, d) float32
-        labels : list of str
-
         Raises
         ------
         InputError
-            It cannot be read, or has no labels.
+            It cannot be read, has no labels, or none of its labeled rows can be read.
         """
         from usl_backend.sources import VectorFile, read_manifest
+        from usl_backend.sources.media import fetched_list
 
-        opened = read_manifest(target)
-        return _vectors(opened) if isinstance(opened, VectorFile) else self._listed(opened)
+        with tempfile.TemporaryDirectory() as folder:
+            opened = read_manifest(target, local=fetched_list(self.host, target, Path(folder)))
+            return _vectors(opened) if isinstance(opened, VectorFile) else self._listed(opened)
 
-    def _listed(self, listing: Listing) -> tuple[NDArray[np.float32], list[str]]:
-        """Rows of a table of pictures or texts."""
+    def _listed(self, listing: Listing) -> Labeled:
+        """Embed rows of a table of pictures or texts."""
         from usl_backend.instances import EmbeddedField, Instance
         from usl_backend.sources.media import MediaAccess
 
         instances: list[Instance] = []
         labels: dict[int, str] = {}
+        names: dict[int, str] = {}
+        unusable: dict[int, str] = {}
         for entry in listing:
-            if entry.label is not None and entry.fault is None:
+            if entry.label is None:
+                continue
+            labels[entry.row] = entry.label
+            names[entry.row] = _name(entry.key, entry.row)
+            if entry.fault is None:
                 instances.append(Instance(entry.row, entry.modality, entry.source))
-                labels[entry.row] = entry.label
-        if not instances:
+            else:
+                unusable[entry.row] = entry.fault
+        if not labels:
             raise InputError(
                 f"no row of {listing.address} has a label; evaluate needs a table with a column of labels "
                 "(label, class, category, or --label-key)"
             )
         fields = (EmbeddedField("source", listing.modality, 1.0),)
         with MediaAccess.of_list(self.host, listing.roots).open() as media:
-            return _rows(self._embed(instances, fields, media), labels)
+            pool = self._embed(instances, fields, media)
+        return _joined(pool, labels, unusable, names=names, what=f"labeled rows of {listing.address}")
 
     def _embed(self, instances: Sequence[Instance], fields: Sequence[EmbeddedField], media: Media) -> Pool:
-        """Embed the instances through the cache that runs share; those that cannot be read drop out.
-
-        Raises
-        ------
-        InputError
-            None of them can be read.
-        """
+        """Embed instances through the cache that runs share; those that cannot be read drop out."""
         import numpy as np
 
         from usl_backend.embedding.encoding import load_encoding
@@ -147,6 +167,8 @@ class Reading:
         from usl_backend.instances import Pool
         from usl_backend.runs.retention import CACHE
 
+        if not instances:
+            return Pool(np.empty(0, np.int64), np.empty((0, 0), np.float32), {})
         keep_freed_memory()  # before anything imports torch
         host = self.host
         encoding = load_encoding(self.settings, fields, directory=host.encoders)
@@ -163,35 +185,51 @@ class Reading:
                 progress=lambda _step, done, _total: bar.update(max(done - bar.pos, 0)),
                 workers=host.media_workers,
             )
-            if not len(pool):
-                first = min(pool.skipped)
-                raise InputError(
-                    f"none of the {len(instances)} labeled rows could be read (the first, {first}: "
-                    f"{pool.skipped[first]}); make their media readable from this host"
-                )
             return Pool(pool.ids, np.array(pool.embeddings, dtype=np.float32), pool.skipped)
 
 
-def _rows(pool: Pool, labels: dict[int, str]) -> tuple[NDArray[np.float32], list[str]]:
-    """Rows of a pool with their labels."""
-    import numpy as np
+def _joined(
+    pool: Pool, labels: Mapping[int, str], unusable: Mapping[int, str], *, names: Mapping[int, str], what: str
+) -> Labeled:
+    """Join rows with their labels, and tell which labeled ones are missing."""
+    warning = _left_out({**unusable, **pool.skipped}, labels, names=names, what=what)
+    return Labeled(pool.embeddings, tuple(labels[row] for row in pool.ids.tolist()), warning)
 
-    return np.asarray(pool.embeddings, dtype=np.float32), [labels[row] for row in pool.ids.tolist()]
+
+def _left_out(
+    skipped: Mapping[int, str], labels: Mapping[int, str], *, names: Mapping[int, str], what: str
+) -> str:
+    """Say how many labeled rows could not be read, and why the first; refuse where that is all of them."""
+    lost = sorted(row for row in skipped if row in labels)
+    if not lost:
+        return ""
+    first = f"the first is {names[lost[0]]}: {skipped[lost[0]]}"
+    if len(lost) == len(labels):
+        raise InputError(f"none of the {len(labels):,} {what} can be read; {first}")
+    return f"{len(lost):,} of {len(labels):,} {what} could not be read and were left out; {first}"
 
 
-def _vectors(file: VectorFile) -> tuple[NDArray[np.float32], list[str]]:
-    """Rows that came as vectors."""
+def _name(key: str, row: int) -> str:
+    """Name a row of a list, 0 the first, by its own id too where it has one."""
+    return f"row {row}" if key == str(row) else f"{key} (row {row})"
+
+
+def _vectors(file: VectorFile) -> Labeled:
+    """Read rows that came as vectors."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
         read = file.read(Path(folder) / "rows.npy")
-        labels = read.labels or ()
-        ids = read.pool.ids.tolist()
-        places = [place for place, row in enumerate(ids) if labels and labels[row] is not None]
-        if not places:
+        labels = {row: str(label) for row, label in enumerate(read.labels or ()) if label is not None}
+        if not labels:
             raise InputError(
                 f"{file.address} has no labels; evaluate needs an array or column `labels` beside the vectors, or "
                 "--label-key"
             )
+        keys = read.keys
+        names = {row: _name(str(row) if keys is None else keys[row], row) for row in labels}
+        warning = _left_out(read.pool.skipped, labels, names=names, what=f"labeled rows of {file.address}")
+        ids = read.pool.ids.tolist()
+        places = [place for place, row in enumerate(ids) if row in labels]
         rows = np.array(read.pool.embeddings[places], dtype=np.float32)
-    return rows, [str(labels[ids[place]]) for place in places]
+    return Labeled(rows, tuple(labels[ids[place]] for place in places), warning)

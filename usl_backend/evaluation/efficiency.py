@@ -120,7 +120,7 @@ def replay(
     budgets = tuple(sorted(set(budgets)))
     if n < FEWEST or found < 2:
         raise InputError(
-            f"{n} labeled rows of {found} classes are too few to compare selections; label at least {FEWEST} of 2"
+            f"evaluate needs {FEWEST} labeled rows in 2 classes, found {n}{f' in {found}' if n else ''}"
         )
     if not budgets or budgets[0] < 1 or budgets[-1] > pool_size:
         raise InputError(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from usl_backend.errors import InputError, MediaError
+from usl_backend.errors import InputError
 from usl_backend.instances import EmbeddedField, Instance, Modality
 from usl_backend.runs import ManifestRow, RunFiles
-from usl_backend.runs.artifacts import written_whole
 from usl_backend.runs.inventory import VECTORS, Inventory, Listed
 from usl_backend.sources.folder import describe
-from usl_backend.sources.media import Media, MediaAccess, download
+from usl_backend.sources.media import Media, MediaAccess, fetched_list
 from usl_backend.sources.target import Target, read_manifest
 from usl_backend.sources.vectors import VectorFile
 
@@ -121,22 +119,8 @@ class ListSource:
 
     def _opened(self, progress: Progress) -> Listing | VectorFile:
         """Open the list, wherever it lies."""
-        return read_manifest(self.target, local=self._copy(progress), progress=progress)
-
-    def _copy(self, progress: Progress) -> Path | None:
-        """Copy a list that lies elsewhere to the run's directory; None where none is needed."""
-        if not self.target.remote or self.target.kind == "folder":
-            return None
-        suffix = Path(self.target.address.partition("?")[0]).suffix.lower()
-        path = self.files.directory / f"manifest{suffix}"
-        if not path.is_file():
-            progress("downloading", 0, 0)
-            with written_whole(path) as stream:
-                try:
-                    stream.write(download(self.host, self.target.address))
-                except MediaError as error:
-                    raise InputError(f"{self.target.address} cannot be had: {error}") from error
-        return path
+        local = fetched_list(self.host, self.target, self.files.directory, progress=progress)
+        return read_manifest(self.target, local=local, progress=progress)
 
     def _checked(self, passing: _Passing) -> Inventory:
         """Describe the pool once its list was read, and refuse one that is too small before anything is stored."""

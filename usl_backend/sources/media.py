@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import MediaError, StudioAuthError, StudioNotFoundError
+from usl_backend.errors import InputError, MediaError, StudioAuthError, StudioNotFoundError
 from usl_backend.instances import Instance
 from usl_backend.media import Location, MediaLimits, MediaReader, UnauthorizedError
+from usl_backend.runs.artifacts import written_whole
 from usl_backend.settings import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from usl_backend.progress import Progress
     from usl_backend.runs import RunFiles
+    from usl_backend.sources.target import Target
     from usl_backend.studio.client import StudioClient
 
 _LARGEST_LIST = 1 << 30
@@ -210,17 +213,50 @@ def locate(instance: Instance) -> Location:
     return Location(url=instance.source)
 
 
-def download(host: HostSettings, address: str) -> bytes:
-    """Read a manifest or a vector file that lies elsewhere, up to 1 GiB within an hour.
+def fetched_list(
+    host: HostSettings, target: Target, folder: Path, *, progress: Progress | None = None
+) -> Path | None:
+    """Copy a manifest or a vector file that lies elsewhere to a folder, up to 1 GiB within an hour.
+
+    Parameters
+    ----------
+    host
+        Hosts that may be asked.
+    target
+        What the user named.
+    folder
+        Gets `manifest` with the list's suffix; one that is there already is taken.
+    progress
+        Told when a download begins.
+
+    Returns
+    -------
+    Path or None
+        The copy; None where the list lies on this disk, or is a folder.
 
     Raises
     ------
-    MediaError
+    InputError
         It cannot be had.
     """
+    if not target.remote or target.kind == "folder":
+        return None
+    suffix = Path(target.address.partition("?")[0]).suffix.lower()
+    path = folder / f"manifest{suffix}"
+    if path.is_file():
+        return path
+    if progress is not None:
+        progress("downloading", 0, 0)
     limits = MediaLimits(bytes=_LARGEST_LIST, seconds=_LONGEST_DOWNLOAD)
-    with MediaReader(limits=limits, allowed_hosts=host.allowed_hosts, object_stores=True) as reader:
-        return reader.read(Location(url=address))
+    with (
+        written_whole(path) as stream,
+        MediaReader(limits=limits, allowed_hosts=host.allowed_hosts, object_stores=True) as reader,
+    ):
+        try:
+            stream.write(reader.read(Location(url=target.address)))
+        except MediaError as error:
+            raise InputError(f"{target.address} cannot be had: {error}") from error
+    return path
 
 
 def _connect(url: str) -> StudioClient:
