@@ -49,7 +49,7 @@ def test_run_page__follows_a_run_to_its_end(page, address, store, complaints):
     run = store.create(project=12, settings={"budget": "10"})
     page.goto(f"{address}/usl/")
     page.get_by_text(run.id, exact=True).click()
-    page.get_by_text("waiting for its turn").wait_for()
+    page.get_by_text("waiting for other runs").wait_for()
     store.claim(run.id)
     store.progress(run.id, "fetch", 1, 1)
     page.get_by_text("running", exact=True).wait_for()

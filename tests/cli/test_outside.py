@@ -234,7 +234,7 @@ def test_resume__goes_on_where_a_run_was_stopped(
     monkeypatch.setattr(Execution, "_select", interrupted)
     stopped = shell("select", photos, "--budget", 5)
     assert stopped.code == 1
-    assert "run photos-1 was cancelled; `usl-backend resume photos-1` goes on with it" in stopped.err
+    assert "run photos-1 was cancelled; `usl-backend resume photos-1` continues it" in stopped.err
     monkeypatch.setattr(Execution, "_select", select)
     (photos / "a" / "01.png").unlink()  # what was read is not read again
     told = shell("resume", "photos-1", "--json").json
@@ -252,7 +252,7 @@ def test_resume__goes_on_where_a_run_was_stopped(
             "nowhere is neither a project nor a file or folder here; TARGET is a project, or a folder",
         ),
         (["{photos}", "--id-key", "x"], 1, "has files and no columns; --id-key is for tables and vectors"),
-        (["{photos}", "--import-as", "url"], 1, "name that too: --import-to PROJECT"),
+        (["{photos}", "--import-as", "url"], 1, "give the project too: --import-to PROJECT"),
         (["12", "--id-key", "x"], 2, "--id-key is for pools outside Label Studio"),
         (
             ["{photos}", "--budget", "61"],
@@ -286,7 +286,7 @@ def test_select__vectors_have_nothing_to_import(shell: Shell, tmp_path: Path) ->
     np.save(tmp_path / "v.npy", DIGITS[:30])
     told = shell("select", tmp_path / "v.npy", "--import-to", 12, LABEL_STUDIO_API_KEY="x" * 40)
     assert told.code == 1
-    assert "vectors have nothing that a task could show" in told.err
+    assert "--import-to cannot be used with vectors" in told.err
 
 
 def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None:

@@ -48,7 +48,7 @@ SUMMARY = Summary(
 
 def test_status__no_runs_says_how_to_make_one(store: RunStore, told: Told) -> None:
     code, out, _ = told("status")
-    assert (code, "no runs yet; `usl-backend select TARGET`" in out) == (0, True)
+    assert (code, "no runs yet; start one with `usl-backend select TARGET`" in out) == (0, True)
 
 
 def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(
@@ -130,7 +130,7 @@ def test_status__failed_run_says_why(store: RunStore, told: Told) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("99-1", 'there is no run "99-1"'), ("twelve", "'twelve' is neither a project")]
+    ("target", "said"), [("99-1", 'there is no run "99-1"'), ("twelve", "'twelve' is not a project with runs")]
 )
 def test_status__unknown_target_is_named(store: RunStore, told: Told, target: str, said: str) -> None:
     code, _, err = told("status", target)
@@ -142,7 +142,7 @@ def test_cancel__queued_run_and_then_never_again(store: RunStore, told: Told) ->
     run = store.create(project=12, settings={})
     assert told("cancel", run.id)[:2] == (
         0,
-        f"run {run.id} is cancelled; `usl-backend resume {run.id}` goes on with it\n",
+        f"run {run.id} is cancelled; `usl-backend resume {run.id}` continues it\n",
     )
     assert store.get(run.id).state == "cancelled"
     code, _, err = told("cancel", run.id)

@@ -58,7 +58,7 @@ def test_help__groups_stand_in_order() -> None:
         "Selection",
         "Embedding",
         "Pools outside Label Studio",
-        "Of the method",
+        "Method",
         "This host",
         "Media",
     ]

@@ -55,7 +55,7 @@ def test_report__measures_the_picks_on_the_labeled_control_set(
     run = shell.store.latest(project.id)
     assert run is not None
     told = shell("report", run.id)
-    assert "the control set has 40 tasks; too few of them are labeled for a check" in told.out
+    assert "too few of the 40 tasks in the control set are labeled for a check" in told.out
 
     entries = shell.store.files(run.id).read_published().queue.places
     for entry in entries:

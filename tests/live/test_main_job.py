@@ -175,7 +175,7 @@ def test_main_job__interrupted_shell_leaves_no_queue_and_can_be_resumed(
     assert run is not None
     assert (child.returncode, run.state) == (1, RunState.CANCELLED)
     assert err.splitlines()[-1] == (
-        f"error: run {run.id} was cancelled; `usl-backend resume {run.id}` goes on with it"
+        f"error: run {run.id} was cancelled; `usl-backend resume {run.id}` continues it"
     )
     assert "Traceback" not in err
     assert snapshot(project) == before

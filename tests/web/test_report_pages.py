@@ -203,7 +203,7 @@ def test_page__run_that_failed_before_it_was_done(site: Site) -> None:
 def test_page__run_whose_files_were_removed(site: Site) -> None:
     for path in site.made.files.directory.rglob("*.*"):
         path.unlink()
-    assert "removed to make room" in site.page("trust")
+    assert "removed to free disk space" in site.page("trust")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

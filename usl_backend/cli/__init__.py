@@ -1,4 +1,4 @@
-"""The command line's front: verbs, exit codes and errors. Each verb is in a file of its own, loaded when it is used.
+"""Command line: verbs, exit codes and errors. Each verb's file is loaded when the verb is used.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage. An error is one line on stderr, never a stack trace.
 """
@@ -18,28 +18,28 @@ from usl_backend.errors import SettingsError, USLError
 from usl_backend.version import VERSION
 
 VERBS = {
-    "demo": ("service", "Try it: a real Label Studio with real pictures, connected and selected."),
+    "demo": ("service", "Try it: a local Label Studio with real data, connected to this backend."),
     "serve": ("service", "Run the ML backend that Label Studio connects to."),
     "connect": ("service", "Connect this backend to a project, as the UI does."),
-    "select": ("select", "Choose which tasks of a project, or which files, come first."),
+    "select": ("select", "Choose which tasks of a project, or which files, to label first."),
     "status": ("runs", "Show runs, or one run."),
     "cancel": ("runs", "Stop a run."),
-    "resume": ("select", "Go on with a run that failed, was cancelled or died."),
-    "extend": ("extend", "Queue a project's new tasks behind the picks, without a new run."),
-    "report": ("report", "Show whether a run's picks can be trusted, and write its report."),
-    "export": ("results", "Write the labeled and unlabeled tasks of a project."),
-    "evaluate": ("evaluate", "Replay selections on labeled data: what would chosen labels have been worth?"),
-    "reset": ("results", "Put a project's sampling, tab and predictions back."),
-    "doctor": ("service", "Check what a run needs, and say what to do."),
-    "gc": ("runs", "Remove what old runs left on disk."),
+    "resume": ("select", "Continue a run that failed, was cancelled or was interrupted."),
+    "extend": ("extend", "Queue a project's new tasks after the picks, without a new run."),
+    "report": ("report", "Compare a run's picks with random ones, and write its report."),
+    "export": ("results", "Write the labeled and unlabeled tasks of a project to files."),
+    "evaluate": ("evaluate", "Compare methods with random selection on labeled data."),
+    "reset": ("results", "Restore a project's sampling, tab and predictions."),
+    "doctor": ("service", "Check the requirements of a run, and suggest remedies."),
+    "gc": ("runs", "Remove the files of old runs."),
     "work": ("work", "Compute a run in this process; used by the server."),
 }
-"""Verb -> file and short help, so that listing them loads none of the files."""
+"""File and short help by verb, so that listing the verbs loads none of the files."""
 HIDDEN = frozenset({"work"})
 
 
 class _Verbs(click.Group):
-    """Loads a verb's file when the verb is used."""
+    """Group that loads a verb's file when the verb is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [verb for verb in VERBS if verb not in HIDDEN]
@@ -62,7 +62,7 @@ class _Verbs(click.Group):
 def app(debug: bool) -> None:
     """Decide which tasks people should label first."""
     handler = logging.StreamHandler()
-    # What goes wrong reaches the user as one line of the verb itself, not as a log line beside it.
+    # Errors are printed by `main` as one line, not repeated as log lines.
     handler.setLevel(logging.DEBUG if debug else logging.CRITICAL)
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
@@ -70,7 +70,7 @@ def app(debug: bool) -> None:
         handlers=[handler],
     )
     if debug:
-        # only now: it knows all settings, and loading them takes half a second
+        # Imported only now: it loads all settings, which takes half a second.
         from usl_backend.jobs.logs import TextFormatter
         from usl_backend.jobs.redaction import secrets_in_environment
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Parameters
     ----------
     arguments
-        Without the program's name; None reads them from the process.
+        Arguments without the program's name; None reads those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -105,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo(f"error: {error.format_message()}", err=True)
         code = error.exit_code
     except BrokenPipeError:
-        # The reader of a pipe left; what stdout still holds must not raise once more at exit.
+        # The reader of the pipe is gone; flushing stdout at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except Exception as error:  # whatever went wrong, the user gets one line
+    except Exception as error:  # one line for the user, whatever the error
         if "--debug" in given:
             raise
         click.echo(f"error: {_one_line(error)}", err=True)
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _one_line(error: Exception) -> str:
-    """What went wrong, without a stack trace."""
+    """Describe an error without a stack trace."""
     if isinstance(error, USLError):
         return str(error)
     text = str(error).partition("\n")[0]

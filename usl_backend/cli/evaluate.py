@@ -1,4 +1,4 @@
-"""`evaluate`: what chosen labels would have been worth on data that is labeled already. Nothing is written to it."""
+"""`evaluate`: compare selection methods with random selection on labeled data."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ METHODS = "usl,k-means,typiclust"
 @click.command(cls=Verb)
 @click.argument("target")
 @click.option("--budgets", help="Numbers of labels, such as 10,20,40. Default: 1, 2, 4 and 10 per class.")
-@click.option("--methods", default=METHODS, show_default=True, help="Methods to compare with random.")
 @click.option(
-    "--seeds", default=5, show_default=True, type=click.IntRange(2, 100), help="Test sets to average over."
-)
-@click.option("--control", help="Choices tag to read, where the label config has several.")
-@click.option("--data-key", help="Field, column or array that holds pictures, texts or vectors.")
-@click.option("--label-key", help="Column or array of a manifest that holds the labels.")
-@click.option("--encoder", help="What embeds pictures or texts, as for select.")
-@click.option(
-    "--image-size", type=click.IntRange(min=32), help="Side to which images are resized, in pixels."
+    "--methods", default=METHODS, show_default=True, help="Methods to compare with random selection."
 )
 @click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="SVG file to draw the curve to."
+    "--seeds",
+    default=5,
+    show_default=True,
+    type=click.IntRange(2, 100),
+    help="Number of test sets to average over.",
+)
+@click.option("--control", help="Choices tag to read, if the label config has several.")
+@click.option("--data-key", help="Field, column or array with the pictures, texts or vectors.")
+@click.option("--label-key", help="Column or array with the labels.")
+@click.option("--encoder", help="Encoder for pictures or texts, as for select.")
+@click.option(
+    "--image-size", type=click.IntRange(min=32), help="Side length of the resized images, in pixels."
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="SVG file to write the curve to."
 )
 @json_option
 @host_options(*STUDIO, *DATA, *MEDIA)
@@ -51,12 +57,12 @@ def evaluate(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Replay selections on labeled data: accuracy over budget, against random.
+    """Compare methods with random selection on labeled data: accuracy by budget.
 
-    TARGET is a project whose tasks are labeled (12, or its address), a CSV, JSON-lines or Parquet manifest of
-    pictures or texts with a column of labels, or vectors with labels beside them (.npz, .parquet). 30 % of the
-    labeled rows are kept for testing; a linear classifier on the embeddings is trained on the labels that each
-    method would have asked for.
+    TARGET is a project with labeled tasks (12, or its address), a CSV, JSON-lines or Parquet manifest of pictures
+    or texts with a column of labels, or a file of vectors and labels (.npz, .parquet). 30 % of the labeled rows are
+    held out for testing; for each method, a linear classifier on the embeddings is trained on the labels of the rows
+    that the method picks.
     """
     from usl_backend.cli.labeled import LabeledReader
     from usl_backend.evaluation.curve import draw
@@ -106,12 +112,12 @@ def evaluate(
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """Options that the user gave."""
+    """Return the options that are set."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _write(plot: Path, drawing: str) -> None:
-    """Write the curve."""
+    """Write the curve to a file."""
     try:
         plot.write_text(drawing, encoding="utf-8")
     except OSError as error:
@@ -119,7 +125,7 @@ def _write(plot: Path, drawing: str) -> None:
 
 
 def _budgets(given: str | None, *, classes: int, rows: int) -> list[int]:
-    """Budgets to compare; by default 1, 2, 4 and 10 per class, up to a third of the rows."""
+    """Return the budgets to compare; by default 1, 2, 4 and 10 per class, up to a third of the rows."""
     if given is None:
         return [b for b in (classes, 2 * classes, 4 * classes, 10 * classes) if b <= rows // 3] or [classes]
     try:
@@ -129,7 +135,7 @@ def _budgets(given: str | None, *, classes: int, rows: int) -> list[int]:
 
 
 def _json(found: Efficiency) -> dict[str, Any]:
-    """Everything, for machines."""
+    """Return the results as a JSON object."""
     return {
         "rows": found.rows,
         "classes": found.classes,
@@ -149,7 +155,7 @@ def _json(found: Efficiency) -> dict[str, Any]:
 
 
 def _table(found: Efficiency, seeds: int) -> None:
-    """One line per budget and method."""
+    """Print one line per budget and method."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`extend`: queue tasks that came after a run. How they are scored is in `selection/`."""
+"""`extend`: queue tasks that were added after a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from usl_backend.cli.select import bars
 from usl_backend.cli.verb import Verb
 
 SHOWN = 10
-"""Tasks that are listed, unless nothing is written: then all are."""
+"""Number of tasks listed; a dry run lists all."""
 
 
 @click.command(cls=Verb)
@@ -21,10 +21,10 @@ SHOWN = 10
 @json_option
 @host_options("ray_address", *STUDIO, *DATA, *MEDIA)
 def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
-    """Queue a project's new tasks behind the picks without a new run, and say when one is worthwhile.
+    """Queue a project's new tasks after the picks without a new run, and recommend a new run when it pays.
 
-    TARGET is a project's id or its address. New tasks come in the order in which they add most: typical ones far
-    from every pick first.
+    TARGET is a project's id or its address. New tasks are ordered by how much they add: typical ones far from every
+    pick come first.
     """
     from usl_backend.pipeline.extend import extend as queue_new
     from usl_backend.pipeline.extend import run_in_force
@@ -50,7 +50,7 @@ def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
         click.echo(
             "dry run: nothing was written to Label Studio"
             if dry_run
-            else f"{found.queued} of them were queued now, behind everything that was queued before"
+            else f"{found.queued} of them were queued now, after all tasks that were queued before"
         )
     if found.new_run:
         click.echo(f"`usl-backend select {project_id}` chooses again among all tasks")

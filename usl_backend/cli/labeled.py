@@ -1,4 +1,4 @@
-"""Labeled rows of a project, a manifest or a vector file, for `evaluate`. Nothing is compared here."""
+"""Read the labeled rows of a project, a manifest or a vector file, for `evaluate`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Labeled:
     labels : tuple of n str
         Classes.
     warning
-        How many labeled rows were left out, and why the first; "" where none was.
+        Number of labeled rows left out and the reason of the first; "" if none was.
     """
 
     rows: NDArray[np.float32]
@@ -43,16 +43,16 @@ class Labeled:
 
 @dataclass(frozen=True)
 class LabeledReader:
-    """Embeds labeled rows, where they are no vectors yet.
+    """Reader of labeled rows, which embeds them unless they are vectors already.
 
     Attributes
     ----------
     host
-        Address, directories and limits.
+        Host settings: address, directories and limits.
     settings
-        `encoder`, `image_size` and `data_key` matter here.
+        Run settings; `encoder`, `image_size` and `data_key` are used.
     quiet
-        Show no progress.
+        Hide the progress bar.
     """
 
     host: HostSettings
@@ -65,16 +65,16 @@ class LabeledReader:
         Parameters
         ----------
         target
-            Number or address of the project.
+            Id or address of the project.
         control
-            Choices tag to read, where there are several.
+            Choices tag to read, if there are several.
 
         Raises
         ------
         InputError
-            Nothing is labeled or readable, or the label config has no such classes.
+            No task is labeled, no labeled task can be read, or the label config has no classes to read.
         StudioError
-            Label Studio refuses or fails.
+            Label Studio refuses a request or fails.
         """
         from usl_backend.sources.media import MediaAccess
         from usl_backend.sources.showing import Showing
@@ -90,9 +90,7 @@ class LabeledReader:
             by_task = read_labels(tasks, config, control=control).by_task
             labels = {task: choices[0] for task, choices in by_task.items() if len(choices) == 1}
             if not labels:
-                raise InputError(
-                    f"no task of project {project_id} has a class; evaluate needs data that is labeled already"
-                )
+                raise InputError(f"no task of project {project_id} has a class; evaluate needs labeled tasks")
             instances, unusable = [], {}
             for task in sorted(tasks, key=lambda task: task.id):
                 if task.id in labels:
@@ -111,17 +109,17 @@ class LabeledReader:
         )
 
     def manifest(self, target: Target) -> Labeled:
-        """Embed the rows of a list that have a label.
+        """Embed the labeled rows of a file.
 
         Parameters
         ----------
         target
-            A table with a column of labels, or vectors with labels beside them.
+            Table with a column of labels, or file of vectors and labels.
 
         Raises
         ------
         InputError
-            It cannot be read, has no labels, or none of its labeled rows can be read.
+            The file cannot be read, has no labels, or none of its labeled rows can be read.
         """
         from usl_backend.sources import VectorFile, read_manifest
         from usl_backend.sources.media import fetched_list
@@ -131,7 +129,7 @@ class LabeledReader:
             return _vectors(opened) if isinstance(opened, VectorFile) else self._listed(opened)
 
     def _listed(self, listing: Listing) -> Labeled:
-        """Embed rows of a table of pictures or texts."""
+        """Embed the labeled rows of a table of pictures or texts."""
         from usl_backend.instances import EmbeddedField, Instance
         from usl_backend.sources.media import MediaAccess
 
@@ -159,7 +157,7 @@ class LabeledReader:
         return _joined(pool, labels, unusable, names=names, what=f"labeled rows of {listing.address}")
 
     def _embed(self, instances: Sequence[Instance], fields: Sequence[EmbeddedField], media: Media) -> Pool:
-        """Embed instances through the cache that runs share; those that cannot be read drop out."""
+        """Embed the instances, using the cache that runs share; unreadable ones are left out."""
         import numpy as np
 
         from usl_backend.embedding.encoding import load_encoding
@@ -191,7 +189,7 @@ class LabeledReader:
 def _joined(
     pool: Pool, labels: Mapping[int, str], unusable: Mapping[int, str], *, names: Mapping[int, str], what: str
 ) -> Labeled:
-    """Join rows with their labels, and tell which labeled ones are missing."""
+    """Join rows with their labels; the warning counts the labeled rows that are missing."""
     warning = _left_out({**unusable, **pool.skipped}, labels, names=names, what=what)
     return Labeled(pool.embeddings, tuple(labels[row] for row in pool.ids.tolist()), warning)
 
@@ -199,7 +197,7 @@ def _joined(
 def _left_out(
     skipped: Mapping[int, str], labels: Mapping[int, str], *, names: Mapping[int, str], what: str
 ) -> str:
-    """Say how many labeled rows could not be read, and why the first; refuse where that is all of them."""
+    """Describe the labeled rows that could not be read; raise InputError if that is all of them."""
     lost = sorted(row for row in skipped if row in labels)
     if not lost:
         return ""
@@ -210,12 +208,12 @@ def _left_out(
 
 
 def _name(key: str, row: int) -> str:
-    """Name a row of a list, 0 the first, by its own id too where it has one."""
+    """Return the name of a row of a list, counted from 0, with its own id if it has one."""
     return f"row {row}" if key == str(row) else f"{key} (row {row})"
 
 
 def _vectors(file: VectorFile) -> Labeled:
-    """Read rows that came as vectors."""
+    """Read the labeled rows of a vector file."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +221,7 @@ def _vectors(file: VectorFile) -> Labeled:
         labels = {row: str(label) for row, label in enumerate(read.labels or ()) if label is not None}
         if not labels:
             raise InputError(
-                f"{file.address} has no labels; evaluate needs an array or column `labels` beside the vectors, or "
+                f"{file.address} has no labels; evaluate needs an array or column `labels` besides the vectors, or "
                 "--label-key"
             )
         keys = read.keys

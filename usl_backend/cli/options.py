@@ -1,4 +1,4 @@
-"""What verbs share: flags derived from `settings.OPTIONS` (no name or default is written here), and the store."""
+"""Flags that verbs share, all derived from `settings.OPTIONS`, and the run store."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _EMBEDDING = ("encoder", "image_size", "data_key")
 
 
 def run_options(function: F) -> F:
-    """Give a verb the flags of every run option and of every method's options."""
+    """Add the flags of all run options and method options to a verb."""
     return _decorated(function, [option for option in OPTIONS if option.scope != "host"])
 
 
 def host_options(*names: str) -> Callable[[F], F]:
-    """Give a verb the flags of these host options; secrets have none."""
+    """Add the flags of these host options to a verb; secrets have no flag."""
     chosen = [option for option in OPTIONS if option.scope == "host" and option.name in names]
     unknown = set(names) - {option.name for option in chosen}
     if unknown:
@@ -46,12 +46,12 @@ def host_options(*names: str) -> Callable[[F], F]:
 
 
 def json_option(function: F) -> F:
-    """Give a verb the flag `--json`."""
+    """Add the flag `--json` to a verb."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(function)
 
 
 def split(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Host and run values among the flags, those given only."""
+    """Split the flags that were given into host values and run values."""
     scopes: dict[str, Scope] = {option.name: option.scope for option in OPTIONS}
     given = {name: value for name, value in flags.items() if value is not None}
     host = {name: value for name, value in given.items() if scopes[name] == "host"}
@@ -59,35 +59,35 @@ def split(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def host_settings(flags: Mapping[str, Any]) -> HostSettings:
-    """Host settings from the environment and these flags."""
+    """Read the host settings from the environment and these flags."""
     return HostSettings.load(split(flags)[0])
 
 
 def open_store(host: HostSettings) -> RunStore:
-    """The runs of the data directory, closed when the verb ends."""
+    """Open the run store of the data directory; it is closed when the verb ends."""
     from usl_backend.runs import RunStore
 
     return click.get_current_context().with_resource(closing(RunStore(host.model_dir)))
 
 
 def _decorated(function: F, options: list[Option]) -> F:
-    """The function with a click option for each."""
+    """Add a click option to the function for each option."""
     for option in reversed(options):
         function = click.option(_declaration(option), option.name, **_attributes(option))(function)
     return function
 
 
 def _declaration(option: Option) -> str:
-    """The flag, and its negation where it switches something."""
+    """Return the flag, with its negation if it is a switch."""
     return f"{option.flag}/--no-{option.flag[2:]}" if option.annotation is bool else option.flag
 
 
 def _attributes(option: Option) -> dict[str, Any]:
-    """What click wants to know; None stays the default, so that the environment is not overridden."""
+    """Return click's attributes of an option; its default stays None, so that the environment is not overridden."""
     text = option.help
     if option.methods:
         text += f" [{', '.join(option.methods)}]"
-    # Compared by kind: 0 is a default worth showing, False is what a switch is anyway.
+    # Compared by identity: the default 0 is shown, False is not.
     if option.default is not None and option.default is not False and option.default != "":
         text += f" Default: {option.default}."
     if option.scope == "host":
@@ -106,7 +106,7 @@ def _attributes(option: Option) -> dict[str, Any]:
 
 
 def _group(option: Option) -> str:
-    """Group of the help that an option belongs to."""
+    """Return the help group of an option."""
     if option.scope == "method":
         return verb.METHOD
     if option.scope == "run":
@@ -115,7 +115,7 @@ def _group(option: Option) -> str:
 
 
 def _kind(annotation: Any) -> tuple[Any, str | None]:
-    """Click's type and metavar; ranges are checked by the settings themselves."""
+    """Return click's type and metavar; the settings check ranges themselves."""
     if typing.get_origin(annotation) is Literal:
         return click.Choice([str(choice) for choice in typing.get_args(annotation)]), None
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:

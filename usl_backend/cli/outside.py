@@ -1,4 +1,4 @@
-"""What `select` does with a TARGET that is no project: a folder, a manifest, vectors. Computing it is `pipeline`'s."""
+"""`select` for a TARGET outside Label Studio: a folder, a manifest or vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from usl_backend.sources import Target
 
 SHOWN = 10
-"""Picks that are listed."""
+"""Number of picks listed."""
 
 
 def create(
@@ -31,46 +31,48 @@ def create(
     import_to: str | None,
     import_as: str | None,
 ) -> Run:
-    """Write down a run over a pool outside Label Studio; what can be refused at once is refused here.
+    """Create a run over a pool outside Label Studio, and refuse early what cannot work.
 
     Raises
     ------
     InputError
         The pool cannot be read, or cannot be imported as asked.
     ActiveRunError
-        The pool, or the project that it goes to, has an active run.
+        The pool, or the project to import to, has an active run.
     """
     from usl_backend.sources import VectorFile, read_manifest
 
-    told: dict[str, Any] = target.to_json()
+    entry: dict[str, Any] = target.to_json()
     modality = None
     if not target.remote:
-        opened = read_manifest(target)  # opens tables and vectors; folders are only named
+        opened = read_manifest(target)  # opens tables and vectors, but not the files of a folder
         modality = "vector" if isinstance(opened, VectorFile) else opened.modality
     if import_to is not None:
-        told |= _import_order(store, host, import_to, import_as, modality).to_json()
+        entry |= _import_order(store, host, import_to, import_as, modality).to_json()
     elif import_as is not None:
-        raise InputError("--import-as says how files get into a project; name that too: --import-to PROJECT")
+        raise InputError(
+            "--import-as is given without --import-to; give the project too: --import-to PROJECT"
+        )
     return store.create(
         settings=settings.to_json(),
         dry_run=dry_run,
         place="shell",
         pool=store.pool_name(target.name, target.address),
-        target=told,
+        target=entry,
     )
 
 
 def _import_order(
     store: RunStore, host: HostSettings, project: str, refer_by: str | None, modality: str | None
 ) -> ImportOrder:
-    """Order an import into a project, if it can take the picks."""
+    """Return the order to import the picks into a project, after checking that the project can take them."""
     from usl_backend.sinks.tasks import check_project
     from usl_backend.studio.client import StudioClient, parse_target
 
     if modality == "vector":
         raise InputError(
-            "vectors have nothing that a task could show, so --import-to cannot be used; select from their pictures "
-            "or texts, or make tasks from selection.csv yourself"
+            "--import-to cannot be used with vectors, since a task has to show a picture or text; select from the "
+            "pictures or texts, or create tasks from selection.csv yourself"
         )
     url, number = parse_target(project)
     with StudioClient.from_settings(host, url=url) as client:
@@ -82,12 +84,12 @@ def _import_order(
 
 
 def keep_table(run: Run, output: Path | None) -> None:
-    """Copy selection.csv to where the user wants it.
+    """Copy selection.csv to the file that the user named.
 
     Raises
     ------
     InputError
-        It cannot be written there.
+        The file cannot be written.
     """
     if output is None or run.state is not RunState.DONE:
         return
@@ -99,7 +101,7 @@ def keep_table(run: Run, output: Path | None) -> None:
 
 
 def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
-    """The summary for people."""
+    """Return the lines of the summary, for people."""
     budget, pool = summary.budget, summary.pool
     asked = "the default" if budget.default else f'"{budget.asked}"'
     control = f", {summary.control} in the control set" if summary.control else ""

@@ -1,4 +1,4 @@
-"""What `status` says of the whole data directory: server, queue, disk, last errors. Single runs are `runs.py`'s."""
+"""State of the whole data directory for `status`: server, queue, disk, latest errors."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
 
 _ERRORS = 3
-"""Latest errors that are shown."""
+"""Number of latest errors shown."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run is not done.
+    """Error of a run.
 
     Attributes
     ----------
     run, kind, message
-        The run, the class of the error, and what the run's record says.
+        Id of the run, class of the error, and its message in the run's record.
     at
-        When it ended, in Unix seconds.
+        End of the run, in Unix seconds.
     """
 
     run: str
@@ -45,13 +45,13 @@ class Overview:
     Attributes
     ----------
     directory, installation
-        Where it is, and its name in model versions.
+        Path, and its name in model versions.
     server
-        Process id of the server that is at work on it; None where none is.
+        Process id of the server that uses it; None if there is none.
     runs
-        Runs by state, those without any left out.
+        Number of runs by state, without zeros.
     bytes_in_runs, bytes_in_embeddings, bytes_free
-        Disk use.
+        Disk use, in bytes.
     errors
         Latest failed and paused runs, newest first.
     """
@@ -67,13 +67,13 @@ class Overview:
 
 
 def overview(store: RunStore) -> Overview:
-    """Look at a data directory, without Label Studio and whether or not a server is at work on it."""
+    """Read the state of a data directory; needs neither Label Studio nor a running server."""
     lock = store.directory / "server.lock"
-    unhappy = [
+    troubled = [
         *store.list(state=RunState.FAILED, limit=_ERRORS),
         *store.list(state=RunState.PAUSED, limit=_ERRORS),
     ]
-    unhappy.sort(key=lambda run: run.finished_at or run.created_at, reverse=True)
+    troubled.sort(key=lambda run: run.finished_at or run.created_at, reverse=True)
     return Overview(
         directory=str(store.directory),
         installation=store.installation,
@@ -89,13 +89,13 @@ def overview(store: RunStore) -> Overview:
                 message=(run.error or {}).get("message", ""),
                 at=run.finished_at or run.created_at,
             )
-            for run in unhappy[:_ERRORS]
+            for run in troubled[:_ERRORS]
         ),
     )
 
 
 def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
-    """For people."""
+    """Return the lines of the overview, for people."""
     server = f"process {seen.server}" if seen.server else "not running; `usl-backend serve` starts it"
     yield f"server      {server}"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(seen.runs.items()))
@@ -109,12 +109,12 @@ def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
 
 
 def moment(seconds: float) -> str:
-    """Local date and time."""
+    """Format Unix seconds as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """Format a number of bytes, for people."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:

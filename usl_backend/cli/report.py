@@ -1,4 +1,4 @@
-"""`report`: compute a run's report, show its main figures, write it as one file. The computing is `report/`."""
+"""`report`: compute a run's report, print its main figures and write it as one file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from usl_backend.cli.verb import Verb
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the report to this HTML file, pictures inside; it needs no server and no network.",
+    help="HTML file to write the report to; it includes the pictures and needs no server or network.",
 )
-@click.option("--force", is_flag=True, help="Compute it again.")
+@click.option("--force", is_flag=True, help="Compute the report again.")
 @json_option
 @host_options(*DATA, *STUDIO, *MEDIA)
 def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags: Any) -> None:
-    """Show whether a run's picks can be trusted, and write its report."""
+    """Compare a run's picks with random ones, and write its report."""
     from usl_backend.errors import USLError
     from usl_backend.report import build, write_report
     from usl_backend.report.check import check_run
@@ -39,29 +39,29 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     run = store.get(run_id)
     files = store.files(run_id)
 
-    def said(step: str, _done: int, _total: int, /) -> None:
+    def show_step(step: str, _done: int, _total: int, /) -> None:
         if not as_json:
             click.echo(f"{step} ...", err=True)
 
-    found = build(run, files, force=force, progress=said)
+    found = build(run, files, force=force, progress=show_step)
     checked = None
     if found.controls and host.api_key and not run.pool:
         with StudioClient.from_settings(host) as client:
             try:
                 checked = check_run(files, found, client, project=run.project, seed=int(run.settings["seed"]))
             except USLError as error:
-                # the report itself needs no labels
+                # The report itself needs no labels.
                 click.echo(f"warning: the labels of the control set cannot be read: {error}", err=True)
     missing = 0
     if output is not None:
-        # without a token the file is written with the thumbnails that are there
+        # Without a token, the file is written with the thumbnails that are already there.
         within_reach = bool(files.read_instances()) if run.pool else bool(host.api_key)
         with open_run_media(host, files) if within_reach else nullcontext(None) as media:
             read = None if media is None else media.read
             missing = write_report(run, files, found, output, read=read, studio_url=host.label_studio_url)
     trust = found.trust
     if as_json:
-        told = {
+        result = {
             "run": run.id,
             "instances": found.instances,
             "picks": len(found.whys),
@@ -75,24 +75,23 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
             "file": None if output is None else str(output),
             "pictures_missing": missing,
         }
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(result, indent=1))
         return
     words = {"clear": "worth more than", "small": "hardly worth more than", "none": "worth no more than"}
     click.echo(
         f"run {run.id}: {len(found.whys)} picks of {found.instances:,} tasks, {words[trust.verdict]} random ones: "
-        f"they cover {trust.picks[-1]:.1%} of the pool, as many random ones {trust.random_mean[-1]:.1%}"
+        f"they cover {trust.picks[-1]:.1%} of the pool, the same number of random ones {trust.random_mean[-1]:.1%}"
     )
     if trust.matched is not None and trust.matched < len(found.whys):
-        click.echo(f"after pick {trust.matched} they cover what {len(found.whys)} random tasks cover")
+        click.echo(f"the first {trust.matched} cover as much as {len(found.whys)} random tasks")
     if checked is not None:
         click.echo(
-            f"with {checked.size} labels each, picks name {checked.picks_accuracy:.0%} of the control set rightly, "
-            f"random tasks {checked.random_accuracy:.0%}; all {checked.picks} labeled picks {checked.accuracy:.0%} "
+            f"with {checked.size} labels each, picks classify {checked.picks_accuracy:.0%} of the control set "
+            f"correctly, random tasks {checked.random_accuracy:.0%}; all {checked.picks} labeled picks "
+            f"{checked.accuracy:.0%} "
             f"({checked.low:.0%} to {checked.high:.0%})"
         )
     elif found.controls:
-        click.echo(
-            f"the control set has {len(found.controls)} tasks; too few of them are labeled for a check"
-        )
+        click.echo(f"too few of the {len(found.controls)} tasks in the control set are labeled for a check")
     if output is not None:
-        click.echo(f"written to {output}" + (f"; {missing} pictures could not be had" if missing else ""))
+        click.echo(f"written to {output}" + (f"; {missing} pictures could not be read" if missing else ""))

@@ -1,4 +1,4 @@
-"""`export` and `reset`: what became of a project's labels, and how it was before. Reading labels is `studio/`'s."""
+"""`export` and `reset`: write a project's labels to files, and restore the project."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 @click.argument("target")
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="Directory to make. Default: export-RUN."
+    "--output", "-o", type=click.Path(path_type=Path), help="Directory to create. Default: export-RUN."
 )
 @click.option(
     "--media",
     type=click.Choice(["copy", "link", "none"]),
-    help="Files of the rows: copied, linked (hard, else symbolic; copied where they are not on this disk), or only "
-    "listed. Default: as the format needs it.",
+    help="Copy the media files, link them (hard links if possible, else symbolic; files that are not on this host are "
+    "copied), or only list them. Default: as the format requires.",
 )
 @click.option(
-    "--check", is_flag=True, help="Load what was written as its reader would; TARGET may be a directory."
+    "--check", is_flag=True, help="Load the export as a training script would; TARGET may be a directory."
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
-@click.option("--include-labeled", is_flag=True, help="List the labeled rows among the unlabeled ones too.")
-@click.option("--control", help="Choices tag to read, where the label config has several.")
+@click.option("--include-labeled", is_flag=True, help="Include the labeled rows in the unlabeled set.")
+@click.option("--control", help="Choices tag to read, if the label config has several.")
 @json_option
 @host_options(*STUDIO, *DATA, *MEDIA)
 def export(
@@ -54,9 +54,10 @@ def export(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Write the labeled and unlabeled tasks of a project (12: its newest completed run) or of a run (12-7).
+    """Write the labeled and unlabeled tasks of a project (12: its newest completed run) or a run (12-7) to files.
 
-    With --check, a directory that was written earlier is read the way its consumer would, and nothing is written.
+    With --check and a directory as TARGET, an earlier export is loaded as a training script would, and nothing is
+    written.
     """
     from usl_backend.exports import check_export, export_split, read_manifest
     from usl_backend.exports.media import files_of
@@ -90,14 +91,14 @@ def export(
     manifest = read_manifest(directory)
     written, missing = manifest["contents"], manifest["media"]["missing"]
     if as_json:
-        told = {
+        result = {
             "directory": str(directory),
             "run": run.id,
             "counts": counts,
             "missing": missing,
             "checked": check,
         }
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(result))
         return
     click.echo(
         f"{directory}: {written['labeled']} labeled and {written['unlabeled']} unlabeled tasks of run {run.id}"
@@ -112,13 +113,15 @@ def export(
             f"{count} tasks have the class {label!r}, which the label config no longer has; it comes last"
         )
     if missing:
-        click.echo(f"left out, their files cannot be had: {len(missing)} (see {directory / 'manifest.json'})")
+        click.echo(
+            f"left out because their files cannot be read: {len(missing)} (see {directory / 'manifest.json'})"
+        )
     if check:
-        click.echo(f"checked: {format_name} reads as it was written")
+        click.echo(f"checked: the {format_name} export loads without errors")
 
 
 def _report_check(directory: Path, *, as_json: bool) -> None:
-    """Read an export and say what its consumer will find."""
+    """Load an export and print its counts."""
     from usl_backend.exports import check_export
 
     found = check_export(directory)
@@ -137,10 +140,10 @@ def _report_check(directory: Path, *, as_json: bool) -> None:
 @json_option
 @host_options(*STUDIO, *DATA)
 def reset(target: str, as_json: bool, **flags: Any) -> None:
-    """Put a project's sampling, model version, tab and predictions back as they were before the first run.
+    """Restore a project's sampling, model version, tab and predictions to their state before the first run.
 
-    Of a run that was imported into a project (photos-3), the tasks of its making go too, unless somebody has labeled
-    them. Only what is still as a run left it is put back; what was changed since is left and named.
+    For a run that was imported into a project (photos-3), the tasks it created are deleted too, unless they have been
+    labeled. Anything that was changed after the run is left as it is and listed.
     """
     from usl_backend.studio.client import StudioClient, parse_target
     from usl_backend.studio.reset import reset as reset_project
@@ -148,7 +151,7 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     host = host_settings(flags)
     store = open_store(host)
     if (named := RUN_ID.fullmatch(target)) and named["pool"]:
-        _tell_reset(_undo(store, host, target), f"the project of run {target}", as_json=as_json)
+        _print_reset(_undo(store, host, target), f"the project of run {target}", as_json=as_json)
         return
     url, project_id = parse_target(target)
     with StudioClient.from_settings(host, url=url) as client:
@@ -156,25 +159,25 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
         store.refuse_second(project=project_id)
         report = reset_project(client, project, store.queue_state(project.key))
     store.save_queue_state(project.key, None)
-    _tell_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
+    _print_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
 
 
 def _undo(store: RunStore, host: HostSettings, run_id: str) -> ResetReport:
-    """Take back what a run over a pool outside Label Studio put into a project."""
+    """Remove from a project what a run over a pool outside Label Studio imported."""
     from usl_backend.sinks.tasks import undo
     from usl_backend.studio.client import StudioClient
 
     run = store.get(run_id)
     if run.import_order is None or run.dry_run:
-        raise RunError(f"run {run_id} was not imported into a project, so there is nothing to take back")
+        raise RunError(f"run {run_id} was not imported into a project, so there is nothing to reset")
     if run.state.is_active:
         raise RunError(f"run {run_id} is {run.state}; wait for it, or `usl-backend cancel {run_id}`")
     with StudioClient.from_settings(host) as client:
         return undo(client, run, store=store)
 
 
-def _tell_reset(report: ResetReport, where: str, *, as_json: bool) -> None:
-    """What was put back and what was left."""
+def _print_reset(report: ResetReport, where: str, *, as_json: bool) -> None:
+    """Print what was restored and what was left."""
     if as_json:
         click.echo(json.dumps({"restored": list(report.restored), "left": list(report.left)}))
         return

@@ -1,4 +1,4 @@
-"""`status`, `cancel` and `gc`: runs of this data directory, without Label Studio. Computing them is `select.py`."""
+"""`status`, `cancel` and `gc`: the runs of this data directory; these verbs need no Label Studio."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("target", required=False)
-@click.option("--limit", default=20, show_default=True, help="Runs to list.")
+@click.option("--limit", default=20, show_default=True, help="Number of runs to list.")
 @json_option
 @host_options(*DATA)
 def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
-    """Show server, queue, disk, last errors and the latest runs; those of a project (12), or one run (12-7)."""
+    """Show server, queue, disk, last errors and the latest runs; or the runs of a project (12), or one run (12-7)."""
     host = host_settings(flags)
     store = open_store(host)
     if target is not None and "-" in target:
@@ -43,8 +43,8 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
     runs = store.list(**_narrowed(store, target), limit=limit)
     whole = overview(store) if target is None else None
     if as_json:
-        told = [run.to_json() for run in runs]
-        click.echo(json.dumps(told if whole is None else {**asdict(whole), "list": told}, indent=1))
+        listed = [run.to_json() for run in runs]
+        click.echo(json.dumps(listed if whole is None else {**asdict(whole), "list": listed}, indent=1))
         return
     if whole is not None:
         for line in lines(whole, host):
@@ -52,7 +52,9 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
     if runs:
         _table(store, runs)
     else:
-        click.echo("no runs yet; `usl-backend select TARGET` or Start Training in Label Studio makes one")
+        click.echo(
+            "no runs yet; start one with `usl-backend select TARGET` or Start Training in Label Studio"
+        )
 
 
 @click.command(cls=Verb)
@@ -66,23 +68,27 @@ def cancel(run_id: str, as_json: bool, **flags: Any) -> None:
     if as_json:
         click.echo(json.dumps(run.to_json(), indent=1))
     else:
-        click.echo(f"run {run.id} is cancelled; `usl-backend resume {run.id}` goes on with it")
+        click.echo(f"run {run.id} is cancelled; `usl-backend resume {run.id}` continues it")
 
 
 @click.command(cls=Verb)
 @click.option(
-    "--keep", default=5, show_default=True, type=click.IntRange(min=1), help="Runs per project to keep."
+    "--keep",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of runs to keep per project.",
 )
-@click.option("--cache", is_flag=True, help="Remove the embeddings too; the next run computes them anew.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--cache", is_flag=True, help="Remove the embeddings too; the next run computes them again.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @json_option
 @host_options(*DATA)
 def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> None:
-    """Remove what old runs left on disk.
+    """Remove the files of old runs.
 
-    Of every project the newest runs keep their files, and so do active runs, runs in force in Label Studio and
-    the newest completed run; the others leave the list too. The embeddings of all runs are one cache, kept unless
-    --cache is given.
+    The newest runs of every project are kept, and so are active runs, runs in force in Label Studio and the newest
+    completed run; all others are removed with their records. The embeddings of all runs share one cache, which is kept
+    unless --cache is given.
     """
     from usl_backend.runs.retention import collect
 
@@ -100,7 +106,7 @@ def gc(keep: int, cache: bool, dry_run: bool, as_json: bool, **flags: Any) -> No
 
 
 def _narrowed(store: RunStore, target: str | None) -> dict[str, Any]:
-    """A project, or a pool outside Label Studio, if one was given."""
+    """Return the filter for a project, or for a pool outside Label Studio, if one is given."""
     if target is None:
         return {}
     if target.isdecimal():
@@ -108,19 +114,19 @@ def _narrowed(store: RunStore, target: str | None) -> dict[str, Any]:
     if store.list(pool=target, limit=1):
         return {"pool": target}
     raise InputError(
-        f"{target!r} is neither a project, such as 12, nor a pool with runs, nor a run, such as 12-7"
+        f"{target!r} is not a project with runs; give a project such as 12, a run such as 12-7, or a pool with runs"
     )
 
 
 def shown_state(store: RunStore, run: Run) -> str:
-    """State for people: a running run whose process is gone is interrupted."""
+    """Return a run's state, for people: "interrupted" if it is running but its process is gone."""
     if run.state is RunState.RUNNING and not held(store.files(run.id).lock):
         return "interrupted"
     return run.state.value
 
 
 def _table(store: RunStore, runs: Sequence[Run]) -> None:
-    """Runs, newest first."""
+    """Print the runs, newest first."""
     from rich.console import Console
     from rich.table import Table
 
@@ -142,7 +148,7 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
 
 
 def _details(store: RunStore, run: Run) -> Iterator[str]:
-    """One run, line by line."""
+    """Return the lines about one run."""
     yield f"run {run.id}: {shown_state(store, run)}{' (dry run)' if run.dry_run else ''}"
     yield f"{run.subject}, created {moment(run.created_at)}, attempts {run.attempts}"
     if run.state.is_active and run.stage:
@@ -170,7 +176,7 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
 
 
 def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
-    """Tasks that could not be read, as far as the run got."""
+    """Return the tasks that could not be read, with the reasons, as far as the run got."""
     files = store.files(run.id)
     if not (files.has_instances() and files.has_pool()):
         return {}
@@ -178,7 +184,7 @@ def _unreadable(store: RunStore, run: Run) -> dict[int, str]:
 
 
 def _duration(run: Run) -> str:
-    """Wall time of a run that is over."""
+    """Format the wall time of an ended run."""
     if run.started_at is None or run.finished_at is None:
         return ""
     return f"{run.finished_at - run.started_at:.0f} s"

@@ -1,4 +1,4 @@
-"""`select` and `resume`: compute a run in this shell, with a bar per stage. What a run does is in `pipeline`."""
+"""`select` and `resume`: compute a run in this shell, with a progress bar per stage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 OUTSIDE = ("output", "import_to", "import_as", "id_key", "label_key", "roots")
 """Options of pools outside Label Studio."""
 SHOWN = 10
-"""Picks that are listed after a run that was published; a dry run lists all."""
+"""Number of picks listed after a published run; a dry run lists all."""
 
 
 @click.command(cls=Verb)
@@ -62,28 +62,29 @@ SHOWN = 10
     cls=Flag,
     group=FILES,
     metavar="PROJECT",
-    help="Make tasks of the chosen, and only of them, in this project.",
+    help="Project in which to create tasks for the chosen instances, and only for them.",
 )
 @click.option(
     "--import-as",
     cls=Flag,
     group=FILES,
     type=click.Choice(["upload", "url", "local-files"]),
-    help="How these tasks refer to their pictures. Default: files are uploaded, addresses stay addresses.",
+    help="Way in which these tasks refer to their pictures. Default: upload files, keep URLs.",
 )
 @click.option(
     "--id-key",
     cls=Flag,
     group=FILES,
     metavar="NAME",
-    help='Column of ids in a manifest; "none" for none. Default: by its name.',
+    help='Column of ids in a manifest; "none" for no ids. Default: recognized by its name.',
 )
 @click.option(
     "--label-key",
     cls=Flag,
     group=FILES,
     metavar="NAME",
-    help="Column of labels, likewise. Looked at with --keep-labels.",
+    help='Column of labels in a manifest, used with --keep-labels; "none" for no labels. Default: recognized by its '
+    "name.",
 )
 @click.option(
     "--root",
@@ -92,17 +93,17 @@ SHOWN = 10
     group=FILES,
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder, besides its own, that a manifest may name files in.",
+    help="Further folder in which a manifest may refer to files, besides its own.",
 )
 @json_option
 @run_options
 @host_options("ray_address", *STUDIO, *DATA, *MEDIA)
 def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
-    """Choose which tasks of a project come first, and put them first in Label Studio.
+    """Choose which tasks of a project to label first, and queue them in Label Studio.
 
     TARGET is a project's id or its address, such as 12 or http://localhost:8080/projects/12/data; or a pool outside
     Label Studio: a folder of pictures, a quoted pattern, a CSV, JSON-lines or Parquet manifest, or vectors (.npy,
-    .npz, .parquet). Of such a pool the result is selection.csv and, with --import-to, tasks of the chosen.
+    .npz, .parquet). For such a pool the result is selection.csv and, with --import-to, tasks for the chosen instances.
     """
     from usl_backend.studio.client import StudioClient, is_project, parse_target
 
@@ -115,7 +116,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
         raise click.UsageError(f"{flag.replace('roots', 'root')} is for pools outside Label Studio")
     url, project_id = parse_target(target)
     host, (_, explicit) = host_settings(flags), split(flags)
-    # a bad flag is told before anything is asked or written
+    # Report a bad flag before the first request or write.
     RunSettings.resolve(explicit=explicit, free_paths=True)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
@@ -137,7 +138,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
 def _select_outside(
     text: str, given: dict[str, Any], *, dry_run: bool, as_json: bool, flags: dict[str, Any]
 ) -> None:
-    """`select` for a TARGET that is no project."""
+    """Run `select` for a TARGET outside Label Studio."""
     from usl_backend.cli import outside
     from usl_backend.sources import find
 
@@ -173,14 +174,14 @@ def _select_outside(
 @json_option
 @host_options("ray_address", *STUDIO, *DATA, *MEDIA)
 def resume(run_id: str, as_json: bool, **flags: Any) -> None:
-    """Go on with a run that failed, was cancelled or died; complete stages are not computed again."""
+    """Continue a run that failed, was cancelled or was interrupted; completed stages are kept."""
     host = host_settings(flags)
     store = open_store(host)
     run = store.get(run_id)
     if not run.settings:
         raise RunError(f"run {run_id} has no valid settings; correct them and start a new one")
     if run.state is RunState.RUNNING and not held(store.files(run_id).lock):
-        # Its process died without a word: nobody else will say so.
+        # The process died without recording it.
         store.fail(run_id, "ProcessDied", "the process that computed the run is gone; resume it")
         run = store.get(run_id)
     if run.state is not RunState.QUEUED:
@@ -189,7 +190,7 @@ def resume(run_id: str, as_json: bool, **flags: Any) -> None:
 
 
 def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
-    """Compute a queued run here, with bars; what happens in detail goes to the run's log."""
+    """Compute a queued run here, with progress bars; log messages go to the run's log file."""
     from usl_backend.jobs import run_here
     from usl_backend.jobs.logs import formatter
 
@@ -199,7 +200,7 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
     level = ours.level
     ours.addHandler(log)
     ours.setLevel(min(logging.INFO, ours.getEffectiveLevel()))
-    # Whoever ends this process by SIGTERM wants what Ctrl-C does: cancel, and leave nothing half-written.
+    # SIGTERM does the same as Ctrl-C: cancel, and leave nothing half-written.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with bars() as watch:
@@ -212,11 +213,11 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
 
 
 def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> RunSettings:
-    """Settings of the run: environment, then the project's extra params, then flags."""
+    """Resolve the run's settings from the environment, the project's extra params and the flags."""
     setup = store.setup(project.id, project.key)
     if setup is not None and setup.refused is not None:
         raise SettingsError(
-            f"the extra params of project {project.id} cannot be used: {setup.refused}; correct them in "
+            f"the extra params of project {project.id} are invalid: {setup.refused}; correct them in "
             "Label Studio, Settings > Model"
         )
     return RunSettings.resolve(
@@ -225,12 +226,12 @@ def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> Ru
 
 
 def _active(store: RunStore, error: ActiveRunError) -> RunError:
-    """What to do about another run of the same project."""
+    """Return the error for another active run of the same project, with commands for it."""
     run = store.get(error.run_id)
     if run.state is RunState.RUNNING and not held(store.files(run.id).lock):
         return RunError(
             f"run {run.id} of {run.subject} was interrupted and is not finished; "
-            f"`usl-backend resume {run.id}` goes on with it, `usl-backend cancel {run.id}` drops it"
+            f"`usl-backend resume {run.id}` continues it, `usl-backend cancel {run.id}` drops it"
         )
     return RunError(f"{error} (`usl-backend status {run.id}`, `usl-backend cancel {run.id}`)")
 
@@ -266,27 +267,26 @@ def bars() -> Iterator[StageProgress]:
 
 
 def _complete(progress: Any, bars: dict[str, Any]) -> None:
-    """Stop the clock of the stages before."""
+    """Stop the clock of the earlier stages."""
     for task in bars.values():
         progress.stop_task(task)
         progress.update(task, step="")
 
 
 def _show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = None) -> None:
-    """Print how a run ended; anything but done becomes the error it is."""
+    """Print the result of a run; raise RunError unless it is done."""
     if as_json:
         queue = store.files(run.id).read_published().queue if run.state is RunState.DONE else Queue()
         click.echo(json.dumps({**run.to_json(), "queue": queue_to_json(queue)}, indent=1))
     if run.state in (RunState.FAILED, RunState.PAUSED):
-        told = dict(run.error or {})
-        message = str(told.get("message", "it failed"))
+        message = str((run.error or {}).get("message", "it failed"))
         raise RunError(f"{message} (run {run.id})" if run.id not in message else message)
     if run.state is not RunState.DONE:
-        raise RunError(f"run {run.id} was {run.state}; `usl-backend resume {run.id}` goes on with it")
+        raise RunError(f"run {run.id} was {run.state}; `usl-backend resume {run.id}` continues it")
     if not as_json:
         from usl_backend.cli import outside
 
-        assert run.summary is not None, "a run that is done has a summary"
+        assert run.summary is not None, "a completed run has a summary"
         shown = (
             outside.lines(run.summary, run, output)
             if isinstance(run.summary, PoolSummary)
@@ -297,7 +297,7 @@ def _show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = Non
 
 
 def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]:
-    """The summary for people."""
+    """Return the lines of the summary, for people."""
     budget = summary.budget
     asked = "the default" if budget.default else f'"{budget.asked}"'
     control = f", {summary.control} in the control set" if summary.control else ""

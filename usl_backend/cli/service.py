@@ -1,4 +1,4 @@
-"""`demo`, `serve`, `connect` and `doctor`: bringing this backend and Label Studio together; done elsewhere."""
+"""`demo`, `serve`, `connect` and `doctor`: the backend and its connection to Label Studio."""
 
 from __future__ import annotations
 
@@ -34,19 +34,17 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
     type=click.Choice(["images", "text"]),
     default="images",
     show_default=True,
-    help="What to select from: pictures of Fashion-MNIST, or descriptions of Debian packages.",
+    help="Data set: pictures of Fashion-MNIST, or descriptions of Debian packages.",
 )
+@click.option("--once", is_flag=True, help="Run unattended: select, annotate, export, print a summary, exit.")
 @click.option(
-    "--once", is_flag=True, help="Run without a person: select, annotate, export, print a summary, exit."
-)
-@click.option(
-    "--data-directory", type=click.Path(path_type=Path), help="Where the demo keeps its Label Studio."
+    "--data-directory", type=click.Path(path_type=Path), help="Directory for the demo's Label Studio."
 )
 @click.option("--port", type=int, help="Port of Label Studio. Default: a free one.")
 @click.option("--backend-port", type=int, help="Port of the backend. Default: a free one.")
-@click.option("--budget", help="Tasks to choose.")
+@click.option("--budget", help="Number of tasks to choose.")
 def demo(**options: Any) -> None:
-    """Try it: start a real Label Studio with real data, connect this backend and select."""
+    """Try it: start a local Label Studio with real data, connect this backend and select."""
     from usl_backend.demo.demo import run_demo
 
     click.get_current_context().exit(run_demo(**options))
@@ -76,7 +74,7 @@ def serve(**flags: Any) -> None:
         click.echo(
             f"listening on {address}; connect it in Label Studio (Settings > Model) or by `usl-backend connect`"
         )
-        click.echo(f"runs are shown at {address}/usl/")
+        click.echo(f"the pages of its runs are at {address}/usl/")
 
     serve_web(host, ready=ready)
 
@@ -89,7 +87,7 @@ def serve(**flags: Any) -> None:
 def connect(target: str, as_json: bool, **flags: Any) -> None:
     """Connect the running backend to a project, as Settings > Model > Connect Model does.
 
-    Run options given here, such as --budget 100, become the project's extra params: its runs go by them.
+    Run options given here, such as --budget 100, become the project's extra params, which its runs use.
     """
     from usl_backend import doctor as clinic
     from usl_backend.settings import check_extra_params
@@ -98,7 +96,9 @@ def connect(target: str, as_json: bool, **flags: Any) -> None:
     url, project = parse_target(target)
     host, (_, extra_params) = host_settings(flags), split(flags)
     check_extra_params(extra_params)
-    _tell(clinic.connect(host, project, extra_params=extra_params or None, studio_url=url), as_json=as_json)
+    _print_checks(
+        clinic.connect(host, project, extra_params=extra_params or None, studio_url=url), as_json=as_json
+    )
 
 
 @click.command(cls=Verb)
@@ -106,16 +106,16 @@ def connect(target: str, as_json: bool, **flags: Any) -> None:
 @json_option
 @host_options(*ADDRESS, *STUDIO, *DATA, *MEDIA)
 def doctor(target: str | None, as_json: bool, **flags: Any) -> None:
-    """Check what a run needs, with a project or without, and say what to do about what is missing."""
+    """Check the requirements of a run, with or without a project, and suggest remedies."""
     from usl_backend.doctor import diagnose
     from usl_backend.studio.client import parse_target
 
     url, project = (None, None) if target is None else parse_target(target)
-    _tell(diagnose(host_settings(flags), project, studio_url=url), as_json=as_json)
+    _print_checks(diagnose(host_settings(flags), project, studio_url=url), as_json=as_json)
 
 
-def _tell(checks: list[Check], *, as_json: bool) -> None:
-    """Print a line per check, its remedy below; exit 1 when one failed."""
+def _print_checks(checks: list[Check], *, as_json: bool) -> None:
+    """Print a line per check and its remedy below; exit with 1 if a check failed."""
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:

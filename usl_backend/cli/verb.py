@@ -1,4 +1,4 @@
-"""Help of a verb in groups: what most people set is shown by `--help`, everything by `--help-all`."""
+"""Grouped help of a verb: `--help` shows the common options, `--help-all` every option."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ OWN: Final = "Options"
 SELECTION: Final = "Selection"
 EMBEDDING: Final = "Embedding"
 FILES: Final = "Pools outside Label Studio"
-METHOD: Final = "Of the method"
+METHOD: Final = "Method"
 HOST: Final = "This host"
 MEDIA: Final = "Media"
 GROUPS: Final = (OWN, SELECTION, EMBEDDING, FILES, METHOD, HOST, MEDIA)
-"""Groups, in the order in which they are shown."""
+"""Groups in display order."""
 LESS_USED: Final = frozenset({METHOD, MEDIA})
-"""Groups that `--help` leaves out."""
+"""Groups that only `--help-all` shows."""
 
 _EVERYTHING: Final = "usl_backend.cli.verb.everything"
-"""Key of the context under which `--help-all` was asked for."""
+"""Key in the context that is set by `--help-all`."""
 
 
 class Flag(click.Option):
-    """A flag in a group of its verb's help.
+    """Flag in a group of its verb's help.
 
     Parameters
     ----------
     group
         One of `GROUPS`.
     setting
-        Name of the setting that the flag gives; "" for a flag of the verb's own.
+        Name of the setting that the flag sets; "" for a flag that only this verb has.
     """
 
     def __init__(self, *args: Any, group: str = OWN, setting: str = "", **attributes: Any) -> None:
@@ -39,10 +39,10 @@ class Flag(click.Option):
 
 
 class Verb(click.Command):
-    """A command whose help is shown in groups."""
+    """Command whose help is shown in groups."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Parameters of the command, `--help` and, where that leaves something out, `--help-all`."""
+        """Return the command's parameters, `--help` and, if that leaves options out, `--help-all`."""
         params = super().get_params(ctx)
         if any(_group(param) in LESS_USED for param in params):
             params.append(
@@ -76,12 +76,12 @@ class Verb(click.Command):
 
 
 def _group(param: click.Parameter) -> str:
-    """Group of a parameter; flags that name none are the verb's own."""
+    """Return the group of a parameter; flags without a group are among the verb's own options."""
     return param.group if isinstance(param, Flag) else OWN
 
 
 def _show_all(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
-    """Print the whole help and leave."""
+    """Print the whole help and exit."""
     if asked and not ctx.resilient_parsing:
         ctx.meta[_EVERYTHING] = True
         click.echo(ctx.get_help(), color=ctx.color)

@@ -1,4 +1,4 @@
-"""`work`: the server's own verb, which computes a run in a process of its own. People use `select` and `resume`."""
+"""`work`: internal verb of the server, which computes a run in a child process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 @click.command(hidden=True)
 @click.argument("run_id")
 def work(run_id: str) -> None:
-    """Compute a run that the server has claimed; settings come from the environment."""
+    """Compute a run claimed by the server; settings come from the environment."""
     from usl_backend import jobs
     from usl_backend.settings import HostSettings
 

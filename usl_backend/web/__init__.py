@@ -1,4 +1,4 @@
-"""The server: Label Studio's ML-backend protocol, a JSON API and a few pages. No run is computed in its process."""
+"""Web server: Label Studio's ML-backend protocol, a JSON API and pages; runs are computed in other processes."""
 
 from __future__ import annotations
 

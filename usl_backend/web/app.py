@@ -1,4 +1,4 @@
-"""The Flask app: joins guard, errors and blueprints. No route is here."""
+"""Flask app factory: registers guard, error handler and blueprints."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def create_app(host: HostSettings, jobs: Jobs) -> Flask:
-    """Make the app; it starts nothing by itself.
+    """Create the app; it starts nothing by itself.
 
     Parameters
     ----------
     host
         Credentials, limits and addresses.
     jobs
-        Queues, cancels and resumes runs; supervised by whoever serves the app.
+        Run queue; the caller starts and stops its supervisor.
 
     Returns
     -------
     Flask
-        A WSGI app, safe for many threads of one process.
+        WSGI app, thread-safe within one process.
     """
     app = Flask("usl_backend.web", static_url_path="/usl/static")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it
@@ -48,5 +48,5 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
 
 
 def _moment(seconds: float) -> str:
-    """Unix seconds as ISO 8601 in UTC."""
+    """Format Unix seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""How callers prove who they are: basic auth, a bearer token, the webhook's secret. Pages are `origin.py`'s."""
+"""Authentication of clients: basic auth, a bearer token or the webhook's secret."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
 
 WEBHOOK_HEADER: Final = "X-USL-Webhook-Secret"
-"""Header that carries `webhook_secret`; Label Studio's webhooks can be given headers of one's own."""
+"""Header that carries `webhook_secret`; Label Studio's webhooks can have custom headers."""
 SHORTEST: Final = 16
-"""Characters of a token or secret, at least: nobody types them, so nothing speaks for a short one."""
+"""Minimum length of a token or secret; nobody has to type them, so they need not be short."""
 
 
 class Credentials:
-    """What this host demands of its callers.
+    """Credentials that this host requires from clients.
 
     Only digests are kept, and every comparison takes the same time whatever is wrong.
 
     Parameters
     ----------
     host
-        The settings; without a user name nothing is demanded.
+        Gives the credentials; without a user name none are required.
     """
 
     def __init__(self, host: HostSettings) -> None:
         text = f"{host.basic_auth_user}:{host.basic_auth_pass.get_secret_value()}"
         forms = {text.encode()}
         if all(ord(character) < 256 for character in text):
-            forms.add(text.encode("latin-1"))  # what Label Studio's client sends
+            forms.add(text.encode("latin-1"))  # encoding of Label Studio's client
         self.demanded = bool(host.basic_auth_user)
         self._users = [_digest(form) for form in sorted(forms)]
         self._token = _digest_of(host.api_token.get_secret_value())
         self._webhook = _digest_of(host.webhook_secret.get_secret_value())
 
     def check(self, request: Request) -> None:
-        """Let a request pass, or not.
+        """Raise RefusedError unless the request has valid credentials.
 
         Parameters
         ----------
         request
-            With basic auth or the API token; a webhook may bring its secret instead.
+            Request with basic auth or the API token; a webhook may send its secret instead.
 
         Raises
         ------
         RefusedError
-            Credentials are demanded, and these are missing or wrong.
+            Credentials are required, and the request's are missing or wrong.
         """
         if not self.demanded:
             return
@@ -70,14 +70,14 @@ class Credentials:
         ]
         if not any(admitted):
             raise RefusedError(
-                "user or password is missing or wrong; give those of BASIC_AUTH_USER and BASIC_AUTH_PASS, or "
-                "USL_API_TOKEN as a bearer token",
+                "user or password is missing or wrong; give BASIC_AUTH_USER and BASIC_AUTH_PASS, or USL_API_TOKEN as a "
+                "bearer token",
                 HTTPStatus.UNAUTHORIZED,
             )
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host name or address can only be reached from this machine."""
+    """Return True if a host name or address can only be reached from this machine."""
     if name.lower() in ("localhost", "localhost."):
         return True
     try:
@@ -87,18 +87,18 @@ def is_loopback(name: str) -> bool:
 
 
 def check_exposure(host: HostSettings) -> None:
-    """Refuse to listen where anybody could come in, and credentials that would not do what one expects.
+    """Refuse to listen on a public address without credentials, and refuse credentials that would not work.
 
     Parameters
     ----------
     host
-        The settings.
+        Gives address and credentials.
 
     Raises
     ------
     SettingsError
-        The address is not loopback and there are no credentials; only half of them are given; or a token or
-        secret is short, or stands without basic auth.
+        The address is not loopback and there are no credentials; only user or only password is given; or a token or
+        secret is too short, or given without basic auth.
     """
     user, password = host.basic_auth_user, host.basic_auth_pass.get_secret_value()
     if bool(user) != bool(password):
@@ -113,8 +113,8 @@ def check_exposure(host: HostSettings) -> None:
         length = len(secret.get_secret_value())
         if length and not user:
             raise SettingsError(
-                f"{variable} is set but BASIC_AUTH_USER and BASIC_AUTH_PASS are not, and Label Studio can send nothing "
-                f"else; set them too, or unset {variable}"
+                f"{variable} is set but BASIC_AUTH_USER and BASIC_AUTH_PASS are not, and Label Studio supports only "
+                f"these; set them too, or unset {variable}"
             )
         if 0 < length < SHORTEST:
             raise SettingsError(
@@ -123,7 +123,7 @@ def check_exposure(host: HostSettings) -> None:
 
 
 def _decoded(given: str) -> bytes:
-    """`user:password` of a basic-auth header; nothing where it is no base64."""
+    """Return `user:password` of a basic-auth header; empty if it is not base64."""
     try:
         return base64.b64decode(given.strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -131,15 +131,15 @@ def _decoded(given: str) -> bytes:
 
 
 def _digest(given: bytes) -> bytes:
-    """Equally long for whatever is given."""
+    """Return a digest, of the same length for any input."""
     return hashlib.sha256(given).digest()
 
 
 def _digest_of(secret: str) -> bytes:
-    """Digest of a configured secret; of one that nobody can know where none is configured."""
+    """Return the digest of a configured secret; empty if none is configured."""
     return _digest(secret.encode()) if secret else b""
 
 
 def _same(given: bytes, known: bytes) -> bool:
-    """Whether two digests are equal; an empty one equals none."""
+    """Return True if two digests are equal; an empty one equals none."""
     return hmac.compare_digest(given, known) and bool(known)

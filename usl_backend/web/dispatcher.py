@@ -1,4 +1,4 @@
-"""Which waiting request a thread of the server takes next. How a request is answered is not decided here."""
+"""Thread dispatcher that serves urgent requests first."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from waitress.channel import HTTPChannel
 
 URGENT: Final = frozenset({"/health", "/livez"})
-"""Paths whose caller gives up after a second and whose answer costs nothing."""
+"""Paths whose clients time out after a second and whose response is cheap."""
 
 
 class UrgentFirst(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
-    """Waitress's own threads, but for urgent requests the front of the queue: two hundred Start Trainings wait behind.
+    """Waitress's thread pool, with urgent requests at the front of the queue, before 200 Start Trainings if need be.
 
-    A backend that answers /health late is shown as disconnected in Label Studio.
+    A backend that responds to /health too late is shown as disconnected in Label Studio.
     """
 
     def add_task(self, task: HTTPChannel | Any) -> None:
-        """Queue a channel whose next request has arrived."""
+        """Queue a channel with a new request."""
         requests = getattr(task, "requests", ())
         if not requests or getattr(requests[0], "path", "") not in URGENT:
             super().add_task(task)

@@ -1,7 +1,7 @@
-"""Every error as an answer: one handler, one shape, never a stack trace. Nothing is raised or logged in detail here.
+"""Error responses: one handler and one JSON shape, never a stack trace.
 
-Label Studio shows its users neither the body nor the status of a refusal, only the reason phrase of the status
-line; so the sentence stands there too.
+Label Studio shows its users neither the body nor the status of an error response, only the reason phrase of the
+status line, so the message is there too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_REASON: Final = 400
 
 
 class RefusedError(USLError):
-    """The caller may not do this; `status` says which kind of not."""
+    """Error for a refused request, with its HTTP status."""
 
     def __init__(self, message: str, status: HTTPStatus) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class RefusedError(USLError):
 
 
 def status_of(error: Exception) -> int:
-    """HTTP status that stands for an error."""
+    """Return the HTTP status of an error."""
     if isinstance(error, RefusedError):
         return error.status
     if isinstance(error, HTTPException):
@@ -57,26 +57,26 @@ def status_of(error: Exception) -> int:
 
 
 def refusal(kind: str, message: str, status: int, **more: Any) -> Response:
-    """The answer that says no: `{"error": {"type", "message"}}`, the message also as the reason phrase."""
+    """Return an error response: `{"error": {"type", "message"}}`, with the message also as the reason phrase."""
     response = jsonify({"error": {"type": kind, "message": message}, **more})
     response.status = f"{int(status)} {reason_phrase(message, status)}"
     return response
 
 
 def reason_phrase(message: str, status: int) -> str:
-    """A message fit for a status line: one line of printable ASCII."""
+    """Return a message in the form of a status line: one line of printable ASCII."""
     line = " ".join(message.encode("ascii", "replace").decode().split())
     line = re.sub(r"[^\x20-\x7e]", "?", line)[:_LONGEST_REASON].strip()
     return line or HTTPStatus(status).phrase
 
 
 def register(app: Flask) -> None:
-    """Give the app its one error handler."""
+    """Register the error handler of the app."""
     app.register_error_handler(Exception, _answer)
 
 
 def _answer(error: Exception) -> Response:
-    """Any error as an answer."""
+    """Return the response for an error."""
     status = status_of(error)
     if isinstance(error, USLError):
         kind, message = type(error).__name__, str(error)
@@ -84,9 +84,9 @@ def _answer(error: Exception) -> Response:
         kind, message = type(error).__name__, f"{error.name}: {request.method} {request.path[:200]}"
     else:
         logger.error("%s %s failed", request.method, request.path, exc_info=error)
-        kind, message = "InternalError", "something unexpected happened; the server's log has the trace"
+        kind, message = "InternalError", "unexpected error; the server's log has the trace"
     more = {"run": error.run_id} if isinstance(error, ActiveRunError) else {}
-    if _for_a_person():
+    if _wants_html():
         response = Response(
             render_template("error.html", status=status, message=message), mimetype="text/html"
         )
@@ -100,8 +100,8 @@ def _answer(error: Exception) -> Response:
     return response
 
 
-def _for_a_person() -> bool:
-    """Whether a browser asked for a page."""
+def _wants_html() -> bool:
+    """Return True if a browser requested a page."""
     return (
         request.path.startswith("/usl")
         and not request.path.startswith("/usl/api")

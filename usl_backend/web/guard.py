@@ -1,4 +1,4 @@
-"""Who may talk to the server: joins credentials, origins, host names and size. What may be asked the routes decide."""
+"""Request guard: credentials, origins, host names and body size, and security headers of responses."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
 
 OPEN: Final = frozenset({"/livez", "/readyz"})
-"""Paths that answer without credentials: a container's health check has none, and they tell nothing."""
+"""Paths open without credentials, for containers' health checks; they reveal nothing."""
 MAX_BODY: Final = 16 * 2**20
-"""Bytes of a request body; a label config may be long."""
+"""Maximum size of a request body, in bytes; a label config may be long."""
 MAX_PREDICT_BODY: Final = 256 * 2**20
-"""Bytes of a /predict body: Retrieve Predictions sends every selected task at once, 630 bytes each and more."""
+"""Maximum size of a /predict body, in bytes: Retrieve Predictions sends all selected tasks, 630 bytes or more each."""
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",  # with no-referrer browsers send forms of our own pages as from nowhere
+    "Referrer-Policy": "same-origin",  # with no-referrer, forms of our own pages would have no origin
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
 
 def register(app: Flask, host: HostSettings) -> None:
-    """Guard every request and every answer of the app."""
+    """Register the checks of every request and the headers of every response."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     credentials, forms = Credentials(host), Forms()
     public = urlsplit(host.public_url)
@@ -63,7 +63,7 @@ def register(app: Flask, host: HostSettings) -> None:
 
 
 def _check_host(names: set[str]) -> None:
-    """Without credentials: only under this machine's own names, so that no rebound name brings a web page in."""
+    """Raise RefusedError for a Host header that is not a name of this server: protection from DNS rebinding."""
     name = urlsplit(f"//{request.host}").hostname or ""
     if not is_loopback(name) and name not in names:
         raise RefusedError(

@@ -1,6 +1,6 @@
-"""What Prometheus reads: sums that the processes of runs left in the store, and how things stand. Nothing counts here.
+"""Prometheus metrics: sums that runs have stored, and the current state.
 
-Runs are computed in processes that end, so their counters live in the run store and not in a client's memory.
+Runs are computed in short-lived processes, so their counters are kept in the run store and not in memory.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 blueprint = Blueprint("metrics", __name__)
 
 _Sums = dict[tuple[tuple[str, str], ...], float]
-"""Labels -> value."""
+"""Values by labels."""
 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Metrics for Prometheus: runs by state, stage seconds, tasks, retries, Label Studio's latency, disk, memory."""
+    """Return metrics for Prometheus: runs by state, stage seconds, tasks, retries, Studio latency, disk, memory."""
     registry = CollectorRegistry()
     registry.register(PROCESS_COLLECTOR)
     registry.register(GC_COLLECTOR)
@@ -46,22 +46,22 @@ def metrics() -> Response:
 
 
 class _Runs(Collector):
-    """What is known of the runs of a data directory."""
+    """Collector for the runs of a data directory."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, read from the store at this moment."""
+        """Yield every metric family, read from the store now."""
         sums: dict[str, _Sums] = {}
         for count in self._store.counts():
             sums.setdefault(count.name, {})[tuple(sorted(count.labels.items()))] = count.value
         yield from self._now()
         yield _summary(sums.get("stage_seconds", {}), sums.get("stages", {}))
         for name, label, text in (
-            ("tasks", "outcome", "Tasks that runs have read, or skipped because they could not be read."),
-            ("embeddings", "", "Embeddings computed; those found in the cache do not count."),
-            ("studio_retries", "", "Requests to Label Studio that were repeated."),
+            ("tasks", "outcome", "Tasks read by runs, or skipped because they could not be read."),
+            ("embeddings", "", "Embeddings computed, not counting those found in the cache."),
+            ("studio_retries", "", "Retries of requests to Label Studio."),
         ):
             family = CounterMetricFamily(f"usl_{name}", text, labels=[label] if label else [])
             for labels, value in sums.get(name, {}).items():
@@ -69,7 +69,7 @@ class _Runs(Collector):
             yield family
         requests = CounterMetricFamily(
             "usl_studio_requests",
-            "Requests of runs to Label Studio; status 0 where no answer came.",
+            "Requests of runs to Label Studio; status 0 if no response came.",
             labels=["method", "status"],
         )
         for labels, value in sums.get("studio_requests", {}).items():
@@ -78,20 +78,20 @@ class _Runs(Collector):
         yield _histogram(sums.get("studio_latencies", {}), sums.get("studio_seconds", {}).get((), 0.0))
 
     def _now(self) -> Iterator[Metric]:
-        """How things stand."""
+        """Yield the gauges of the current state."""
         states = self._store.count_by_state()
         runs = GaugeMetricFamily("usl_runs", "Runs in the record, by state.", labels=["state"])
         for state in RunState:
             runs.add_metric([state.value], states.get(state, 0))
         yield runs
         free = shutil.disk_usage(self._store.directory).free
-        yield GaugeMetricFamily("usl_disk_free_bytes", "Free space where the data directory is.", free)
+        yield GaugeMetricFamily("usl_disk_free_bytes", "Free space on the disk of the data directory.", free)
 
 
 def _summary(seconds: _Sums, ended: _Sums) -> Metric:
-    """Seconds per stage."""
+    """Return the seconds per stage."""
     family = SummaryMetricFamily(
-        "usl_stage_seconds", "Time that completed stages of runs took.", labels=["stage"]
+        "usl_stage_seconds", "Duration of completed stages of runs.", labels=["stage"]
     )
     for labels, total in seconds.items():
         family.add_metric([text for _, text in labels], int(ended.get(labels, 0)), total)
@@ -99,12 +99,12 @@ def _summary(seconds: _Sums, ended: _Sums) -> Metric:
 
 
 def _histogram(counted: _Sums, total: float) -> Metric:
-    """Latency of Label Studio, cumulated as Prometheus wants it."""
+    """Return Label Studio's latency with cumulative buckets, as Prometheus expects."""
     buckets: list[tuple[str, float]] = []
     below = 0.0
     for bound in (*map(str, BOUNDS), "+Inf"):
         below += counted.get((("le", bound),), 0.0)
         buckets.append((bound, below))
-    family = HistogramMetricFamily("usl_studio_request_seconds", "Time until Label Studio's answer began.")
+    family = HistogramMetricFamily("usl_studio_request_seconds", "Time to Label Studio's response headers.")
     family.add_metric([], buckets, total)
     return family

@@ -1,8 +1,9 @@
-"""Whose page makes a browser act: cross-site requests are refused, in three ways that do not need each other.
+"""Protection against cross-site requests, by three independent checks.
 
-A browser sends a remembered password with every request, whoever's page causes it. So what acts must come from a
-page of ours (Origin, Sec-Fetch-Site or Referer, whichever the browser tells); a form must carry the token that only
-our pages know; and the API takes nothing that a form of another site can send.
+A browser sends a saved password with every request, even one caused by another site's page. So a request that changes
+something must come from a page of this server (by Origin, Sec-Fetch-Site or Referer, whichever the browser sends); a
+form must carry the token that only these pages know; and the API accepts no content type that a form of another site
+can send.
 """
 
 from __future__ import annotations
@@ -21,30 +22,30 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
 FIELD: Final = "form_token"
-"""Form field, and name in the templates, of the token."""
+"""Name of the token in forms and templates."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
-"""Content types that a page may send to another site without being asked whether it may."""
+"""Content types that a page may send to another site without a CORS preflight."""
 
 
 class Forms:
-    """The token of this process's forms."""
+    """Form token of this process."""
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(32)
 
     def check(self, request: Request) -> None:
-        """Let what acts pass when our own page, a script or Label Studio sends it.
+        """Raise RefusedError for a form that does not come from a page of this server.
 
         Parameters
         ----------
         request
-            Any request; those that only read pass.
+            Any request; safe methods always pass.
 
         Raises
         ------
         RefusedError
-            A form without its token, or a form where none is expected.
+            The form has no valid token, or the route takes no form.
         """
         if request.method in _SAFE:
             return
@@ -53,8 +54,8 @@ class Forms:
                 request.form.get(FIELD, "").encode("utf-8", "replace"), self.token.encode()
             ):
                 raise RefusedError(
-                    "the form is not from a page of this server, or from before it was restarted; go back, reload "
-                    "the page and press the button again",
+                    "the form does not come from a page of this server, or the server was restarted since; go back, "
+                    "reload the page and press the button again",
                     HTTPStatus.FORBIDDEN,
                 )
         elif request.mimetype in _FORM_TYPES:
@@ -65,19 +66,19 @@ class Forms:
 
 
 def check_origin(request: Request, own: AbstractSet[str]) -> None:
-    """Refuse what another site's page makes a browser do; scripts and Label Studio name no page at all.
+    """Raise RefusedError for a request caused by another site's page; scripts and Label Studio send no origin.
 
     Parameters
     ----------
     request
-        Any request; those that only read pass.
+        Any request; safe methods always pass.
     own
-        Further `host:port` of this server, beside the one it was called by.
+        Further `host:port` of this server, besides that of the request.
 
     Raises
     ------
     RefusedError
-        The request comes from a page that is not ours.
+        The request comes from another site's page.
     """
     if request.method in _SAFE:
         return
@@ -89,13 +90,13 @@ def check_origin(request: Request, own: AbstractSet[str]) -> None:
         foreign |= not authority or authority not in {request.host, *own}
     if foreign:
         raise RefusedError(
-            "the request comes from another site's page; act from this server's own pages",
+            "the request comes from another site's page; use this server's own pages",
             HTTPStatus.FORBIDDEN,
         )
 
 
 def _authority(address: str) -> str:
-    """`host:port` of an address; nothing where there is none, as of the origin `null`."""
+    """Return `host:port` of a URL; empty if there is none, as for the origin `null`."""
     try:
         return urlsplit(address).netloc
     except ValueError:

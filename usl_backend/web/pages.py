@@ -1,4 +1,4 @@
-"""The pages under /usl: a list of runs, and one run live. They show what the API tells; nothing more is known here."""
+"""Pages under /usl: the list of runs, and one run with live progress."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ blueprint = Blueprint("pages", __name__)
 
 @blueprint.get("/")
 def list_runs() -> str:
-    """All runs, newest first."""
+    """List all runs, newest first."""
     return render_template("runs.html", runs=services().store.list(limit=200))
 
 
 @blueprint.get("/runs/<run_id>")
 def show_run(run_id: str) -> Response:
-    """One run, followed while it goes on."""
+    """Show one run, with live progress while it is active."""
     store = services().store
     run = store.get(run_id)
     page = render_template(
@@ -34,13 +34,13 @@ def show_run(run_id: str) -> Response:
 
 @blueprint.post("/runs/<run_id>/cancel")
 def cancel_run(run_id: str) -> AnyResponse:
-    """The Cancel button."""
+    """Cancel a run (the Cancel button)."""
     services().jobs.cancel(run_id)
     return redirect(url_for("pages.show_run", run_id=run_id), 303)
 
 
 @blueprint.post("/runs/<run_id>/resume")
 def resume_run(run_id: str) -> AnyResponse:
-    """The Resume button."""
+    """Resume a run (the Resume button)."""
     services().jobs.resume(run_id)
     return redirect(url_for("pages.show_run", run_id=run_id), 303)

@@ -1,4 +1,4 @@
-"""Probes: is the server alive, and could a run start now? Open to everybody, so they tell nothing else."""
+"""Liveness and readiness probes; they need no credentials, so they reveal nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from usl_backend.web.services import services
 blueprint = Blueprint("probes", __name__)
 
 LEAST_FREE: Final = 100 * 2**20
-"""Bytes that have to be free in the data directory."""
+"""Minimum free space in the data directory, in bytes."""
 
 
 @blueprint.get("/livez")
@@ -44,7 +44,7 @@ def readyz() -> tuple[Response, int]:
 
 
 def _database() -> bool:
-    """Whether runs can be read."""
+    """Return True if runs can be read."""
     try:
         services().store.list(limit=1)
     except (USLError, sqlite3.Error):
@@ -53,7 +53,7 @@ def _database() -> bool:
 
 
 def _weights() -> bool:
-    """Whether the weights of the encoder that runs use, unless their project says otherwise, are here."""
+    """Return True if the weights of the default encoder are installed."""
     try:
         return weights_are_here(RunSettings.resolve().encoder or DEFAULTS["image"])
     except USLError:

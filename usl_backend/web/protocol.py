@@ -1,6 +1,6 @@
-"""Label Studio's ML-backend protocol, every call that Label Studio makes. Answers in milliseconds, computes nothing.
+"""Label Studio's ML-backend protocol; every route responds within milliseconds.
 
-Bodies of /setup and START_TRAINING hold tokens: they are never logged, stored or quoted.
+Bodies of /setup and START_TRAINING contain tokens: they are never logged, stored or quoted.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from usl_backend.web.services import check_text, json_body, page_of, services
 blueprint = Blueprint("protocol", __name__)
 
 UNPUBLISHED: Final = "usl"
-"""Model version of a project that has no selection yet."""
+"""Model version of a project without a published run."""
 
 
 @blueprint.get("/health")
 def health() -> Mapping[str, Any]:
-    """Say that the backend is there; Label Studio waits 1 s for it, before nearly everything."""
+    """Health check; Label Studio calls it before most requests and waits 1 s."""
     return {"status": "UP", "model_class": "USL"}
 
 
 @blueprint.post("/setup")
 def setup() -> Mapping[str, Any]:
-    """Remember a project's extra params and label config; Label Studio asks often, the last one wins.
+    """Store a project's extra params and label config; Label Studio calls often, and the last call wins.
 
-    What cannot be used is refused here, because this is the only refusal that Label Studio shows to its user.
+    Invalid extra params are refused here, because Label Studio shows its user no later refusal.
     """
     body = json_body()
     project, key = parse_project_key(body.get("project"))
@@ -42,7 +42,7 @@ def setup() -> Mapping[str, Any]:
     store = services().store
     try:
         extra_params = parse_extra_params(body.get("extra_params"))
-        check_text(extra_params)  # text within text: it was parsed a second time
+        check_text(extra_params)  # extra_params may be JSON within JSON, which `json_body` has not checked
         RunSettings.resolve(extra_params=extra_params)
     except SettingsError as error:
         store.remember_setup(project, key or str(project), label_config=label_config, refused=str(error))
@@ -54,7 +54,7 @@ def setup() -> Mapping[str, Any]:
 
 @blueprint.post("/predict")
 def predict() -> Mapping[str, Any]:
-    """Answer one empty list per task: the queue is written in bulk, never one prediction at a time."""
+    """Return an empty prediction per task; the queue is written in bulk when a run is published."""
     tasks = json_body(kept=False).get("tasks")
     if not isinstance(tasks, list):
         raise InputError("the body of POST /predict has no list of tasks; send an object with tasks")
@@ -63,15 +63,17 @@ def predict() -> Mapping[str, Any]:
 
 @blueprint.post("/webhook")
 def webhook() -> Response | tuple[Response, int] | Mapping[str, Any]:
-    """Start a run on START_TRAINING; everything else, our own changes included, is nothing to us."""
+    """Start a run on START_TRAINING; ignore all other events."""
     body = json_body()
     if body.get("action") != "START_TRAINING":
         return {}
-    told = body.get("project")
-    if not isinstance(told, Mapping):
-        raise InputError("START_TRAINING came without its project; send what Label Studio sends")
-    project, _ = parse_project_key(told.get("id"))
-    run = services().jobs.start_training(project, project_key=project_key(project, told.get("created_at")))
+    payload = body.get("project")
+    if not isinstance(payload, Mapping):
+        raise InputError(
+            "START_TRAINING has no project in its payload; send Label Studio's own webhook payload"
+        )
+    project, _ = parse_project_key(payload.get("id"))
+    run = services().jobs.start_training(project, project_key=project_key(project, payload.get("created_at")))
     if run.state is RunState.FAILED and run.error is not None:
         return refusal(run.error["type"], run.error["message"], HTTPStatus.BAD_REQUEST, run=run.id)
     return jsonify({"run": run.id, "state": run.state.value, "page": page_of(run)}), HTTPStatus.ACCEPTED
@@ -79,24 +81,23 @@ def webhook() -> Response | tuple[Response, int] | Mapping[str, Any]:
 
 @blueprint.get("/versions")
 def versions() -> Response | Mapping[str, Any]:
-    """Model versions of a project, newest first.
+    """List the model versions of a project, newest first.
 
-    Label Studio 1.23 asks without naming the project; to the 404 it answers with the version it knows, which is
-    that project's own.
+    Label Studio 1.23 sends no project; on the 404 it falls back to the version it knows, which is that project's own.
     """
     named = request.args.get("project")
     if named is None:
         return refusal(
-            "InputError", "no project is named; ask for /versions?project=12", HTTPStatus.NOT_FOUND
+            "InputError", "the request names no project; use /versions?project=12", HTTPStatus.NOT_FOUND
         )
     return {"versions": _model_versions(*parse_project_key(named))}
 
 
 def _model_versions(project: int, key: str) -> list[str]:
-    """What this project's finished runs have published, newest first; never empty.
+    """Return the model versions published for a project, newest first; never empty.
 
-    Label Studio may order the Data Manager by the scores of the version told in /setup, so that has to be the
-    one in force.
+    Label Studio may order the Data Manager by the scores of the version returned by /setup, so that has to be the one
+    in force.
     """
     runs = services().store.list(project=project, state=RunState.DONE, limit=20)
     published = [
@@ -108,5 +109,5 @@ def _model_versions(project: int, key: str) -> list[str]:
 
 
 def _is_of(run: Run, key: str) -> bool:
-    """Whether the run was asked for by this very project, as far as is known."""
+    """Return True if the run belongs to this project, as far as is known, and not to an earlier one with its id."""
     return not key or not run.project_key or run.project_key == key

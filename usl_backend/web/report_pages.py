@@ -1,4 +1,4 @@
-"""The pages of a run's report: map, gallery, why, trust. Progress is in `pages`; figures come from `report/`."""
+"""Pages of a run's report: map, gallery, why, trust."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("report", __name__, template_folder=str(template_directory
 
 FILES: Final = {"report.css", "map.js", "wait.js", PLOTLY}
 _DRAWING: Final = (
-    # Plotly compiles the drawing of points and sets styles on what it draws; every script is a file of ours.
+    # Plotly compiles code to draw points and sets inline styles; every script is a file of this server.
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -33,7 +33,7 @@ _KEEP: Final = "private, max-age=86400"
 
 @blueprint.get("/report/<name>")
 def file(name: str) -> Response:
-    """The report's style sheet and scripts, Plotly's own among them."""
+    """Serve the report's style sheet and scripts, including Plotly."""
     if name not in FILES:
         abort(HTTPStatus.NOT_FOUND)
     path = static_directory() / name
@@ -51,7 +51,7 @@ def file(name: str) -> Response:
 
 @blueprint.get("/runs/<run_id>/map")
 def show_map(run_id: str) -> Response:
-    """Every instance on a plane, the picks numbered."""
+    """Show every instance on a 2-D map, with the picks numbered."""
     response = _page(run_id, "map", "Map")
     response.headers["Content-Security-Policy"] = _DRAWING
     return response
@@ -59,32 +59,32 @@ def show_map(run_id: str) -> Response:
 
 @blueprint.get("/runs/<run_id>/gallery")
 def show_gallery(run_id: str) -> Response:
-    """The picks beside what is least typical, what they stand for, repeats and skipped tasks."""
+    """Show the picks and what they stand for, the least typical tasks, repeats and skipped tasks."""
     return _page(run_id, "gallery", "Gallery")
 
 
 @blueprint.get("/runs/<run_id>/why")
 def show_why(run_id: str) -> Response:
-    """Why each task was picked."""
+    """Show why each task was picked."""
     return _page(run_id, "why", "Why these tasks")
 
 
 @blueprint.get("/runs/<run_id>/trust")
 def show_trust(run_id: str) -> Response:
-    """Whether the picks are worth more than random ones."""
+    """Compare the picks with random ones."""
     return _page(run_id, "trust", "Can I trust it?")
 
 
 @blueprint.post("/runs/<run_id>/report")
 def try_again(run_id: str) -> AnyResponse:
-    """The button that makes a report again which could not be made."""
+    """Retry a report that failed (the Try again button)."""
     run = services().store.get(run_id)
     reports().again(run)
     return redirect(url_for("report.show_trust", run_id=run.id), 303)
 
 
 def _page(run_id: str, part: str, heading: str) -> Response:
-    """One part of the report, or why it is not there."""
+    """Render a part of the report, or the reason why it is missing."""
     run = services().store.get(run_id)
     found = reports().get(run)
     if isinstance(found, Awaited):
@@ -115,7 +115,7 @@ def _page(run_id: str, part: str, heading: str) -> Response:
 
 
 def _addresses(run: Run, part: str) -> dict[str, Any]:
-    """Where the parts of the report lead to."""
+    """Return the URLs that the parts of the report link to."""
     return {
         "address": lambda number: url_for(f"report.show_{part}", run_id=run.id, page=number),
         "row_address": lambda rank: url_for(
@@ -130,6 +130,6 @@ def _addresses(run: Run, part: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=len(FILES))
 def _packed(path: Path, stamp: int) -> bytes:
-    """A file for transport; packed once per change (`stamp`)."""
+    """Return a file gzipped; cached until it changes (`stamp`)."""
     del stamp
     return gzip.compress(path.read_bytes(), 6)

@@ -1,6 +1,6 @@
-"""Reports of runs for the pages: read when they are there, made by a process of their own when not.
+"""Reports of runs for the pages: loaded if they exist, else made by a child process.
 
-Nothing is computed in the server's process, and at most one report is made at a time.
+At most one report is made at a time, and never in the server's process.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ logger = logging.getLogger(__name__)
 
 EXTENSION: Final = "usl-reports"
 KEPT: Final = 8
-"""Runs whose report and index of instances are held in memory."""
+"""Number of runs whose report and index of instances are kept in memory."""
 NICENESS: Final = 15
-"""Added to the server's for the process that makes a report: runs come first."""
+"""Added to the server's niceness for the process that makes a report, so that runs come first."""
 PAUSE: Final = 10.0
-"""Seconds in which no picture is asked for after nobody answered."""
+"""Seconds without requests for pictures after their host did not respond."""
 LOG: Final = "log.txt"
 _SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in OPTIONS if option.secret)}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the pages need of a run whose report is there."""
+    """Report of a run, with its instances and thumbnails."""
 
     report: Report
     sources: Sources
@@ -60,14 +60,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Awaited:
-    """Why a run's report is not there.
+    """Reason why a run has no report.
 
     Attributes
     ----------
     making
-        Whether it comes by itself.
+        True if the report will appear by itself.
     message
-        One sentence for people.
+        The reason in one sentence, for people.
     """
 
     making: bool
@@ -80,9 +80,9 @@ class Reports:
     Parameters
     ----------
     host, store
-        Where media and runs are.
+        Host settings and run store.
     command
-        What makes a report; the run's id is appended. It finds the data directory in MODEL_DIR.
+        Command line that makes a report; the run id is appended. MODEL_DIR gives it the data directory.
     """
 
     def __init__(
@@ -102,14 +102,12 @@ class Reports:
         self._silent_until = 0.0
 
     def get(self, run: Run) -> Shown | Awaited:
-        """The run's report, or why it is not there; begins to make it where it can be made."""
+        """Return the run's report, or the reason why there is none; start to make it if possible."""
         if run.state.is_active:
-            return Awaited(True, f"The run is {run.state.value}; its report is made when it is over.")
+            return Awaited(True, f"The run is {run.state.value}; its report is made when it is done.")
         if run.state is not RunState.DONE:
             ended = "failed" if run.state is RunState.FAILED else f"was {run.state.value}"
-            return Awaited(
-                False, f"The run {ended} before it was done, so there is nothing to report; resume it."
-            )
+            return Awaited(False, f"The run {ended} before it was done, so it has no report; resume it.")
         files = self._store.files(run.id)
         with self._lock:
             stamp = _stamp(files.directory / FOLDER / TEXT)
@@ -127,16 +125,18 @@ class Reports:
                     self._known.popitem(last=False)
                 return shown
             if not (files.has_pool() and files.has_selection()):
-                return Awaited(False, "The run's files were removed to make room; select again for a report.")
+                return Awaited(
+                    False, "The run's files were removed to free disk space; start a new run for a report."
+                )
             return self._make(run.id, files.directory / FOLDER)
 
     def again(self, run: Run) -> None:
-        """Forget that a report could not be made, so that it is tried again."""
+        """Forget that a report failed, so that it is tried again."""
         with self._lock:
             self._failed.pop(run.id, None)
 
     def close(self) -> None:
-        """End what is being made and close what is open."""
+        """Stop the report being made and close the media readers."""
         with self._lock:
             if self._process is not None:
                 self._process[1].terminate()
@@ -147,7 +147,7 @@ class Reports:
             self._readers.clear()
 
     def _make(self, run_id: str, directory: Path) -> Awaited:
-        """Start the process, or say how the one under way is doing."""
+        """Start the process that makes the report, or return the status of the current one."""
         if self._process is not None and self._process[1].poll() is not None:
             ended, process = self._process
             self._process = None
@@ -163,7 +163,7 @@ class Reports:
         return Awaited(True, f"The report waits for that of run {self._process[0]}.")
 
     def _start(self, run_id: str, directory: Path) -> subprocess.Popen[bytes]:
-        """The process that makes a report; it needs no secret, and gets none."""
+        """Start the process that makes a report, without secrets in its environment."""
         directory.mkdir(exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         environment["MODEL_DIR"] = str(self._host.model_dir)
@@ -182,11 +182,11 @@ class Reports:
         return process
 
     def _reader(self, run: Run) -> Read:
-        """Reads the bytes behind the instances of a run."""
+        """Return a function that reads the bytes of a run's instances."""
         return lambda instance: self._bytes(run, instance)
 
     def _bytes(self, run: Run, instance: Instance) -> bytes:
-        """Bytes behind an instance, by a reader that is opened when first needed: one for all of Label Studio."""
+        """Read the bytes of an instance; readers are opened on first use, one for all projects of Label Studio."""
         place = run.id if run.pool else ""
         if place not in self._readers:
             with self._lock:
@@ -197,17 +197,17 @@ class Reports:
                     except USLError as error:
                         raise MediaError(str(error)) from error
         if time.monotonic() < self._silent_until:
-            raise MediaError("whoever has the pictures did not answer just now; trying again soon")
+            raise MediaError("the host of the pictures did not respond; trying again soon")
         try:
             return self._readers[place](instance)
         except (UnavailableError, StudioUnreachableError):
-            # a page of pictures must not keep every thread of the server waiting, one after the other
+            # A page of pictures must not block every thread of the server, one after the other.
             self._silent_until = time.monotonic() + PAUSE
             raise
 
 
 def reports() -> Reports:
-    """The reports of the app that answers the current request."""
+    """Return the reports of the current app."""
     found = current_app.extensions.get(EXTENSION)
     if found is None:
         made = Reports(services().host, services().store)
@@ -219,12 +219,12 @@ def reports() -> Reports:
 
 
 def shown(run: Run) -> Shown:
-    """The run's report for the API, which does not wait.
+    """Return the run's report for the API, which does not wait.
 
     Raises
     ------
     RunError
-        It is not there (yet).
+        The report does not exist (yet).
     """
     found = reports().get(run)
     if isinstance(found, Awaited):
@@ -233,7 +233,7 @@ def shown(run: Run) -> Shown:
 
 
 def _stamp(path: Path) -> int:
-    """Changes when the file does; 0 without one."""
+    """Return a file's modification time in ns; 0 if there is no file."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -241,8 +241,8 @@ def _stamp(path: Path) -> int:
 
 
 def _last_line(path: Path) -> str:
-    """What a process wrote last."""
+    """Return the last line of a log."""
     lines: list[str] = []
     with suppress(OSError):
         lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:300].removeprefix("error: ") if lines else "its process said nothing"
+    return lines[-1][:300].removeprefix("error: ") if lines else "its process wrote no message"

@@ -1,4 +1,4 @@
-"""The process that serves the app: one per data directory, waitress threads, ends well on SIGTERM."""
+"""Server process: one per data directory, with waitress threads and an orderly shutdown on SIGTERM."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 THREADS: Final = 16
-"""Requests answered at once; Label Studio calls back while it waits for us."""
+"""Number of concurrent requests; Label Studio may call again while it waits for a response."""
 
 
 def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; then end the processes of runs, which go on at the next start.
+    """Serve until SIGTERM or SIGINT; then stop the processes of runs, which continue at the next start.
 
     Parameters
     ----------
     host
-        Where to listen, credentials, data directory.
+        Gives address, credentials and data directory.
     ready
-        Called with the server's own address when it accepts requests.
+        Called with the server's own address once it accepts requests.
 
     Raises
     ------
     SettingsError
-        The address may not be, or cannot be, listened on.
+        Listening on the address is refused or fails.
     RunError
         The data directory cannot be used or has a server already.
     """
     log_to_stderr(host)
-    # it warns whenever a request waits for a thread
+    # It would warn whenever a request waits for a thread.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     check_exposure(host)
-    RunSettings.resolve()  # a wrong variable is told to who starts the server, not to who uses it
+    RunSettings.resolve()  # report an invalid variable at the start, not to the first user
     store = RunStore(host.model_dir)
     jobs = Jobs(store, host)
     try:
@@ -77,14 +77,14 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
         try:
             jobs.start()
             with contextlib.suppress(SystemExit), _ended_by_signals():
-                address = f"http://{_named(host.host)}:{_port(server, host.port)}"
+                address = f"http://{_url_host(host.host)}:{_port(server, host.port)}"
                 logger.info("listening on %s", address)
                 if not host.basic_auth_user:
                     logger.info("no credentials are set, so only this machine can connect")
                 if ready is not None:
                     ready(address)
-                server.run()  # it takes the SystemExit of a signal for its end
-            logger.info("asked to stop; runs under way write down what they have")
+                server.run()  # returns on the SystemExit of a signal
+            logger.info("asked to stop; active runs save their progress")
         finally:
             server.close()
             jobs.stop()
@@ -93,13 +93,13 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
 
 
 def _port(server: object, configured: int) -> int:
-    """The port that is really listened on; several sockets share it."""
+    """Return the port that the server really listens on; its sockets share it."""
     sockets = getattr(server, "effective_listen", None)
     return int(sockets[0][1] if sockets else getattr(server, "effective_port", configured))
 
 
-def _named(host: str) -> str:
-    """The address as it stands in a URL."""
+def _url_host(host: str) -> str:
+    """Return a listening address in the form of a URL's host."""
     if host in ("0.0.0.0", "::"):  # noqa: S104 (only compared)  # nosec B104
         return "localhost"
     return f"[{host}]" if ":" in host else host
@@ -107,12 +107,12 @@ def _named(host: str) -> str:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT leave the block in an orderly way."""
+    """Raise SystemExit in the block on SIGTERM and SIGINT."""
 
-    def leave(_number: int, _frame: FrameType | None) -> None:
+    def raise_exit(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
-    previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, raise_exit) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

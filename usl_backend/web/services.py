@@ -1,4 +1,4 @@
-"""What the routes work with, and the little they share. No route is here."""
+"""Services of the app, and request parsing that routes share."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 EXTENSION = "usl"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""How an escaped surrogate looks in JSON; proper pairs too, so it only says where to look."""
+"""Escaped surrogate in JSON; it matches valid pairs too, so a match only calls for a closer check."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Host settings, jobs and the store behind them, as the app was created with; and who watches Label Studio."""
+    """Host settings, run queue and reachability of Label Studio, as the app was created with them."""
 
     host: HostSettings
     jobs: Jobs
@@ -33,29 +33,29 @@ class Services:
 
     @property
     def store(self) -> RunStore:
-        """Where runs are remembered."""
+        """Store of the runs."""
         return self.jobs.store
 
 
 def services() -> Services:
-    """The services of the app that answers the current request."""
+    """Return the services of the current app."""
     found = current_app.extensions[EXTENSION]
     assert isinstance(found, Services)
     return found
 
 
 def json_body(*, kept: bool = True) -> Mapping[str, Any]:
-    """The request's JSON object.
+    """Return the request's JSON object.
 
     Parameters
     ----------
     kept
-        Something of it will be stored or shown, so it has to be proper text.
+        Require valid Unicode, because parts of it will be stored or shown.
 
     Raises
     ------
     InputError
-        The body is not a JSON object of proper text. Its content is never quoted: it may hold tokens.
+        The body is not a JSON object of valid text. The message never quotes the body: it may contain tokens.
     """
     body = request.get_json(silent=True)
     if kept and _SURROGATE.search(request.get_data(cache=True)):
@@ -68,12 +68,12 @@ def json_body(*, kept: bool = True) -> Mapping[str, Any]:
 
 
 def check_text(value: object) -> None:
-    """Refuse text that JSON can carry but no file, database or page can.
+    """Raise InputError for text that JSON allows but files, databases and pages do not.
 
     Raises
     ------
     InputError
-        A lone surrogate, such as half of an emoji.
+        The value has a lone surrogate, such as half of an emoji.
     """
     try:
         json.dumps(value, ensure_ascii=False).encode()
@@ -82,5 +82,5 @@ def check_text(value: object) -> None:
 
 
 def page_of(run: Run) -> str:
-    """Address of the run's page, as the caller reaches this server."""
+    """Return the URL of the run's page, at the address by which the client reaches this server."""
     return f"{services().host.public_url or request.host_url.rstrip('/')}/usl/runs/{run.id}"

@@ -1,4 +1,4 @@
-"""Asks now and then whether Label Studio answers."""
+"""Reachability of Label Studio, cached."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 from usl_backend.studio import reach
 
 _FRESH: Final = 10.0
-"""Seconds for which an answer counts: anybody may ask us, and must not make us ask Label Studio each time."""
+"""Seconds for which a result is kept: the probe is public, and must not cause a request to Label Studio each time."""
 
 
 class StudioWatch:
-    """Whether Label Studio answers, asked by one thread at a time and not more often than every ten seconds.
+    """Reachability of Label Studio, checked by one thread at a time and at most every ten seconds.
 
     Parameters
     ----------
     url
-        Its address.
+        Address of Label Studio.
     """
 
     def __init__(self, url: str) -> None:
@@ -28,7 +28,7 @@ class StudioWatch:
         self._asked = -_FRESH
 
     def answers(self) -> bool:
-        """Whether it answered when it was last asked; while another thread asks, what was known before."""
+        """Return True if Label Studio responded at the last check, made now if that is over ten seconds ago."""
         if time.monotonic() > self._asked + _FRESH and self._asking.acquire(blocking=False):
             try:
                 self._answers = reach.is_reachable(self._url)

@@ -1,4 +1,4 @@
-"""The JSON API under /usl/api, one blueprint per group of routes. Pages are elsewhere."""
+"""JSON API under /usl/api, one blueprint per group of routes."""
 
 from __future__ import annotations
 

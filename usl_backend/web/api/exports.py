@@ -1,4 +1,4 @@
-"""A run's split as a ZIP archive. What is in it is decided in `exports/`."""
+"""Export of a run as a ZIP archive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 @blueprint.get("/runs/<run_id>/export")
 def export_run(run_id: str) -> Response:
-    """Labeled and unlabeled tasks of a finished run: `?format=csv&media=copy&include_labeled=true&control=choice`."""
+    """Export a run's labeled and unlabeled tasks: `?format=csv&media=copy&include_labeled=true&control=choice`."""
     found = services()
     run = found.store.get(run_id)
     include = request.args.get("include_labeled", "").lower()

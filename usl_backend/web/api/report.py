@@ -1,4 +1,4 @@
-"""A run's report as JSON, and the thumbnails of its tasks. The pages are in `report_pages`."""
+"""A run's report as JSON, and the thumbnails of its tasks."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _ABSENT: Final = (
 
 @blueprint.get("/runs/<run_id>/map")
 def show_map(run_id: str) -> Response:
-    """The map of a run's pool, packed for a browser: places, densities, clusters, picks."""
+    """Return the map of a run's pool, packed for a browser: positions, densities, clusters, picks."""
     run = services().store.get(run_id)
     shown(run)
     points = load_map(services().store.files(run.id))
     if points is None:
         raise UnknownRunError(
-            f"the map of run {run.id} is missing; `usl-backend report {run.id} --force` makes it"
+            f"the map of run {run.id} is missing; create it with `usl-backend report {run.id} --force`"
         )
     address = studio_links(run, services().host.label_studio_url)(0)
     response = jsonify(
@@ -47,21 +47,21 @@ def show_map(run_id: str) -> Response:
 
 @blueprint.get("/runs/<run_id>/why")
 def list_whys(run_id: str) -> Mapping[str, Any]:
-    """Why each task was picked, in pick order; rank 0 is the first."""
+    """Return why each task was picked, in pick order; rank 0 is the first."""
     run = services().store.get(run_id)
     return {"run": run.id, "picks": [asdict(why) for why in shown(run).report.whys]}
 
 
 @blueprint.get("/runs/<run_id>/trust")
 def show_trust(run_id: str) -> Mapping[str, Any]:
-    """Whether the picks are worth more than random ones: coverage, stability, repeats."""
+    """Return how the picks compare with random ones: coverage, stability, repeats."""
     run = services().store.get(run_id)
     return {"run": run.id, **asdict(shown(run).report.trust)}
 
 
 @blueprint.get("/runs/<run_id>/instances/<int:task>")
 def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
-    """What a task of the run shows: an excerpt of its text, or where its thumbnail is."""
+    """Return an excerpt of a task's text, or the URL of its thumbnail."""
     run = services().store.get(run_id)
     instance = shown(run).sources.get(task)
     if instance is None:
@@ -80,7 +80,7 @@ def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
 
 @blueprint.get("/runs/<run_id>/thumbnail/<int:task>")
 def thumbnail(run_id: str, task: int) -> Response:
-    """A small picture of a task of the run; made when first asked for, from nothing but the run's own tasks."""
+    """Return a thumbnail of a task of the run, made on first request; tasks of other runs are refused."""
     run = services().store.get(run_id)
     found = shown(run)
     if found.sources.get(task) is None:
@@ -88,7 +88,7 @@ def thumbnail(run_id: str, task: int) -> Response:
     try:
         path = found.thumbnails.path(task)
     except MediaError:
-        # shown in place of the picture; the reason may name hosts and is not for whoever embeds this
+        # Shown instead of the picture; the reason may name hosts and is not revealed to embedding pages.
         return Response(_ABSENT, status=404, mimetype="image/svg+xml", headers={"Cache-Control": "no-store"})
     response = Response(path.read_bytes(), mimetype="image/jpeg")
     response.headers["Cache-Control"] = f"private, max-age={DAY}"

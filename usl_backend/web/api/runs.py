@@ -1,4 +1,4 @@
-"""Runs as JSON: list, start, look, cancel, resume, picks. Nothing is computed and nothing is exported here."""
+"""Runs as JSON: list, start, show, cancel, resume, picks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _ROLES = ("pick", "control", "reserve")
 
 @blueprint.get("/runs")
 def list_runs() -> Mapping[str, Any]:
-    """Runs, newest first; `?project=12&state=done&limit=100` narrows."""
+    """List runs, newest first; filter by `?project=12&state=done&limit=100`."""
     project = request.args.get("project")
     state = request.args.get("state")
     if state is not None and state not in tuple(RunState):
-        raise InputError(f'state is "{state[:40]}"; known are {", ".join(RunState)}')
+        raise InputError(f'state is "{state[:40]}"; choose among {", ".join(RunState)}')
     runs = services().store.list(
         project=parse_project_key(project)[0] if project is not None else None,
         state=RunState(state) if state is not None else None,
         limit=_whole("limit", 100, most=_MOST),
     )
-    return {"runs": [_told(run) for run in runs]}
+    return {"runs": [_to_json(run) for run in runs]}
 
 
 @blueprint.post("/runs")
@@ -44,15 +44,15 @@ def start_run() -> tuple[Response, int]:
     if not isinstance(dry_run, bool):
         raise InputError(f"dry_run is {str(dry_run)[:40]!r}; give true or false")
     run = services().jobs.enqueue(project, project_key=key, explicit=body, dry_run=dry_run)
-    response = jsonify(_told(run))
+    response = jsonify(_to_json(run))
     response.headers["Location"] = url_for("api_runs.show_run", run_id=run.id)
     return response, HTTPStatus.CREATED
 
 
 @blueprint.get("/runs/<run_id>")
 def show_run(run_id: str) -> Response:
-    """One run; made for polling: unchanged runs are answered with 304."""
-    response = jsonify(_told(services().store.get(run_id)))
+    """Return one run; polling is cheap, since an unchanged run gives 304."""
+    response = jsonify(_to_json(services().store.get(run_id)))
     response.add_etag()
     response.make_conditional(request)
     return response
@@ -61,35 +61,35 @@ def show_run(run_id: str) -> Response:
 @blueprint.post("/runs/<run_id>/cancel")
 def cancel_run(run_id: str) -> Mapping[str, Any]:
     """Cancel an active run."""
-    return _told(services().jobs.cancel(run_id))
+    return _to_json(services().jobs.cancel(run_id))
 
 
 @blueprint.post("/runs/<run_id>/resume")
 def resume_run(run_id: str) -> Mapping[str, Any]:
     """Queue a paused, failed or cancelled run again."""
-    return _told(services().jobs.resume(run_id))
+    return _to_json(services().jobs.resume(run_id))
 
 
 @blueprint.get("/runs/<run_id>/picks")
 def list_picks(run_id: str) -> Mapping[str, Any]:
-    """The chosen tasks of a finished run in rank order, the reserve behind them; `?role=pick` narrows."""
+    """List the queue of a completed run in rank order, the reserve last; filter by `?role=pick`."""
     store = services().store
     run = store.get(run_id)
     role = request.args.get("role")
     if role is not None and role not in _ROLES:
-        raise InputError(f'role is "{role[:40]}"; known are {", ".join(_ROLES)}')
+        raise InputError(f'role is "{role[:40]}"; choose among {", ".join(_ROLES)}')
     published = store.files(run.id).read_published()
     places = tuple(place for place in published.queue.places if role in (None, place.role))
     return {"run": run.id, "model_version": published.model_version, "picks": queue_to_json(Queue(places))}
 
 
-def _told(run: Run) -> dict[str, Any]:
-    """A run as the API tells it."""
+def _to_json(run: Run) -> dict[str, Any]:
+    """Return a run as a JSON object."""
     return {**run.to_json(), "page": page_of(run)}
 
 
 def _whole(name: str, default: int, *, most: int) -> int:
-    """A whole number of the query."""
+    """Read a whole number from the query string."""
     text = request.args.get(name)
     if text is None:
         return default

@@ -1,10 +1,10 @@
-// Follows one run: asks every two seconds, reloads the page when the state changes. Nothing is fetched from elsewhere.
+// Shows one run's progress: polls every two seconds and reloads the page when the state changes.
 "use strict";
 const live = document.getElementById("live");
 const bar = document.getElementById("bar");
 const words = document.getElementById("words");
 const stages = [...live.querySelectorAll("[data-stage]")];
-const WINDOW = 20; // seconds of the past that the pace is taken from
+const WINDOW = 20; // seconds over which the rate is averaged
 let past = [];
 let doing = "";
 
@@ -38,7 +38,7 @@ function show(run) {
   }
 }
 
-async function look() {
+async function poll() {
   try {
     const answer = await fetch(live.dataset.url, { credentials: "same-origin" });
     if (answer.ok) {
@@ -52,7 +52,7 @@ async function look() {
   } catch {
     words.textContent = "the server does not answer; trying again";
   }
-  setTimeout(look, 2000);
+  setTimeout(poll, 2000);
 }
 
-look();
+poll();
