@@ -130,7 +130,8 @@ def test_status__failed_run_says_why(store: RunStore, told: Told) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("99-1", 'there is no run "99-1"'), ("twelve", "'twelve' is not a project with runs")]
+    ("target", "said"),
+    [("99-1", 'there is no run "99-1"'), ("twelve", "'twelve' is not a project with runs")],
 )
 def test_status__unknown_target_is_named(store: RunStore, told: Told, target: str, said: str) -> None:
     code, _, err = told("status", target)

@@ -54,7 +54,7 @@ def test_place__unreadable_memory_says_what_to_remove(tmp_path: Path, content: s
     place = Place(tmp_path / "demo")
     place.remember()
     (place.directory / "demo.json").write_text(content)
-    with pytest.raises(InputError, match=r"demo\.json cannot be read .* to begin anew"):
+    with pytest.raises(InputError, match=r"demo\.json cannot be read .* to start over"):
         Place(place.directory)
 
 

@@ -63,5 +63,5 @@ def test_fill__fewer_tasks_than_files_is_an_error(tmp_path: Path) -> None:
             return []
 
     pictures = dataset.write_images(tmp_path)[:2]
-    with pytest.raises(StudioError, match="1 tasks of 2 uploaded"):
+    with pytest.raises(StudioError, match="1 tasks from 2 uploaded"):
         project.fill(Client(), 1, pictures)  # type: ignore[arg-type]

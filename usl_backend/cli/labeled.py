@@ -221,7 +221,7 @@ def _vectors(file: VectorFile) -> Labeled:
         labels = {row: str(label) for row, label in enumerate(read.labels or ()) if label is not None}
         if not labels:
             raise InputError(
-                f"{file.address} has no labels; evaluate needs an array or column `labels` besides the vectors, or "
+                f"{file.address} has no labels; evaluate needs an array or column `labels` next to the vectors, or "
                 "--label-key"
             )
         keys = read.keys

@@ -1,1 +1,1 @@
-"""The demo: a real Label Studio, a bundled data set, two played annotators; only the CLI and tests use it."""
+"""Demo: a local Label Studio, a bundled data set and two simulated annotators; used by the CLI and tests."""

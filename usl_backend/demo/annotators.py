@@ -1,6 +1,6 @@
-"""Two played annotators: real users of Label Studio who ask for the next task and label it from the truth.
+"""Simulated annotators: users of Label Studio who request the next task and give it its true label.
 
-They see what people would see: only Label Studio's own next-task call says what comes next.
+Label Studio's own next-task call decides the order, as for people.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def sign_up(owner: StudioClient, email: str, password: str) -> str:
     Parameters
     ----------
     owner
-        Somebody who may invite.
+       Client of a user who may invite others.
     email, password
-        Of the new user.
+        Credentials of the new user.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def sign_up(owner: StudioClient, email: str, password: str) -> str:
     Raises
     ------
     StudioError
-        The invitation is not accepted.
+        The sign-up fails.
     """
     invitation = owner.url + str(owner.http.json("GET", "/api/invite")["invite_url"])
     with requests.Session() as browser:
@@ -52,24 +52,24 @@ def sign_up(owner: StudioClient, email: str, password: str) -> str:
             return str(answer.json()["token"])
         except (requests.RequestException, KeyError) as error:
             raise StudioError(
-                f"Label Studio did not let {email} sign up ({error}); see whether its sign-up is open"
+                f"{email} could not sign up at Label Studio ({error}); check that its sign-up is open"
             ) from error
 
 
 def hire(owner: StudioClient, count: int) -> list[StudioClient]:
-    """Sign up new annotators: nobody who might still hold a task from an earlier start.
+    """Sign up new annotators, who hold no task from an earlier start.
 
     Parameters
     ----------
     owner
-        Somebody who may invite.
+       Client of a user who may invite others.
     count
-        How many.
+        Number of annotators.
 
     Returns
     -------
     list of StudioClient
-        One for each; the caller closes them.
+        One client for each; the caller closes them.
     """
     return [
         StudioClient(
@@ -95,22 +95,22 @@ def play(
     Parameters
     ----------
     annotators
-        Who takes turns.
+        Clients that take turns.
     project_id
-        What they label.
+        Project to label.
     turns
-        How many tasks in all.
+        Total number of tasks.
     choice
-        Task id -> the label a person would give.
+        Function from task id to label.
     control
         `from_name` and `to_name` of the label config's choices.
     progress
-        Called after each turn with the turns done and `turns`.
+        Called after each turn with the number of turns done and `turns`.
 
     Returns
     -------
     list of int
-        Task ids in the order in which they were served; shorter than `turns` when there was nothing left.
+        Task ids in the order in which they were served; fewer than `turns` if the tasks ran out.
     """
     served: list[int] = []
     for turn in range(turns):

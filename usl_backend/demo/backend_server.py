@@ -1,4 +1,4 @@
-"""The backend as a child process, started as a user would and spoken to over HTTP; no selection happens here."""
+"""The backend as a child process, started as a user would and used over HTTP."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class BackendServer(ChildServer):
     Parameters
     ----------
     data_directory
-        The backend's MODEL_DIR; exists.
+        The backend's MODEL_DIR; it has to exist.
     studio_url, api_key
-        The Label Studio it works for.
+        Address of Label Studio and token for it.
     port
         TCP port on 127.0.0.1.
     environment
-        Variables set after ours, for a server that shall behave otherwise.
+        Further environment variables, which override the demo's.
 
     Attributes
     ----------
     url : str
         `http://127.0.0.1:<port>`.
     log_path : Path
-        What it wrote to its standard output and error.
+        Log file with the server's output and errors.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BackendServer(ChildServer):
         self._studio_url, self._api_key = studio_url, api_key
         self._overrides = dict(environment or {})
         self._session = requests.Session()
-        # A proxy or a .netrc entry of this host has no say between us and our own child.
+        # A proxy or a .netrc entry of this host must not affect requests to the child process.
         self._session.trust_env = False
 
     def start(self) -> None:
@@ -70,32 +70,32 @@ class BackendServer(ChildServer):
         Raises
         ------
         RunError
-            It ended, or was not ready in time; the message carries the end of its log.
+            The server ended or was not ready in time; the message has the end of its log.
         """
         command = [sys.executable, "-m", "usl_backend", "serve", "--host", HOST, "--port", str(self.port)]
         self._launch(command, environment=self._environment(), ready=self._ready, within=READY_WITHIN)
 
     def stop(self) -> None:
-        """Stop the server and its children; harmless when it is not running."""
+        """Stop the server and its children, if it is running."""
         super().stop()
         self._session.close()
 
     def runs(self, project_id: int) -> list[dict[str, Any]]:
-        """A project's runs as JSON, newest first."""
+        """Return a project's runs as JSON, newest first."""
         return list(self._get("/usl/api/runs", project=project_id)["runs"])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """One run as JSON."""
+        """Return one run as JSON."""
         return dict(self._get(f"/usl/api/runs/{run_id}"))
 
     def picks(self, run_id: str) -> list[int]:
-        """Task ids of a run's picks in rank order, the reserve left out."""
+        """Return the task ids of a run's picks in rank order, without the reserve."""
         queue = self._get(f"/usl/api/runs/{run_id}/picks")["picks"]
         chosen = [entry for entry in queue if entry["role"] == "pick"]
         return [int(entry["task"]) for entry in sorted(chosen, key=lambda entry: int(entry["rank"]))]
 
     def _get(self, path: str, **params: Any) -> Any:
-        """JSON of one of the backend's own pages."""
+        """Return the JSON of a route of the backend."""
         try:
             answer = self._session.get(self.url + path, params=params, timeout=30)
             answer.raise_for_status()
@@ -104,12 +104,12 @@ class BackendServer(ChildServer):
             raise StudioError(f"the backend does not answer {path} ({error}); see {self.log_path}") from error
 
     def _environment(self) -> dict[str, str]:
-        """Our environment without the user's own backend settings, and with the demo's."""
+        """Return this process's environment with the demo's settings in place of the user's."""
         foreign = ("LABEL_STUDIO_", "USL_", "BASIC_AUTH_")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return environment | {
             "LABEL_STUDIO_URL": self._studio_url,
-            # By environment and not as an argument, which every user of the machine can read.
+            # In the environment, because every user of the machine can read arguments.
             "LABEL_STUDIO_API_KEY": self._api_key,
             "MODEL_DIR": str(self.data_directory),
             "PYTHONUNBUFFERED": "1",
@@ -117,7 +117,7 @@ class BackendServer(ChildServer):
         }
 
     def _ready(self) -> bool:
-        """Whether /readyz answers 200."""
+        """Return True if /readyz returns 200."""
         try:
             return self._session.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except requests.RequestException:

@@ -1,4 +1,4 @@
-"""Start, watch and stop child processes of our own; what a child is, its owner knows."""
+"""Start, watch and stop child processes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 30.0  # longer than the backend gives a run that it asks to stop
+PATIENCE = 30.0  # seconds; longer than the backend waits for a run to stop
 
 
 def spawn(
     command: Sequence[str], *, environment: Mapping[str, str], log_path: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own, so that our terminal's Ctrl-C reaches it only through `stop`.
+    """Start a command in its own process group, so that Ctrl-C in the terminal reaches it only through `stop`.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def spawn(
     environment
         The child's whole environment.
     log_path
-        File that takes its output and errors, begun anew; its folder is the child's working directory.
+        File for its output and errors, overwritten; its folder is the child's working directory.
 
     Returns
     -------
@@ -54,14 +54,14 @@ def spawn(
 
 
 def stop(process: subprocess.Popen[bytes], *, name: str) -> None:
-    """Stop a child and its group, and nothing else: first asked, then made.
+    """Stop a child and its process group: SIGTERM first, then SIGKILL.
 
     Parameters
     ----------
     process
-        From `spawn`; may have ended by itself.
+        Result of `spawn`; it may have ended by itself.
     name
-        What to call it in a warning.
+        Name of the process in a warning.
     """
     for sent in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -75,25 +75,25 @@ def stop(process: subprocess.Popen[bytes], *, name: str) -> None:
 
 
 def tail(log_path: Path, lines: int = 25) -> str:
-    """The last lines of a child's log, joined by newlines; empty when there is none."""
+    """Return the last lines of a log, joined by newlines; empty if there is no log."""
     if not log_path.exists():
         return ""
     return "\n".join(log_path.read_text("utf-8", errors="replace").splitlines()[-lines:])
 
 
 class ChildServer:
-    """A server that runs as a child process, as a context manager; a subclass says how it is started.
+    """Server in a child process, as a context manager; a subclass defines how to start it.
 
     Parameters
     ----------
     name
-        What to call it in messages.
+        Name of the server in messages.
     url
-        Its address.
+        Address of the server.
     log_path
-        What it writes to its standard output and error.
+        Log file with the server's output and errors.
     failure
-        Raised when it does not get ready.
+        Error raised if the server does not become ready.
     """
 
     def __init__(self, name: str, *, url: str, log_path: Path, failure: type[USLError]) -> None:
@@ -114,12 +114,12 @@ class ChildServer:
 
     @property
     def process_id(self) -> int | None:
-        """Process id (and process group) of the running server, else None."""
+        """Process id (and process group) of the running server; None if it is not running."""
         return self._process.pid if self._process else None
 
     @property
     def ended(self) -> bool:
-        """Whether it ended without being told to."""
+        """True if the server ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
     def start(self) -> None:
@@ -127,7 +127,7 @@ class ChildServer:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Stop the server and its children, and nothing else; harmless when it is not running."""
+        """Stop the server and its children, if it is running."""
         process, self._process = self._process, None
         if process is not None:
             stop(process, name=self._name)
@@ -141,7 +141,7 @@ class ChildServer:
         within: float,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        """Start `command` and wait until `ready`, at most `within` seconds; stopped again when that fails."""
+        """Start `command` and wait until `ready`, at most `within` seconds; stop it if that fails."""
         self._process = spawn(command, environment=environment, log_path=self.log_path)
         try:
             self._wait(self._process, ready, within, progress)
@@ -156,7 +156,7 @@ class ChildServer:
         within: float,
         progress: Callable[[float], None] | None,
     ) -> None:
-        """Until `ready`; a failure carries the end of the log."""
+        """Wait until `ready`; raise the failure with the end of the log."""
         started = time.monotonic()
         while not ready():
             waited = time.monotonic() - started

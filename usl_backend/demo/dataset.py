@@ -1,6 +1,6 @@
-"""The demo's real pictures: 1,200 of Fashion-MNIST with their true classes. Starts nothing, imports nothing.
+"""The demo's pictures: 1,200 of Fashion-MNIST with their true classes.
 
-`data/fashion-mnist.npz` is a uniform draw from the training set (MIT license, beside it).
+`data/fashion-mnist.npz` is a uniform sample of the training set (MIT license, in the same folder).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ CLASSES: Final = (
     "Bag",
     "Ankle boot",
 )
-"""Class names; a label is a position in here."""
+"""Class names; a label is an index into this tuple."""
 
 
 class Dataset(NamedTuple):
-    """Pictures and their truth.
+    """Pictures and their true classes.
 
     Attributes
     ----------
     images : (n, 28, 28) uint8
-        Grey, 0 is the background.
+        Grey levels; 0 is the background.
     labels : (n,) int64
-        Positions in `classes`.
+        Indices into `classes`.
     classes : tuple of str
         The ten class names.
     """
@@ -54,7 +54,7 @@ def load() -> Dataset:
     Returns
     -------
     Dataset
-        1,200 pictures; also unpacks as `images, labels, classes`.
+        1,200 pictures; unpacks as `images, labels, classes`.
     """
     with (
         resources.as_file(resources.files(__package__) / "data" / "fashion-mnist.npz") as path,
@@ -64,14 +64,14 @@ def load() -> Dataset:
 
 
 def write_images(directory: Path, *, side: int = 28) -> list[Path]:
-    """Write the pictures as PNG files named `0000.png`, `0001.png` and so on; existing ones are left alone.
+    """Write the pictures as PNG files named `0000.png`, `0001.png` and so on; existing files are kept.
 
     Parameters
     ----------
     directory
-        Made when missing.
+        Folder for the files; created if missing.
     side
-        Height and width of the files in pixels; larger than 28 is easier on people's eyes.
+        Height and width of the files, in pixels; more than 28 is easier to see.
 
     Returns
     -------

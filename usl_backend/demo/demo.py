@@ -1,6 +1,7 @@
-"""The demo from the first port to the last line printed; what each step is made of stands in the files beside it.
+"""Sequence of the demo's steps.
 
-A real Label Studio, a real data set, the backend as its own process, connected and started as the UI does.
+It starts a local Label Studio and the backend as child processes, fills a project with real data, connects the
+backend and starts a run as the UI does.
 """
 
 from __future__ import annotations
@@ -46,29 +47,29 @@ def run_demo(
     budget: str | None = None,
     console: Console | None = None,
 ) -> int:
-    """Show the whole path on a real Label Studio; stops what it started when it ends.
+    """Run the whole workflow on a local Label Studio, and stop the servers at the end.
 
     Parameters
     ----------
     data
-        A key of `MATERIALS`: what to select from.
+        Data set, a key of `MATERIALS`.
     once
-        Play two annotators, check the order in which they are served, export, and return; else stay until
+        Simulate two annotators, check the order in which they are served, export, and return; else run until
         Ctrl-C.
     data_directory
-        Where Label Studio and the backend keep their data; reused by the next start.
-        `~/.local/share/usl-backend/demo`, or `demo-text` there, when None.
+        Directory for the data of Label Studio and the backend, reused by the next start; by default
+        `~/.local/share/usl-backend/demo`, or `demo-text` there.
     port, backend_port
-        TCP ports on 127.0.0.1; when None those of the last start, else free ones.
+        TCP ports on 127.0.0.1; by default those of the last start if they are free, else others.
     budget
-        As the setting `budget`; unset means its default.
+        Value of the setting `budget`; None leaves its default.
     console
-        Where to print; standard output when None.
+        Console to print to; by default standard output.
 
     Returns
     -------
     int
-        0.
+        Exit code 0.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def run_demo(
 
 
 class _Demo:
-    """The servers and the project, between the steps."""
+    """Servers and project, shared by the steps."""
 
     def __init__(self, place: Place, console: Console, stack: contextlib.ExitStack) -> None:
         self.place = place
@@ -103,7 +104,7 @@ class _Demo:
         self._data = MATERIALS[place.data]()
 
     def start(self, port: int | None, backend_port: int | None) -> None:
-        """Both servers, on the ports of last time where nobody took them."""
+        """Start both servers, on the ports of the last start if they are free."""
         self._last_backend = f"http://{HOST}:{self.place.memory.backend_port}"
         memory = self.place.reserve_ports(port, backend_port)
         hint = " (the first time about half a minute)" if self.place.is_new else ""
@@ -129,7 +130,7 @@ class _Demo:
             )
 
     def prepare(self, budget: str | None) -> None:
-        """Project, its tasks, connection."""
+        """Create the project if necessary, fill it and connect the backend."""
         data = self._data
         self.project_id = project.find_or_create(
             self.client, self.place.memory.project, title=data.title, config=data.label_config
@@ -149,7 +150,7 @@ class _Demo:
             )
 
     def selected(self, *, anew: bool) -> dict[str, Any]:
-        """A finished run: that of the last start while it still has something to label, else a new one."""
+        """Return a completed run: the last one if it has picks left to label, else a new one."""
         runs = self.backend.runs(self.project_id)
         active = next((run for run in runs if run["state"] in _ACTIVE), None)
         done = next((run for run in runs if run["state"] == "done"), None)
@@ -169,10 +170,10 @@ class _Demo:
         return self._watch(active["id"])
 
     def invite(self, run: dict[str, Any]) -> None:
-        """Where to click."""
+        """Print the addresses, the login and the next steps."""
         from rich.panel import Panel
 
-        # Not the run's own link: Label Studio may have had another port then.
+        # Not the link stored with the run: Label Studio may have had another port at that time.
         tab = f"{self.studio.url}/projects/{self.project_id}/data?tab={run['summary']['tab']['id']}"
         picks = len(self.backend.picks(run["id"]))
         self.console.print(
@@ -185,7 +186,7 @@ class _Demo:
                 f"  2. Label All Tasks: the first {self._data.thing} is rank 0.\n"
                 "  3. Prediction score: low = first.\n\n"
                 f"[bold]Model card[/]  {self.studio.url}/projects/{self.project_id}/settings/ml\n"
-                "  Its menu has Start Training, which selects anew from what is unlabeled.\n\n"
+                "  Its menu has Start Training, which selects again from the unlabeled tasks.\n\n"
                 f"[bold]The backend's own pages[/]  {self.backend.url}/usl/",
                 title="usl-backend demo",
                 expand=False,
@@ -194,7 +195,7 @@ class _Demo:
         )
 
     def wait(self) -> None:
-        """Until Ctrl-C."""
+        """Wait until Ctrl-C."""
         self.console.print(
             f"Ctrl-C stops both servers; the next start reuses {escape(str(self.place.directory))}."
         )
@@ -205,7 +206,7 @@ class _Demo:
         self.console.print("\nStopping what the demo started ...")
 
     def play(self, run: dict[str, Any]) -> None:
-        """Two annotators, the check, the export, the summary."""
+        """Label all picks with simulated annotators, check the order, print a summary and export."""
         picks = self.backend.picks(run["id"])
         with contextlib.ExitStack() as stack:
             hired = [stack.enter_context(annotator) for annotator in annotators.hire(self.client, ANNOTATORS)]
@@ -223,11 +224,11 @@ class _Demo:
         self._export(run["id"])
 
     def _truth(self, task: int) -> str:
-        """What a person would answer."""
+        """Return the true class of a task."""
         return self._data.truth[self._indices[task]]
 
     def _export(self, run_id: str) -> None:
-        """The split, as `usl-backend export` writes it."""
+        """Export the labeled and unlabeled tasks, as `usl-backend export` does."""
         from usl_backend.exports import export_split
         from usl_backend.exports.project import project_split
 
@@ -241,7 +242,7 @@ class _Demo:
         self._tick(f"Exported {counts} to {escape(str(directory))}")
 
     def _watch(self, run_id: str) -> dict[str, Any]:
-        """Live progress until the run is done: a bar for the stage at work, a line for each stage behind it."""
+        """Show progress until the run ends, print its result and return it."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
@@ -273,12 +274,12 @@ class _Demo:
         return run
 
     def _tick(self, text: str) -> None:
-        """A line for what is done."""
+        """Print a line for a completed step."""
         self.console.print(f"[green]✓[/] {text}", soft_wrap=True)
 
     @contextlib.contextmanager
     def _step(self, text: str) -> Iterator[None]:
-        """A spinner while it lasts, a line when it is done."""
+        """Show a spinner during a step, and print a line at its end."""
         began = time.monotonic()
         with self.console.status(f"{text} ..."):
             yield
@@ -286,7 +287,7 @@ class _Demo:
 
 
 def check_order(picks: list[int], served: list[int]) -> None:
-    """Compare what annotators were served with the picks.
+    """Check that annotators were served the picks in rank order.
 
     Parameters
     ----------
@@ -306,20 +307,19 @@ def check_order(picks: list[int], served: list[int]) -> None:
         if rank >= len(served):
             raise StudioError(
                 f"annotators were told after {len(served)} tasks that nothing is left, but task {pick} of rank {rank}"
-                " was due; see whether somebody else labels in the demo's project"
+                " was due; check that nobody else labels in the demo's project"
             )
         if served[rank] != pick:
             raise StudioError(
-                f"annotators were served task {served[rank]} where task {pick} of rank {rank} was due; a task that"
-                " somebody has open in Label Studio is kept from others for a day: close it, or use a fresh"
-                " --data-directory"
+                f"annotators were served task {served[rank]} where task {pick} of rank {rank} was due; Label Studio"
+                " reserves a task that a user has open for a day: close it, or use a fresh --data-directory"
             )
     raise StudioError(f"annotators were served {len(served)} tasks, more than the {len(picks)} picks")
 
 
 @contextlib.contextmanager
 def _only_one(place: Place) -> Iterator[None]:
-    """Two demos in one directory would share a database and stop each other's servers."""
+    """Lock the demo's directory: two demos there would share a database and stop each other's servers."""
     try:
         lock = Lock(place.lock_path)
     except RunError as error:
@@ -332,15 +332,15 @@ def _only_one(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: what it started is stopped."""
+    """Let SIGTERM end the demo like Ctrl-C, stopping its servers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def leave(_number: int, _frame: object) -> None:
+    def raise_exit(_number: int, _frame: object) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, raise_exit)
     try:
         yield
     finally:
@@ -349,7 +349,7 @@ def _terminable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uninterrupted_stack() -> Iterator[contextlib.ExitStack]:
-    """A stack whose clean-up a second Ctrl-C does not break off, which would leave servers behind."""
+    """Provide an exit stack whose clean-up ignores a second Ctrl-C, which would leave servers running."""
     stack = contextlib.ExitStack()
     try:
         yield stack

@@ -1,4 +1,4 @@
-"""What a demo selects from, pictures or texts, under one face. The data themselves and their import are elsewhere."""
+"""Data sets of the demo, pictures or texts, as one type."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
 
 PICTURE_SIDE: Final = 112
-"""Pixels; four times that of the data set, which is easier on people's eyes."""
+"""Side of the uploaded pictures, in pixels; four times that of the data set, which is easier to see."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """A real, labeled data set.
+    """Labeled data set with the project to show it in.
 
     Attributes
     ----------
     title
-        Of the project.
+        Title of the project.
     contents
-        What is in it, for people.
+        Description of the data, for people.
     classes
         Names of the classes.
     truth
-        Class of each instance, by its number.
+        True class of each instance, by its number.
     label_config
-        The project's.
+        Label config of the project.
     control
         `from_name` and `to_name` of the label config's choices.
     thing
-        What one instance is called.
+        Word for one instance, such as "picture".
     fill
-        Imports what is missing into a project, with a folder for its files; gives task id -> number.
+        Function (client, project id, folder for files) that imports the missing instances; returns task id -> number.
     """
 
     title: str
@@ -51,7 +51,7 @@ class Material:
 
 
 def pictures() -> Material:
-    """Fashion-MNIST."""
+    """Return the pictures of Fashion-MNIST."""
     data = dataset.load()
 
     def fill(client: StudioClient, project_id: int, folder: Path) -> dict[int, int]:
@@ -71,7 +71,7 @@ def pictures() -> Material:
 
 
 def sentences() -> Material:
-    """Descriptions of Debian packages."""
+    """Return the descriptions of Debian packages."""
     packages = texts.load()
     classes = texts.classes_of(packages)
     return Material(
@@ -87,4 +87,4 @@ def sentences() -> Material:
 
 
 MATERIALS: Final[dict[str, Callable[[], Material]]] = {"images": pictures, "text": sentences}
-"""Value of `--data` -> what is selected from."""
+"""Data sets by value of `--data`."""

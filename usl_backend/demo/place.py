@@ -1,4 +1,4 @@
-"""Where a demo lives on disk and what it remembers from one start to the next. Nothing is started here."""
+"""Directory of a demo and the state that it keeps between starts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ USERNAME = "demo@example.com"
 
 @dataclass(frozen=True)
 class Memory:
-    """What the next start must know.
+    """State kept for the next start.
 
     Attributes
     ----------
     password, token
-        Of Label Studio's administrator, made up at the first start.
+        Credentials of Label Studio's administrator, generated at the first start.
     studio_port, backend_port
-        Kept from start to start while they are free, so that links and the connected backend stay right.
+        Ports, kept while they are free, so that links and the backend's connection stay valid.
     project
-        Label Studio's project id; None until there is one.
+        Label Studio's project id; None until it exists.
     data
-        What the project holds.
+        Data set of the project, "images" or "text".
     """
 
     password: str
@@ -43,28 +43,28 @@ class Memory:
 
 
 class Place:
-    """A demo's directory and its memory.
+    """A demo's directory and its stored state.
 
     Parameters
     ----------
     directory
-        Created when missing, readable by its owner alone.
+        Directory of the demo; created if missing, readable only by its owner.
     data
-        What is selected from there; a directory holds one kind only.
+        Data set, "images" or "text"; a directory holds only one.
 
     Attributes
     ----------
     studio_directory, backend_directory, export_directory : Path
         Label Studio's data, the backend's data (MODEL_DIR), and the export that `--once` writes.
     lock_path : Path
-        Held while a demo runs there.
+        Locked while a demo runs there.
     memory : Memory
-        As read or made up; change it with `remember`.
+        Stored state; change it with `remember`.
 
     Raises
     ------
     InputError
-        The directory cannot be used, or holds something else.
+        The directory cannot be used, or holds other files or the other data set.
     """
 
     def __init__(self, directory: Path, *, data: str = "images") -> None:
@@ -77,7 +77,7 @@ class Place:
         self._memory_path = self.directory / "demo.json"
         try:
             present = {path.name for path in self.directory.iterdir()} if self.directory.is_dir() else set()
-            # What a start that was broken off may leave before it remembers anything.
+            # An interrupted first start may leave these before it stores its state.
             if self._memory_path.name not in present and present - {
                 self.lock_path.name,
                 self.backend_directory.name,
@@ -99,21 +99,21 @@ class Place:
 
     @property
     def is_new(self) -> bool:
-        """Whether Label Studio never ran here."""
+        """True if Label Studio has never run here."""
         return not self.studio_directory.exists()
 
     def reserve_ports(self, studio: int | None = None, backend: int | None = None) -> Memory:
-        """Settle the ports of this start.
+        """Choose and store the ports of this start.
 
         Parameters
         ----------
         studio, backend
-            As the user wants them; None: those of the last start while nobody took them, else free ones.
+            Ports chosen by the user; None for those of the last start if they are free, else others.
 
         Returns
         -------
         Memory
-            With the ports, as remembered.
+            The stored state, with the ports.
         """
         self.remember(
             studio_port=studio or _still_free(self.memory.studio_port),
@@ -122,7 +122,7 @@ class Place:
         return self.memory
 
     def remember(self, **changes: Any) -> Self:
-        """Change the memory and write it, at once or not at all."""
+        """Change the state and write it atomically."""
         self.memory = dataclasses.replace(self.memory, **changes)
         temporary = self._memory_path.with_suffix(f".{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -132,7 +132,7 @@ class Place:
         return self
 
     def _read(self) -> Memory:
-        """The memory of the last start, or a new one."""
+        """Read the state of the last start, or create a new one."""
         if not self._memory_path.exists():
             return Memory(
                 password=secrets.token_urlsafe(9),
@@ -145,19 +145,19 @@ class Place:
             return Memory(**json.loads(self._memory_path.read_text("utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
-                f"{self._memory_path} cannot be read ({error}); remove {self.directory} to begin anew"
+                f"{self._memory_path} cannot be read ({error}); remove {self.directory} to start over"
             ) from None
 
 
 def default_directory(data: str) -> Path:
-    """Where a demo of that data lives unless somebody says otherwise."""
+    """Return the default directory of a demo with this data set."""
     return DEFAULT_DIRECTORY if data == "images" else DEFAULT_DIRECTORY.with_name(f"demo-{data}")
 
 
 def _still_free(port: int) -> int:
-    """The port itself when it can be listened on, else another."""
+    """Return the port if it is free, else another one."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a connection of the last start that lingers is no reason to move.
+        # As servers do, so that a lingering connection of the last start does not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,4 +1,4 @@
-"""The demo's project: made, filled with pictures as dragging files onto it does, and found again; no selection."""
+"""The demo's project: find or create it, and upload its pictures as the UI does."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 TITLE = "Fashion-MNIST"
 CONTROL = {"from_name": "label", "to_name": "image"}
-# Django, on which Label Studio runs, takes at most 100 files in one request.
+# Django, which Label Studio uses, accepts at most 100 files per request.
 FILES_PER_REQUEST = 100
 
 
 def label_config(classes: Sequence[str], modality: Literal["image", "text"] = "image") -> str:
-    """Label config of a classification.
+    """Return the label config of a classification task.
 
     Parameters
     ----------
     classes
-        Names of the classes, in the order of their buttons.
+        Names of the classes, in button order.
     modality
-        What is classified: the name of its tag and of its field of a task's data.
+        Kind of data; also the name of the tag and of the field in the tasks' data.
 
     Returns
     -------
     str
-        XML.
+        Label config as XML.
     """
     choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
     return (
@@ -45,14 +45,14 @@ def label_config(classes: Sequence[str], modality: Literal["image", "text"] = "i
 
 
 def find_or_create(client: StudioClient, project_id: int | None, *, title: str, config: str) -> int:
-    """Id of the demo's project; made when there is none (any more).
+    """Return the id of the demo's project; create the project if it does not exist (any more).
 
     Parameters
     ----------
     client
-        Administrator of the demo's Label Studio.
+        Client of the demo's administrator.
     project_id
-        As remembered from an earlier start.
+        Project id of the last start, if any.
     title, config
         Title and label config of a new project.
 
@@ -65,18 +65,18 @@ def find_or_create(client: StudioClient, project_id: int | None, *, title: str, 
         try:
             return client.project(project_id).id
         except StudioNotFoundError:
-            pass  # Somebody deleted it in the UI.
+            pass  # it was deleted in the UI
     body = {"title": title, "label_config": config}
     return int(client.http.json("POST", "/api/projects/", body=body)["id"])
 
 
 def indices(client: StudioClient, project_id: int) -> dict[int, int]:
-    """Number of the picture behind each task.
+    """Return the number of the picture of each task.
 
     Parameters
     ----------
     client
-        Anybody who sees the project.
+        Client of a user with access to the project.
     project_id
         The demo's project.
 
@@ -87,7 +87,7 @@ def indices(client: StudioClient, project_id: int) -> dict[int, int]:
     """
     found = {}
     for task in client.tasks(project_id, data_key="image", only_unlabeled=False):
-        # Label Studio puts a random prefix before an uploaded file's name.
+        # Label Studio adds a random prefix to an uploaded file's name.
         match = re.search(r"-(\d+)\.png$", str(task.data.get("image", "")))
         if match:
             found[task.id] = int(match[1])
@@ -106,23 +106,23 @@ def fill(
     Parameters
     ----------
     client
-        Administrator.
+        Client of the demo's administrator.
     project_id
         The demo's project.
     pictures
-        PNG files, each named by its number, as `dataset.write_images` makes them.
+        PNG files named by their numbers, as written by `dataset.write_images`.
     progress
-        Called with the pictures there and all pictures.
+        Called with the number of pictures uploaded and of all pictures.
 
     Returns
     -------
     dict of int to int
-        As `indices`.
+        Task id -> number of the picture, as returned by `indices`.
 
     Raises
     ------
     StudioError
-        Label Studio took fewer files than it was given.
+        Label Studio created fewer tasks than there were files.
     """
     known = indices(client, project_id)
     present = set(known.values())
@@ -131,12 +131,12 @@ def fill(
         return known
     for start in range(0, len(missing), FILES_PER_REQUEST):
         batch = missing[start : start + FILES_PER_REQUEST]
-        # A field each: of several files in one field Label Studio keeps the last.
+        # One field per file: Label Studio keeps only the last of several files in one field.
         files = {path.name: (path.name, path.read_bytes(), "image/png") for path in batch}
         made = client.http.json("POST", f"/api/projects/{project_id}/import", files=files)["task_count"]
         if made != len(batch):
             raise StudioError(
-                f"Label Studio made {made} tasks of {len(batch)} uploaded pictures; start again"
+                f"Label Studio created {made} tasks from {len(batch)} uploaded pictures; start the demo again"
             )
         if progress:
             progress("uploading", len(pictures) - len(missing) + start + len(batch), len(pictures))

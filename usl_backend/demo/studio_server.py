@@ -1,7 +1,7 @@
-"""Start and stop a real Label Studio for the demo and the live tests; talks to no project (see `studio/`).
+"""Start and stop a local Label Studio for the demo and the live tests.
 
-The environment it sets is the one a private machine needs: SQLite in a directory of its own, legacy tokens
-on, ML backends on loopback addresses allowed, local files served, nothing reported to anybody.
+Its environment suits a private machine: SQLite in the data directory, legacy tokens enabled, ML backends on loopback
+addresses allowed, local files served, telemetry off.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 LOG_NAME = "label-studio.log"
-# A user's own Label Studio or database settings must not leak into a server with its own data directory.
+# The user's own Label Studio or database settings must not affect this server.
 _FOREIGN_PREFIXES = (
     "LABEL_STUDIO_",
     "HEARTEX_",
@@ -37,7 +37,7 @@ _FOREIGN_NAMES = frozenset({"HOST", "PORT", "USERNAME", "PASSWORD", "USER_TOKEN"
 
 
 def free_port() -> int:
-    """Find a TCP port on the loopback address that nobody listens on at the moment.
+    """Return a TCP port on the loopback address that is free at the moment.
 
     Returns
     -------
@@ -50,19 +50,19 @@ def free_port() -> int:
 
 
 def find_executable() -> Path:
-    """Find the `label-studio` command of the environment that runs us.
+    """Return the path of the `label-studio` command in this Python environment.
 
     Returns
     -------
     Path
-        `label-studio` beside `sys.executable`.
+        `label-studio` in the folder of `sys.executable`.
 
     Raises
     ------
     InputError
-        It is not installed there.
+        Label Studio is not installed there.
     """
-    # Not resolved: a virtual environment's python is a link out of the environment.
+    # Not resolved: the python of a virtual environment is a link to a file outside.
     executable = Path(sys.executable).with_name("label-studio")
     if not executable.exists():
         raise InputError(
@@ -73,35 +73,35 @@ def find_executable() -> Path:
 
 
 class LabelStudioServer(child.ChildServer):
-    """A Label Studio of our own, as a context manager.
+    """Label Studio in a child process, as a context manager.
 
     Parameters
     ----------
     data_directory
-        Label Studio's database and uploads; created when missing, reused when present (a start on a fresh one
-        runs the migrations, about half a minute; later starts take seconds).
+        Directory of Label Studio's database and uploads; created if missing. The first start runs the migrations,
+        which takes about half a minute; later starts take seconds.
     port
-        TCP port on 127.0.0.1; a free one when None.
+        TCP port on 127.0.0.1; by default a free one.
     documents_root
-        Directory that `/data/local-files/` may serve; `<data_directory>/documents` when None.
+        Directory that `/data/local-files/` may serve; by default `<data_directory>/documents`.
     username, password, token
         The administrator's e-mail address, password and legacy token (40 hexadecimal characters). They take
-        effect when the directory is first used; later starts must name the same token.
+        effect when the directory is first used; later starts must give the same token.
     executable
-        The `label-studio` command; the one of this environment when None.
+        The `label-studio` command; by default that of this environment.
     progress
-        Called about twice a second while waiting, with the seconds waited so far.
+        Called a few times a second while waiting, with the seconds waited so far.
     timeout
-        Seconds to wait until it is ready.
+        Maximum seconds to wait until the server is ready.
     environment
-        Variables set after ours, for a server that shall behave otherwise.
+        Further environment variables, which override those set here.
 
     Attributes
     ----------
     url : str
         `http://127.0.0.1:<port>`.
     log_path : Path
-        What Label Studio wrote to its standard output and error.
+        Log file with Label Studio's output and errors.
     """
 
     def __init__(
@@ -134,18 +134,18 @@ class LabelStudioServer(child.ChildServer):
         self._overrides = dict(environment or {})
 
     def start(self) -> None:
-        """Start the server and wait until it answers.
+        """Start the server and wait until it responds.
 
         Raises
         ------
         InputError
-            The command is missing, the port is taken, or the data directory knows another token.
+            The command is missing, the port is in use, or the data directory was created with another token.
         StudioError
-            It ended or was not ready in time; the message carries the end of its log.
+            The server ended or was not ready in time; the message has the end of its log.
         """
         executable = self._executable or find_executable()
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # Label Studio would silently move to the next port and we would talk to whoever holds this one.
+            # Label Studio would silently use the next port, and requests would reach another program.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, self.port))
@@ -176,7 +176,7 @@ class LabelStudioServer(child.ChildServer):
             raise
 
     def _environment(self) -> dict[str, str]:
-        """Our environment without other Label Studios' settings, and with ours."""
+        """Return this process's environment with this server's settings in place of other Label Studio settings."""
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -185,12 +185,12 @@ class LabelStudioServer(child.ChildServer):
         return environment | {
             "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_directory),
             "LABEL_STUDIO_HOST": self.url,
-            # By environment and not as arguments, which every user of the machine can read.
+            # In the environment, because every user of the machine can read arguments.
             "LABEL_STUDIO_USERNAME": self.username,
             "LABEL_STUDIO_PASSWORD": self.password,
             "LABEL_STUDIO_USER_TOKEN": self.token,
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
-            # Since 1.23.1 ML backends on loopback are refused unless both are off.
+            # Since 1.23.1, ML backends on loopback are refused unless both are off.
             "ML_BLOCK_LOCAL_IP": "false",
             "SSRF_PROTECTION_ENABLED": "false",
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
@@ -205,7 +205,7 @@ class LabelStudioServer(child.ChildServer):
         }
 
     def _check_token(self) -> None:
-        """The directory belongs to the token given."""
+        """Raise InputError unless the data directory was created with this token."""
         answer = requests.get(
             f"{self.url}/api/current-user/whoami",
             headers={"Authorization": f"Token {self.token}"},
@@ -213,12 +213,12 @@ class LabelStudioServer(child.ChildServer):
         )
         if answer.status_code == 401:
             raise InputError(
-                f"{self.data_directory} was made with another token than the one given;"
+                f"{self.data_directory} was created with a different token;"
                 " give that token or choose an empty directory"
             )
 
     def _healthy(self) -> bool:
-        """Whether /health answers 200."""
+        """Return True if /health returns 200."""
         try:
             return requests.get(f"{self.url}/health", timeout=10).status_code == 200
         except requests.RequestException:

@@ -1,6 +1,6 @@
-"""The demo's real texts: 1,200 one-line descriptions of Debian packages, their sections as classes. Starts nothing.
+"""The demo's texts: 1,200 one-line descriptions of Debian packages, with their sections as classes.
 
-`data/debian-packages.csv` is a uniform draw from Debian's main archive (free licences, named beside it).
+`data/debian-packages.csv` is a uniform sample of Debian's main archive (free licenses, listed in the same folder).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ CONTROL: Final = {"from_name": "label", "to_name": "text"}
 
 
 class Package(NamedTuple):
-    """A text and its truth.
+    """Description of a package and its class.
 
     Attributes
     ----------
     name, section, description
-        Of a package; the section is its class.
+        Fields of a package; the section is its class.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Package(NamedTuple):
 
 
 def load() -> list[Package]:
-    """Read the bundled texts, 1,200, by name of their source."""
+    """Read the 1,200 bundled texts, sorted by source package."""
     text = (resources.files(__package__) / "data" / "debian-packages.csv").read_text("utf-8")
     return [Package(*row) for row in list(csv.reader(text.splitlines()))[1:]]
 
 
 def classes_of(packages: Sequence[Package]) -> tuple[str, ...]:
-    """The sections, by name."""
+    """Return the sections, sorted by name."""
     return tuple(sorted({package.section for package in packages}))
 
 
@@ -51,11 +51,11 @@ def fill(client: StudioClient, project_id: int, packages: Sequence[Package]) -> 
     Parameters
     ----------
     client
-        Administrator.
+        Client of the demo's administrator.
     project_id
         The demo's project.
     packages
-        As `load` gives them.
+        Result of `load`.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def fill(client: StudioClient, project_id: int, packages: Sequence[Package]) -> 
     Raises
     ------
     StudioError
-        Label Studio took fewer texts than it was given.
+        Label Studio created fewer tasks than there were texts.
     """
     numbers = {package.name: number for number, package in enumerate(packages)}
     present = {name for name, _ in _names(client, project_id)}
@@ -74,11 +74,13 @@ def fill(client: StudioClient, project_id: int, packages: Sequence[Package]) -> 
         body = [{"data": {"text": package.description, "package": package.name}} for package in missing]
         made = client.http.json("POST", f"/api/projects/{project_id}/import", body=body)["task_count"]
         if made != len(missing):
-            raise StudioError(f"Label Studio made {made} tasks of {len(missing)} texts; start again")
+            raise StudioError(
+                f"Label Studio created {made} tasks from {len(missing)} texts; start the demo again"
+            )
     return {task: numbers[name] for name, task in _names(client, project_id) if name in numbers}
 
 
 def _names(client: StudioClient, project_id: int) -> list[tuple[str, int]]:
-    """Package and task id of every task."""
+    """Return package name and task id of every task."""
     tasks = client.tasks(project_id, data_key="package", only_unlabeled=False)
     return [(str(task.data.get("package", "")), task.id) for task in tasks]

@@ -92,7 +92,7 @@ class Jobs:
         self._lock: Lock | None = None
         self._silencer = Silencer(host)
 
-    # requests of users
+    # user requests
 
     def enqueue(
         self,
@@ -251,9 +251,8 @@ class Jobs:
             pause = self._interval
             try:
                 self._check()
-            except (
-                USLError
-            ) as error:  # a full disk or a locked database may be temporary; keep the thread alive
+            except USLError as error:
+                # A full disk or a locked database may be temporary: keep the thread alive.
                 logger.error("%s", error)
                 pause = _ERROR_PAUSE
             except Exception:

@@ -28,7 +28,7 @@ class StudioWatch:
         self._asked = -_FRESH
 
     def answers(self) -> bool:
-        """Return True if Label Studio responded at the last check, made now if that is over ten seconds ago."""
+        """Return True if Label Studio responded at the last check; check again if that is over ten seconds ago."""
         if time.monotonic() > self._asked + _FRESH and self._asking.acquire(blocking=False):
             try:
                 self._answers = reach.is_reachable(self._url)
