@@ -84,7 +84,7 @@ def _order_and_filters(model_version: str, below: float) -> dict[str, Any]:
 
 
 def _hidden_columns(client: StudioClient, project_id: int) -> dict[str, list[str]]:
-    """Return Label Studio's hidden columns by default, without the score, which this tab shows."""
+    """Return the columns that Label Studio hides by default, except the score, which this tab shows."""
     columns = client.http.json("GET", "/api/dm/columns/", params={"project": project_id})["columns"]
     return {
         place: [
