@@ -43,7 +43,7 @@ LOAD = partial(encoders.load, "efficientnet-lite0", image_size=SIZE)
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
-    """Two Ray nodes of one CPU each on the loopback address."""
+    """Run two Ray nodes of one CPU each on the loopback address."""
     stay_on_this_machine()
     load_ray()
     from ray.cluster_utils import Cluster as Machines
@@ -89,7 +89,7 @@ class Killer:
         self.name, self.killed = name, False
 
     def __call__(self, _step: str, done: int, total: int) -> None:
-        """Progress of a step."""
+        """Take the progress of a step, and kill once it is a third done."""
         if not self.killed and 3 * done >= total > done:
             self.killed = kill_one(self.name)
 
@@ -101,7 +101,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def write_pictures(count: int, folder: Path) -> list[Instance]:
-    """Pictures as PNG files: every one of the set, then the same flipped and shifted."""
+    """Write pictures as PNG files: every one of the set, then the same flipped and shifted."""
     with gzip.open(FASHION) as stream:
         pictures = np.frombuffer(stream.read(), np.uint8, offset=16).reshape(-1, 28, 28)
     instances = []

@@ -34,7 +34,7 @@ ROUNDS = 3
 
 
 def timed(work: Callable[[], int]) -> dict[str, float]:
-    """Run a few times and keep the best: other programs on the machine only ever add."""
+    """Run a few times and keep the best: other programs on the machine only add time."""
     best: dict[str, float] = {}
     for _ in range(ROUNDS):
         cpu, wall = time.process_time(), time.perf_counter()
@@ -192,14 +192,14 @@ def measure_plain_torch(size: int, count: int) -> dict[str, float]:
 
 
 def on_gpu() -> bool:
-    """Whether encoders run on a GPU here."""
+    """Tell whether encoders run on a GPU here."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def loaded(options: argparse.Namespace) -> Any:
-    """The encoder that is measured."""
+    """Load the encoder to measure."""
     from usl_backend import encoders
 
     return encoders.load(options.encoder, image_size=options.size, directory=options.encoder_dir)
@@ -244,7 +244,7 @@ UPLOADED = 500
 
 
 def parts_of(options: argparse.Namespace) -> list[str]:
-    """What is measured here."""
+    """List the parts to measure."""
     left_out = set()
     if not on_gpu():
         left_out |= {ON_GPU}
@@ -275,7 +275,7 @@ def demo_pictures(directory: Path, count: int = 1200) -> Path:
 
 @contextmanager
 def uploaded(directory: Path) -> Iterator[str]:
-    """Start a Label Studio with the first pictures as uploads: its address, token and project."""
+    """Start a Label Studio with the first pictures as uploads; yield its address, token and project."""
     from usl_backend.demo import project
     from usl_backend.demo.studio_server import LabelStudioServer
     from usl_backend.studio.client import StudioClient

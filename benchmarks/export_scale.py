@@ -43,7 +43,7 @@ class Timed(StudioClient):
     waited = 0.0
 
     def project(self, project_id: int) -> Project:
-        """As `StudioClient.project`, timed."""
+        """Return the project as `StudioClient.project` does, timed."""
         begun = time.monotonic()
         try:
             return super().project(project_id)
@@ -51,7 +51,7 @@ class Timed(StudioClient):
             self.waited += time.monotonic() - begun
 
     def labeled(self, project_id: int) -> Iterator[LabeledTask]:
-        """As `StudioClient.labeled`, timed up to each task's arrival."""
+        """Yield tasks as `StudioClient.labeled` does, timed up to each task's arrival."""
         tasks = super().labeled(project_id)
         while True:
             begun = time.monotonic()
@@ -63,7 +63,7 @@ class Timed(StudioClient):
 
 
 def fill(client: StudioClient, folder: Path, rows: int) -> tuple[int, float]:
-    """Make a project of `rows` tasks with 1,000 of them labeled; its number and the seconds of the import."""
+    """Make a project of `rows` tasks with 1,000 of them labeled; return its number and the seconds of the import."""
     pictures = folder / "documents" / "pictures" / str(rows)
     pictures.mkdir(parents=True)
     tasks: list[dict[str, Any]] = []
@@ -83,7 +83,7 @@ def fill(client: StudioClient, folder: Path, rows: int) -> tuple[int, float]:
 
 
 def prepare(client: StudioClient, folder: Path, project_id: int) -> str:
-    """Artifacts of a done run over all tasks of the project; the run's number."""
+    """Write the artifacts of a done run over all tasks of the project; return the run's number."""
     import numpy as np
 
     from usl_backend.instances import Instance, Pool, Queue
@@ -112,7 +112,7 @@ def prepare(client: StudioClient, folder: Path, project_id: int) -> str:
 
 
 def cell(folder: Path, name: str, run_id: str, url: str) -> dict[str, Any]:
-    """One export in this process."""
+    """Run one export in this process."""
     from usl_backend.exports import FORMATS, check_export, export_split
     from usl_backend.exports.media import files_of
     from usl_backend.exports.project import project_split
@@ -150,7 +150,7 @@ def cell(folder: Path, name: str, run_id: str, url: str) -> dict[str, Any]:
 
 
 def measure(folder: Path, names: list[str]) -> list[dict[str, Any]]:
-    """Every format at both sizes."""
+    """Run every format at both sizes."""
     done: list[dict[str, Any]] = []
     server = LabelStudioServer(
         folder / "studio",

@@ -49,7 +49,7 @@ Figure = dict[str, Any]
 
 
 def agreement(rows: NDArray[np.float32], clusters: int, *, sampled: int | None = None) -> float:
-    """Share of the clusters in which cells find the densest row that exact neighbors find."""
+    """Return the share of the clusters in which cells find the densest row that exact neighbors find."""
     labels = kmeans(rows, clusters=clusters, rng=np.random.default_rng(0)).labels
     looked = np.random.default_rng(1).permutation(clusters)[:sampled]
     targets = np.flatnonzero(np.isin(labels, looked))
@@ -60,7 +60,7 @@ def agreement(rows: NDArray[np.float32], clusters: int, *, sampled: int | None =
 
 
 def objective(options: argparse.Namespace) -> Iterator[Figure]:
-    """k-means inertia beside scikit-learn's, one start each."""
+    """Compare the k-means inertia with scikit-learn's, one start each."""
     from sklearn.cluster import KMeans
 
     rows = np.load(make_rows(50_000, 128, folder=options.folder), allow_pickle=False)
@@ -71,14 +71,14 @@ def objective(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def cells(options: argparse.Namespace) -> Iterator[Figure]:
-    """Density arg-max per cluster, all clusters."""
+    """Compare the densest row per cluster with that of exact neighbors, all clusters."""
     for n, clusters, least in ((50_000, 400, 0.98), (200_000, 1000, 0.99)):
         value = agreement(np.load(make_rows(n, 128, folder=options.folder), allow_pickle=False), clusters)
         yield figure(f"density arg-max as with exact neighbors, {n:,}, >= {least}", value, value >= least)
 
 
 def real(options: argparse.Namespace) -> Iterator[Figure]:
-    """Density arg-max per cluster on embeddings given."""
+    """Compare the densest row per cluster with that of exact neighbors on the embeddings given."""
     if options.embeddings is None:
         raise SystemExit("name a .npy or .npz file of real rows with --embeddings")
     held = load_rows(options.embeddings)
@@ -90,7 +90,7 @@ def real(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def large(options: argparse.Namespace) -> Iterator[Figure]:
-    """Density arg-max per cluster in a large pool, some clusters."""
+    """Compare the densest row per cluster with that of exact neighbors in a large pool, some clusters."""
     rows = np.load(make_rows(options.rows, 128, folder=options.folder), allow_pickle=False)
     value = agreement(rows, 2911, sampled=SAMPLED)
     yield figure(
@@ -99,7 +99,7 @@ def large(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def ties(options: argparse.Namespace) -> Iterator[Figure]:
-    """Picks of the presets in float32 that float64 does not make."""
+    """Count the picks of the presets in float32 that float64 does not make."""
     rows = np.load(make_rows(10_000, 128, folder=options.folder), allow_pickle=False)
     for preset in get_args(Preset):
         found = near_ties(rows, 400, preset=preset)
@@ -111,7 +111,7 @@ def ties(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def halves(options: argparse.Namespace) -> Iterator[Figure]:
-    """Picks from float16 rows beside picks from float32 rows: how many are the same, and whether they cover as well."""
+    """Compare picks from float16 rows with picks from float32 rows: the share that stays, and their coverage."""
     pools = {
         f"{n:,}": np.load(make_rows(n, 256, folder=options.folder), allow_pickle=False)
         for n in (10_000, 50_000)
@@ -134,14 +134,14 @@ def halves(options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def _covered(rows: NDArray[np.float32], picks: NDArray[np.int64]) -> float:
-    """Mean squared distance of the rows to the nearest pick, in the space that the default selects in."""
+    """Return the mean squared distance of the rows to the nearest pick, in the space that the default selects in."""
     known = fit_projection(rows, dimensions=128).apply(rows)
     return float(assign(known, known[picks]).distances.mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)
 class NearTies:
-    """What differs between float32 and float64, and by how much choices fell short.
+    """Differences between float32 and float64, and the largest shortfall of a choice.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class NearTies:
 
     @property
     def explained(self) -> bool:
-        """Whether every difference is a near-tie or follows from one."""
+        """True where every difference is a near-tie or follows from one."""
         return max(self.center_gap, self.pick_gap) < NEAR
 
 
@@ -185,7 +185,7 @@ def near_ties(rows: NDArray[np.float32], budget: int, *, preset: Preset, seed: i
 def _follow_kmeans(
     single: NDArray[np.float32], double: NDArray[np.float64], start: NDArray[np.int64], iterations: int
 ) -> tuple[NDArray[np.int32], int, float]:
-    """Labels of the last step, choices that differ, and the largest gap."""
+    """Follow k-means: labels of the last step, number of choices that differ, and the largest gap."""
     centers = single[start].astype(np.float64)
     true_centers = double[start].copy()
     different, gap = 0, 0.0
@@ -208,7 +208,7 @@ def _follow_kmeans(
 
 
 def _means(rows: NDArray[Any], labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
-    """Mean of each cluster, NaN where it has no rows."""
+    """Compute the mean of each cluster, NaN where it has no rows."""
     sums, mass = cluster_sums(rows, labels, clusters=count)
     with np.errstate(invalid="ignore"):
         return np.asarray(sums / mass[:, None])
@@ -217,7 +217,7 @@ def _means(rows: NDArray[Any], labels: NDArray[np.int32], count: int) -> NDArray
 def _follow_picks(
     usl: USL, single: NDArray[np.float32], double: NDArray[np.float64], labels: NDArray[np.int32], budget: int
 ) -> tuple[NDArray[np.int64], int, float]:
-    """Picks of the last round (-1 where a cluster is empty), choices that differ, and the largest gap."""
+    """Follow the rounds: picks of the last (-1 for an empty cluster), choices that differ, and the largest gap."""
     p = usl
     horizon = Horizon(p.horizon, p.horizon_distance, p.horizon_picks)
     score, true_score = (
@@ -252,7 +252,7 @@ def _follow_picks(
 
 
 def load_rows(path: Path) -> NDArray[np.float32]:
-    """Rows of an .npy file, or the array `rows` of an .npz file."""
+    """Read rows of an .npy file, or the array `rows` of an .npz file."""
     held = np.load(path, allow_pickle=False)
     return np.asarray(held if isinstance(held, np.ndarray) else held["rows"], dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""FixMatch on pixels of Fashion-MNIST: labels of chosen rows against labels of random rows. No product code is timed.
+"""FixMatch on pixels of Fashion-MNIST: labels of chosen rows against labels of random rows.
 
     python benchmarks/fixmatch.py --cache DIR
 
@@ -37,7 +37,7 @@ CLASSES = 10
 
 
 def example() -> Any:
-    """The example's code, which is no package."""
+    """Load the example's code, which is no package."""
     spec = importlib.util.spec_from_file_location("fixmatch_example", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
@@ -49,7 +49,7 @@ def example() -> Any:
 def choose(
     way: str, rows: NDArray[np.float32], classes: NDArray[np.int64], *, per_class: int, seed: int
 ) -> NDArray[np.int64]:
-    """Rows of the pool to label."""
+    """Choose rows of the pool to label."""
     from usl_backend import USL
 
     budget = per_class * CLASSES
@@ -122,12 +122,12 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def pool_of(run: dict[str, Any]) -> int:
-    """What the pool was drawn with; results of earlier versions know one seed for everything."""
+    """Return the seed that the pool was drawn with; results of earlier versions have one seed for everything."""
     return int(run.get("pool", run["seed"]))
 
 
 def spread(runs: list[dict[str, Any]], training: str) -> float:
-    """s.d. over seeds in points; within a pool, over all pools, where a pool has several seeds."""
+    """Compute the s.d. over seeds in points; within a pool, over all pools, where a pool has several seeds."""
     pools: dict[int, list[float]] = {}
     for run in runs:
         pools.setdefault(pool_of(run), []).append(100 * run[training])
@@ -137,7 +137,7 @@ def spread(runs: list[dict[str, Any]], training: str) -> float:
 
 
 def report(runs: list[dict[str, Any]]) -> None:
-    """Mean, s.d. and every seed as a Markdown table; then the gaps to random and how much steadier chosen rows are."""
+    """Print mean, s.d. and every seed as a Markdown table; then the gaps to random and their steadiness."""
     print("\nAccuracy in %, mean +- s.d. over seeds; FixMatch by seed behind it.\n")
     print("| labels per class | rows | FixMatch | labeled rows only | seeds |")
     print("|---|---|---|---|---|")

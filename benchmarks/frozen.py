@@ -28,7 +28,7 @@ CONFIDENT = 0.5
 def choose(
     way: str, rows: NDArray[np.float32], classes: NDArray[np.int64], *, budget: int, seed: int
 ) -> NDArray[np.int64]:
-    """Rows of the pool to label."""
+    """Choose rows of the pool to label."""
     from usl_backend import USL
 
     if way == "chosen":
@@ -48,7 +48,7 @@ def choose(
 def probe(
     rows: NDArray[Any], classes: NDArray[Any], others: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Answers of a ridge classifier on centered rows, and how far ahead each is of the second."""
+    """Predict by a ridge classifier on centered rows; return answers and how far ahead each is of the second."""
     kinds = np.unique(classes)
     truth = np.where(classes[:, None] == kinds, 1.0, -1.0)
     mean = rows.mean(0)
@@ -70,7 +70,7 @@ def measure(
     test_rows: NDArray[np.float32],
     test_classes: NDArray[np.int64],
 ) -> dict[str, float]:
-    """All figures of one selection."""
+    """Compute all figures of one selection."""
     from usl_backend.evaluation import linear_accuracy, propagation_accuracy
 
     spread = propagation_accuracy(neighbors, picks=picks, classes=classes[picks], truth=classes)
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def report(results: list[dict[str, Any]]) -> None:
-    """Rows of a Markdown table: mean and s.d. of each way, and the gaps of chosen to the others."""
+    """Print the rows of a Markdown table: mean and s.d. of each way, and the gaps of chosen to the others."""
     for per_class in sorted({entry["per_class"] for entry in results}):
         for name in MEASURES:
             cells, means = [], {}

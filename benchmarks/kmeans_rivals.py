@@ -57,7 +57,7 @@ METHODS: dict[str, Method] = {"usl-backend": ours, "faiss": by_faiss, "scikit-le
 
 
 def inertia(rows: Rows, centers: NDArray[Any]) -> float:
-    """Sum of the squared distances to the nearest center."""
+    """Sum the squared distances to the nearest center."""
     exact = centers.astype(np.float64)
     half, total = (exact**2).sum(axis=1) / 2, 0.0
     for begin in range(0, len(rows), 4096):

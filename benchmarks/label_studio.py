@@ -1,4 +1,4 @@
-"""List and publish on a real Label Studio, beside its bare bulk calls; media and embedding apart. No selection.
+"""List and publish on a real Label Studio, beside its bare bulk calls; media and embedding apart.
 
 Bare: pages of `/api/tasks` with id, data and is_labeled, and one import of score-only predictions, as plain
 requests that check nothing. Ours: `StudioClient.tasks` and `studio.queue.publish`, with everything that makes
@@ -39,7 +39,7 @@ CONFIG = """<View><Image name="image" value="$image"/>
 
 @contextmanager
 def studio(directory: Path) -> Iterator[tuple[StudioClient, Path]]:
-    """Run a fresh Label Studio; its client and its local-files root."""
+    """Run a fresh Label Studio; yield its client and its local-files root."""
     documents = directory / "documents"
     server = LabelStudioServer(
         directory,
@@ -62,7 +62,7 @@ def new_project(client: StudioClient, data: list[dict[str, Any]]) -> int:
 
 
 def timed(steps: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Seconds of each step."""
+    """Note the seconds of each step."""
     seconds = {}
     for name, step in steps.items():
         start = time.perf_counter()
@@ -116,7 +116,7 @@ def ours(client: StudioClient, project: int) -> dict[str, float]:
 
 
 def bulk(client: StudioClient, tasks: int, rounds: int) -> dict[str, Any]:
-    """Both, in turn; the best round of each."""
+    """Run both in turn; return the best round of each."""
     data = [{"image": f"http://example.com/{i}.png"} for i in range(tasks)]
     found: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
     for _ in range(rounds):

@@ -53,13 +53,13 @@ FIRST_START, START_EVERY = 20, 120
 
 @dataclass
 class Waits:
-    """What one kind of caller met: milliseconds of each answer, and statuses that were not expected."""
+    """Milliseconds of each answer to one kind of caller, and the statuses that were not expected."""
 
     milliseconds: list[float] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
-        """The value that this share of the answers does not exceed, in milliseconds."""
+        """Return the milliseconds that this share of the answers does not exceed."""
         ordered = sorted(self.milliseconds)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
@@ -68,7 +68,7 @@ Answers = dict[str, Waits]
 
 
 def noted(waits: Waits, expected: tuple[int, ...], call: Callable[[], tuple[float, int, Any, Any]]) -> Any:
-    """Do a call and write down how long it took; the call's result, None where nobody answered."""
+    """Make a call and note how long it took; return its result, None where nobody answered."""
     try:
         told = call()
     except OSError as error:
@@ -98,7 +98,7 @@ def paced(rate: float, until_: float, call: Callable[[], object], *, hands: int)
 
 
 def event(number: int, project_id: int) -> bytes:
-    """An annotation's webhook as Label Studio sends it, a few kilobytes."""
+    """Make an annotation's webhook as Label Studio sends it, a few kilobytes."""
     action = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")[number % 3]
     result = [
         {
@@ -181,7 +181,7 @@ def pages(address: str, seconds: float, done: str, running: str) -> Answers:
 
 
 def starts(address: str, seconds: float, bodies: list[bytes]) -> Answers:
-    """Press Start Training everywhere at the same moment, and again: memory that a burst takes once is no growth."""
+    """Press Start Training everywhere at the same moment, and again: the memory of a first burst is no growth."""
     waits = Waits()
     together = threading.Barrier(STARTS)
 
@@ -200,7 +200,7 @@ def starts(address: str, seconds: float, bodies: list[bytes]) -> Answers:
 
 
 def memory(process: int) -> int:
-    """Resident bytes of a process that no other process shares: what it has taken for itself."""
+    """Return the resident bytes of a process that it shares with no other."""
     for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
@@ -208,13 +208,13 @@ def memory(process: int) -> int:
 
 
 def _in_process(results: Any, caller: Callable[..., Answers], arguments: tuple[Any, ...]) -> None:
-    """What a caller's process runs."""
+    """Run a caller in a process of its own."""
     results.put(caller(*arguments))
 
 
 @contextmanager
 def sampled(process: int) -> Iterator[list[tuple[float, int]]]:
-    """Seconds since now, and memory, twice a second while the block lasts."""
+    """Sample the memory twice a second while the block lasts: (seconds since the start, bytes)."""
     samples: list[tuple[float, int]] = []
     over = threading.Event()
     began = time.monotonic()
@@ -233,7 +233,7 @@ def sampled(process: int) -> Iterator[list[tuple[float, int]]]:
 
 
 def growth(samples: list[tuple[float, int]]) -> float | None:
-    """Share by which memory grew from minute 2 to minute 6; None where it was not watched so long."""
+    """Return the share by which memory grew from minute 2 to minute 6; None where it was not watched so long."""
 
     def at(second: float) -> float:
         near = sorted(size for when, size in samples if abs(when - second) <= 5)
@@ -243,7 +243,7 @@ def growth(samples: list[tuple[float, int]]) -> float | None:
 
 
 def listening(address: str) -> int:
-    """Process that listens on the server's port."""
+    """Find the process that listens on the server's port."""
     port = f"{int(address.rpartition(':')[2]):04X}"
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
     sockets = {f"socket:[{line.split()[9]}]" for line in lines if line.split()[1].endswith(":" + port)}
@@ -345,7 +345,7 @@ def measure(
 
 
 def verdict(answers: Answers, figures: dict[str, Any]) -> list[str]:
-    """Every bar that was missed, in words."""
+    """List every bar that was missed, in words."""
     slowest = max(waits.percentile(1) for waits in answers.values())
     start = max(answers[name].percentile(1) for name in ("Start Training", "second Start Training"))
     p99 = answers["/health"].percentile(0.99)

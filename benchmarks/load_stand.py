@@ -34,7 +34,7 @@ def ask(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[float, int, http.client.HTTPResponse, bytes]:
-    """One request over a connection of its own: milliseconds, status, head and body of the answer."""
+    """Make one request over a connection of its own: milliseconds, status, head and body of the answer."""
     parts = urlsplit(address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     sent = {"Authorization": AUTHORIZATION, **(headers or {})}
@@ -51,7 +51,7 @@ def ask(
 
 
 def until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
-    """Wait for something that happens elsewhere."""
+    """Wait until a condition holds in another process."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -61,7 +61,7 @@ def until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
 
 @contextmanager
 def server(studio: LabelStudioServer, data: Path) -> Iterator[str]:
-    """The backend in a process of its own; its address."""
+    """Run the backend in a process of its own; yield its address."""
     address = f"http://127.0.0.1:{free_port()}"
     environment = {
         **os.environ,
@@ -95,7 +95,7 @@ def server(studio: LabelStudioServer, data: Path) -> Iterator[str]:
 
 @contextmanager
 def stand(count: int, *, sides: range) -> Iterator[tuple[StudioClient, str, list[str]]]:
-    """A fresh Label Studio and a server: a client, the server's address, and pictures below the local-files root.
+    """Run a fresh Label Studio and a server: a client, the server's address, and pictures below the local-files root.
 
     The data set's pictures come in as many of these sides as it takes: in another size they are other pictures.
     """
@@ -116,7 +116,7 @@ def stand(count: int, *, sides: range) -> Iterator[tuple[StudioClient, str, list
 
 
 def project(client: StudioClient, address: str, title: str, names: list[str]) -> dict[str, Any]:
-    """A connected project of local files."""
+    """Make a connected project of local files."""
     made = dict(client.http.json("POST", "/api/projects/", body={"title": title, "label_config": CONFIG}))
     tasks = [{"data": {"image": f"/data/local-files/?d={name}"}} for name in names]
     client.http.json("POST", f"/api/projects/{made['id']}/import", body=tasks)

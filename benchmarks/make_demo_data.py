@@ -1,4 +1,4 @@
-"""Cut the demo's pictures and texts from their sources; run once, its result is committed. Not part of the product.
+"""Cut the demo's pictures and texts from their sources; run once, its result is committed.
 
 Source: Debian's package dataset-fashion-mnist, training set. The subset is a uniform draw without replacement,
 not stratified, so that it is as uneven as what a team would upload. The texts are the one-line descriptions of

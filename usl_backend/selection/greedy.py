@@ -36,26 +36,10 @@ def greedy_cover(
     held: NDArray[np.int64],
     report: Progress | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Maximize the sum over rows of the similarity to their best pick, greedily and lazily.
+    """Maximize the sum over rows (n, d) of the similarity to their best pick, greedily and lazily.
 
-    Parameters
-    ----------
-    rows : (n, d) float
-    similarity
-        Of two blocks of rows, never negative.
-    budget
-        Picks.
-    held : (l,) int64
-        Rows that cover already and are never picked.
-    report
-        Called as `report("pick", done, budget)`.
-
-    Returns
-    -------
-    picks : (budget,) int64
-        In pick order; ties to the lower row.
-    gain : (budget,) float64
-        Rise of the sum by each pick; never rises along the order.
+    `held` rows (l,) cover already and are never picked. Returns the picks (budget,) in pick order, ties to the lower
+    row, and the rise of the sum by each pick, which never rises along the order.
 
     Notes
     -----
@@ -99,7 +83,7 @@ def greedy_cover(
 
 
 def gaussian(width: float) -> Similarity:
-    """exp(-squared distance / width^2)."""
+    """Return the kernel exp(-squared distance / width^2)."""
 
     def similarity(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
         distances = squared_distances(rows, others)

@@ -1,4 +1,4 @@
-"""New rows after a selection: scored and queued behind the picks without a new run. Nothing is picked again here."""
+"""New rows after a selection, scored and queued behind the picks without a new run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GROWTH = 0.2
 
 @dataclass(frozen=True)
 class NewRows:
-    """What a selection says about rows that came later.
+    """Scores and an order for rows that came after a selection.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class NewRows:
         Share of the new rows less dense than 95 % of the pool; about 0.05 when they are of the same kind,
         higher = stranger.
     new_run
-        Whether a new run is worthwhile.
+        True where a new run is worthwhile.
     reason
         Why, or why not, in a sentence for the user.
     """
@@ -121,7 +121,7 @@ def score_new_rows(
 
 
 def _advice(new: int, known: int, sparse: float) -> tuple[bool, str]:
-    """Whether a new run is worthwhile, and why."""
+    """Decide on a new run from the numbers of new and known rows, and say why."""
     if new >= GROWTH * known:
         return True, f"{new} new rows are {new / known:.0%} of the pool of {known}: a new run is worthwhile"
     # Three standard errors above what chance gives rows of the same kind, and twice the share.

@@ -1,4 +1,4 @@
-"""The order of the picks: every prefix a good selection of its own. Which rows are picked is decided elsewhere."""
+"""The order of the picks: every prefix is a good selection of its own."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def order_picks(
     order : (m,) int64
         Clusters in pick order.
     gain : (m,) float64
-        What keeping the pick's group apart from the rest of the group it joins is worth in within-group sum of
-        squares, w_a w_b / (w_a + w_b) |c_a - c_b|^2: non-negative, falling within a round. The first counts the
-        sum of squares about the mean of all.
+        Within-group sum of squares saved by keeping the pick's group apart from the rest of the group it joins,
+        w_a w_b / (w_a + w_b) |c_a - c_b|^2: non-negative, falling within a round. For the first pick, the sum of
+        squares about the mean of all.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""One pick per cluster by utility, in rounds under repulsion, and exactly as many as asked. Clusters are given."""
+"""One pick per cluster by utility, in rounds under repulsion, and exactly as many as asked."""
 
 from __future__ import annotations
 
@@ -18,21 +18,9 @@ if TYPE_CHECKING:
 def cluster_argmax(
     utility: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], *, clusters: int
 ) -> NDArray[np.int64]:
-    """Row of the highest utility in each cluster.
+    """Return the row of the highest utility in each cluster, (clusters,): ties go to the lower row.
 
-    Parameters
-    ----------
-    utility : (n,) float
-        Higher = better; -inf is never picked.
-    labels : (n,) integers
-        Cluster of each row.
-    clusters
-        Number of clusters.
-
-    Returns
-    -------
-    (clusters,) int64
-        Ties go to the lower row; -1 for a cluster without a row above -inf.
+    -1 for a cluster without a row above -inf. `utility` and `labels` are (n,).
     """
     picks = np.full(clusters, -1, dtype=np.int64)
     able = np.flatnonzero(utility > -np.inf)
@@ -62,9 +50,7 @@ def pick_rounds(
     base : (n,) float
         Utility before repulsion; -inf marks rows that must not be picked.
     labels : (n,) integers
-        Cluster of each row; the first `len(held)` clusters are held.
-    clusters
-        Number of clusters, held ones included.
+        Cluster of each row, 0 to `clusters` - 1; the first `len(held)` clusters are held.
     held : (l,) int64
         Labeled rows: the unchanging picks of clusters 0..l-1.
     weight
@@ -76,7 +62,7 @@ def pick_rounds(
     repulsion
         Called with the picks (clusters,), -1 where a cluster has none; returns (n,).
     report
-        Called with rounds done and rounds.
+        Called as `report(rounds done, rounds)`.
 
     Returns
     -------
@@ -129,7 +115,7 @@ def fill(
     picks : (k,) int64
         All >= 0, unless `allowed` has too few rows.
     labels : (n,) int32
-        The new pick's row, and no other, moves to its cluster.
+        As before, but that each new pick alone has moved to the cluster it fills.
     filled
         Picks made here.
     """
@@ -158,7 +144,7 @@ def fill(
 
 
 def nearest_pick(rows: NDArray[np.floating[Any]], picks: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Position (n,) of the pick nearest to each row (n, d); a pick stands for itself."""
+    """Return the position (n,) of the pick nearest to each row (n, d); a pick stands for itself."""
     result = np.empty(len(rows), dtype=np.int32)
     for block in row_blocks(len(rows), size=max(1, 4_000_000 // len(picks))):
         result[block] = squared_distances(rows[block], rows[picks]).argmin(axis=1)

@@ -64,7 +64,7 @@ class USLParameters(Parameters):
     )
     normalize: bool = option(True, "bring rows to unit length")
     neighbors: int = option(20, "nearest neighbors that density and smoothing look at", least=1)
-    count_self: bool = option(False, "count a row itself among its neighbors, as the paper's code does")
+    count_self: bool = option(False, "count a row among its own neighbors, as the paper's code does")
     smoothing: bool = option(
         True, "cluster rows averaged with their neighbors instead of the rows themselves"
     )
@@ -74,7 +74,7 @@ class USLParameters(Parameters):
     density_weight: float = option(0.0, "weight of density in the utility", least=0)
     repulsion_weight: float = option(0.0, "weight of repulsion from other clusters' picks (lambda)", least=0)
     scale_free: bool = option(True, "divide each term of the utility by its median before weighting")
-    rounds: int = option(2, "times the picks are made; repulsion is updated in between", least=1)
+    rounds: int = option(2, "rounds of picking; repulsion is updated in between", least=1)
     momentum: float = option(0.0, "share of the earlier repulsion kept at an update", least=0, most=1)
     alpha: float = option(0.5, "exponent of the squared distance in the repulsion", least=0)
     horizon: Kind = option(  # noqa: RUF009 - the name of the type hides that this is a field
@@ -86,13 +86,13 @@ class USLParameters(Parameters):
     horizon_picks: int = option(64, "number of nearest picks that repel", least=1)
     start: Literal["plusplus", "rows"] = option(
         "plusplus",
-        "k-means starts: 'plusplus' = the best of several greedy ones, 'rows' = random rows, as the paper",
+        "start of k-means: 'plusplus' = the best of several greedy starts, 'rows' = random rows, as in the paper",
     )
     restarts: int = option(10, "k-means starts compared", least=1)
     iterations: int = option(20, "k-means steps on all rows", least=1)
     near_duplicates: float = option(
         0.01,
-        "squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never",
+        "squared distance up to which rows count as near-duplicates; 0 = equal rows only, -1 = never",
         least=-1,
     )
     exact: bool = option(False, "compare all pairs of rows, and of rows and picks, whatever their number")

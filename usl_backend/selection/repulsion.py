@@ -1,4 +1,4 @@
-"""Repulsion of each row from the picks of other clusters. Choosing the picks is `usl.py`.
+"""Repulsion of each row from the picks of other clusters.
 
 R_i = sum over picks j of 1 / d2(i, j)^alpha within a horizon (section 3.3 of Wang, Lian, Yu, ECCV 2022).
 """
@@ -29,7 +29,7 @@ DOMINANT = 1e5
 
 @dataclass(frozen=True)
 class Horizon:
-    """Which picks repel a row.
+    """The picks that repel a row.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Horizon:
     distance
         Squared distance, exclusive.
     picks
-        Picks looked at, those skipped included.
+        Number of nearest picks, those skipped included.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class Horizon:
 
 
 class Repulsion:
-    """Repulsion under changing picks; what does not change between calls is not computed again.
+    """Repulsion under changing picks; terms that do not change between calls are kept.
 
     Parameters
     ----------
@@ -59,19 +59,19 @@ class Repulsion:
     alpha
         Exponent on the squared distance.
     horizon
-        Which picks repel.
+        The picks that repel.
     floor
         Smallest squared distance; 0 as in the official code.
     exact
-        Look at every pair of row and pick whatever their number.
+        Compare every row with every pick whatever their number.
     workers
         Threads over blocks; no influence on the result.
 
     Notes
     -----
-    By distance, a change of some picks subtracts what they did and adds what the new ones do, in float64; rows
-    that a removed pick dominated (more than 1e5) are summed anew. By number, every call is computed anew: above
-    4e8 pairs of row and pick, from the 256 picks nearest to the own cluster's pick unless `exact`.
+    By distance, a change of some picks subtracts the terms of the old ones and adds those of the new ones, in
+    float64; rows that a removed pick dominated (more than 1e5) are summed anew. By number, every call is computed
+    anew: above 4e8 pairs of row and pick, from the 256 picks nearest to the own cluster's pick unless `exact`.
     """
 
     def __init__(
@@ -92,17 +92,10 @@ class Repulsion:
         self._total: NDArray[np.float64] = np.zeros(0)
 
     def of(self, picks: NDArray[np.int64]) -> NDArray[Any]:
-        """Sum of 1 / d2^alpha over the picks within the horizon.
+        """Sum 1 / d2^alpha over the picks within the horizon.
 
-        Parameters
-        ----------
-        picks : (clusters,) int64
-            Row picked in each cluster, -1 where there is none.
-
-        Returns
-        -------
-        (n,) float, the dtype of the rows
-            Non-negative; higher = more crowded by other picks = less wanted.
+        `picks` (clusters,) is the row picked in each cluster, -1 where there is none. Returns (n,), in the dtype of the
+        rows: non-negative; higher = more crowded by other picks = less wanted.
         """
         n = len(self._rows)
         if self._horizon.kind == "distance":
@@ -114,7 +107,7 @@ class Repulsion:
         return self._near(present, picks, near)
 
     def _within(self, picks: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sums by distance, updated from the last call's."""
+        """Sum by distance, updating the sums of the last call."""
         everyone = np.arange(len(self._rows))
         if self._before is None or 2 * np.count_nonzero(self._before != picks) > len(picks):
             # With most picks changed, subtracting costs more than starting over.
@@ -131,7 +124,7 @@ class Repulsion:
         return np.maximum(self._total, 0.0)
 
     def _near(self, present: NDArray[np.int64], picks: NDArray[np.int64], near: int) -> NDArray[Any]:
-        """Sums by number, from the picks nearest to the pick of each cluster."""
+        """Sum by number, from the picks nearest to the pick of each cluster."""
         result = np.zeros(len(self._rows), dtype=self._rows.dtype)
         centers = self._rows[picks[present]]
         order = np.argsort(self._labels, kind="stable")
@@ -148,7 +141,7 @@ class Repulsion:
     def _sum(
         self, targets: NDArray[np.int64], clusters: NDArray[np.int64], picks: NDArray[np.int64]
     ) -> NDArray[Any]:
-        """Sums over the picks of some clusters for some rows, every pair looked at."""
+        """Sum over the picks of some clusters for some rows, comparing every pair."""
         result = np.zeros(len(targets), dtype=self._rows.dtype)
         if not len(clusters):
             return result
@@ -165,7 +158,7 @@ class Repulsion:
 
 @dataclass(frozen=True)
 class _Sum:
-    """Sum of the forces on each target of a block; without targets every row is one."""
+    """Sums the forces on each target of a block; without targets every row is one."""
 
     rows: NDArray[Any]
     targets: NDArray[np.int64] | None
@@ -181,7 +174,7 @@ class _Sum:
 
 @dataclass(frozen=True)
 class _Force:
-    """Which picks repel a row, and how strongly."""
+    """Force of a pick on a row as a function of their squared distance."""
 
     alpha: float
     horizon: Horizon
@@ -190,7 +183,7 @@ class _Force:
     def of(
         self, distances: NDArray[Any], labels: NDArray[np.integer[Any]], clusters: NDArray[np.int64]
     ) -> NDArray[Any]:
-        """Sum of the forces of one block of rows, from squared distances that are overwritten."""
+        """Sum the forces on one block of rows; the squared distances are overwritten."""
         horizon = self.horizon
         if horizon.kind == "distance":
             skipped = distances >= horizon.distance

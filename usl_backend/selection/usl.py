@@ -1,4 +1,4 @@
-"""Unsupervised Selective Labeling (Wang, Lian, Yu, ECCV 2022), training-free. USL-T's learned heads are not here.
+"""Unsupervised Selective Labeling (Wang, Lian, Yu, ECCV 2022), the half without training.
 
 Neighbors give each row a density, k-means gives as many clusters as picks, and in every cluster the row with the
 highest utility is picked. The paper's settings are presets of the same class.
@@ -49,7 +49,7 @@ class USL(USLParameters, Untrained):
     neighbors : int >= 1, default 20
         Nearest neighbors that density and smoothing look at.
     count_self : bool, default False
-        Count a row itself among its neighbors, as the paper's code does.
+        Count a row among its own neighbors, as the paper's code does.
     smoothing : bool, default True
         Cluster rows averaged with their neighbors instead of the rows themselves.
     centrality_weight : float >= 0, default 1.0
@@ -61,7 +61,7 @@ class USL(USLParameters, Untrained):
     scale_free : bool, default True
         Divide each term of the utility by its median before weighting.
     rounds : int >= 1, default 2
-        Times the picks are made; repulsion is updated in between.
+        Rounds of picking; repulsion is updated in between.
     momentum : float in [0, 1], default 0.0
         Share of the earlier repulsion kept at an update.
     alpha : float >= 0, default 0.5
@@ -74,13 +74,14 @@ class USL(USLParameters, Untrained):
     horizon_picks : int >= 1, default 64
         Number of nearest picks that repel.
     start : {"plusplus", "rows"}, default "plusplus"
-        K-means starts: 'plusplus' = the best of several greedy ones, 'rows' = random rows, as the paper.
+        Start of k-means: 'plusplus' = the best of several greedy starts, 'rows' = random rows, as in the
+        paper.
     restarts : int >= 1, default 10
         K-means starts compared.
     iterations : int >= 1, default 20
         K-means steps on all rows.
     near_duplicates : float >= -1, default 0.01
-        Squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never.
+        Squared distance up to which rows count as near-duplicates; 0 = equal rows only, -1 = never.
     exact : bool, default False
         Compare all pairs of rows, and of rows and picks, whatever their number.
     workers : int >= 1, default 1
@@ -93,7 +94,7 @@ class USL(USLParameters, Untrained):
 
     Notes
     -----
-    Source: sections 3.2-3.3 of the paper and its official code (squared distances, self among the neighbors,
+    Source: sections 3.2-3.3 of Wang, Lian, Yu (ECCV 2022) and their code (squared distances, self among the neighbors,
     labels of the last assignment, repulsion averaged from zero and never updated after the last picks).
     float64 embeddings are selected from in float64 by the presets; everything else is computed in float32.
 
@@ -142,7 +143,7 @@ class USL(USLParameters, Untrained):
             Seed or generator. The presets start k-means at the first rows of `rng.permutation` over the
             unlabeled rows.
         labeled : (l,) int64 or None
-            Rows that have labels already.
+            Rows that have labels already: each holds a cluster of its own, and is never picked.
         neighbors
             Result of `search` on these embeddings; searched here when None.
         progress
@@ -187,7 +188,7 @@ class USL(USLParameters, Untrained):
         )  # fmt: skip
 
     def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Rows as `select` sees them: projected and normalized as the parameters say.
+        """Project and normalize rows as `select` does.
 
         Parameters
         ----------
@@ -281,7 +282,7 @@ class _Run:
         *,
         reuse: bool,
     ) -> Neighborhood:
-        """Groups of near-duplicates, their leaders and the neighbors among these."""
+        """Group near-duplicates, and find the neighbors among their leaders."""
         p = self.p
         return neighborhood(
             rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), include_self=p.count_self,
@@ -292,7 +293,7 @@ class _Run:
     def cluster(
         self, points: NDArray[Any], budget: int, held: NDArray[np.int64], weights: NDArray[np.float64] | None
     ) -> Clustering:
-        """Clusters: held ones first, then one per pick."""
+        """Make the clusters: held ones first, then one per pick."""
         p = self.p
         fixed = points[held] if len(held) else None
         if p.start == "rows":
@@ -319,7 +320,7 @@ class _Run:
         held: NDArray[np.int64],
         budget: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
-        """One row per cluster by utility; missing ones filled."""
+        """Pick one row per cluster by utility, and fill missing ones."""
         p = self.p
         clusters = len(held) + budget
         base = np.zeros(len(rows), dtype=rows.dtype)
@@ -357,7 +358,7 @@ class _Run:
     def order(
         self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64], held: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Order and gain of the clusters that are not held."""
+        """Order the clusters that are not held; return the order and their gains."""
         sums, mass = cluster_sums(rows, labels, clusters=len(picks))
         mass = np.maximum(mass, 1.0)
         means = sums / mass[:, None]

@@ -1,4 +1,4 @@
-"""Which center each row belongs to, and the sums of each cluster. Moving the centers is `kmeans.py`."""
+"""The nearest center of each row, and the sums of each cluster."""
 
 from __future__ import annotations
 
@@ -48,22 +48,10 @@ def assign(
     settle_ties: bool = False,
     workers: int = 1,
 ) -> Assignment:
-    """Give every row its nearest center.
+    """Give every row (n, d) its nearest center (k, d); centers of NaN attract nothing.
 
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64
-    centers : (k, d) float
-        Rows of NaN attract nothing.
-    settle_ties
-        Recompute near-ties from the differences and give exact ties to the first center; the paper presets need
-        it where a pool has duplicates.
-    workers
-        Threads over blocks; no influence on the result.
-
-    Returns
-    -------
-    Assignment
+    `settle_ties` recomputes near-ties from the differences and gives exact ties to the first center: the paper's
+    presets need it where a pool has duplicates. `workers` are threads over blocks, without influence on the result.
     """
     n = len(rows)
     alive = ~np.isnan(centers[:, 0])
@@ -81,7 +69,7 @@ def assign(
 
 @dataclass(frozen=True)
 class _Nearest:
-    """Nearest center, and squared distance to it, of each row of a block."""
+    """Finds the nearest center, and the squared distance to it, of each row of a block."""
 
     rows: NDArray[Any]
     centers: NDArray[Any]
@@ -114,23 +102,10 @@ def assign_near(
     near: int = NEAR_CENTERS,
     workers: int = 1,
 ) -> Assignment:
-    """Give every row the best of the centers nearest to its present one.
+    """Give every row the best of the `near` centers nearest to its present one (`labels`, (n,)), that one included.
 
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64
-    centers : (k, d) float
-    labels : (n,) int32
-        Present center of each row.
-    near
-        Centers looked at, the present one included.
-    workers
-        Threads over clusters; no influence on the result.
-
-    Returns
-    -------
-    Assignment
-        Exact for all rows but those whose nearest center is not among the `near` nearest to their present one.
+    Exact for all rows but those whose nearest center is not among these. `workers` are threads over clusters, without
+    influence on the result.
     """
     k = len(centers)
     usable = centers.astype(rows.dtype)
@@ -148,20 +123,9 @@ def assign_coarse(
 ) -> Assignment:
     """Give every row the best of the centers around its coarse cell, then of those around that one.
 
-    A first guess for very many centers. Without its second half many a cluster would seem to be empty that is not,
-    and its center would be moved away from where it belongs.
-
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64
-    centers : (k, d) float
-    workers
-        Threads over cells; no influence on the result.
-
-    Returns
-    -------
-    Assignment
-        Exact up to 512 centers; above, most rows get their nearest center.
+    A first guess for very many centers: exact up to 512, above that most rows get their nearest center. Without its
+    second half many a cluster would seem to be empty that is not, and its center would be moved away from where it
+    belongs. `workers` are threads over cells, without influence on the result.
     """
     k = len(centers)
     if k <= 2 * COARSE_CENTERS:
@@ -183,7 +147,7 @@ def _assign_among(
     candidates: NDArray[np.int64],
     workers: int,
 ) -> Assignment:
-    """Nearest center of each row among its group's candidates."""
+    """Find the nearest center of each row among its group's candidates."""
     half = np.einsum("ij,ij->i", centers, centers) / 2
     order = np.argsort(groups, kind="stable")
     begin = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=len(candidates)))])
@@ -199,7 +163,7 @@ def _assign_among(
 
 @dataclass(frozen=True)
 class _NearestAmong:
-    """Nearest center, and squared distance to it, of each row of a group, among the group's candidates."""
+    """Finds the nearest center of each row of a group, and the distance to it, among the group's candidates."""
 
     rows: NDArray[Any]
     centers: NDArray[Any]
@@ -232,22 +196,9 @@ def cluster_sums(
     clusters: int,
     weights: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum of the rows and of the weights of each cluster, in float64.
+    """Sum the rows (n, d) and the weights (n,) of each cluster in float64: sums (clusters, d) and mass (clusters,).
 
-    Parameters
-    ----------
-    rows : (n, d) float
-    labels : (n,) integers
-        0 <= label < clusters.
-    clusters
-        Number of clusters.
-    weights : (n,) float or None
-        None counts each row once.
-
-    Returns
-    -------
-    sums : (clusters, d) float64
-    mass : (clusters,) float64
+    Without weights each row counts once.
     """
     sums = np.zeros((clusters, rows.shape[1]))
     for block in row_blocks(len(rows), size=16 * BLOCK):

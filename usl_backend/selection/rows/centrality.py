@@ -1,4 +1,4 @@
-"""Rows averaged with their neighbors, and how close a row is to its cluster's mean. Clusters are given."""
+"""Rows averaged with their neighbors, and the distance of a row to its cluster's mean."""
 
 from __future__ import annotations
 
@@ -15,20 +15,10 @@ if TYPE_CHECKING:
 
 
 def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) -> NDArray[Any]:
-    """Average each row with its neighbors and bring the sum to unit length: one step of a mean shift.
+    """Average each row (n, d) with its neighbors and bring the sum to unit length: one step of a mean shift.
 
-    Parameters
-    ----------
-    rows : (n, d) float
-    indices : (n, k) int32
-        Neighbors, the row itself among them or not: it is counted once.
-    workers
-        Threads over blocks; no influence on the result.
-
-    Returns
-    -------
-    (n, d) float, the dtype of `rows`
-        A sum of zero stays zero.
+    The row itself counts once, whether `indices` (n, k) has it or not; a sum of zero stays zero. `workers` are threads
+    over blocks, without influence on the result.
     """
     result = np.empty_like(rows)
     blocks = row_blocks(len(rows), size=512)
@@ -41,7 +31,7 @@ def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) 
 
 @dataclass(frozen=True)
 class _Average:
-    """Unit-length sum of each row of a block and its neighbors."""
+    """Adds each row of a block and its neighbors, and brings the sum to unit length."""
 
     rows: NDArray[Any]
     indices: NDArray[np.int32]
@@ -57,19 +47,7 @@ class _Average:
 
 
 def distance_to_mean(rows: NDArray[Any], labels: NDArray[np.int32], *, clusters: int) -> NDArray[Any]:
-    """Squared distance of each row to the mean of its cluster's rows.
-
-    Parameters
-    ----------
-    rows : (n, d) float
-    labels : (n,) int32
-    clusters
-        Number of clusters.
-
-    Returns
-    -------
-    (n,) float, the dtype of `rows`
-    """
+    """Return the squared distance (n,) of each row to the mean of its cluster's rows."""
     sums, mass = cluster_sums(rows, labels, clusters=clusters)
     means = (sums / np.maximum(mass, 1.0)[:, None]).astype(rows.dtype)
     result = np.empty(len(rows), dtype=rows.dtype)

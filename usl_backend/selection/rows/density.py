@@ -1,6 +1,6 @@
-"""Density of a row from the distances to its neighbours. Finding the neighbours is `neighbors.py`.
+"""Density of a row from the distances to its neighbors.
 
-The paper estimates the density p(V, k) = k / (n A_d D^d), D the mean distance to the k nearest neighbours; only its
+The paper estimates the density p(V, k) = k / (n A_d D^d), D the mean distance to the k nearest neighbors; only its
 order matters, so D alone is kept (section 3.2 of Wang, Lian, Yu, ECCV 2022).
 """
 
@@ -15,20 +15,15 @@ if TYPE_CHECKING:
 
 
 def density(distances: NDArray[np.floating[Any]], *, floor: float = 0.0) -> NDArray[Any]:
-    """Typicality of each row: one over the mean squared distance to its neighbours.
+    """Return one over the mean squared distance of each row to its neighbors, (n,): higher = denser = more typical.
 
     Parameters
     ----------
     distances : (n, k) float
-        Squared distances to the k nearest neighbours.
+        Squared distances to the k nearest neighbors.
     floor
         Smallest mean distance, as a fraction of the median one: keeps exact duplicates finite. 0 as in the
         official code, where k exact duplicates give infinity.
-
-    Returns
-    -------
-    (n,) float, the dtype of `distances`
-        Positive; higher = denser = more typical.
 
     Notes
     -----

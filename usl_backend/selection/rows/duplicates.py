@@ -1,4 +1,4 @@
-"""Near-duplicates collapsed to one row each, so that copies do not draw picks. Removing files is not done here."""
+"""Near-duplicates collapsed to one row each, so that copies do not draw picks."""
 
 from __future__ import annotations
 
@@ -54,18 +54,9 @@ class Groups:
 
 
 def same_rows(rows: NDArray[np.floating[Any]], *, preferred: NDArray[np.int64] | None = None) -> Groups:
-    """Group rows that are equal.
+    """Group rows (n, d) that are equal; the first of them leads, or a row of `preferred` (labeled ones).
 
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64, C-contiguous
-    preferred : (l,) int64 or None
-        Rows that lead their group (labeled ones); otherwise the first row does.
-
-    Returns
-    -------
-    Groups
-        Two preferred rows lead a group each, even when they are equal.
+    Two preferred rows lead a group each, even when they are equal.
     """
     n = len(rows)
     keys = np.empty(n, dtype=np.uint64)
@@ -110,13 +101,9 @@ def near_rows(
     radius
         Largest squared distance to the leader.
     rank : (n,) float
-        Who leads first: higher = earlier (a density); ties by row.
+        Order of leading: higher = earlier (a density); ties by row.
     preferred : (l,) int64 or None
         Rows that lead in any case.
-
-    Returns
-    -------
-    Groups
     """
     n = len(indices)
     leader = np.arange(n)
@@ -140,16 +127,16 @@ def near_rows(
 
 
 def alone(n: int) -> Groups:
-    """Every row leads itself."""
+    """Let every row lead itself."""
     return Groups(np.arange(n), np.arange(n), np.ones(n, dtype=np.int64))
 
 
 def merge(first: Groups, second: Groups) -> Groups:
-    """Groups of groups: `second` was made on the leaders of `first`."""
+    """Combine groups of groups: `second` was made on the leaders of `first`."""
     return _groups(first.leaders[second.leaders][second.member_of][first.member_of])
 
 
 def _groups(leader: NDArray[np.int64]) -> Groups:
-    """Groups from each row's leader."""
+    """Make groups from each row's leader."""
     leaders, member_of, sizes = np.unique(leader, return_inverse=True, return_counts=True)
     return Groups(leaders=leaders, member_of=member_of.ravel(), sizes=sizes)

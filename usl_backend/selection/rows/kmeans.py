@@ -1,4 +1,4 @@
-"""k-means: the paper's plain Lloyd steps and the default's good start. Which row stands for a cluster is `usl.py`."""
+"""k-means: the paper's plain Lloyd steps, and for the default good starts with re-seeding."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def quick_centers(
     steps: int = 5,
     workers: int = 1,
 ) -> NDArray[Any]:
-    """Rough centers for cells: a few Lloyd steps on at most 32 rows per cluster, no clever start."""
+    """Make rough centers for cells: a few Lloyd steps on at most 32 rows per cluster from a random start."""
     n = len(rows)
     size = min(n, CELL_SAMPLE_ROWS * clusters)
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
@@ -224,7 +224,7 @@ def _start(
     rows: NDArray[Any], clusters: int, rng: np.random.Generator, weights: NDArray[Any] | None, held: NDArray[Any],
     workers: int,
 ) -> NDArray[np.int64]:  # fmt: skip
-    """Starting rows: one greedy run on at most 16 rows per cluster, or cell by cell for many clusters."""
+    """Choose starting rows: one greedy run on at most 16 rows per cluster, or cell by cell for many clusters."""
     size = min(len(rows), max(5000, SEED_ROWS * clusters))
     chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else np.arange(len(rows))
     part, part_weights = rows[chosen], None if weights is None else weights[chosen]
@@ -255,28 +255,10 @@ def descend(
     workers: int = 1,
     report: Callable[[int], None] | None = None,
 ) -> Clustering:
-    """Lloyd steps until the inertia settles, then one exact assignment.
+    """Run Lloyd steps from `centers` (k, d) until the inertia settles, then assign once exactly.
 
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64
-    centers : (k, d) float64
-        Where to start.
-    held
-        Centers, the first ones, that never move.
-    iterations
-        Steps at most.
-    weights : (n,) float or None
-        Mass of each row.
-    workers
-        Threads over blocks; no influence on the result.
-    report
-        Called with the number of steps done.
-
-    Returns
-    -------
-    Clustering
-        An empty cluster restarts at the worst-served row of the heaviest one.
+    The first `held` centers never move; an empty cluster restarts at the worst-served row of the heaviest one. `report`
+    is called with the number of steps done; `workers` are threads over blocks, without influence on the result.
     """
     centers = centers.copy()
     k = len(centers)
@@ -319,7 +301,7 @@ def descend(
 
 
 def _served(found: Assignment, weights: NDArray[Any] | None) -> float:
-    """Inertia of an assignment."""
+    """Compute the inertia of an assignment."""
     served = found.distances if weights is None else found.distances * weights
     return float(served.sum(dtype=np.float64))
 

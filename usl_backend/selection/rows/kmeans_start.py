@@ -1,4 +1,4 @@
-"""Where k-means starts: greedy k-means++ on part of the rows. The steps that follow are `kmeans.py`."""
+"""Starts of k-means: greedy k-means++ on part of the rows."""
 
 from __future__ import annotations
 
@@ -33,24 +33,7 @@ def greedy_start(
     exponential time divided by its weight, and the first ones win. So rows that change by a hair, as float16 on disk
     makes them, draw the same candidates, which a draw along the cumulated weights would not.
 
-    Parameters
-    ----------
-    rows : (n, d) float
-    clusters
-        Rows to choose, at most n.
-    rng
-        Source of the draws.
-    weights : (n,) float or None
-        Mass of each row.
-    fixed : (l, d) float or None
-        Centers that are there already.
-    candidates
-        Rows tried per step.
-
-    Returns
-    -------
-    (clusters,) int64
-        Distinct rows, in the order chosen.
+    Returns (clusters,) distinct rows in the order chosen; `fixed` (l, d) are centers that are there already.
     """
     n = len(rows)
     mass = np.ones(n) if weights is None else weights.astype(np.float64)
@@ -99,25 +82,9 @@ def local_start(
 ) -> NDArray[np.int64]:
     """Choose starting rows by greedy k-means++ inside each cell, for budgets where one long run is too slow.
 
-    Parameters
-    ----------
-    rows : (n, d) float
-    cells : (n,) integers
-        Cell of each row.
-    distances : (n,) float
-        Squared distance of each row to its cell's center.
-    clusters
-        Rows to choose, at most n.
-    rng
-        Source of the draws.
-    weights : (n,) float or None
-        Mass of each row.
-
-    Returns
-    -------
-    (clusters,) int64
-        Distinct rows. A cell gets a share between those of its mass and of its scatter: in d dimensions the
-        best density of centers grows slower than that of rows, in one dimension with its cube root.
+    `cells` (n,) is the cell of each row, `distances` (n,) its squared distance to the cell's center. Returns
+    (clusters,) distinct rows. A cell gets a share between those of its mass and of its scatter: in d dimensions the
+    best density of centers grows slower than that of rows, in one dimension with its cube root.
     """
     mass = np.ones(len(rows)) if weights is None else weights
     count = int(cells.max()) + 1
@@ -140,7 +107,7 @@ def local_start(
 
 
 def _apportion(share: NDArray[np.float64], limit: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Whole numbers that sum to `total`, in proportion to `share` and at most `limit` each."""
+    """Split `total` into whole numbers in proportion to `share`, at most `limit` each."""
     quota = np.zeros(len(share), dtype=np.int64)
     while (left := total - int(quota.sum())) > 0:
         open_share = np.where(quota < limit, share, 0.0)
@@ -155,7 +122,7 @@ def _apportion(share: NDArray[np.float64], limit: NDArray[np.int64], total: int)
 
 
 def _nearest_distance(rows: NDArray[Any], centers: NDArray[Any]) -> NDArray[Any]:
-    """Squared distance of each row to its nearest center."""
+    """Return the squared distance of each row to its nearest center."""
     nearest = np.full(len(rows), np.inf, dtype=rows.dtype)
     for begin in range(0, len(rows), 4096):
         block = slice(begin, begin + 4096)

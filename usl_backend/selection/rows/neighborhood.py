@@ -1,6 +1,6 @@
 """Neighbors among rows without copies: near-duplicates are found by, and left out of, one neighbor search.
 
-What counts as the neighbors of a row must not be its own copies, or copies would look dense.
+A row's own copies must not count as its neighbors, or copies would look dense.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def neighborhood(
 
 
 def _part(rows: NDArray[Any], chosen: NDArray[np.int64], *, reuse: bool) -> NDArray[Any]:
-    """Rows chosen (ascending): all of them as they are, else a copy, or moved to the front of their own array."""
+    """Take the chosen rows (ascending): all as they are, else a copy, or moved to the front of their own array."""
     if len(chosen) == len(rows):
         return rows
     if not reuse:
@@ -132,7 +132,7 @@ def _search(
     rows: NDArray[Any], k: int, include_self: bool, given: Neighbors | None, exact: bool | None, workers: int,
     progress: Progress | None,
 ) -> Neighbors | None:  # fmt: skip
-    """Neighbors given and fit, or searched; None where a single row has none."""
+    """Return the neighbors given where they fit, or search; None where a single row has none."""
     available = len(rows) if include_self else len(rows) - 1
     if available < 1:
         return None
@@ -145,7 +145,7 @@ def _search(
 
 
 def _cut(near: Neighbors, k: int) -> Neighbors:
-    """First k columns, copied, so that the wider table can be forgotten."""
+    """Copy the first k columns, so that the wider table can be freed."""
     if near.indices.shape[1] <= k:
         return near
     return Neighbors(near.indices[:, :k].copy(), near.distances[:, :k].copy(), near.exact)
@@ -155,7 +155,7 @@ def _without_copies(
     near: Neighbors, found: Groups, leaders: NDArray[Any], k: int, include_self: bool, exact: bool | None,
     workers: int,
 ) -> Neighbors | None:  # fmt: skip
-    """Neighbor lists of the leaders with the rows they lead left out; lists that fall short are searched again."""
+    """Leave the rows that leaders lead out of their neighbors; search again where too few are left."""
     k = min(k, len(leaders) if include_self else len(leaders) - 1)
     if k < 1:
         return None

@@ -1,4 +1,4 @@
-"""The k nearest neighbours of every row: exact, or blocked over cells. What neighbours are used for is elsewhere.
+"""The k nearest neighbors of every row, exact or blocked over cells.
 
 Exact search compares all pairs (n^2 d). The blocked search sorts the rows into cells of a k-means, and compares
 each cell only with the rows of the nearest cells.
@@ -123,24 +123,9 @@ def nearest_of_some(
     include_self: bool = False,
     workers: int = 1,
 ) -> Neighbors:
-    """Find the k nearest rows of some rows, exactly.
+    """Find the k nearest rows of `targets` (t,) among `rows` (n, d), exactly: (t, k) indices and distances.
 
-    Parameters
-    ----------
-    rows : (n, d) float32 or float64, C-contiguous
-    targets : (t,) int64
-        Rows whose neighbors are wanted.
-    k
-        Neighbors per row, at most n, or n - 1 without self.
-    include_self
-        Count the row itself among the k.
-    workers
-        Threads over blocks; no influence on the result.
-
-    Returns
-    -------
-    Neighbors
-        (t, k) indices into `rows` and distances.
+    `workers` are threads over blocks, without influence on the result.
     """
     search = _ExactSearch(rows, targets, k, include_self)
     return _joined([found for _, found in map_blocks(search, search.blocks(), workers=workers)])
@@ -149,23 +134,9 @@ def nearest_of_some(
 def nearest_of_others(
     rows: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], *, k: int, workers: int = 1
 ) -> Neighbors:
-    """Find the k nearest of other rows, exactly, in float32.
+    """Find the k nearest `others` (n, d) of each row (b, d), exactly, in float32: (b, k) indices and distances.
 
-    Parameters
-    ----------
-    rows : (b, d) float32
-        Rows whose neighbors are wanted.
-    others : (n, d) float32, C-contiguous
-        Rows searched.
-    k
-        Neighbors per row, at most n.
-    workers
-        Threads over blocks; no influence on the result.
-
-    Returns
-    -------
-    Neighbors
-        (b, k) indices into `others` and distances, ascending.
+    `workers` are threads over blocks, without influence on the result.
     """
     blocks = row_blocks(len(rows), size=SEARCHED_ROWS)
     return _joined(list(map_blocks(_SearchOthers(others, rows, k), blocks, workers=workers)))
@@ -173,7 +144,7 @@ def nearest_of_others(
 
 @dataclass(frozen=True)
 class _ExactSearch:
-    """The k nearest rows of each target of a block, every pair looked at."""
+    """Finds the k nearest rows of each target of a block by comparing every pair."""
 
     rows: NDArray[Any]
     targets: NDArray[np.int64]
@@ -181,7 +152,7 @@ class _ExactSearch:
     include_self: bool
 
     def blocks(self) -> list[slice]:
-        """The targets, cut."""
+        """Cut the targets into blocks."""
         size = SEARCHED_ROWS if self.rows.dtype == np.float32 else SEARCHED_ROWS // 8
         return row_blocks(len(self.targets), size=size)
 
@@ -194,7 +165,7 @@ class _ExactSearch:
 
 @dataclass(frozen=True)
 class _SearchOthers:
-    """The k nearest of `rows` for each of a block of others."""
+    """Finds the k nearest of `rows` for each of a block of others."""
 
     rows: NDArray[Any]
     others: NDArray[Any]
@@ -209,7 +180,7 @@ class _SearchOthers:
 
 
 def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
-    """Exact neighbors of consecutive blocks as one."""
+    """Join the exact neighbors of consecutive blocks."""
     return Neighbors(
         np.concatenate([indices for indices, _ in found]).astype(np.int32),
         np.concatenate([distances for _, distances in found]),
@@ -218,12 +189,12 @@ def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
 
 
 def candidates_wanted(k: int) -> int:
-    """Rows that each cell is compared with."""
+    """Number of rows that each cell is compared with."""
     return int(np.clip(20 * k, CANDIDATES, MOST_CANDIDATES))
 
 
 def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The k + SPARE nearest rows of the targets, itself included, by faiss."""
+    """Find the k + SPARE nearest rows of the targets, itself included, by faiss."""
     import faiss
 
     faiss.omp_set_num_threads(1)
@@ -232,7 +203,7 @@ def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> ND
 
 
 def _exact_float64(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The k + SPARE nearest rows of the targets, itself included, in float64."""
+    """Find the k + SPARE nearest rows of the targets, itself included, in float64."""
     distances = squared_distances(rows[targets], rows)
     wide = min(k + SPARE, len(rows))
     if wide == len(rows):
@@ -243,7 +214,7 @@ def _exact_float64(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> ND
 def _nearest_of(
     rows: NDArray[Any], targets: NDArray[np.int64], found: NDArray[np.int64], k: int, *, include_self: bool
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Exact distances of the rows found, self put first or dropped, sorted by (distance, row), cut to k."""
+    """Recompute the distances of the rows found exactly, put self first or drop it, sort, and cut to k."""
     distances = np.empty(found.shape, dtype=rows.dtype)
     # Differences take (b, k, d) memory: a few hundred rows at a time stay in the cache.
     for part in row_blocks(len(found), size=max(1, 2_000_000 // (found.shape[1] * rows.shape[1]))):
@@ -315,11 +286,11 @@ class _Cells:
     include_self: bool
 
     def filled(self) -> list[int]:
-        """Every cell that holds a row."""
+        """List the cells that hold a row."""
         return [int(cell) for cell in np.flatnonzero(self.sizes)]
 
     def __call__(self, cell: int) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
-        """Rows of one cell and their neighbours among the candidates, as (indices, distances)."""
+        """Find the neighbors of one cell's rows among its candidates, as (indices, distances)."""
         near = self.nearest[cell]
         enough = int(np.searchsorted(np.cumsum(self.sizes[near]), self.wanted)) + 1
         spans = [np.arange(self.begin[c], self.begin[c + 1]) for c in near[:enough]]

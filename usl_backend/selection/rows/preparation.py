@@ -1,4 +1,4 @@
-"""Embeddings checked and made ready: finite, projected, unit-length rows. Nothing is selected here."""
+"""Embeddings checked and made ready: finite, projected, unit-length rows."""
 
 from __future__ import annotations
 
@@ -22,18 +22,10 @@ COVARIANCE_ROWS = 65_536
 
 
 def check_embeddings(embeddings: NDArray[np.floating[Any]]) -> None:
-    """Refuse what no selection can be made from.
+    """Refuse embeddings that no selection can be made from; they may be memory-mapped and are read in blocks.
 
-    Parameters
-    ----------
-    embeddings : (n, d) float16, float32 or float64
-        Any memory layout; may be memory-mapped (read in blocks).
-
-    Raises
-    ------
-    SelectionError
-        Not a two-dimensional floating array, no rows or columns, or a value that is NaN, infinite or
-        beyond 1e18 (the row is named).
+    Raises SelectionError for anything but a two-dimensional array of float16, float32 or float64, for no rows or
+    columns, and for a value that is NaN, infinite or beyond 1e18 (the row is named).
     """
     if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
         shape = getattr(embeddings, "shape", type(embeddings).__name__)
@@ -64,13 +56,7 @@ def _trouble(embeddings: NDArray[np.floating[Any]]) -> str:
 
 
 def generator(rng: int | np.random.Generator) -> np.random.Generator:
-    """Generator from a seed, or the one given.
-
-    Raises
-    ------
-    SelectionError
-        The seed is negative or no whole number.
-    """
+    """Make a generator from a seed, or return the one given; SelectionError for a seed that is no whole number >= 0."""
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
@@ -83,26 +69,8 @@ def check_budget(
 ) -> tuple[int, NDArray[np.int64]]:
     """Refuse a budget that cannot be met by distinct unlabeled rows.
 
-    Parameters
-    ----------
-    budget
-        Picks wanted.
-    n
-        Rows of the pool.
-    labeled : (l,) integers or None
-        Rows that have labels already; repeats are dropped.
-
-    Returns
-    -------
-    budget : int
-    labeled : (l,) int64
-        Ascending, distinct.
-
-    Raises
-    ------
-    SelectionError
-        The budget is no whole number, below 1 or above the number of unlabeled rows; a labeled row is outside
-        the pool.
+    Returns the budget and the labeled rows (l,), ascending and distinct. Raises SelectionError where the budget is no
+    whole number, below 1 or above the number of unlabeled rows, or where a labeled row is outside the pool of n rows.
     """
     if isinstance(budget, bool) or not isinstance(budget, int | np.integer):
         raise SelectionError(f"budget is {budget!r}; give a whole number of rows to pick")
@@ -132,7 +100,7 @@ class Projection:
     axes : (d, p) float64 or None
         Orthonormal columns, largest variance first; None leaves the dimensions as they are.
     normalize
-        Whether rows are brought to unit length afterwards; rows of length zero stay zero.
+        Bring rows to unit length afterwards; rows of length zero stay zero.
     """
 
     mean: NDArray[np.float64]
@@ -142,18 +110,9 @@ class Projection:
     def apply(
         self, embeddings: NDArray[np.floating[Any]], *, dtype: type[np.floating[Any]] = np.float32
     ) -> NDArray[Any]:
-        """Place rows in the projected space.
+        """Place rows (n, d) of any float type in the projected space: (n, p), C-contiguous, read in blocks.
 
-        Parameters
-        ----------
-        embeddings : (n, d) float16, float32 or float64
-            Read in blocks.
-        dtype
-            Of the result: float32, or float64 for a preset on float64 rows.
-
-        Returns
-        -------
-        (n, p) float32 or float64, C-contiguous
+        `dtype` is that of the result: float32, or float64 for a preset on float64 rows.
         """
         n, d = embeddings.shape
         width = d if self.axes is None else self.axes.shape[1]
@@ -179,7 +138,7 @@ class Projection:
 def fit_projection(
     embeddings: NDArray[np.floating[Any]], *, dimensions: int, normalize: bool = True
 ) -> Projection:
-    """Centre and principal axes of the pool; never whitened, because variance carries the meaning.
+    """Find centre and principal axes of the pool; never whitened, because variance carries the meaning.
 
     Parameters
     ----------
@@ -188,10 +147,6 @@ def fit_projection(
         Axes kept when d is larger; 0 leaves the rows where they are (no centring either).
     normalize
         Bring rows to unit length afterwards.
-
-    Returns
-    -------
-    Projection
 
     Notes
     -----

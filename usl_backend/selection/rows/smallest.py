@@ -1,4 +1,4 @@
-"""The k smallest values of each row of a table, faster than by partition. What the values mean is not here."""
+"""The k smallest values of each row of a table, faster than by partition."""
 
 from __future__ import annotations
 
@@ -16,25 +16,13 @@ GROUPS_PER_PLACE = 2
 
 
 def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Find the k smallest values of each row.
+    """Find the k smallest values of each row of a C-contiguous table (b, c) without NaN: columns and values, (b, k).
 
-    Parameters
-    ----------
-    values : (b, c) float, C-contiguous
-        No NaN.
-    k
-        Values wanted per row, 1 to c.
-
-    Returns
-    -------
-    columns : (b, k) int64
-        In no particular order; any of the columns that tie for the last place.
-    values : (b, k) float
-        The values there.
+    They come in no particular order; any of the columns that tie for the last place is taken.
 
     Notes
     -----
-    Columns are looked at in groups of 16. The k-th smallest of the groups' minima bounds the k-th smallest value from
+    Columns are searched in groups of 16. The k-th smallest of the groups' minima bounds the k-th smallest value from
     above, and few values lie below it: a comparison, which is fast, leaves hardly more than k per row to be sorted.
     """
     count, width = values.shape

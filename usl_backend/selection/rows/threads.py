@@ -1,4 +1,4 @@
-"""One compute thread per block and workers over blocks, threads here or an executor's. No algorithm lives here.
+"""One compute thread per block and workers over blocks, threads here or an executor's.
 
 BLAS splits one product differently for every thread count, which changes the last bits and then the picks; blocks
 of a fixed size on one thread each do not, so the number of workers, and where they are, change only the wall time.
@@ -22,13 +22,10 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class BlockWork(Protocol[Block_contra, Result_co]):
-    """What is done with each block: a frozen dataclass with a `__call__`, so that it can travel to other processes.
+    """The work on each block: a frozen dataclass with a `__call__`, so that it can travel to other processes.
 
-    Attributes
-    ----------
-    rows : (n, d) float
-        Never written to while it lives: whoever computes elsewhere keeps it there from one `map_blocks` to the
-        next. Every other field travels anew each time.
+    `rows` (n, d) is never written to while it lives: whoever computes elsewhere keeps it there from one `map_blocks` to
+    the next. Every other field travels anew each time.
     """
 
     @property
@@ -37,12 +34,12 @@ class BlockWork(Protocol[Block_contra, Result_co]):
         ...
 
     def __call__(self, block: Block_contra, /) -> Result_co:
-        """Result of one block; depends on no other block, and returns instead of writing."""
+        """Compute one block; it depends on no other block, and is returned instead of written."""
         ...
 
 
 class Executor(Protocol):
-    """Where blocks are computed when it is not in this process."""
+    """Computes blocks outside this process."""
 
     def map(self, work: BlockWork[Block, Result], blocks: Sequence[Block]) -> Iterator[Result]:
         """Apply `work` to every block on one compute thread each; results in the order of `blocks`."""
@@ -77,21 +74,10 @@ def one_thread() -> Iterator[None]:
 def map_blocks(
     work: BlockWork[Block, Result], blocks: Iterable[Block], *, workers: int = 1
 ) -> Iterator[Result]:
-    """Apply `work` to every block, at most `workers` at a time, results in block order.
+    """Apply `work` to every block, at most `workers` at a time; yields the results in the order of `blocks`.
 
-    Parameters
-    ----------
-    work
-        Called once per block.
-    blocks
-        The work, cut the same way whatever the number of workers.
-    workers
-        Threads; 1 = the calling thread. Not asked for inside `computing_on`, where the executor has its own.
-
-    Yields
-    ------
-    Result
-        `work(block)` in the order of `blocks`.
+    Blocks are cut the same way whatever the number of workers; 1 worker is the calling thread. Inside `computing_on`
+    `workers` does not count, because the executor has its own.
     """
     executor = _executor.get()
     if executor is not None:
@@ -110,5 +96,5 @@ def map_blocks(
 
 
 def row_blocks(n: int, *, size: int) -> list[slice]:
-    """Consecutive slices of at most `size` rows that cover `range(n)`."""
+    """Cut `range(n)` into consecutive slices of at most `size` rows."""
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]

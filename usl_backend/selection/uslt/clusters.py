@@ -1,7 +1,4 @@
-"""From the heads' answers to clusters that can be picked from: how sure, how many, repaired where too few.
-
-Nothing is trained here, and numpy is enough.
-"""
+"""Clusters that can be picked from, made of the heads' answers: how sure, how many, repaired where too few."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Answers:
-    """What the heads say of every row.
+    """Answers of the heads for every row.
 
     Attributes
     ----------
@@ -35,31 +32,23 @@ class Answers:
     odds: NDArray[np.float64]
 
     def confidence(self, *, heads: int) -> NDArray[np.float64]:
-        """Largest probability, 0 to 1, the mean over the first `heads` heads: (n,)."""
+        """Return the largest probability, 0 to 1, as the mean over the first `heads` heads: (n,)."""
         return np.asarray(1.0 - self._doubt(heads))
 
     def sureness(self, *, heads: int) -> NDArray[np.float64]:
-        """-log(1 - confidence): the same order, but without ties where confidence rounds to 1. (n,), >= 0."""
+        """Return -log(1 - confidence), (n,): the same order without ties where confidence rounds to 1."""
         return np.asarray(-np.log(np.maximum(self._doubt(heads), np.finfo(np.float64).tiny)))
 
     def _doubt(self, heads: int) -> NDArray[np.float64]:
-        """1 - confidence."""
+        """Compute 1 - confidence."""
         return np.asarray((1.0 / (1.0 + np.exp(np.minimum(self.odds[:heads], 700.0)))).mean(axis=0))
 
 
 def agreement(clusters: NDArray[np.integer[Any]]) -> float | None:
-    """Normalised mutual information between heads, the mean over their pairs.
+    """Compute the normalised mutual information between heads, (heads, n) clusters, as the mean over their pairs.
 
-    Parameters
-    ----------
-    clusters : (heads, n) integers
-        Heads number their clusters each in its own way.
-
-    Returns
-    -------
-    float or None
-        0 = one head says nothing about another, 1 = the same clusters; None for one head, or where all rows are
-        in one cluster.
+    Heads number their clusters each in its own way. 0 = one head says nothing about another, 1 = the same clusters;
+    None for one head, or where all rows are in one cluster.
     """
     heads = len(clusters)
     found = []
@@ -73,7 +62,7 @@ def agreement(clusters: NDArray[np.integer[Any]]) -> float | None:
 
 
 def _entropy(labels: NDArray[np.int64]) -> float:
-    """Of the shares of the labels, in nats."""
+    """Compute the entropy of the shares of the labels, in nats."""
     _, counts = np.unique(labels, return_counts=True)
     share = counts / counts.sum()
     return float(-(share * np.log(share)).sum())
@@ -82,23 +71,10 @@ def _entropy(labels: NDArray[np.int64]) -> float:
 def without_held(
     labels: NDArray[np.int32], *, held: NDArray[np.int64], clusters: int
 ) -> tuple[NDArray[np.int32], int]:
-    """Number the clusters that can be picked from anew, without gaps; those of labeled rows become one, the last.
+    """Renumber the clusters that can be picked from without gaps; those of labeled rows become one, the last.
 
-    Parameters
-    ----------
-    labels : (n,) int32
-        Cluster of each row, 0 to `clusters` - 1; some may be empty.
-    held : (l,) int64
-        Labeled rows.
-    clusters
-        Number of clusters.
-
-    Returns
-    -------
-    labels : (n,) int32
-        0 to used - 1, and `used` for rows of held clusters.
-    used
-        Clusters that have rows, none of them labeled.
+    `labels` (n,) are 0 to `clusters` - 1, some perhaps empty; `held` (l,) are the labeled rows. Returns labels (n,),
+    0 to used - 1, or `used` for rows of held clusters, and `used`: the clusters that have rows, none of them labeled.
     """
     open_ = np.bincount(labels, minlength=clusters) > 0
     open_[labels[held]] = False
@@ -123,7 +99,7 @@ def split_largest(
     labels : (n,) int32
         Cluster of each row.
     points : (n, d) float
-        Where rows lie.
+        Positions of the rows.
     empty : (e,) integers
         Clusters to fill.
     splittable : (k,) bool

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureViews:
-    """Views of unit-length rows.
+    """Views of unit-length rows (n, d).
 
     Attributes
     ----------
-    rows : (n, d) float32
     noise_weak, noise_strong
         Typical length of the Gaussian noise added.
     dropout
@@ -30,14 +29,14 @@ class FeatureViews:
     dropout: float
 
     def strong(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Rows (b, d) with strong noise and dropped dimensions."""
+        """Make rows (b, d) with strong noise and dropped dimensions."""
         part = self._noisy(self.rows[rows], self.noise_strong, generator)
         if self.dropout > 0.0:
             part = part * (torch.rand(part.shape, generator=generator) >= self.dropout)
         return part
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Rows (b, d) with weak noise."""
+        """Make rows (b, d) with weak noise."""
         return self._noisy(self.rows[rows], self.noise_weak, generator)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Mode "finetune" of USL-T: the encoder itself is trained on pictures. Reading and augmenting them is not done here."""
+"""Mode "finetune" of USL-T: the encoder itself is trained on pictures."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ logger = logging.getLogger(__name__)
 
 
 class Augmentation(Protocol):
-    """Weak and strong views of whole batches, made on the device where the pictures lie."""
+    """Makes weak and strong views of whole batches on the device where the pictures lie."""
 
     def weak(self, pictures: Tensor, *, seed: int) -> Tensor:
-        """(b, 3, s, s) uint8 -> (b, 3, s, s) float32 in [0, 1], on the same device; each picture on its own."""
+        """Turn (b, 3, s, s) uint8 into (b, 3, s, s) float32 in [0, 1] on the same device, each picture on its own."""
         ...
 
     def strong(self, pictures: Tensor, *, seed: int) -> Tensor:
-        """The same, changed as far as a picture can be and still show what it shows."""
+        """Do the same, changed as far as a picture can be and still show the same thing."""
         ...
 
 
 class ProjectedFeatures(nn.Module):
     """The encoder's features as a selection sees them: unit length, centred, projected, unit length again.
 
-    Heads on them can start where clusters of the embeddings are. Centre and axes stay what they are.
+    Heads on them can start at clusters of the embeddings. Centre and axes are not trained.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class ProjectedFeatures(nn.Module):
         self.register_buffer("axes", axes)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features (b, p) of unit length."""
+        """Compute features (b, p) of unit length."""
         # In float32 also where the encoder computes in halves: centring cancels most of the digits.
         rows = functional.normalize(self.backbone(pictures).float()) - self.mean
         return functional.normalize(rows if self.axes is None else rows @ self.axes)
@@ -81,19 +81,19 @@ class PictureViews:
     device: torch.device
 
     def strong(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Strong views (b, 3, s, s) in [0, 1]."""
+        """Make strong views (b, 3, s, s) in [0, 1]."""
         return self.augmentation.strong(self.read(rows.numpy()), seed=_seed(generator))
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Weak views (b, 3, s, s) in [0, 1]."""
+        """Make weak views (b, 3, s, s) in [0, 1]."""
         return self.augmentation.weak(self.read(rows.numpy()), seed=_seed(generator))
 
     def plain(self, block: slice) -> Tensor:
-        """Pictures as they are, (b, 3, s, s) in [0, 1]."""
+        """Return pictures without augmentation, (b, 3, s, s) in [0, 1]."""
         return self.read(np.arange(len(self.places))[block]).float().div_(255.0)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """Pictures (b, 3, s, s) uint8 of these rows, read from the map and put on the device."""
+        """Read pictures (b, 3, s, s) uint8 of these rows from the map and put them on the device."""
         # A map is read in the order in which it lies on the disk.
         places, back = np.unique(self.places[rows], return_inverse=True)
         part = torch.from_numpy(np.ascontiguousarray(self.pictures[places])).to(self.device)
@@ -118,7 +118,7 @@ class PictureTrainer:
 
     Notes
     -----
-    Source: the paper's CIFAR training (backbone and heads, strong views for both losses, neighbours found once
+    Source: the paper's CIFAR training (backbone and heads, strong views for both losses, neighbors found once
     before training). Differs: heads start at clusters of the encoder's embeddings unless a preset says otherwise;
     a batch is gone through in parts of `micro_batch` pictures, and balance is counted within each part.
     """
@@ -172,12 +172,12 @@ class PictureTrainer:
             return ask(model, views.plain, len(places), clusters=clusters, most=most), history
 
     def _width(self, views: PictureViews) -> int:
-        """Columns of the encoder's features."""
+        """Count the columns of the encoder's features."""
         self.backbone.to(self.device).eval()
         with torch.inference_mode():
             return int(self.backbone(views.plain(slice(0, 1))).shape[1])
 
 
 def _seed(generator: torch.Generator) -> int:
-    """Seed of one batch of views."""
+    """Draw the seed of one batch of views."""
     return int(torch.randint(2**62, (1,), generator=generator))

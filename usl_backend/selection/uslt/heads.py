@@ -1,4 +1,4 @@
-"""The small networks of USL-T: cluster heads and the layer that learns features on embeddings. No training here."""
+"""The small networks of USL-T: cluster heads, and the layer that learns features on embeddings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ SCALE = 40.0
 class NormedLinear(nn.Module):
     """Cosine between a row and each cluster's direction, times 40; no bias.
 
-    Parameters
-    ----------
-    inputs, outputs
-        Dimensions of a row, clusters.
-
-    Notes
-    -----
     Source: `NormedLinear` of the official code.
     """
 
@@ -37,23 +30,15 @@ class NormedLinear(nn.Module):
         self.weight = nn.Parameter(torch.zeros(outputs, inputs))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Logits (b, outputs) of rows (b, inputs)."""
+        """Compute logits (b, outputs) of rows (b, inputs)."""
         return SCALE * functional.linear(functional.normalize(rows), functional.normalize(self.weight))
 
 
 class ResidualProjection(nn.Module):
     """Features learned on top of embeddings: normalize(x + B relu(A x)), B zero at the start.
 
-    Training therefore starts at the embeddings themselves and moves away only as far as the losses ask.
-
-    Parameters
-    ----------
-    dimensions
-        Of a row, in and out.
-    hidden
-        Width in between.
-    generator
-        Draws A.
+    Training therefore starts at the embeddings themselves and moves away only as far as the losses ask. A is
+    (hidden, dimensions), drawn by `generator`.
     """
 
     def __init__(self, dimensions: int, hidden: int, *, generator: torch.Generator) -> None:
@@ -64,21 +49,13 @@ class ResidualProjection(nn.Module):
         self.outer = nn.Parameter(torch.zeros(dimensions, hidden))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Unit-length features, the shape of the rows."""
+        """Compute unit-length features, the shape of the rows."""
         moved = functional.linear(torch.relu(functional.linear(rows, self.inner)), self.outer)
         return functional.normalize(rows + moved)
 
 
 class ClusterModel(nn.Module):
-    """Features and the heads on them.
-
-    Parameters
-    ----------
-    features
-        Turns a batch into rows of features (b, d).
-    heads
-        One layer per head, d to c.
-    """
+    """Features (b, d) of a batch, and heads on them, each d to c."""
 
     def __init__(self, features: nn.Module, heads: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -86,7 +63,7 @@ class ClusterModel(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (b, d) and logits (heads, b, c)."""
+        """Compute features (b, d) and logits (heads, b, c)."""
         rows = self.features(batch)
         return rows, torch.stack([head(rows) for head in self.heads])
 
@@ -94,23 +71,10 @@ class ClusterModel(nn.Module):
 def make_head(
     kind: HeadKind, *, inputs: int, outputs: int, start: Tensor | None, generator: torch.Generator
 ) -> nn.Module:
-    """One cluster head.
+    """Make one cluster head, "normed" or "linear".
 
-    Parameters
-    ----------
-    kind
-        "normed" or "linear".
-    inputs, outputs
-        Dimensions of a row, clusters.
-    start : (outputs, inputs) float or None
-        Directions to start at; None draws them as `nn.Linear` does.
-    generator
-        Draws them.
-
-    Returns
-    -------
-    nn.Module
-        A linear head that starts at directions has them 40 long, as a normed one does, and no bias at first.
+    It starts at the directions of `start` (outputs, inputs), or where `nn.Linear` does, drawn by `generator`. A linear
+    head that starts at directions has them 40 long, as a normed one does, and no bias at first.
     """
     reach = inputs**-0.5
     head: NormedLinear | nn.Linear
@@ -131,18 +95,10 @@ def make_head(
 
 
 def log_odds(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """How sure a head is of each row's cluster, without the rounding of probabilities near 1.
+    """Compute log(p / (1 - p)) of each row's largest probability p, without the rounding of probabilities near 1.
 
-    Parameters
-    ----------
-    logits : (b, c) float
-
-    Returns
-    -------
-    odds : (b,) float64
-        log(p / (1 - p)) of the largest probability p: rises with p. Infinite for a single cluster.
-    clusters : (b,) int64
-        Which one it is; ties go to the lower.
+    Takes logits (b, c) and returns the odds (b,) float64, infinite for a single cluster, and the cluster (b,) of p;
+    ties go to the lower.
     """
     wide = logits.double()
     top, clusters = wide.max(dim=1)

@@ -1,4 +1,4 @@
-"""The two losses of USL-T and what they remember between batches. Networks and steps are `heads`, `training`.
+"""The two losses of USL-T and the running shares they keep between batches.
 
 All of it works on logits (b, c): b rows, c clusters.
 """
@@ -25,10 +25,10 @@ def sharpen(probabilities: Tensor, *, temperature: float) -> Tensor:
 
 @dataclass
 class LocalLoss:
-    """A boundary must not cross dense regions: a row belongs where its neighbour does.
+    """A boundary must not cross dense regions: a row belongs to the cluster of its neighbor.
 
-    KL( sharpen(softmax(neighbour - a log ema), T) || softmax(anchor) ), the mean over the batch. `ema` follows the
-    mean of the neighbours' own probabilities with momentum 0.5; subtracting it keeps a large cluster from growing
+    KL( sharpen(softmax(neighbor - a log ema), T) || softmax(anchor) ), the mean over the batch. `ema` follows the
+    mean of the neighbors' own probabilities with momentum 0.5; subtracting it keeps a large cluster from growing
     larger. The target carries no gradient.
 
     Attributes
@@ -41,7 +41,7 @@ class LocalLoss:
     Notes
     -----
     Source: `OursLossLocal` of the official code. Differs: a share is kept above the smallest normal number, where
-    a cluster that nobody meets any more would make the adjustment infinite.
+    a cluster without rows would make the adjustment infinite.
     """
 
     adjustment: float
@@ -50,19 +50,7 @@ class LocalLoss:
     momentum: float = 0.5
 
     def __call__(self, anchor: Tensor, neighbor: Tensor) -> Tensor:
-        """Loss of a batch, and update of the running shares.
-
-        Parameters
-        ----------
-        anchor : (b, c) float
-            Logits with gradient.
-        neighbor : (b, c) float
-            Logits of one neighbour of each anchor.
-
-        Returns
-        -------
-        () float
-        """
+        """Compute the loss () from logits (b, c) of anchors and of one neighbor each; update the running shares."""
         neighbor = neighbor.detach()
         target = sharpen(
             functional.softmax(neighbor - self.adjustment * self.ema.log(), dim=1),
@@ -101,20 +89,9 @@ class GlobalLoss:
     mean_outside_mask: bool
 
     def __call__(self, weak: Tensor, strong: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of a batch and how many of its rows count in each cluster.
+        """Compute the loss () from logits (b, c) of both views, and the number (c,) of each cluster's rows in it.
 
-        Parameters
-        ----------
-        weak : (b, c) float
-            Logits; carry no gradient.
-        strong : (b, c) float
-            Logits with gradient.
-
-        Returns
-        -------
-        loss : () float
-            Zero where no row counts.
-        counts : (c,) int64
+        The weak view carries no gradient; the loss is zero where no row counts.
         """
         surest, target = functional.softmax(weak.detach(), dim=1).max(dim=1)
         mask = surest > self.threshold

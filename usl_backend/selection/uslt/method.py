@@ -1,4 +1,4 @@
-"""USL-T: features and clusters learned together, then the surest row of each cluster. Losses and loop are elsewhere.
+"""USL-T: features and clusters learned together, then one row of each cluster.
 
 torch is loaded when a selection begins, not when this file is imported.
 """
@@ -53,27 +53,27 @@ class USLT(USLTParameters):
     smoothing : bool, default True
         Cluster rows averaged with their neighbors instead of the rows themselves.
     near_duplicates : float >= -1, default 0.01
-        Squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never.
+        Squared distance up to which rows count as near-duplicates; 0 = equal rows only, -1 = never.
     workers : int >= 1, default 1
         Compute threads; no influence on the result.
     mode : {"heads", "finetune"}, default "heads"
-        What is trained: 'heads' = cluster heads and a small projection on the embeddings (minutes on a CPU),
+        The trained part: 'heads' = cluster heads and a small projection on the embeddings (minutes on a CPU),
         'finetune' = the encoder too, on the pictures (made for a GPU).
     clusters : int >= 0, default 0
-        Clusters that are learned; 0 = as many as picks.
+        Clusters to learn; 0 = as many as picks.
     heads : int in [1, 16], default 3
         Cluster heads that are trained side by side.
     head_kind : {"normed", "linear"}, default "normed"
         'normed' = cosine times 40, without bias; 'linear' = plain linear layer with bias.
     head_start : {"k-means", "instances", "random"}, default "k-means"
-        Where heads start: 'k-means' = at the means of clusters, 'instances' = at distinct random rows,
+        Start of the heads: 'k-means' = at the means of clusters, 'instances' = at distinct random rows,
         'random' = at random weights.
     hidden : int >= 0, default 128
         Width of the residual layer that learns features in mode 'heads'; 0 = learn heads only.
     epochs : int >= 0, default 15
-        Times that training goes through the pool.
+        Passes of the training over the pool.
     batch : int >= 0, default 0
-        Rows per step of the optimiser; 0 = a tenth of the pool, at least 256, in whatever pool as many steps.
+        Rows per step of the optimiser; 0 = a tenth of the pool, at least 256.
     micro_batch : int >= 2, default 64
         Pictures per forward pass in mode 'finetune'; gradients add up to a batch.
     learning_rate : float >= 0, default 0.0003
@@ -83,19 +83,19 @@ class USLT(USLTParameters):
     noise_weak : float >= 0, default 0.0
         Length of the noise added to a unit-length row in the weak view (mode 'heads').
     noise_strong : float >= 0, default 1.0
-        The same in the strong view.
+        Length of the noise added to a unit-length row in the strong view (mode 'heads').
     dropout : float in [0, 0.95], default 0.5
         Share of the dimensions left out of the strong view (mode 'heads').
     local_weight : float >= 0, default 5.0
         Weight of the local loss: neighbors belong to one cluster.
     local_clusters : int >= 0, default 4
-        Clusters from which on the local loss counts; two or three of them it only makes uneven.
+        Fewest clusters with which the local loss counts; it makes two or three of them uneven.
     global_weight : float >= 0, default 1.0
         Weight of the global loss: both views of a row belong to one cluster.
     temperature : float in [0.01, 1], default 0.5
-        Sharpens what a neighbor says: 1 = as it is, lower = sharper.
+        Temperature of a neighbor's cluster probabilities: 1 = as they are, lower = sharper.
     adjustment : float >= 0, default 2.5
-        How strongly neighbors in large clusters are talked down, against collapse.
+        Strength of the correction that keeps clusters from growing at the cost of others.
     threshold : float in [0, 1], default 0.0
         Probability that the weak view must exceed to count in the global loss.
     balance : {"renormalised", "reweight", "none"}, default "renormalised"
@@ -110,9 +110,9 @@ class USLT(USLTParameters):
     reseed_after : int >= 0, default 2
         Epochs before a cluster may start anew.
     pick_by : {"center", "confidence"}, default "center"
-        What is picked in a cluster: the row nearest to its 'center', or of the largest softmax 'confidence'.
+        Row picked in a cluster: nearest to its 'center', or of the largest softmax 'confidence'.
     confidence : {"first", "mean"}, default "first"
-        Whose confidence decides in a cluster: the 'first' head's or the 'mean' of all heads.
+        Confidence of a row: the 'first' head's, or the 'mean' of all heads.
     checkpoint
         Keeps the training after every epoch; a selection of the same rows and seed goes on from there.
     trainer
@@ -126,9 +126,9 @@ class USLT(USLTParameters):
 
     Notes
     -----
-    Source: section 3.4 of the paper and its official code. A local loss keeps a row in the cluster of its nearest
-    neighbours, a global loss keeps its two views in one cluster; the row of the largest softmax confidence in each
-    cluster of the first head is picked.
+    Source: section 3.4 of Wang, Lian, Yu (ECCV 2022) and their code. A local loss keeps a row in the cluster of its
+    nearest neighbors, a global loss keeps its two views in one cluster; the row of the largest softmax confidence in
+    each cluster of the first head is picked.
 
     Differs, in the default:
 
@@ -163,7 +163,7 @@ class USLT(USLTParameters):
 
     @property
     def trains_on(self) -> Literal["embeddings", "pictures"]:
-        """Input of the training."""
+        """Input of the training: pictures in mode "finetune", else embeddings."""
         return "pictures" if self.mode == "finetune" else "embeddings"
 
     def with_training(self, *, checkpoint: Checkpoint | None = None, trainer: Trainer | None = None) -> USLT:
@@ -191,7 +191,7 @@ class USLT(USLTParameters):
         rng
             Seed or generator: the same seed gives the same picks on the same machine, also after a resume.
         labeled : (l,) int64 or None
-            Rows that have labels already.
+            Rows that have labels already: their clusters are passed over, and they are never picked.
         neighbors
             Result of `search` on these embeddings; searched here when None.
         progress
@@ -237,14 +237,14 @@ class USLT(USLTParameters):
         )
 
     def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Rows (n, p) as `select` sees them: projected as the parameters say, and of unit length."""
+        """Project rows as `select` does, to (n, p) of unit length."""
         check_embeddings(embeddings)
         return fit_projection(embeddings, dimensions=self.projection).apply(embeddings)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Clusters to pick from, one per pick or more, and how good each row is in its own."""
+    """Clusters to pick from, one per pick or more, and the utility of each row in its own."""
 
     labels: NDArray[np.int32]
     utility: NDArray[np.float64]
@@ -348,7 +348,7 @@ class _Run:
         clusters: int,
         held: NDArray[np.int64],
     ) -> NDArray[np.float32] | None:
-        """Directions (clusters, d) that a head starts at; None = random weights."""
+        """Find directions (clusters, d) that a head starts at; None = random weights."""
         if self.p.head_start == "random":
             return None
         if self.p.head_start == "instances":
@@ -371,7 +371,7 @@ class _Run:
         budget: int,
         clusters: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[str, Any]]:
-        """One row per cluster that no labeled row holds, at least `budget` of them."""
+        """Pick one row per cluster that no labeled row holds, at least `budget` of them."""
         labels, used = without_held(found.labels, held=held, clusters=clusters)
         count = max(used, budget)
         labels[labels == used] = count
@@ -400,14 +400,14 @@ class _Run:
     def order(
         self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Order and gain of the picks."""
+        """Order the picks; return the order and their gains."""
         sums, mass = cluster_sums(rows, labels, clusters=max(len(picks), int(labels.max()) + 1))
         mass = np.maximum(mass, 1.0)[: len(picks)]
         means = sums[: len(picks)] / mass[:, None]
         return order_picks(means, weights=mass, picks=rows[picks], rng=self.rng, progress=self.progress)
 
     def told(self, found: _Found, clusters: int, near: Neighbors | None) -> dict[str, Any]:
-        """What came of the training, JSON-able."""
+        """Describe the outcome of the training, JSON-able."""
         if found.answers is None or found.history is None:
             return {"trained": False, "warnings": ["there was nothing to learn clusters from"]}
         sizes = np.bincount(found.labels, minlength=clusters)

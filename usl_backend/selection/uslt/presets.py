@@ -10,7 +10,7 @@ from usl_backend.selection.parameters import Parameters, option
 
 Preset = Literal["paper-cifar10", "paper-cifar100", "paper-imagenet100", "paper-imagenet"]
 Mode = Literal["heads", "finetune"]
-"""What is trained: heads and a small projection on embeddings, or heads and the encoder on pictures."""
+"""The trained part: heads and a small projection on embeddings, or heads and the encoder on pictures."""
 HeadStart = Literal["k-means", "instances", "random"]
 HeadKind = Literal["normed", "linear"]
 Balance = Literal["renormalised", "reweight", "none"]
@@ -82,32 +82,32 @@ class USLTParameters(Parameters):
     )
     near_duplicates: float = option(
         0.01,
-        "squared distance up to which rows are one thing seen twice; 0 = equal rows only, -1 = never",
+        "squared distance up to which rows count as near-duplicates; 0 = equal rows only, -1 = never",
         least=-1,
     )
     workers: int = option(1, "compute threads; no influence on the result", least=1)
     mode: Mode = option(  # noqa: RUF009 - the name of the type hides that this is a field
         "heads",
-        "what is trained: 'heads' = cluster heads and a small projection on the embeddings (minutes on a CPU), "
+        "the trained part: 'heads' = cluster heads and a small projection on the embeddings (minutes on a CPU), "
         "'finetune' = the encoder too, on the pictures (made for a GPU)",
     )
-    clusters: int = option(0, "clusters that are learned; 0 = as many as picks", least=0)
+    clusters: int = option(0, "clusters to learn; 0 = as many as picks", least=0)
     heads: int = option(3, "cluster heads that are trained side by side", least=1, most=16)
     head_kind: HeadKind = option(  # noqa: RUF009
         "normed", "'normed' = cosine times 40, without bias; 'linear' = plain linear layer with bias"
     )
     head_start: HeadStart = option(  # noqa: RUF009
         "k-means",
-        "where heads start: 'k-means' = at the means of clusters, 'instances' = at distinct random rows, "
+        "start of the heads: 'k-means' = at the means of clusters, 'instances' = at distinct random rows, "
         "'random' = at random weights",
     )
     hidden: int = option(
         128, "width of the residual layer that learns features in mode 'heads'; 0 = learn heads only", least=0
     )
-    epochs: int = option(15, "times that training goes through the pool", least=0)
+    epochs: int = option(15, "passes of the training over the pool", least=0)
     batch: int = option(
         0,
-        "rows per step of the optimiser; 0 = a tenth of the pool, at least 256, in whatever pool as many steps",
+        "rows per step of the optimiser; 0 = a tenth of the pool, at least 256",
         least=0,
     )
     micro_batch: int = option(
@@ -118,22 +118,27 @@ class USLTParameters(Parameters):
     noise_weak: float = option(
         0.0, "length of the noise added to a unit-length row in the weak view (mode 'heads')", least=0
     )
-    noise_strong: float = option(1.0, "the same in the strong view", least=0)
+    noise_strong: float = option(
+        1.0, "length of the noise added to a unit-length row in the strong view (mode 'heads')", least=0
+    )
     dropout: float = option(
         0.5, "share of the dimensions left out of the strong view (mode 'heads')", least=0, most=0.95
     )
     local_weight: float = option(5.0, "weight of the local loss: neighbors belong to one cluster", least=0)
     local_clusters: int = option(
-        4, "clusters from which on the local loss counts; two or three of them it only makes uneven", least=0
+        4, "fewest clusters with which the local loss counts; it makes two or three of them uneven", least=0
     )
     global_weight: float = option(
         1.0, "weight of the global loss: both views of a row belong to one cluster", least=0
     )
     temperature: float = option(
-        0.5, "sharpens what a neighbor says: 1 = as it is, lower = sharper", least=0.01, most=1
+        0.5,
+        "temperature of a neighbor's cluster probabilities: 1 = as they are, lower = sharper",
+        least=0.01,
+        most=1,
     )
     adjustment: float = option(
-        2.5, "how strongly neighbors in large clusters are talked down, against collapse", least=0
+        2.5, "strength of the correction that keeps clusters from growing at the cost of others", least=0
     )
     threshold: float = option(
         0.0, "probability that the weak view must exceed to count in the global loss", least=0, most=1
@@ -157,10 +162,10 @@ class USLTParameters(Parameters):
     reseed_after: int = option(2, "epochs before a cluster may start anew", least=0)
     pick_by: Literal["center", "confidence"] = option(
         "center",
-        "what is picked in a cluster: the row nearest to its 'center', or of the largest softmax 'confidence'",
+        "row picked in a cluster: nearest to its 'center', or of the largest softmax 'confidence'",
     )
     confidence: Literal["first", "mean"] = option(
-        "first", "whose confidence decides in a cluster: the 'first' head's or the 'mean' of all heads"
+        "first", "confidence of a row: the 'first' head's, or the 'mean' of all heads"
     )
 
     def local_weight_for(self, clusters: int) -> float:

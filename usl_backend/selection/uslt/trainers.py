@@ -1,4 +1,4 @@
-"""What USL-T trains: here a residual layer on embeddings; the encoder itself is trained by `finetuning`."""
+"""Training of USL-T on embeddings, and the protocol that trainers share."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class Trainer(Protocol):
         places : (n,) int64
             Row of the pool that each of them is.
         near : (n, k + 1) int64
-            Itself and its neighbours, as positions in `rows`.
+            Itself and its neighbors, as positions in `rows`.
         projection
-            That made the rows.
+            Projection that made the rows.
         start
             Per head, directions (clusters, d) or None for random weights.
         clusters
-            Of each head.
+            Outputs of each head.
         parameters
-            How to train.
+            Options of USL-T.
         seed
-            Of everything random.
+            Seed of everything random.
         checkpoint, report
             As for `Training`.
         """
@@ -109,7 +109,7 @@ def make_heads(
     clusters: int,
     generator: torch.Generator,
 ) -> list[nn.Module]:
-    """Heads at their starts."""
+    """Make the heads at their starts."""
     return [
         make_head(
             parameters.head_kind,
@@ -125,21 +125,7 @@ def make_heads(
 def ask(
     model: ClusterModel, batch: Callable[[slice], Tensor], n: int, *, clusters: int, most: int = 8192
 ) -> Answers:
-    """What the heads say of every row, without augmentation.
-
-    Parameters
-    ----------
-    model
-        Trained.
-    batch
-        Batch of a slice of the rows, as the model takes it.
-    n
-        Rows.
-    clusters
-        Of each head.
-    most
-        Rows asked about at once, at most.
-    """
+    """Ask the heads for the clusters of n rows without augmentation; `batch` gives a slice of at most `most` rows."""
     model.eval()
     heads = len(model.heads)
     labels = np.empty((heads, n), dtype=np.int32)

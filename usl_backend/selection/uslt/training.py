@@ -1,4 +1,4 @@
-"""The training loop of USL-T: epochs, re-seeding, checkpoints. What a batch is made of is given; nothing is picked.
+"""The training loop of USL-T: epochs, re-seeding, checkpoints.
 
 Embeddings and pictures are trained on by the same loop, which sees them through `Views`.
 """
@@ -43,17 +43,17 @@ class Views(Protocol):
     """Makes the batches of a pool."""
 
     def strong(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Strongly augmented views of these rows, as the model takes them."""
+        """Make strongly augmented views of these rows, as the model takes them."""
         ...
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Weakly augmented ones."""
+        """Make weakly augmented ones."""
         ...
 
 
 @dataclass
 class History:
-    """What training went through.
+    """Losses and events of a training.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class History:
     reseeded
         Clusters that started anew, over all heads.
     resumed_from
-        Epochs that an earlier attempt had done.
+        Epochs done by an earlier attempt.
     """
 
     local_loss: list[float] = field(default_factory=list)
@@ -88,20 +88,20 @@ class Training:
     Parameters
     ----------
     model
-        Where it starts; trained in place.
+        Trained in place.
     views
-        Of the pool that is trained on.
+        Views of the pool that is trained on.
     near : (n, k + 1) int64
-        Rows that may stand for each row in the local loss: its neighbours and itself.
+        Rows that may stand for each row in the local loss: its neighbors and itself.
     parameters
         Weights, rates and counts.
     generator
-        On the CPU: order of the rows, neighbours, and augmentation.
+        On the CPU: order of the rows, neighbors, and augmentation.
     checkpoint
         Holds the state between epochs; None keeps none.
     report
-        Called as `report(steps done, steps)`; may raise to stop. What was learned until the last whole epoch is
-        then in the checkpoint.
+        Called as `report(steps done, steps)`; may raise to stop. The state after the last whole epoch is then in
+        the checkpoint.
     mixed
         Compute in bfloat16 on a GPU that has it.
     """
@@ -146,10 +146,7 @@ class Training:
     def run(self) -> History:
         """Train to the last epoch, from the last one that the checkpoint holds.
 
-        Raises
-        ------
-        SelectionError
-            The losses are no longer numbers.
+        Raises SelectionError where the losses are no longer numbers.
         """
         steps = self.steps
         begin = self._resume()
@@ -213,7 +210,7 @@ class Training:
     def _losses(
         self, rows: Tensor, neighbors: Tensor, epoch: int
     ) -> tuple[Tensor, Tensor, Callable[[], None]]:
-        """Both losses of a part, summed over heads, and what re-seeds clusters once the step is made."""
+        """Compute both losses of a part, summed over heads; the function returned re-seeds once the step is made."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             _, anchor = self.model(self.views.strong(rows, self.generator))
             with torch.no_grad():
@@ -259,7 +256,7 @@ class Training:
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     def _origin(self) -> str:
-        """Digest of everything that the course of this training depends on."""
+        """Digest everything that the course of this training depends on."""
         digest = hashlib.sha256(repr((FORMAT, sorted(self.p.values().items()))).encode())
         digest.update(self.generator.get_state().numpy().tobytes())
         digest.update(self.near.numpy().tobytes())
@@ -269,7 +266,7 @@ class Training:
         return digest.hexdigest()
 
     def _state(self, epoch: int) -> bytes:
-        """Everything that the next epoch depends on."""
+        """Serialize everything that the next epoch depends on."""
         content = io.BytesIO()
         held = {
             "origin": self.origin,
@@ -285,7 +282,7 @@ class Training:
         return content.getvalue()
 
     def _resume(self) -> int:
-        """Epochs that the checkpoint holds of this very training."""
+        """Load the checkpoint where it is of this very training; return the epochs it holds."""
         content = None if self.checkpoint is None else self.checkpoint.read()
         if content is None:
             return 0
