@@ -1,4 +1,4 @@
-"""What travels between rooms: instances, the pool of their embeddings, and the queue of the chosen ones."""
+"""Data types shared by all packages: instances, the pool of their embeddings, the queue of the selected ones."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 Modality = Literal["image", "text"]
 Role = Literal["pick", "control", "reserve"]
-"""Why an instance is queued: it was picked, drawn for the control set, or kept as a spare behind both."""
+"""Why an instance is queued: picked, drawn for the control set, or a spare after both."""
 MAX_CHARACTERS = 20_000
-"""Of a longer text only the beginning counts: some ten pages, a few seconds of work for MiniLM on a core."""
+"""Longer texts are truncated: about ten pages, a few seconds of MiniLM on one core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One thing that a person could label.
+    """One image or text to label.
 
     Attributes
     ----------
     id
         Label Studio task id, else the manifest's row.
     modality
-        What `source` leads to.
+        Kind of media that `source` refers to.
     source
         Path, URL or Label Studio reference of an image, or the text itself.
     parts
-        Sources of the further fields, where several are embedded together.
+        Sources of the further fields if several are embedded together.
     key
-        What the instance's own vector is found by, or the vector itself as a JSON list, where the encoder only
-        looks vectors up; "" elsewhere.
+        For the encoder that looks vectors up: the key of the instance's vector, or the vector itself as a JSON
+        list; "" otherwise.
     """
 
     id: int
@@ -46,12 +46,12 @@ class Instance:
     key: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.parts))  # JSON knows lists only
+        object.__setattr__(self, "parts", tuple(self.parts))  # read from JSON as a list
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The embedded instances of one run, sorted by id; the only table from rows to ids.
+    """The embedded instances of one run, sorted by id; the only mapping from rows to ids.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Pool:
     embeddings : (n, d) float32 or float16
         Unit-length rows; may be memory-mapped.
     skipped
-        Instance id -> why it could not be read; disjoint from `ids`.
+        Instance id -> reason why it could not be read; disjoint from `ids`.
     """
 
     ids: NDArray[np.int64]
@@ -80,7 +80,7 @@ class Pool:
 
 
 def pool_digest(ids: NDArray[np.int64], content_hashes: list[str], encoder_key: str) -> str:
-    """Digest of what a selection was made from: same digest, same rows in the same order.
+    """Compute the digest of a selection's input: equal digests mean equal rows in equal order.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ class EmbeddedField(NamedTuple):
     key
         Name of the field in the data.
     modality
-        What it holds.
+        Kind of media in the field.
     weight
-        Its share in a row of several fields, relative to the others.
+        Weight of the field in the embedding of several fields, relative to the others.
     """
 
     key: str
@@ -123,20 +123,20 @@ class EmbeddedField(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place of a queue.
+    """One entry of a queue.
 
     Attributes
     ----------
     instance
-        Id of the instance: the Label Studio task, or the manifest's row.
+        Instance id: the Label Studio task, or the manifest's row.
     rank
         Position in the queue, 0 first.
     role
-        Why it is queued.
+        Why the instance is queued.
     control
-        Drawn uniformly from the pool as part of the control set; a pick may be, a spare never is.
+        Member of the control set, drawn uniformly from the pool; a pick may be one, a spare never is.
     task
-        Label Studio task made for an instance from elsewhere; None otherwise.
+        Label Studio task created for an instance of a pool outside Label Studio; None otherwise.
     """
 
     instance: int
@@ -145,7 +145,7 @@ class Place:
     control: bool = False
     task: int | None = None
 
-    # Names in stored JSON and HTTP answers, for pydantic.
+    # pydantic: names in stored JSON and HTTP answers
     __pydantic_config__: ClassVar = {
         "alias_generator": lambda name: {"instance": "task", "task": "studio_task"}.get(name, name)
     }
@@ -157,28 +157,28 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The chosen instances, first to last: picks, then the control set, then the reserve.
+    """The selected instances in labeling order: picks, then the control set, then the reserve.
 
     Attributes
     ----------
     places
-        By ascending rank, without gaps.
+        Entries by ascending rank, without gaps.
     """
 
     places: tuple[Place, ...] = ()
 
     @classmethod
     def of(cls, picks: Iterable[int], *, control: Iterable[int] = (), reserve: Iterable[int] = ()) -> Queue:
-        """Line up instance ids.
+        """Build a queue from instance ids.
 
         Parameters
         ----------
         picks
-            In rank order.
+            Picks in rank order.
         control
-            The control set; members that are picks keep the place of a pick.
+            The control set; members that are picks stay at their pick's rank.
         reserve
-            Spares, best first; disjoint from both.
+            Spares, best first; disjoint from picks and control set.
         """
         chosen, drawn = tuple(picks), tuple(control)
         taken, tested = set(chosen), set(drawn)
@@ -199,31 +199,31 @@ class Queue:
 
     @property
     def instances(self) -> tuple[int, ...]:
-        """Ids of all instances, first to last."""
+        """Ids of all instances, in queue order."""
         return tuple(place.instance for place in self.places)
 
     @property
     def control_set(self) -> tuple[int, ...]:
-        """Ids of the instances drawn for the control set, picks among them."""
+        """Ids of the control set, including those that are picks."""
         return tuple(place.instance for place in self.places if place.control)
 
     def of_role(self, role: Role) -> tuple[int, ...]:
-        """Ids of the instances in a role, first to last."""
+        """Return the ids of the instances in a role, in queue order."""
         return tuple(place.instance for place in self.places if place.role == role)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What publishing changed in a project and what was there before: enough to put it back.
+    """Changes that publishing made to a project, and the previous settings needed to undo them.
 
     Attributes
     ----------
     run_id, model_version, sampling
-        The run in force, its model version and the sampling it needs.
+        The run that owns the published queue, its model version and the sampling it needs.
     view_id
-        Its tab; None until that is made.
+        Id of the queue's tab; None until it is created.
     default_view_id
-        The Default tab that had to be made first; None when the project had tabs of its own.
+        Id of the Default tab that had to be created first; None if the project already had tabs.
     original_sampling, original_model_version
         The user's settings before our first run (model version None: never set).
     """

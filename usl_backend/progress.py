@@ -1,4 +1,4 @@
-"""The one protocol by which long work tells how far it is, and by which it is stopped."""
+"""Protocol by which long-running work reports progress and is cancelled."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called by long work, at least about every second.
+    """Progress callback of long-running work, called about every second or more often.
 
-    Whoever is called may raise `CancelledError` to stop the work; what is complete by then stays.
+    The callback may raise `CancelledError` to stop the work; completed parts are kept.
     """
 
     def __call__(self, step: str, done: int, total: int, /) -> None:
-        """Report.
+        """Report progress.
 
         Parameters
         ----------
         step
-            A phrase for people: "writing the queue".
+            Phrase shown to users, such as "writing the queue".
         done, total
-            Units of this step; a total of 0 is unknown.
+            Completed and total units of this step; a total of 0 means unknown.
         """
 
 
 class StageProgress(Protocol):
-    """Gives a `Progress` for each stage of a run."""
+    """Factory of the `Progress` of each stage of a run."""
 
     def __call__(self, stage: str, /) -> Progress:
-        """Return where the work of a stage reports."""
+        """Return the `Progress` of a stage."""
 
 
 def ignore(step: str, done: int, total: int, /) -> None:
-    """Report to nobody."""
+    """Discard the report."""

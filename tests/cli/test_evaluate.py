@@ -219,7 +219,7 @@ def test_evaluate__reads_objects_as_select_does(
 @pytest.mark.filterwarnings("ignore")  # of the client library's own event loop
 def test_evaluate__list_that_cannot_be_had(labeled_bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", f"{labeled_bucket}/none.csv") == 1
-    assert f"{labeled_bucket}/none.csv cannot be had: there is no such object" in capsys.readouterr().err
+    assert f"{labeled_bucket}/none.csv cannot be read: there is no such object" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])

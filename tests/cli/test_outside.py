@@ -177,7 +177,7 @@ def test_select__manifest_on_a_web_server(shell: Shell, photos: Path) -> None:
         address = f"http://127.0.0.1:{server.server_port}/list.csv"
         refused = shell("select", address, "--budget", 3)
         assert refused.code == 1
-        assert f"{address} cannot be had: " in refused.err  # a private address
+        assert f"{address} cannot be read: " in refused.err  # a private address
         told = shell("select", address, "--budget", 3, "--media-allowed-hosts", "127.0.0.1", "--json")
         server.shutdown()
     assert told.code == 0, told.err
@@ -251,7 +251,11 @@ def test_resume__goes_on_where_a_run_was_stopped(
             1,
             "nowhere is neither a project nor a file or folder here; TARGET is a project, or a folder",
         ),
-        (["{photos}", "--id-key", "x"], 1, "has files and no columns; --id-key is for tables and vectors"),
+        (
+            ["{photos}", "--id-key", "x"],
+            1,
+            "is a list of files without columns; --id-key is for tables and vectors",
+        ),
         (["{photos}", "--import-as", "url"], 1, "give the project too: --import-to PROJECT"),
         (["12", "--id-key", "x"], 2, "--id-key is for pools outside Label Studio"),
         (
@@ -260,7 +264,7 @@ def test_resume__goes_on_where_a_run_was_stopped(
             "budget is 61 but only 60 of 62 tasks could be read; lower the budget",
         ),
         (["{photos}", "--budget", "4/class"], 1, "names no classes; give a number or a share"),
-        (["{photos}/notes.txt"], 1, "is of a kind that cannot be read"),
+        (["{photos}/notes.txt"], 1, "is not of a supported kind"),
         (
             ["{photos}", "-o", "{photos}/no/out.csv", "--budget", "3"],
             1,

@@ -89,7 +89,7 @@ def test_select__unknown_project(shell: Shell, label_studio: LiveStudio) -> None
 
 def test_select__empty_project(shell: Shell, make_project: MakeProject) -> None:
     project = make_project()
-    refused(shell("select", project.id), "has no tasks; import some, then start again")
+    refused(shell("select", project.id), "has no tasks; import tasks, then start again")
     assert state(project) == UNTOUCHED
     [run] = shell.store.list()
     assert (run.state, dict(run.error or {})["type"]) == (RunState.FAILED, "InputError")
@@ -101,7 +101,7 @@ def test_select__everything_labeled(shell: Shell, make_project: MakeProject) -> 
     for task in project.tasks[:2]:
         project.client.annotate(task, [choice("cat")])
     project.client.annotate(project.tasks[2], [], was_cancelled=True)
-    refused(shell("select", project.id), "every one of the 3 tasks")
+    refused(shell("select", project.id), "all 3 tasks")
     assert state(project) == UNTOUCHED
 
 

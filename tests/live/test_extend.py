@@ -17,7 +17,7 @@ def test_extend__queues_new_tasks_behind_the_picks(
     project = make_project(data=[local(name) for name in pictures[:60]])
     told = shell("extend", project.id)
     assert told.code == 1
-    assert f"no run is in force in project {project.id}" in told.err
+    assert f"project {project.id} has no published queue of usl-backend" in told.err
 
     told = shell("select", project.id, "--budget", 6, "--reserve", 2, "--json")
     assert told.code == 0, told.err
@@ -60,4 +60,4 @@ def test_extend__queues_new_tasks_behind_the_picks(
     project.client.update_project(project.id, model_version="")
     told = shell("extend", project.id)
     assert told.code == 1
-    assert f'no run is in force in project {project.id}, whose model version is ""' in told.err
+    assert f'project {project.id} has no published queue of usl-backend (its model version is "")' in told.err

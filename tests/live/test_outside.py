@@ -152,14 +152,14 @@ def test_import__what_cannot_be_imported_is_refused_before_anything_is_made(
     texts = make_project(0, TEXTS)
     told = shell("select", photos, "--budget", 3, "--import-to", texts.id)
     assert told.code == 1
-    assert 'shows Text "text", but the pool has one image a row' in told.err
+    assert 'shows Text "text", but each row of the pool is one image' in told.err
     images = make_project(0)
     told = shell("select", photos, "--budget", 3, "--import-to", images.id, "--import-as", "url")
     assert told.code == 1
-    assert "is a file on this disk, which has no address; use --import-as upload" in told.err
+    assert "is a local file without a URL; use --import-as upload" in told.err
     assert not list(client.tasks(images.id))
     told = shell("select", photos, "--budget", 3, "--import-to", images.id, "--import-as", "local-files")
-    assert "does not lie below Label Studio's local-files root" in told.err
+    assert "is not under Label Studio's local-files root" in told.err
 
 
 def test_import__texts_stand_in_their_tasks(shell: Shell, make_project: MakeProject, tmp_path: Path) -> None:

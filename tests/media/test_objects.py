@@ -51,7 +51,7 @@ def test_objects__are_listed_and_read_under_the_caps(bucket: str) -> None:
     small = MediaReader(limits=MediaLimits(bytes=10), object_stores=True)
     with small, pytest.raises(MediaError, match=r"\d+ bytes are more than the limit of 10"):
         small.read(Location(url=entries[0].source))
-    with pytest.raises(InputError, match=r"s3://nowhere-at-all/x cannot be listed: .*|has no pictures"):
+    with pytest.raises(InputError, match=r"s3://nowhere-at-all/x cannot be listed: .*|has no images"):
         list(read_manifest(find("s3://nowhere-at-all/x")))
 
 
@@ -73,7 +73,7 @@ def test_objects__other_schemes_of_the_library_are_never_opened(address: str) ->
 
 @pytest.mark.parametrize("text", ["ftp://host/x.csv", "memory://x"])
 def test_find__unknown_scheme_is_named(text: str) -> None:
-    with pytest.raises(InputError, match=r"which is not read; known are http://, https://, abfs://"):
+    with pytest.raises(InputError, match=r"which is not supported; use one of http://, https://, abfs://"):
         find(text)
 
 

@@ -92,7 +92,7 @@ def test_pool_pictures__what_cannot_be_trained_on_is_named(folder: Path, tmp_pat
         number = 1 if instance.id == 30 else instance.id // 3
         return (folder / f"{number:04d}.png").read_bytes()
 
-    with pytest.raises(InputError, match=r"task 30 .*(404|another picture).*new run"):
+    with pytest.raises(InputError, match=r"task 30 .*(404|it has changed).*new run"):
         pool_pictures(
             pool, hashes, instances, media=Played(read), size=SIZE, directory=tmp_path,  # type: ignore[arg-type]
             progress=lambda *_: None, workers=2,

@@ -50,7 +50,7 @@ def test_progress__stop_is_seen_at_the_next_call_although_throttled(store: RunSt
     report("reading", 0, 10)
     report("reading", 1, 10)
     stop.set()
-    with pytest.raises(CancelledError, match=f"run {run.id} was asked to stop"):
+    with pytest.raises(CancelledError, match=f"run {run.id} was stopped"):
         report("reading", 2, 10)
 
 

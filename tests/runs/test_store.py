@@ -154,7 +154,7 @@ def test_get__unknown_run(store):
 
 @pytest.mark.parametrize("run_id", ["", "12", "../12-7", "12-7/..", "12-", "-7", "a-b", "1-2-3", "12-٣"])
 def test_run_directory__refuses_what_is_no_id(store, run_id):
-    with pytest.raises(RunError, match="is no run id"):
+    with pytest.raises(RunError, match="is not a run id"):
         store.run_directory(run_id)
 
 

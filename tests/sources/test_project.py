@@ -98,10 +98,10 @@ def test_fetch__kept_labels_are_listed_too_and_never_count_as_skipped() -> None:
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
-        ([], r'project 12 \("Cats"\) has no tasks; import some'),
+        ([], r'project 12 \("Cats"\) has no tasks; import tasks'),
         (
             [task(1, annotations=1), task(2, cancelled=1)],
-            "every one of the 2 tasks of project 12 .* already has",
+            "all 2 tasks of project 12 .* already have",
         ),
         (
             [task(1, image=""), task(2, annotations=1)],
@@ -122,7 +122,7 @@ def test_fetch__budget_larger_than_the_project_fails_before_any_media_is_read() 
 def test_fetch__another_project_under_the_same_id_is_refused() -> None:
     listing = Listing([task(1)])
     assert fetch(listing, key="12.100")[0]
-    with pytest.raises(InputError, match="was created at another time than the project this run belongs to"):
+    with pytest.raises(InputError, match="is not the project of this run, as its creation time differs"):
         fetch(listing, key="12.99")
 
 

@@ -88,7 +88,7 @@ def test_table__named_column_that_is_not_there(tmp_path: Path, kind: str) -> Non
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_table__without_a_column_that_fits(tmp_path: Path, kind: str) -> None:
     path = as_kind(tmp_path, kind, [{"weight": 1, "colour": "red"}])
-    with pytest.raises(InputError, match=r"\(columns: weight, colour\); name it: --data-key COLUMN"):
+    with pytest.raises(InputError, match=r"\(columns: weight, colour\); choose one: --data-key COLUMN"):
         listing(path)
 
 
@@ -158,7 +158,7 @@ def test_table__that_is_none(tmp_path: Path, content: str, message: str) -> None
 
 
 def test_table__that_is_no_parquet(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"m\.parquet is no Parquet file"):
+    with pytest.raises(InputError, match=r"m\.parquet is not a Parquet file"):
         read_manifest(csv_file(tmp_path, "id,text\n", "m.parquet"))
 
 

@@ -42,8 +42,8 @@ def test_find__kind_and_name(
             "nowhere",
             "nowhere is neither a project nor a file or folder here; TARGET is a project, or a folder",
         ),
-        ("cat.png", "cat.png is one picture; give its folder"),
-        ("notes.txt", "notes.txt is of a kind that cannot be read; TARGET is"),
+        ("cat.png", "cat.png is a single image; give its folder"),
+        ("notes.txt", "notes.txt is not of a supported kind; TARGET is"),
         ("gone/*.png", r"gone/\*.png matches nothing: there is no folder"),
     ],
 )
@@ -58,5 +58,7 @@ def test_find__what_is_no_target(
 
 
 def test_read_manifest__folder_has_no_columns(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has files and no columns; --id-key is for tables and vectors"):
+    with pytest.raises(
+        InputError, match="is a list of files without columns; --id-key is for tables and vectors"
+    ):
         read_manifest(find(str(tmp_path), id_key="id"))

@@ -127,7 +127,7 @@ def test_npz__ids_of_another_number_are_refused(tmp_path: Path) -> None:
 
 def test_npz__several_arrays_that_may_be_meant(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", left=ROWS, right=ROWS)
-    with pytest.raises(InputError, match=r"\(left, right\); name them: --data-key NAME"):
+    with pytest.raises(InputError, match=r"\(arrays: left, right\); choose one: --data-key NAME"):
         opened(tmp_path / "v.npz")
     assert opened(tmp_path / "v.npz", data_key="right").rows == 50
     with pytest.raises(InputError, match=r'has no vectors "rigt" \(--data-key\); did you mean "right"\?'):
@@ -149,7 +149,8 @@ def test_read__objects_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "ids.npz", embeddings=ROWS, ids=np.array(["a", 1] * 25, dtype=object))
     for name in ("v.npy", "v.npz", "ids.npz"):
         with pytest.raises(
-            InputError, match=rf"{name} holds Python objects, which are never loaded; save one array"
+            InputError,
+            match=rf"{name} contains Python objects, which are not loaded for safety; save one array",
         ):
             opened(tmp_path / name)
 
@@ -160,7 +161,7 @@ def test_read__no_pickle_runs(tmp_path: Path) -> None:
             return (Path(tmp_path / "sprung").touch, ())
 
     (tmp_path / "v.npy").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(InputError, match=r"v\.npy holds Python objects"):
+    with pytest.raises(InputError, match=r"v\.npy contains Python objects"):
         opened(tmp_path / "v.npy")
     assert not (tmp_path / "sprung").exists()
 
@@ -168,8 +169,8 @@ def test_read__no_pickle_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(5), r"has shape \(5,\); vectors are \(rows, columns\)"),
-        (np.zeros((2, 3, 4)), r"has shape \(2, 3, 4\); vectors are \(rows, columns\)"),
+        (np.zeros(5), r"has shape \(5,\); vectors must have shape \(rows, columns\)"),
+        (np.zeros((2, 3, 4)), r"has shape \(2, 3, 4\); vectors must have shape \(rows, columns\)"),
         (np.array([["a"]]), "holds <U1 values, not numbers"),
         (np.zeros((0, 4)), "has no rows"),
         (np.zeros((4, 0)), "have no columns"),

@@ -1,6 +1,6 @@
-"""One run from start to end: fetch, embed, select, publish. No web, no command line, no job queue here.
+"""One run from start to end: fetch, embed, select, publish.
 
-`execute` is loaded when it is used: a server, which only needs to know how runs report, computes nothing.
+`execute` is imported on first use, so a server does not load the numerical libraries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["execute"]
 
 
 def __getattr__(name: str) -> object:
-    """Load `execute`."""
+    """Import `execute` on first use."""
     if name == "execute":
         from usl_backend.pipeline.run import execute
 

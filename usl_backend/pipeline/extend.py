@@ -1,4 +1,4 @@
-"""Tasks that came after a run, queued behind its picks without a new run. How they are scored is in `selection/`."""
+"""Extension of a run's queue by tasks added after the run; `selection` scores them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extension:
-    """What became of the tasks that a run did not know.
+    """Result of extending a run's queue by new tasks.
 
     Attributes
     ----------
     run
-        The run they queue behind.
+        Id of the extended run.
     tasks
-        Their ids in the order in which they should be labeled, whether they were queued before or not.
+        Ids of the new tasks in labeling order, including those queued before.
     queued
-        How many were written to Label Studio now.
+        Number of tasks written to Label Studio by this call.
     skipped
-        Task id -> why it cannot be read.
+        Task id -> reason why it cannot be read.
     new_run
-        Whether a new run is worthwhile.
+        True if a new run is worthwhile.
     reason
-        Why, or why not, in a sentence.
+        Sentence that explains `new_run`.
     """
 
     run: str
@@ -52,29 +52,29 @@ class Extension:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON-able values."""
+        """Return all attributes as JSON-able values."""
         return {**asdict(self), "skipped": {str(task): why for task, why in self.skipped.items()}}
 
 
 def run_in_force(store: RunStore, project: Project) -> Run:
-    """Find the run whose picks a project's annotators are served.
+    """Return the run that owns a project's published queue.
 
     Raises
     ------
     InputError
-        There is none.
+        There is none, or its picks were imported from a pool outside Label Studio.
     """
     state = store.queue_state(project.key)
     if state is None or state.model_version != project.model_version:
         raise InputError(
-            f'no run is in force in project {project.id}, whose model version is "{project.model_version}"; '
-            f"`usl-backend select {project.id}` makes one first"
+            f"project {project.id} has no published queue of usl-backend (its model version is "
+            f'"{project.model_version}"); run `usl-backend select {project.id}` first'
         )
     run = store.get(state.run_id)
     if run.pool:
         raise InputError(
-            f"run {run.id}, which is in force in project {project.id}, chose from {run.address} and not "
-            f"from the project's tasks; `usl-backend select {project.id}` makes a run that does"
+            f"the published queue of project {project.id} belongs to run {run.id}, which selected from {run.address} "
+            f"and not from the project's tasks; run `usl-backend select {project.id}` first"
         )
     return run
 
@@ -88,9 +88,9 @@ def extend(
     watch: StageProgress | None,
     dry_run: bool = False,
 ) -> Extension:
-    """Embed the tasks that a run did not know, score them against its pool, and queue them behind its picks.
+    """Embed the tasks added after a run, score them against its pool, and queue them after its picks.
 
-    The run itself is left as it is. As `execute`, not to be called in a server.
+    The run itself is not changed. Like `execute`, do not call this in a server process.
 
     Parameters
     ----------
@@ -99,25 +99,27 @@ def extend(
     store, host, client
         As for `execute`.
     watch
-        Told where it is.
+        Receives the progress of each stage.
     dry_run
         Write nothing to Label Studio.
 
     Returns
     -------
     Extension
+        The new tasks in labeling order, and whether a new run is worthwhile.
 
     Raises
     ------
     USLError
-        The run is not complete, not by usl, or not in force; or Label Studio refuses.
+        The run is not complete, does not own the published queue, or used another method than usl; or Label Studio
+        refuses the request.
     """
     keep_freed_memory()
     files = store.files(run.id)
     selection, (pool, _) = files.read_selection(), files.read_pool()
     known = set(pool.ids.tolist()) | set(pool.skipped)
     with tempfile.TemporaryDirectory(dir=files.directory, prefix=".extension-") as folder:
-        # no budget, for that is spent; and the run's own artifacts and record stay as they are
+        # no budget, it is already spent; the run's own artifacts and record are not changed
         settings = RunSettings.from_json(run.settings).model_copy(
             update={"budget": None, "keep_labels": False}
         )

@@ -1,4 +1,4 @@
-"""Prepare the training of an encoder: its network, the pool's pictures, and their augmentation."""
+"""Preparation of encoder fine-tuning: the network, the pool's images, and their augmentation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 PICTURES: Final = "pictures.npy"
-"""(n, s, s, 3) uint8, in the run's directory; written to another name first."""
+"""File in the run's directory, (n, s, s, 3) uint8; written under a temporary name first."""
 _AHEAD: Final = 64
 
 
 def wants_pictures(settings: RunSettings) -> bool:
-    """Tell whether the method trains the encoder, and so needs the pictures and not only their embeddings."""
+    """Return True if the method trains the encoder, which requires the images in addition to their embeddings."""
     return settings.selector().trains_on == "pictures"
 
 
@@ -46,38 +46,38 @@ def picture_trainer(
     progress: Progress,
     workers: int,
 ) -> PictureTrainer:
-    """Bring together what mode "finetune" of USL-T trains on.
+    """Build the trainer for USL-T's mode "finetune".
 
     Parameters
     ----------
     settings
-        Encoder and picture size.
+        Encoder and image size.
     pool, hashes
-        Rows, and the content hash of each.
+        The pool, and the content hash of each row.
     instances
-        Of the run.
+        Instances of the run.
     encoders
-        The host's directory of weights.
+        The host's directory of encoder weights.
     media
-        Reads the pictures.
+        Reader of the images.
     directory
-        The run's folder; gets the decoded pictures.
+        The run's directory; receives the decoded images.
     progress
-        Counts pictures.
+        Receives the number of images read.
     workers
-        Reading threads.
+        Number of reader threads.
 
     Raises
     ------
     InputError
-        The pool has texts or several fields, or a picture can no longer be read.
+        The pool has texts or several fields, or an image can no longer be read.
     EncoderError
-        The encoder is no torch network for pictures.
+        The encoder is not a torch network for images.
     """
     odd = next((one for one in instances if one.modality != "image" or one.parts or one.key), None)
     if odd is not None:
         raise InputError(
-            f'mode is "finetune", which trains on one picture per task, but task {odd.id} has '
+            f'mode is "finetune", which trains on one image per task, but task {odd.id} has '
             f'{"several fields" if odd.parts else f"a {odd.modality}"}; choose mode="heads"'
         )
     network = image_network(
@@ -105,24 +105,24 @@ def pool_pictures(
     progress: Progress,
     workers: int,
 ) -> NDArray[np.uint8]:
-    """Read and decode every picture of the pool once, and map them.
+    """Read and decode all images of the pool into one file, and memory-map it.
 
     Parameters
     ----------
     pool, hashes
-        Rows, and the content hash of each.
+        The pool, and the content hash of each row.
     instances
-        By id.
+        Instances by id.
     media
-        Reads the pictures; called from threads.
+        Reader of the images; called from threads.
     size
-        Side in pixels.
+        Side s of the images in pixels.
     directory
-        The run's folder; gets `pictures.npy` of 3 s^2 bytes per picture.
+        The run's directory; receives `pictures.npy`, 3 s^2 bytes per image.
     progress
-        Counts pictures.
+        Receives the number of images read.
     workers
-        Reading threads.
+        Number of reader threads.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def pool_pictures(
     Raises
     ------
     InputError
-        A picture that could be embedded can no longer be read, or is another one now.
+        An image can no longer be read, or has changed since it was embedded.
     """
     path = directory / PICTURES
     shape = (len(pool), size, size, 3)
@@ -149,11 +149,12 @@ def pool_pictures(
         try:
             content = media.read(instance)
             if hashlib.sha256(content).hexdigest() != hashes[row]:
-                raise MediaError("it is another picture now than when it was embedded")
+                raise MediaError("it has changed since it was embedded")
             return decode_image(content, size=size, limits=media.limits)
         except MediaError as error:
             raise InputError(
-                f"task {instance.id} cannot be trained on ({error}); start a new run, which leaves it out"
+                f"the image of task {instance.id} cannot be used for training ({error}); start a new run, "
+                "which skips it"
             ) from error
 
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="read") as threads:

@@ -1,4 +1,4 @@
-"""The stages that end with a pool of rows, fetch and embed; what is done with the rows is elsewhere."""
+"""The stages fetch and embed, which turn a source into a pool of embedded rows."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ logger = logging.getLogger(__name__)
 
 
 class Stages:
-    """Times and announces the stages of one attempt, and counts them for whoever watches all runs.
+    """Timer of one attempt's stages, which also announces them and counts them for the metrics.
 
     Parameters
     ----------
     store
-        Holds the counters.
+        Store of the counters.
     progress
-        Told where the stages are.
+        Receives the progress of the stages.
 
     Attributes
     ----------
     seconds
-        Wall time of each stage that was computed.
+        Wall time of each computed stage in seconds.
     """
 
     def __init__(self, store: RunStore, progress: RunProgress) -> None:
@@ -47,7 +47,7 @@ class Stages:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Time a stage that is computed now."""
+        """Time the block as one stage."""
         begun = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - begun, 3)
@@ -57,25 +57,25 @@ class Stages:
 
 
 class Rows:
-    """Instances of a source as rows; each stage computes only what its artifact lacks.
+    """Runs the stages fetch and embed; a stage whose artifact exists is only read back.
 
     Parameters
     ----------
     settings
-        `encoder` and `image_size` matter here.
+        Settings of the run, of which `encoder` and `image_size` are used.
     files
-        Where the artifacts are.
+        Artifacts of the run.
     source
-        Where the instances come from.
+        Source of the instances.
     host
         Directories and limits of this host.
     stages
-        Times the stages.
+        Timer of the stages.
 
     Attributes
     ----------
     encoded
-        Embeddings that were not in the cache; None where an earlier attempt made the pool.
+        Number of embeddings that were not in the cache; None if an earlier attempt built the pool.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Rows:
         self.encoded: int | None = None
 
     def fetch(self) -> tuple[Sequence[Instance], Inventory]:
-        """First stage: the instances, and what is known of their pool."""
+        """Run the first stage; return the instances and the inventory of their pool."""
         if not self.files.has_instances():
             with self.stages.timed("fetch"):
                 self.source.fetch(self.files, self.progress.stage("fetch"))
@@ -94,7 +94,7 @@ class Rows:
         return self.files.read_instances(), self.files.read_inventory()
 
     def embed(self, instances: Sequence[Instance], inventory: Inventory) -> tuple[Pool, list[str], str]:
-        """Second stage: the pool, the content hash of each row, and the key of what made the rows."""
+        """Run the second stage; return the pool, the content hash of each row, and the encoder key."""
         if inventory.brings_vectors:
             key = VECTORS
             if not self.files.has_pool():
@@ -107,7 +107,7 @@ class Rows:
         return pool, hashes, key
 
     def _encode(self, instances: Sequence[Instance], inventory: Inventory) -> str:
-        """Embed the instances unless that is done; the key of the encoder."""
+        """Embed the instances unless already done; return the encoder key."""
         report = self.progress.stage("embed")
         missing = not self.files.has_pool()
         if missing:
@@ -136,7 +136,7 @@ class Rows:
         return encoding.key
 
     def _pool_is_there(self) -> None:
-        """Note that the stage is complete, and what became of the instances."""
+        """Record that the stage is complete, and count the embedded and skipped instances."""
         self.progress.kept()
         pool, _ = self.files.read_pool()
         self.stages.store.add_counts(

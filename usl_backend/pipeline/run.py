@@ -1,4 +1,4 @@
-"""The stages of a run in order: fetch, embed, select, publish. Each computes only what its artifact lacks."""
+"""Execution of a run's stages in order: fetch, embed, select, publish; completed stages are skipped."""
 
 from __future__ import annotations
 
@@ -47,39 +47,39 @@ if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
 
 LIBRARIES = ("numpy", "torch", "faiss-cpu", "pillow", "label-studio-sdk")
-"""Distributions whose version may change a result."""
+"""Distributions whose versions can affect a result."""
 
 
 def execute(
     run: Run, *, store: RunStore, host: HostSettings, client: StudioClient | None, progress: RunProgress
 ) -> Summary:
-    """Compute what is missing of a run: fetch, embed, select, publish.
+    """Compute the missing stages of a run: fetch, embed, select, publish.
 
-    A stage whose artifact exists is not computed again, so an interrupted run goes on where it stopped. The
-    process keeps its peak memory until it ends (`encoders.allocator`): not to be called in a server.
+    A stage whose artifact exists is not computed again, so an interrupted run continues where it stopped. The
+    process keeps its peak memory until it exits (`encoders.allocator`), so do not call this in a server process.
 
     Parameters
     ----------
     run
         A running run.
     store
-        Holds its record and its files.
+        Store of its record and its files.
     host
         Directories and limits of this host.
     client
-        Door to Label Studio; None for a pool outside it that is not imported there.
+        Label Studio client; None for a pool outside Label Studio that is not imported there.
     progress
-        Told where the run is; raises `CancelledError` to stop it.
+        Receives the run's progress; raises `CancelledError` to stop it.
 
     Returns
     -------
     Summary
-        The record is already finished with it.
+        Summary of the run, already stored in its record.
 
     Raises
     ------
     USLError
-        The run cannot be completed; its record is left as it was.
+        The run cannot be completed; its record is not changed.
     """
     keep_freed_memory()  # before anything imports torch
     settings, files = RunSettings.from_json(run.settings), store.files(run.id)
@@ -109,13 +109,13 @@ class Execution:
     run
         A running run.
     source, sink
-        Where its instances come from, and where its picks go.
+        Source of its instances, and destination of its picks.
     store
-        Holds its record and its files.
+        Store of its record and its files.
     host
         Directories and limits of this host.
     progress
-        Told where the run is.
+        Receives the run's progress.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Execution:
         self.rows = Rows(self.settings, self.files, source, host=host, stages=self.stages)
 
     def complete(self) -> Summary:
-        """Go through all stages, then finish the record."""
+        """Run all stages, then mark the record as done."""
         instances, inventory = self.rows.fetch()
         pool, hashes, key = self.rows.embed(instances, inventory)
         labeled = rows_of(pool, inventory.labeled)
@@ -170,7 +170,7 @@ class Execution:
         inventory: Inventory,
         labeled: NDArray[np.int64],
     ) -> Selection:
-        """Third stage: the picks."""
+        """Run the third stage; return the selection."""
         skipped, free = inventory.unread(pool), len(pool) - len(labeled)
         readable = Readable(rows=free, listed=free + len(skipped), skipped=skipped)
         budget = final_budget(self.settings, readable, classes=len(inventory.classes), run_id=self.run.id)
@@ -195,7 +195,7 @@ class Execution:
         return self.files.read_selection()
 
     def _neighbors(self, pool: Pool) -> Neighbors | None:
-        """The neighbor search, the longest part of a selection, kept as an artifact of its own."""
+        """Return the neighbor search, the longest part of a selection, stored as a separate artifact."""
         if not self.files.has_neighbors():
             found = search(pool, self.settings, progress=self.progress.stage("select"))
             if found is None:
@@ -207,7 +207,7 @@ class Execution:
     def _trainer(
         self, pool: Pool, hashes: Sequence[str], instances: Sequence[Instance], inventory: Inventory
     ) -> PictureTrainer | None:
-        """Prepare the training of a method that wants the pictures; None for all others."""
+        """Build the trainer of a method that trains on images; None for other methods."""
         if not wants_pictures(self.settings):
             return None
         with self.source.open_media(inventory) as media:
@@ -225,7 +225,7 @@ class Execution:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """Let the cluster compute the blocks of a selection, where there is one."""
+        """Compute the blocks of a selection on the cluster, if one is configured."""
         if not self.host.ray_address:
             yield
             return
@@ -233,7 +233,7 @@ class Execution:
             yield
 
     def _publish(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> Published:
-        """Last stage: the queue."""
+        """Run the last stage; return the published queue."""
         if not self.files.has_published():
             report = self.progress.stage("publish")
             if not self.run.dry_run:
@@ -245,7 +245,7 @@ class Execution:
         return published
 
     def _queue(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> Queue:
-        """Line up the picks, a control set drawn from the whole pool, and the reserve."""
+        """Build the queue: the picks, a control set drawn from the whole pool, and the reserve."""
         free = np.setdiff1d(np.arange(len(pool)), labeled)
         control = control_rows(free, self.settings.control, seed=self.settings.seed)
         reserve = reserve_rows(
@@ -262,7 +262,7 @@ class Execution:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed a result here."""
+    """Return the versions of the software that computes a result in this process."""
     found = {"usl-backend": VERSION, "python": platform.python_version()}
     for library in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Third stage: choose rows of the pool by the method of the settings."""
+"""The stage select: choose rows of the pool with the configured method."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Readable:
-    """How much of the project can be chosen from.
+    """Counts of the tasks that can be selected.
 
     Attributes
     ----------
     rows
-        Pool rows without labels.
+        Number of pool rows without labels.
     listed
-        Unlabeled tasks, readable or not.
+        Number of unlabeled tasks, readable or not.
     skipped
-        Task id -> reason, of the unlabeled tasks that cannot be read.
+        Task id -> reason for the unlabeled tasks that cannot be read.
     """
 
     rows: int
@@ -41,12 +41,12 @@ class Readable:
 
 
 def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run_id: str) -> int:
-    """Resolve the budget against what could be read.
+    """Resolve the budget against the number of readable tasks.
 
     Raises
     ------
     InputError
-        Nothing could be read, or less than the budget; the message says where the reasons are.
+        No task could be read, or fewer than the budget; the message says where to find the reasons.
     """
     where = (
         f"see /usl/runs/{run_id} or `usl-backend status {run_id}` for the {len(readable.skipped)} unreadable"
@@ -68,7 +68,7 @@ def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run
 
 
 def rows_of(pool: Pool, ids: tuple[int, ...]) -> NDArray[np.int64]:
-    """Rows of those ids that are in the pool, ascending."""
+    """Return the pool rows of these ids, ascending; ids that are not in the pool are ignored."""
     return np.flatnonzero(np.isin(pool.ids, np.asarray(ids, dtype=np.int64)))
 
 
@@ -83,7 +83,7 @@ def select(
     checkpoint: Checkpoint | None = None,
     trainer: Trainer | None = None,
 ) -> Selection:
-    """Choose `budget` rows by the method of the settings.
+    """Choose `budget` rows with the configured method.
 
     Parameters
     ----------
@@ -92,17 +92,17 @@ def select(
     settings
         Method, preset, options and seed.
     budget
-        Rows to choose.
+        Number of rows to choose.
     labeled : (l,) int64
-        Rows that have labels; they are never chosen.
+        Rows with labels; they are never chosen.
     neighbors
-        From `search`.
+        Result of `search`.
     progress
         Called as `progress(step, done, total)`.
     checkpoint
-        Keeps the state of a training, so that an interrupted run goes on from there.
+        Stores the state of a training, so an interrupted run can continue from it.
     trainer
-        Trains on pictures, where the method does (`pipeline.finetune`).
+        Trainer for methods that train on images (`pipeline.finetune`).
     """
     method = settings.selector(workers=usable_cpus()).with_training(checkpoint=checkpoint, trainer=trainer)
     return method.select(
@@ -116,5 +116,5 @@ def select(
 
 
 def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = None) -> Neighbors | None:
-    """Find the neighbors that `select` would search, so that they can be kept; None where it needs none."""
+    """Run the neighbor search of `select`, so that it can be stored; None if the method needs none."""
     return settings.selector(workers=usable_cpus()).search(pool.embeddings, progress=progress)

@@ -1,4 +1,4 @@
-"""Makes the summary of a finished run from what its stages left."""
+"""Summary of a finished run, built from the results of its stages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from usl_backend.settings import RunSettings
 
 SHOWN = 20
-"""Unreadable tasks that a summary names, and entries of its other lists; the artifacts hold all of them."""
+"""Maximum entries of a summary's lists, such as unreadable tasks; the artifacts contain all of them."""
 
 
 def summarize(
@@ -46,22 +46,22 @@ def summarize(
     encoded: int | None,
     warnings: Sequence[str],
 ) -> Summary:
-    """Describe a run; the sink adds where its picks went.
+    """Summarize a run; the sink adds the destination of its picks.
 
     Parameters
     ----------
     run, settings
-        What was asked for.
+        The run and its resolved settings.
     inventory, pool, selection, published
-        What the stages left.
+        Results of the stages.
     encoder_key
         Key of the encoder that made the embeddings.
     seconds
-        Wall time of each stage that this attempt computed.
+        Wall time in seconds of each stage that this attempt computed.
     encoded
-        Embeddings that were not in the cache; None where an earlier attempt made the pool.
+        Number of embeddings that were not in the cache; None if an earlier attempt built the pool.
     warnings
-        Of the source.
+        Warnings of the source.
     """
     skipped = inventory.unread(pool)
     labeled = len(set(inventory.labeled) - set(pool.skipped))
@@ -110,19 +110,19 @@ def summarize(
 
 
 def kinds_of(skipped: Mapping[int, str]) -> Counter[str]:
-    """Count the kinds of reasons; reasons that differ in numbers or details are one kind."""
+    """Count reasons by kind; reasons that differ only in numbers or details are one kind."""
     return Counter(re.sub(r"\d[\d,.]*", "N", why.partition(": ")[0]) for why in skipped.values())
 
 
 def _encoder_name(settings: RunSettings, inventory: Inventory) -> str:
-    """Name what made the rows, as a user would choose it."""
+    """Return the encoder's name as a user would specify it."""
     if inventory.brings_vectors:
         return VECTORS
     return settings.encoder or " + ".join(DEFAULTS[field.modality] for field in inventory.fields)
 
 
 def _brief(values: Any) -> Any:
-    """Cut long lists: a summary is read at every poll; the selection's artifact holds all."""
+    """Truncate long lists: a summary is read at every poll, and the selection's artifact is complete."""
     if isinstance(values, Mapping):
         return {name: _brief(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
@@ -131,5 +131,5 @@ def _brief(values: Any) -> Any:
 
 
 def _of_training(selection: Selection) -> list[str]:
-    """Warnings of a method that trains."""
+    """Return the warnings of a method that trains."""
     return list(selection.diagnostics.get("training", {}).get("warnings", ()))

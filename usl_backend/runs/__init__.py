@@ -1,4 +1,4 @@
-"""What survives a crash: the record of each run, its artifacts, embedding shards. Nothing is computed."""
+"""Crash-safe storage: run records in SQLite, run artifacts, locks, counters and retention."""
 
 from __future__ import annotations
 

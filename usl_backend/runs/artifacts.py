@@ -1,7 +1,7 @@
-"""The files of one run, written whole or not at all. Embedding shards shared between runs are in `embedding.shards`.
+"""Artifacts of one run, each written atomically. Embedding shards shared between runs are in `embedding.shards`.
 
-A stage is done iff its artifact exists. Everything is written to a temporary name, flushed to disk, then
-renamed; numpy files are read and written with `allow_pickle=False`.
+A stage is done if and only if its artifact exists. Every file is written under a temporary name, flushed to
+disk, then renamed; numpy files are read and written with `allow_pickle=False`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """An open file that becomes `path` when the block ends well, and vanishes when it does not.
+    """Open a temporary file that replaces `path` if the block succeeds and is deleted if it raises.
 
     Parameters
     ----------
     path
-        Final name; an existing file is replaced in one step. Its folder must exist.
+        Final name; an existing file is replaced atomically. Its folder must exist.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -50,7 +50,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 class StoredCheckpoint:
-    """State of a training, kept in one file; a `selection.base.Checkpoint`.
+    """Training state in one file; implements `selection.base.Checkpoint`.
 
     Parameters
     ----------
@@ -62,34 +62,34 @@ class StoredCheckpoint:
         self.path = path
 
     def read(self) -> bytes | None:
-        """What was written last; None where nothing was."""
+        """Return the stored state, or None if there is none."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, content: bytes) -> None:
-        """Replace it in one step."""
+        """Replace the stored state atomically."""
         with written_whole(self.path) as stream:
             stream.write(content)
 
     def clear(self) -> None:
-        """Remove it: what it led to is there."""
+        """Delete the state once the result of the training is stored."""
         self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """What the manifest of a pool outside Label Studio says of one instance.
+    """One row of the manifest of a pool outside Label Studio.
 
     Attributes
     ----------
     row
-        The instance's id.
+        Instance id.
     key
-        The manifest's own id of it.
+        Id given by the manifest.
     label
-        Its class there, if any.
+        Class given by the manifest, if any.
     """
 
     row: int
@@ -103,7 +103,7 @@ class RunFiles:
     Parameters
     ----------
     directory
-        The run's own directory; created when missing.
+        The run's own directory; created if missing.
     """
 
     INSTANCES: Final = "instances.jsonl"
@@ -125,60 +125,62 @@ class RunFiles:
 
     @property
     def log(self) -> Path:
-        """What the run's process wrote."""
+        """Log file of the run's process."""
         return self.directory / self.LOG
 
     @property
     def lock(self) -> Path:
-        """Locked while the run is being computed."""
+        """Lock file, held while the run is computed."""
         return self.directory / self.LOCK
 
     @property
     def embeddings(self) -> Path:
-        """Where the pool's embeddings lie, (n, d), as an .npy file to be memory-mapped."""
+        """The pool's embeddings, (n, d), an .npy file to memory-map."""
         return self.directory / self.EMBEDDINGS
 
     # fetch
 
     def has_instances(self) -> bool:
-        """Whether the tasks are listed."""
+        """Return True once the instances are listed."""
         return (self.directory / self.INSTANCES).is_file()
 
     def write_instances(
         self, instances: Iterable[Instance], inventory: Inventory | Callable[[], Inventory]
     ) -> None:
-        """Store the listed instances and what was learned of their pool.
+        """Store the listed instances and the inventory of their pool.
 
         Parameters
         ----------
         instances
-            Consumed as they come.
+            Consumed one by one.
         inventory
-            A function is asked once the instances have passed.
+            The inventory, or a function that is called after the last instance.
         """
-        with tempfile.TemporaryFile(dir=self.directory) as passed:
+        with tempfile.TemporaryFile(dir=self.directory) as lines:
             for instance in instances:
-                passed.write(json.dumps(asdict(instance)).encode() + b"\n")
-            told = inventory() if callable(inventory) else inventory
-            passed.seek(0)
+                lines.write(json.dumps(asdict(instance)).encode() + b"\n")
+            listed = inventory() if callable(inventory) else inventory
+            lines.seek(0)
             with written_whole(self.directory / self.INSTANCES) as stream:
-                stream.write(json.dumps({"meta": told.to_json()}).encode() + b"\n")
-                shutil.copyfileobj(passed, stream, 1 << 20)
+                stream.write(json.dumps({"meta": listed.to_json()}).encode() + b"\n")
+                shutil.copyfileobj(lines, stream, 1 << 20)
 
     def read_instances(self) -> list[Instance]:
-        """Instances in the order in which they were written."""
+        """Return the instances in the order in which they were written."""
         with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
-            json.loads(next(stream))  # the inventory, for a damaged file is told from an empty one
+            json.loads(
+                next(stream)
+            )  # parse the inventory line too: a damaged file must not pass for an empty one
             return [Instance(**json.loads(line)) for line in stream]
 
     def read_inventory(self) -> Inventory:
-        """What was learned of the pool while it was listed."""
+        """Return the inventory of the pool."""
         with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
             return Inventory.from_json(json.loads(next(stream))["meta"])
 
     @contextmanager
     def writing_rows(self) -> Iterator[Callable[[ManifestRow], None]]:
-        """What takes the rows of a manifest one after the other; the file is there when the block has ended well."""
+        """Yield a function that appends one manifest row; the file appears if the block succeeds."""
         with written_whole(self.directory / self.ROWS) as stream:
 
             def put(row: ManifestRow) -> None:
@@ -187,7 +189,7 @@ class RunFiles:
             yield put
 
     def read_rows(self) -> Iterator[ManifestRow]:
-        """The rows of the manifest that the pool was made from; none where the pool is a project's."""
+        """Yield the rows of the pool's manifest; none for a project."""
         try:
             with (self.directory / self.ROWS).open(encoding="utf-8") as stream:
                 for line in stream:
@@ -198,32 +200,37 @@ class RunFiles:
     # embed
 
     def has_pool(self) -> bool:
-        """Whether the pool is complete."""
+        """Return True once the pool is complete."""
         return (self.directory / self.POOL).is_file()
 
     def write_pool(self, pool: Pool, hashes: Sequence[str]) -> None:
-        """Store the pool; embeddings that are already a memory map of `self.embeddings` are left there.
+        """Store the pool; embeddings that already are a memory map of `self.embeddings` are not copied.
 
         Parameters
         ----------
         pool
-            Of n rows.
+            Pool of n rows.
         hashes
-            Hex content hash of each row, n of them.
+            Hex content hash of each of the n rows.
+
+        Raises
+        ------
+        ValueError
+            The number of hashes differs from n.
         """
         if len(hashes) != len(pool):
             raise ValueError(f"hashes ({len(hashes)}) must match the pool ({len(pool)})")
         self._write_pool(pool, hashes)
 
     def write_vectors(self, pool: Pool, digest: str) -> None:
-        """Store a pool of vectors that somebody else made.
+        """Store a pool whose vectors were computed elsewhere.
 
         Parameters
         ----------
         pool
-            Embeddings that are a memory map of another file stay there; the file must not change from then on.
+            Embeddings that are a memory map of another file are not copied; that file must not change afterwards.
         digest
-            Hex hash of all rows together; `read_pool` gives it as the only content hash.
+            Hex hash over all rows; `read_pool` returns it as the only content hash.
         """
         mapped = _mapped(pool.embeddings)
         if mapped is None or mapped == self.embeddings.resolve():
@@ -234,7 +241,7 @@ class RunFiles:
     def _write_pool(
         self, pool: Pool, hashes: Sequence[str], elsewhere: Mapping[str, Any] | None = None
     ) -> None:
-        """Both files of a pool; only the second where the embeddings lie elsewhere."""
+        """Write the embeddings, unless they stay in another file, and the pool's index."""
         if elsewhere is None and not (
             _mapped(pool.embeddings) == self.embeddings.resolve() and self.embeddings.is_file()
         ):
@@ -251,7 +258,7 @@ class RunFiles:
             )
 
     def read_pool(self) -> tuple[Pool, list[str]]:
-        """The pool, its embeddings memory-mapped read-only, and the content hash of each row."""
+        """Return the pool, its embeddings memory-mapped read-only, and the content hash of each row."""
         with self._arrays(self.POOL) as arrays:
             reasons = json.loads(str(arrays["reasons"]))
             skipped = dict(zip(arrays["skipped"].tolist(), reasons, strict=True))
@@ -265,7 +272,7 @@ class RunFiles:
             return Pool(ids, embeddings, skipped), hashes
 
     def _vectors(self, path: Path, stamp: list[int]) -> NDArray[np.floating]:
-        """Embeddings that lie elsewhere, as long as they are those that the run began with."""
+        """Memory-map embeddings stored in another file, and check that the file has not changed."""
         run = self.directory.name
         try:
             if _stamp(path) != stamp:
@@ -280,7 +287,7 @@ class RunFiles:
     # select
 
     def has_neighbors(self) -> bool:
-        """Whether the neighbor search is stored."""
+        """Return True once the neighbor search is stored."""
         return (self.directory / self.NEIGHBORS).is_file()
 
     def write_neighbors(self, neighbors: Neighbors) -> None:
@@ -294,20 +301,20 @@ class RunFiles:
             )
 
     def read_neighbors(self) -> Neighbors:
-        """The stored neighbor search."""
+        """Return the stored neighbor search."""
         with self._arrays(self.NEIGHBORS) as arrays:
             return Neighbors(arrays["indices"], arrays["distances"], bool(arrays["exact"]))
 
     def checkpoint(self) -> StoredCheckpoint:
-        """Where a method that trains keeps what it has learned until the selection is stored."""
+        """Return the checkpoint of a method that trains; it is kept until the selection is stored."""
         return StoredCheckpoint(self.directory / self.CHECKPOINT)
 
     def has_selection(self) -> bool:
-        """Whether the tasks are chosen."""
+        """Return True once the selection is stored."""
         return (self.directory / self.SELECTION).is_file()
 
     def write_selection(self, selection: Selection) -> None:
-        """Store a selection; parameters and diagnostics as JSON beside the arrays."""
+        """Store a selection: arrays as .npz, parameters and diagnostics as JSON."""
         text = {"parameters": dict(selection.parameters), "diagnostics": dict(selection.diagnostics)}
         with written_whole(self.directory / self.SELECTION_TEXT) as stream:
             stream.write(json.dumps(text, indent=1, default=_plain).encode())
@@ -322,7 +329,7 @@ class RunFiles:
             np.savez(stream, **arrays)
 
     def read_selection(self) -> Selection:
-        """The stored selection."""
+        """Return the stored selection."""
         with self._reading(self.SELECTION_TEXT) as path:
             text = json.loads(path.read_text(encoding="utf-8"))
         with self._arrays(self.SELECTION) as arrays:
@@ -338,27 +345,27 @@ class RunFiles:
     # publish
 
     def has_published(self) -> bool:
-        """Whether the queue is in place, or would be but for a dry run."""
+        """Return True once the queue is published, or recorded by a dry run."""
         return (self.directory / self.PUBLISHED).is_file()
 
     def write_published(self, published: Published) -> None:
-        """Store what was published."""
+        """Store the published queue."""
         with written_whole(self.directory / self.PUBLISHED) as stream:
             stream.write(json.dumps(published_to_json(published), indent=1).encode())
 
     def read_published(self) -> Published:
-        """What was published, or would have been but for a dry run."""
+        """Return the queue that was published, or that a dry run would have published."""
         with self._reading(self.PUBLISHED) as path:
             return published_from_json(json.loads(path.read_text(encoding="utf-8")))
 
     @contextmanager
     def reading_back(self) -> Iterator[bool]:
-        """Remember on disk that the queue is being read back, until the block ends well.
+        """Leave a mark on disk while the queue is read back; the mark stays if the block raises.
 
         Yields
         ------
         bool
-            Whether an earlier block never ended, so that its traces may be left in Label Studio.
+            True if the mark of an earlier, interrupted read-back was found: its traces may be left in Label Studio.
         """
         mark = self.directory / self.READING_BACK
         left = mark.exists()
@@ -369,7 +376,7 @@ class RunFiles:
 
     @contextmanager
     def _arrays(self, name: str) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
-        """The arrays of an .npz; the file is ours to close, numpy leaves a damaged one open."""
+        """Open the arrays of an .npz; the file is closed here because numpy leaves a damaged one open."""
         with (
             self._reading(name) as path,
             path.open("rb") as stream,
@@ -379,7 +386,7 @@ class RunFiles:
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[Path]:
-        """The path of an artifact; a missing or damaged one becomes an error with a remedy."""
+        """Yield the path of an artifact; raise an error with a remedy if it is missing or damaged."""
         path = self.directory / name
         try:
             yield path
@@ -394,19 +401,19 @@ class RunFiles:
 
 
 def _mapped(array: np.ndarray[Any, Any]) -> Path | None:
-    """The file that an array maps, if any."""
+    """Return the file that an array maps, if any."""
     name = getattr(array, "filename", None)
     return Path(name).resolve() if name is not None else None
 
 
 def _stamp(path: Path) -> list[int]:
-    """Changes when a file does: size and time of its last change."""
+    """Return size and modification time of a file, to detect changes."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def _plain(value: object) -> object:
-    """Numpy scalars and arrays as JSON knows them."""
+    """Convert numpy scalars and arrays to JSON types."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

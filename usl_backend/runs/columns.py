@@ -1,4 +1,4 @@
-"""How the values of a `Run` stand in their columns. No statement is here."""
+"""Conversion between the values of a `Run` and their SQLite columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _JSON: Final = frozenset({"settings", "error", "versions", "target"})
 
 
 def stored(name: str, value: Any) -> Any:
-    """A value as its column holds it."""
+    """Convert a value to its column type."""
     if name == "summary":
         return json.dumps({} if value is None else value.to_json())
     if name in _JSON and value is not None:
@@ -24,7 +24,7 @@ def stored(name: str, value: Any) -> Any:
 
 
 def proper(text: str) -> str:
-    """Text that SQLite can hold, whatever a foreign error put into its message."""
+    """Replace characters that SQLite cannot store, such as lone surrogates in a foreign error message."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Counters that outlive who counts: a run's child adds to them, the server reads them. No format is known here."""
+"""Persistent counters: child processes add to them, the server reads them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from usl_backend.runs.database import Database
 
 @dataclass(frozen=True)
 class Count:
-    """How often, or how much of, something happened.
+    """An increment of a counter, or its current sum.
 
     Attributes
     ----------
     name
-        What is counted, such as "items"; `web/metrics.py` says which there are.
+        Counter name, such as "items"; `web/metrics.py` lists them.
     value
-        An increment when it is added, the sum of all increments when it is read.
+        The increment when added, the sum of all increments when read.
     labels
-        What tells it from other counts of that name.
+        Labels that distinguish counters of one name.
     """
 
     name: str
@@ -29,10 +29,10 @@ class Count:
 
 
 class Counters(Database):
-    """Sums that only grow; safe for threads and processes."""
+    """Monotonic counters, safe for threads and processes."""
 
     def add_counts(self, counts: Iterable[Count]) -> None:
-        """Add increments, all in one commit.
+        """Add increments in one commit.
 
         Parameters
         ----------
@@ -53,6 +53,6 @@ class Counters(Database):
                 )
 
     def counts(self) -> list[Count]:
-        """Every sum, ordered by name and labels."""
+        """Return every counter, ordered by name and labels."""
         rows = self._connection().execute("SELECT name, value, labels FROM counters ORDER BY name, labels")
         return [Count(name, value, json.loads(labels)) for name, value, labels in rows]

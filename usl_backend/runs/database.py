@@ -1,4 +1,4 @@
-"""The database file that several processes share: connections, transactions, layout. What it keeps is unknown here."""
+"""SQLite file shared by several processes: connections, transactions and schema migration."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from usl_backend.errors import RunError, StorageError
 from usl_backend.runs.migrations import MIGRATIONS
 
 _PATIENCE: Final = 30.0
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait for another writing process."""
 
 
 class Database:
-    """One SQLite file (WAL) in a data directory; may be shared by threads and processes.
+    """One SQLite file (WAL) in a data directory; safe for threads and processes.
 
     Parameters
     ----------
     directory
-        The data directory (`MODEL_DIR`); created when missing, readable by its owner alone.
+        The data directory (`MODEL_DIR`); created if missing, readable by its owner only.
 
     Raises
     ------
@@ -41,14 +41,14 @@ class Database:
         try:
             directory.mkdir(
                 parents=True, exist_ok=True, mode=0o700
-            )  # a parent that is made here too would get no mode
+            )  # `mode` would not apply to a parent created in the same call
             (directory / "runs").mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise _unusable(directory, error) from None
         self._migrate()
 
     def close(self) -> None:
-        """Close every thread's connection; the store is not used afterwards."""
+        """Close the connections of all threads; the store must not be used afterwards."""
         with self._opening:
             for connection in self._opened:
                 connection.close()
@@ -57,16 +57,16 @@ class Database:
 
     @property
     def installation(self) -> str:
-        """Six hexadecimal digits, drawn when the directory was first used: tells it from every other."""
+        """Return the directory's id: six hexadecimal digits drawn at first use."""
         (name,) = self._connection().execute("SELECT id FROM installation").fetchone()
         return str(name)
 
     def _connection(self) -> sqlite3.Connection:
-        """The connection of the calling thread."""
+        """Return the connection of the calling thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             try:
-                # closed by close(), from whatever thread; otherwise used by this thread alone
+                # close() may run in any thread; everything else stays in this one
                 connection = sqlite3.connect(
                     self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
                 )
@@ -82,9 +82,9 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One atomic change; two processes never interleave inside it."""
+        """Run the block in one write transaction, exclusive across processes."""
         connection = self._connection()
-        # Threads of ours take turns here: SQLite lets whoever finds it busy sleep up to a tenth of a second.
+        # Serialize our own threads: SQLite's busy handler would sleep for up to a tenth of a second.
         with self._turn:
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -99,16 +99,16 @@ class Database:
                 raise _unusable(self.directory, error) from error
 
     def _migrate(self) -> None:
-        """Bring the file to this version's layout."""
+        """Migrate the file to the current schema."""
         (version,) = self._connection().execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise RunError(
-                f"{self.path} has layout {version} but this version knows {len(MIGRATIONS)} at most; "
+                f"{self.path} has layout {version}, but this version supports at most {len(MIGRATIONS)}; "
                 "upgrade usl-backend, or set MODEL_DIR to another directory"
             )
         for step in range(version, len(MIGRATIONS)):
             with self._transaction() as sql:
-                # another process may have been first
+                # another process may have migrated in the meantime
                 if sql.execute("PRAGMA user_version").fetchone() == (step,):
                     for statement in MIGRATIONS[step].split(";"):
                         sql.execute(statement)
@@ -116,7 +116,7 @@ class Database:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch a new file to WAL; of several that do it at once, SQLite refuses all but one without waiting."""
+    """Switch a new file to WAL, retrying: SQLite refuses concurrent switches without waiting."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -130,7 +130,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _unusable(directory: Path, error: Exception) -> StorageError:
-    """The data directory cannot be used."""
+    """Build the error for an unusable data directory."""
     return StorageError(
         f"data directory {directory} cannot be used ({error}); check its rights and free space, or set "
         "MODEL_DIR to a directory on a local disk"

@@ -1,4 +1,4 @@
-"""What a run learned of its pool while listing it; stored with the instances."""
+"""Inventory of a pool, collected while listing it and stored with the instances."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pydantic import TypeAdapter
 from usl_backend.instances import EmbeddedField, Modality, Pool
 
 VECTORS: Final = "vectors"
-"""Stands for a modality, and for an encoder's name, where the pool brings its embeddings."""
+"""Modality, and encoder name, of a pool that provides its own embeddings."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What only a pool outside Label Studio has.
+    """Details that only a pool outside Label Studio has.
 
     Attributes
     ----------
     modality
-        Of its rows; "vectors" where it brings embeddings.
+        Modality of the rows; "vectors" if the pool provides embeddings.
     roots
-        Folders below which its files may be read.
+        Folders under which its files may be read.
     passed_over
-        Files that were not taken in, in words; "" where there are none.
+        Sentence about files that were ignored; "" if there are none.
     with_label
-        Rows that have a label.
+        Number of rows that have a label.
     """
 
     modality: Modality | Literal["vectors"]
@@ -38,29 +38,29 @@ class Listed:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A pool as it was listed.
+    """A listed pool.
 
     Attributes
     ----------
     id, key, title
-        Label Studio's id, id with creation time, and title of the project; 0, "" and the address of a pool outside
+        Label Studio's project id, id with creation time, and title; 0, "" and the address for a pool outside
         Label Studio.
     classes
-        Choices of the label config, in its order; empty where it names none.
+        Choices of the label config, in its order; empty if it names none.
     data_key
-        Field of a task's data that is shown for it, and embedded first.
+        Field of a task's data that represents the task and is embedded first.
     tasks
-        Tasks in the project, or rows of the list, all of them.
+        Number of all tasks of the project, or rows of the list.
     annotated
-        How many of them have an annotation, skipped ones included.
+        Number of them with an annotation, skipped ones included.
     fields
-        The fields that are embedded, in order.
+        Embedded fields, in order.
     labeled
         Ids of the annotated tasks among the instances; empty unless labels are kept.
     skipped
-        Id -> why there is no media to read.
+        Id -> reason why there is no media to read.
     outside
-        More of a pool outside Label Studio; None for a project.
+        Details of a pool outside Label Studio; None for a project.
     """
 
     id: int = 0
@@ -77,16 +77,16 @@ class Inventory:
 
     @property
     def brings_vectors(self) -> bool:
-        """Whether its embeddings come with it, so that nothing is encoded."""
+        """True if the pool provides its embeddings, so nothing is encoded."""
         return self.outside is not None and self.outside.modality == VECTORS
 
     def unread(self, pool: Pool) -> dict[int, str]:
-        """Id -> reason of the unlabeled instances that could not be read, before or while they were embedded."""
+        """Return id -> reason for unlabeled instances that could not be read while listing or embedding."""
         labeled = set(self.labeled)
         return {**self.skipped, **{one: why for one, why in pool.skipped.items() if one not in labeled}}
 
     def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
+        """Return all attributes as JSON values."""
         made: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         if self.outside is None:
             del made["outside"]

@@ -1,7 +1,7 @@
-"""Who holds what: flock on files, so that a lock never outlives its process. No run state is kept here.
+"""Process locks based on flock, released by the kernel when their process dies.
 
 An flock belongs to the open file and is inherited with it: the server opens and locks a run's file and
-hands the descriptor to the child, so there is no moment at which a living run looks dead.
+hands the descriptor to the child, so a living run never looks dead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _ATTEMPTS = 10
 
 
 class Lock:
-    """An exclusive flock on a file that is created when needed and left in place.
+    """An exclusive flock on a file that is created if missing and never removed.
 
-    The file's text is the holder's process id; it only informs, and only while the lock is held.
+    The file contains the holder's process id, for information, and only valid while the lock is held.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Lock:
     Raises
     ------
     RunError
-        Somebody else holds it.
+        Another process holds it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,16 +44,16 @@ class Lock:
 
     @property
     def descriptor(self) -> int:
-        """The open file, to be inherited by a child that shall hold the lock too."""
+        """File descriptor, to be inherited by a child that must hold the lock too."""
         return self._descriptor
 
     def sign(self, process: int) -> None:
-        """Write down who holds the lock."""
+        """Write the holder's process id into the file."""
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(process).encode(), 0)
 
     def close(self) -> None:
-        """Let go; the lock is free when no child holds the same descriptor."""
+        """Release the lock; it stays taken while a child holds the same descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -68,7 +68,7 @@ class Lock:
 
 
 def held(path: Path) -> bool:
-    """Whether a living process holds the lock."""
+    """Return True if a living process holds the lock."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def held(path: Path) -> bool:
 
 
 def holder(path: Path) -> int | None:
-    """Process id written by the holder; None when nothing usable stands there."""
+    """Return the process id written by the holder, or None if the file has no valid one."""
     try:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -92,7 +92,7 @@ def holder(path: Path) -> int | None:
 
 
 def _locked(descriptor: int) -> bool:
-    """Take the lock; `held` asks by taking it for an instant, so one refusal is not believed."""
+    """Try to take the lock, several times: `held` tests by taking it for an instant."""
     for attempt in range(_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,10 +104,10 @@ def _locked(descriptor: int) -> bool:
 
 
 def _open(path: Path) -> int:
-    """The lock file, readable by its owner alone."""
+    """Open the lock file, readable by its owner only."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror}; check MODEL_DIR, its rights and disk space"
+            f"cannot write {path}: {error.strerror}; check MODEL_DIR, its permissions and free disk space"
         ) from None

@@ -1,4 +1,4 @@
-"""Layouts of the database file, one step per version. How they are applied is in `database.py`."""
+"""Schema of the database file, one migration per version; `database.py` applies them."""
 
 from __future__ import annotations
 

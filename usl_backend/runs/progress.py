@@ -1,4 +1,4 @@
-"""How a running run reports, and the one place where it is stopped."""
+"""Progress reports of a run; a report is also where a run is cancelled."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from usl_backend.runs.store import RunStore
 
 INTERVAL = 0.25
-"""Seconds between two reports of one step; the first and the last of a step are always passed on."""
+"""Minimum seconds between two reports of one step; the first and the last are always reported."""
 
 
 class RunProgress:
-    """Gives each stage of a run its `Progress`, which writes to the run's record, throttled.
+    """Progress of a run's stages, written to the run's record.
 
-    Every call looks at `stop`; the record is read and written only as often as `INTERVAL` says.
+    Every call checks `stop`; the record is accessed at most once per `INTERVAL`.
 
     Parameters
     ----------
     store
-        Holds the run's record; None where the run is complete and its record stays as it is.
+        Store of the run's record; None if the run is complete and its record must not change.
     run_id
-        The run.
+        Id of the run.
     watch
-        Told the same, for progress bars.
+        Receives the same reports, for progress bars.
     stop
-        Set from a signal handler or another thread: the next call raises.
+        Set by a signal handler or another thread; the next report then raises.
     clock
-        Seconds; monotonic.
+        Monotonic time in seconds.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class RunProgress:
         self._next = 0.0
 
     def stage(self, name: str) -> Progress:
-        """Return where the work of a stage reports; it raises `CancelledError` when the run has to stop."""
+        """Return the `Progress` of a stage; it raises `CancelledError` if the run has to stop."""
         return partial(self._report, name)
 
     def kept(self) -> None:
-        """Note that something is complete and on disk: the next attempt begins behind it."""
+        """Record that a result is on disk, where the next attempt continues."""
         if self._store is not None:
             self._store.kept(self._run_id)
 
     def _report(self, stage: str, step: str, done: int, total: int, /) -> None:
         if self.stop.is_set():
-            raise CancelledError(f"run {self._run_id} was asked to stop")
+            raise CancelledError(f"run {self._run_id} was stopped")
         now = self._clock()
         if (stage, step) == self._step and now < self._next and done < total:
             return

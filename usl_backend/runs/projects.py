@@ -1,4 +1,4 @@
-"""What is remembered of a Label Studio project: what /setup told, and what was published. Runs are in `store.py`."""
+"""Stored facts about Label Studio projects: their last /setup and their published queue. Runs are in `store.py`."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class ProjectRecords(Database):
         label_config: str = "",
         refused: str | None = None,
     ) -> bool:
-        """Keep what /setup told; the last one wins.
+        """Store the content of a /setup request; the last one wins.
 
-        A refused setup never replaces an accepted one: Label Studio keeps the old parameters too when we
-        refuse the new. It is kept where nothing was accepted before, so that Start Training can say why.
+        A refused setup never replaces an accepted one, because Label Studio also keeps the old parameters when
+        the new ones are refused. Without an accepted one it is stored, so Start Training can report the reason.
 
         Returns
         -------
         bool
-            Whether anything changed; the same setup told again writes nothing.
+            True if anything changed; a repeated setup writes nothing.
         """
         known = self._setup_of("project_key = ?", (project_key,))
         params = json.dumps(dict(extra_params or {}), sort_keys=True)
@@ -67,13 +67,13 @@ class ProjectRecords(Database):
         return True
 
     def setup(self, project: int, project_key: str = "") -> ProjectSetup | None:
-        """What is known of a project: of that very key, or without a key of the newest with that id."""
+        """Return the setup of the project with this key, or without a key the newest one with this id."""
         if project_key:
             return self._setup_of("project_key = ?", (project_key,))
         return self._setup_of("project = ? ORDER BY updated_at DESC LIMIT 1", (project,))
 
     def queue_state(self, project_key: str) -> QueueState | None:
-        """The queue that was last published to a project; None when there is none."""
+        """Return the state of the queue last published to a project, or None."""
         row = (
             self._connection()
             .execute("SELECT state FROM queues WHERE project_key = ?", (project_key,))
@@ -82,7 +82,7 @@ class ProjectRecords(Database):
         return None if row is None else _STATE.validate_json(row[0])
 
     def save_queue_state(self, project_key: str, state: QueueState | None) -> None:
-        """Remember what was published to a project; None forgets it."""
+        """Store the state of a project's published queue; None deletes it."""
         with self._transaction() as sql:
             if state is None:
                 sql.execute("DELETE FROM queues WHERE project_key = ?", (project_key,))
@@ -92,7 +92,7 @@ class ProjectRecords(Database):
                 )
 
     def _setup_of(self, condition: str, values: tuple[Any, ...]) -> ProjectSetup | None:
-        """The setup that a condition of ours finds."""
+        """Return the setup that matches an SQL condition (a constant of this module)."""
         row = (
             self._connection()
             .execute(

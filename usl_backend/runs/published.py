@@ -1,4 +1,4 @@
-"""What a run published, as a file of its directory. How publishing is done is in `sinks`."""
+"""The published queue of a run and its JSON form. Publishing itself is in `sinks`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verified:
-    """Outcome of asking Label Studio for its next task after publishing.
+    """Result of asking Label Studio for its next task after publishing.
 
     Attributes
     ----------
     ok
-        The first pick is served first, as far as can be seen.
+        The first pick is served first, as far as can be checked.
     outcome
-        One word for programs.
+        Machine-readable word.
     detail
-        One sentence for people.
+        Sentence for users.
     """
 
     ok: bool
@@ -34,7 +34,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class Destination:
-    """Project that the picks of a pool outside Label Studio were imported to.
+    """Label Studio project into which the picks of a pool were imported.
 
     Attributes
     ----------
@@ -52,22 +52,22 @@ class Destination:
 
 @dataclass(frozen=True)
 class Published:
-    """A queue and how it was published.
+    """A published queue.
 
     Attributes
     ----------
     queue
-        All places.
+        The places of the queue.
     model_version
-        Version under which Label Studio holds the queue; None for a dry run or a pool outside it.
+        Model version of the queue's predictions in Label Studio; None for a dry run or a pool outside it.
     view_id
-        The tab that shows it.
+        Id of the tab that shows the queue.
     carried_over
-        Tasks whose pre-annotation of another model was copied along.
+        Tasks whose pre-annotation by another model was copied into the queue's predictions.
     warnings
         One sentence each.
     verified
-        Whether the order was seen to be kept; None where nothing was written.
+        Result of the check that Label Studio keeps the order; None if nothing was written.
     """
 
     queue: Queue
@@ -80,12 +80,12 @@ class Published:
 
 @dataclass(frozen=True)
 class PublishedPool(Published):
-    """The same for a pool outside Label Studio.
+    """The published queue of a pool outside Label Studio.
 
     Attributes
     ----------
     imported
-        Where its picks became tasks; None where they did not.
+        Project into which the picks were imported; None if they were not.
     """
 
     imported: Destination | None = None
@@ -96,7 +96,7 @@ _PROJECT, _POOL = TypeAdapter(Published), TypeAdapter(PublishedPool)
 
 
 def queue_to_json(queue: Queue) -> list[dict[str, Any]]:
-    """Places as JSON objects: "task" (the instance id), "rank", "role"; where they apply "control", "studio_task"."""
+    """Convert places to JSON: "task" (the instance id), "rank", "role"; if set, also "control" and "studio_task"."""
     made: list[dict[str, Any]] = _PLACES.dump_python(
         queue.places, mode="json", by_alias=True, exclude_defaults=True
     )
@@ -104,7 +104,7 @@ def queue_to_json(queue: Queue) -> list[dict[str, Any]]:
 
 
 def published_to_json(published: Published) -> dict[str, Any]:
-    """Everything as one JSON object."""
+    """Convert to one JSON object."""
     adapter: TypeAdapter[Any] = _POOL if isinstance(published, PublishedPool) else _PROJECT
     rest = adapter.dump_python(published, mode="json", exclude={"queue"})
     return {"queue": queue_to_json(published.queue), **rest}

@@ -1,7 +1,7 @@
-"""What is known of a run: plain values, no storage and no behaviour.
+"""Records of runs and projects as plain values; `store.py` stores them.
 
-A project is its Label Studio id *and* its creation time ("12.1699999999"): an id may be given again after a
-project was deleted, and the state of the old one must not leak into the new.
+A project is identified by its Label Studio id *and* its creation time ("12.1699999999"): an id may be reused
+after a project was deleted, and the state of the old project must not leak into the new one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STAGES: tuple[Stage, ...] = ("fetch", "embed", "select", "publish")
 RUN_ID: Final = re.compile(r"(?:[0-9]+|(?P<pool>[a-z][a-z0-9_]*))-[0-9]+", re.ASCII)
 """Id of a run over a project, such as 12-7, or over a pool outside Label Studio, such as photos-3."""
 Runner = Literal["server", "shell"]
-"""Who computes a run: a child of the server, or the shell that asked for it."""
+"""Where a run is computed: in a child process of the server, or in the shell that started it."""
 
 
 class RunState(StrEnum):
-    """Life of a run: queued, running, then done, failed or cancelled; if its process dies, queued again.
+    """State of a run: queued, running, then done, failed or cancelled; queued again if its process dies.
 
-    A paused run has nothing wrong with it: what it needs (Label Studio, its token, disk space) was missing for
-    longer than it waits. It goes on when it is resumed, or when the server is started again.
+    A run is paused when something it needs (Label Studio, its token, disk space) was unavailable for longer than
+    it waits. It continues when it is resumed or when the server starts again.
     """
 
     QUEUED = "queued"
@@ -43,12 +43,12 @@ class RunState(StrEnum):
 
     @property
     def is_active(self) -> bool:
-        """Whether the run may still change by itself."""
+        """True while the run is queued or running."""
         return self in (RunState.QUEUED, RunState.RUNNING)
 
     @property
     def is_resumable(self) -> bool:
-        """Whether the run may be queued again; it goes on after what it has completed."""
+        """True if the run can be queued again, to continue from its last artifact."""
         return self in (RunState.PAUSED, RunState.FAILED, RunState.CANCELLED)
 
 
@@ -59,37 +59,36 @@ class Run:
     Attributes
     ----------
     id
-        `<project>-<number>`, such as "12-7", or `<pool>-<number>`, such as "photos-3"; numbers are never given
-        twice.
+        `<project>-<number>`, such as "12-7", or `<pool>-<number>`, such as "photos-3"; numbers are never reused.
     project
         Label Studio's project id; 0 for a pool outside Label Studio.
     project_key
-        `<project>.<creation time>`, or "" where it was not known when the run was asked for.
+        `<project>.<creation time>`, or "" if it was not known when the run was created.
     settings
         The resolved `RunSettings` as JSON.
     state, stage, step
-        Where the run is; `step` is a phrase within the stage.
+        Position of the run; `step` is a phrase that describes the work within the stage.
     done, total
-        Progress within the stage, in units of its own; `total` 0 when unknown.
+        Progress within the stage, in the stage's own units; `total` is 0 if unknown.
     error
-        {"type", "message"} of the failure or of what the run waits for, without secrets.
+        {"type", "message"} of the failure, or of the resource a paused run waits for; contains no secrets.
     pool_digest, versions
-        What the result was made from: digest of the pool, versions of the software that matters.
+        Provenance of the result: digest of the pool, versions of the software involved.
     attempts
-        How often the computation was begun since it last kept something: a stage's artifact, a batch of
-        embeddings. Deaths in a row count, whatever a long run survives on its way does not.
+        Number of starts since the run last stored a result (a stage's artifact, a batch of embeddings), so only
+        consecutive crashes without progress count.
     created_at, started_at, finished_at, heartbeat
-        Unix seconds. The heartbeat only informs: whether a run lives is told by its lock.
+        Unix seconds. The heartbeat is informational; liveness is decided by the run's lock.
     dry_run
-        Selects but writes nothing to Label Studio.
+        Select without writing to Label Studio.
     summary
-        What the finished run reports; None before that.
+        Summary of the finished run; None before that.
     place
-        Who computes it.
+        Where the run is computed.
     pool
         Name of a pool outside Label Studio; "" for a project.
     target
-        What that pool is and where its picks go, JSON-able: the attributes of `sources.Target`, and those of
+        The pool and the destination of its picks, JSON-able: the attributes of `sources.Target` and of
         `ImportOrder`.
     """
 
@@ -118,7 +117,7 @@ class Run:
 
     @property
     def subject(self) -> str:
-        """What it selects from, for people: "project 12" or "pool photos"."""
+        """Display name of the selected-from pool: "project 12" or "pool photos"."""
         return f"pool {self.pool}" if self.pool else f"project {self.project}"
 
     @property
@@ -128,35 +127,35 @@ class Run:
 
     @property
     def import_order(self) -> ImportOrder | None:
-        """The project that the picks of a pool are to be imported to; None where they are not."""
+        """Project into which the picks of a pool shall be imported, or None."""
         return ImportOrder.from_json(self.target)
 
     @property
     def published_to(self) -> ProjectNote | Destination | None:
-        """The project whose queue the finished run made, or would have made but for a dry run."""
+        """Project whose queue the finished run wrote, or a dry run would have written."""
         if isinstance(self.summary, PoolSummary):
             return self.summary.imported
         return None if self.summary is None else self.summary.project
 
     def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON-able values."""
-        told = asdict(replace(self, summary=None))
+        """Return all attributes as JSON-able values."""
+        values = asdict(replace(self, summary=None))
         summary = {} if self.summary is None else self.summary.to_json()
-        return {**told, "state": self.state.value, "summary": summary}
+        return {**values, "state": self.state.value, "summary": summary}
 
 
 @dataclass(frozen=True)
 class ImportOrder:
-    """A project that picks are to be imported to.
+    """Request to import picks into a Label Studio project.
 
     Attributes
     ----------
     project, key
-        Label Studio's id, and id with creation time when the run was asked for.
+        Label Studio's id, and id with creation time, as of the creation of the run.
     refer_by
-        How tasks refer to their pictures: "upload" (a copy that Label Studio keeps), "url" (the picture's own
-        address) or "local-files" (a file below Label Studio's local-files root); None: files are uploaded, addresses
-        stay addresses.
+        How tasks refer to their images: "upload" (a copy stored by Label Studio), "url" (the image's own
+        address) or "local-files" (a file under Label Studio's local-files root); None uploads files and keeps
+        addresses.
     """
 
     project: int
@@ -164,12 +163,12 @@ class ImportOrder:
     refer_by: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As part of `Run.target`."""
+        """Return the JSON form, a part of `Run.target`."""
         return {"import_as": self.refer_by, "import_to": self.project, "import_key": self.key}
 
     @classmethod
     def from_json(cls, target: Mapping[str, Any]) -> ImportOrder | None:
-        """Inverse of `to_json`; None where the picks go nowhere."""
+        """Inverse of `to_json`; None if nothing is to be imported."""
         if target.get("import_to") is None:
             return None
         return cls(int(target["import_to"]), str(target.get("import_key", "")), target.get("import_as"))
@@ -177,18 +176,18 @@ class ImportOrder:
 
 @dataclass(frozen=True)
 class ProjectSetup:
-    """What Label Studio last told about a project in /setup.
+    """Content of Label Studio's last /setup request for a project.
 
     Attributes
     ----------
     project, project_key
         As in `Run`.
     extra_params
-        The accepted extra params as an object; empty when none were given.
+        The accepted extra params as an object; empty if none were given.
     label_config
         The project's labeling configuration, XML.
     refused
-        Why the extra params could not be used, when none were ever accepted; else None.
+        Why the extra params were refused, if none were ever accepted; else None.
     updated_at
         Unix seconds.
     """
@@ -202,22 +201,22 @@ class ProjectSetup:
 
 
 def parse_project_key(text: object) -> tuple[int, str]:
-    """Project id and key out of what Label Studio calls a project: "12.1699999999", "12" or 12.
+    """Parse Label Studio's project identifier: "12.1699999999", "12" or 12.
 
     Parameters
     ----------
     text
-        As it came in; a string with or without the creation time, or a number.
+        A string with or without the creation time, or a number.
 
     Returns
     -------
     tuple of int and str
-        Id, and the key; the key is "" where no creation time was given.
+        Id and key; the key is "" if no creation time was given.
 
     Raises
     ------
     InputError
-        It is none of these.
+        `text` has none of these forms.
     """
     if isinstance(text, int) and not isinstance(text, bool):
         text = str(text)
@@ -233,19 +232,19 @@ def parse_project_key(text: object) -> tuple[int, str]:
 
 
 def project_key(project: int, created_at: object) -> str:
-    """Key of a project whose creation time is told as text.
+    """Build a project's key from its creation time as text.
 
     Parameters
     ----------
     project
         Label Studio's id.
     created_at
-        ISO 8601, as Label Studio's API and webhooks tell it.
+        ISO 8601, as in Label Studio's API and webhooks.
 
     Returns
     -------
     str
-        The key that Label Studio's /setup uses, in whole seconds; "" where the time is missing or unreadable.
+        The key as used by Label Studio's /setup, in whole seconds; "" if the time is missing or invalid.
     """
     if not isinstance(created_at, str):
         return ""

@@ -1,4 +1,4 @@
-"""What of old runs may go: files, their records, and embeddings. What runs are is kept elsewhere (`runs/store.py`)."""
+"""Removal of old runs, their records and their cached embeddings."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 CACHE = "embeddings"
 """Folder of the data directory that holds the embeddings of every run and encoder."""
 EVERY = 1_000_000
-"""More runs than a data directory ever has."""
+"""Limit that lists every run: more than a data directory ever has."""
 
 
 def collect(
     store: RunStore, *, keep: int, cache: bool = False, dry_run: bool = False
 ) -> list[tuple[Path, int]]:
-    """Remove old runs, their records too, and with `cache` the embeddings of all.
+    """Remove old runs with their records, and with `cache` all cached embeddings.
 
-    A run stays when it is one of the `keep` newest of its project or pool, when it is active or paused, when it is
-    the newest completed run of that (exports and reports need it), or when its queue is in force. Directories
-    that belong to no run are removed. Numbers of runs are not given again.
+    A run is kept if it is one of the `keep` newest of its project or pool, active or paused, the newest completed
+    run of its project or pool (exports and reports need it), or the owner of the published queue. Directories
+    that belong to no run are removed. Run numbers are not reused.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def collect(
     Returns
     -------
     list of (Path, int)
-        What was (or would be) removed, and its size in bytes.
+        Paths that were (or would be) removed, and their sizes in bytes.
     """
     runs = store.list(limit=EVERY)
     kept = _kept(store, runs, keep)
@@ -68,7 +68,7 @@ def collect(
 
 
 def tidy(store: RunStore, *, keep: int, cache_bytes: int) -> None:
-    """Bring a data directory below its bounds; what goes wrong is logged, for no run fails because of it.
+    """Enforce the size limits of a data directory; errors are logged and never fail a run.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def tidy(store: RunStore, *, keep: int, cache_bytes: int) -> None:
     keep
         As in `collect`.
     cache_bytes
-        Largest size of the embeddings of all encoders, in bytes.
+        Maximum size of the cached embeddings of all encoders, in bytes.
     """
     try:
         freed = [*collect(store, keep=keep), *trim(store, limit=cache_bytes)]
@@ -91,7 +91,7 @@ def tidy(store: RunStore, *, keep: int, cache_bytes: int) -> None:
 
 
 def trim(store: RunStore, *, limit: int) -> list[tuple[Path, int]]:
-    """Remove the oldest embeddings until the rest is within a limit; nothing while a run might read them.
+    """Remove the oldest cached embeddings until the rest fits a limit; nothing while a run is queued or running.
 
     Parameters
     ----------
@@ -103,11 +103,11 @@ def trim(store: RunStore, *, limit: int) -> list[tuple[Path, int]]:
     Returns
     -------
     list of (Path, int)
-        What was removed, and its size in bytes.
+        Removed shards and their sizes in bytes.
     """
     if any(store.count_by_state().get(state) for state in (RunState.QUEUED, RunState.RUNNING)):
         return []
-    # a shard exists exactly when its JSON does, so that goes first and the rows behind it are nobody's
+    # a shard exists if and only if its JSON does, so the JSON is removed first
     shards = sorted((store.directory / CACHE).glob("*/*.json"), key=lambda path: path.stat().st_mtime)
     sizes = {shard: _size_of(shard) + _size_of(shard.with_suffix(".npy")) for shard in shards}
     total, removed = sum(sizes.values()), []
@@ -122,7 +122,7 @@ def trim(store: RunStore, *, limit: int) -> list[tuple[Path, int]]:
 
 
 def _kept(store: RunStore, runs: list[Run], keep: int) -> set[str]:
-    """Ids of the runs whose directories stay; `runs` is newest first."""
+    """Return the ids of the runs to keep; `runs` is newest first."""
     kept: set[str] = set()
     seen: Counter[str] = Counter()
     completed: set[str] = set()
@@ -141,12 +141,12 @@ def _kept(store: RunStore, runs: list[Run], keep: int) -> set[str]:
 
 
 def bytes_of(path: Path) -> int:
-    """Size of everything below a directory; what vanishes meanwhile does not count."""
+    """Return the size of all files under a directory; files that vanish meanwhile do not count."""
     return sum(_size_of(file) for file in path.rglob("*"))
 
 
 def _size_of(path: Path) -> int:
-    """Size of a file; 0 where there is none."""
+    """Return the size of a regular file, else 0."""
     try:
         found = path.lstat()
     except FileNotFoundError:

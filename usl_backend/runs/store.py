@@ -1,7 +1,7 @@
-"""Where runs are remembered. The file is `database.py`'s, what is kept of their projects `projects.py`'s.
+"""Store of run records; `database.py` handles the file and `projects.py` the records of projects.
 
-No secret is ever written here. Commits survive the death of any process; after a power cut the last ones
-may be missing, never half written.
+No secret is ever stored. Commits survive a crash of any process; after a power cut the last ones may be
+missing, but never half written.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Runs = list[Run]
 
 
 class RunStore(ProjectRecords, Counters):
-    """Runs, setups, queue states and counters of one data directory; may be shared by threads and processes.
+    """Runs, setups, queue states and counters of one data directory; safe for threads and processes.
 
     Parameters
     ----------
     directory
-        The data directory (`MODEL_DIR`); created when missing, readable by its owner alone.
+        The data directory (`MODEL_DIR`); created if missing, readable by its owner only.
 
     Raises
     ------
@@ -49,16 +49,16 @@ class RunStore(ProjectRecords, Counters):
         pool: str = "",
         target: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Write down a new queued run.
+        """Create a queued run.
 
         Parameters
         ----------
         project, project_key, settings, dry_run, place
             As in `Run`.
         error
-            Why the run cannot even start: it is written down as failed, so that the user finds out.
+            Why the run cannot start; it is then stored as failed, so the user sees the reason.
         pool, target
-            As in `Run`; the name is `pool_name`'s.
+            As in `Run`; `pool` is a name from `pool_name`.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class RunStore(ProjectRecords, Counters):
         return run
 
     def get(self, run_id: str) -> Run:
-        """The run of that id.
+        """Return the run with this id.
 
         Raises
         ------
@@ -113,14 +113,14 @@ class RunStore(ProjectRecords, Counters):
         return runs[0]
 
     def pool_name(self, wanted: str, address: str) -> str:
-        """Name of the pool outside Label Studio at an address: the one it has, else `wanted` or "<wanted>_2", ...
+        """Return the name of the pool at an address; a new pool gets `wanted`, or "<wanted>_2" and so on if taken.
 
         Parameters
         ----------
         wanted
             Lower-case letters, digits and underscores, a letter first.
         address
-            Absolute path or address; two addresses never share a name.
+            Absolute path or URL; two addresses never share a name.
         """
         with self._transaction() as sql:
             known = sql.execute("SELECT name FROM pools WHERE address = ?", (proper(address),)).fetchone()
@@ -143,33 +143,33 @@ class RunStore(ProjectRecords, Counters):
         limit: int = 100,
         pool: str | None = None,
     ) -> Runs:
-        """Runs, newest first."""
+        """Return runs, newest first."""
         where, values = _conditions(project, state, pool)
         return self._select(f"{where} ORDER BY sequence DESC LIMIT ?", (*values, limit))
 
     def count_by_state(self) -> dict[RunState, int]:
-        """How many runs are in each state; states without any are left out."""
+        """Return the number of runs in each state; empty states are left out."""
         rows = self._connection().execute("SELECT state, COUNT(*) FROM runs GROUP BY state")
         return {RunState(state): number for state, number in rows}
 
     def latest(self, project: int, state: RunState | None = None) -> Run | None:
-        """The project's newest run, or its newest in that state."""
+        """Return the project's newest run, or its newest in a state."""
         return next(iter(self.list(project=project, state=state, limit=1)), None)
 
     def active(self, *, project: int = 0, pool: str = "") -> Run | None:
-        """The queued or running run of a project or of a pool outside Label Studio; there is at most one."""
+        """Return the queued or running run of a project or of a pool outside Label Studio; at most one exists."""
         found = self._select(
             "WHERE project = ? AND pool = ? AND state IN ('queued', 'running')", (project, pool)
         )
         return next(iter(found), None)
 
     def refuse_second(self, *, project: int = 0, pool: str = "") -> None:
-        """Allow one active run per project or pool.
+        """Refuse a second active run of a project or pool.
 
         Raises
         ------
         ActiveRunError
-            There is one.
+            The project or pool has an active run.
         """
         run = self.active(project=project, pool=pool)
         if run is not None:
@@ -178,12 +178,12 @@ class RunStore(ProjectRecords, Counters):
             )
 
     def claim_next(self, max_running: int) -> Run | None:
-        """Make the oldest run queued for the server a running one; None when there is none or no room.
+        """Start the oldest run queued for the server; None if there is none or `max_running` is reached.
 
         Parameters
         ----------
         max_running
-            Runs that may be running on this host, wherever they are computed.
+            Maximum number of running runs on this host, in the server and in shells.
         """
         with self._transaction() as sql:
             (running,) = sql.execute("SELECT COUNT(*) FROM runs WHERE state = 'running'").fetchone()
@@ -196,7 +196,7 @@ class RunStore(ProjectRecords, Counters):
         return self.get(row[0])
 
     def claim(self, run_id: str) -> Run:
-        """Make this queued run a running one, whoever it was queued for.
+        """Start this queued run, wherever it is to be computed.
 
         Raises
         ------
@@ -209,12 +209,12 @@ class RunStore(ProjectRecords, Counters):
         return self.get(run_id)
 
     def progress(self, run_id: str, stage: str, done: int, total: int, step: str | None = None) -> bool:
-        """Note where a running run is.
+        """Record the progress of a running run.
 
         Returns
         -------
         bool
-            False when the run is not running any more: it was cancelled, and its process has to stop.
+            False if the run is no longer running: it was cancelled, and its process has to stop.
         """
         return self._update(
             run_id,
@@ -227,7 +227,7 @@ class RunStore(ProjectRecords, Counters):
         )
 
     def beat(self, run_id: str) -> bool:
-        """Note that a running run's process lives; False as in `progress`."""
+        """Record a heartbeat of a running run; return False as `progress` does."""
         return self._update(run_id, (RunState.RUNNING,), heartbeat=time.time())
 
     def finish(
@@ -237,7 +237,7 @@ class RunStore(ProjectRecords, Counters):
         pool_digest: str | None = None,
         versions: Mapping[str, str] | None = None,
     ) -> bool:
-        """Make a running run a done one; False when it was not running."""
+        """Mark a running run as done; return False if it was not running."""
         return self._update(
             run_id,
             (RunState.RUNNING,),
@@ -251,16 +251,16 @@ class RunStore(ProjectRecords, Counters):
         )
 
     def fail(self, run_id: str, kind: str, message: str) -> bool:
-        """Make an active run a failed one; False when it was not active.
+        """Mark an active run as failed; return False if it was not active.
 
         Parameters
         ----------
         run_id
-            The run.
+            Id of the run.
         kind
             Class name of the error.
         message
-            What, the value, the remedy; without secrets.
+            Error message without secrets.
         """
         return self._update(
             run_id,
@@ -271,7 +271,7 @@ class RunStore(ProjectRecords, Counters):
         )
 
     def pause(self, run_id: str, kind: str, message: str) -> bool:
-        """Make a running run a paused one; parameters as in `fail`, False when it was not running."""
+        """Mark a running run as paused; parameters as in `fail`. Return False if it was not running."""
         return self._update(
             run_id,
             (RunState.RUNNING,),
@@ -281,11 +281,11 @@ class RunStore(ProjectRecords, Counters):
         )
 
     def kept(self, run_id: str) -> None:
-        """Note that a running run has kept something that no later attempt computes again."""
+        """Record that a running run stored a result, which resets its attempts."""
         self._update(run_id, (RunState.RUNNING,), attempts=1)
 
     def cancel(self, run_id: str) -> Run:
-        """Make an active run a cancelled one; whoever computes it sees so at its next report.
+        """Cancel an active run; its process notices at its next report.
 
         Raises
         ------
@@ -300,14 +300,14 @@ class RunStore(ProjectRecords, Counters):
         return self.get(run_id)
 
     def requeue(self, run_id: str, *, blameless: bool = False) -> bool:
-        """Queue a running run again after its process ended; False when it was not running.
+        """Queue a running run again after its process ended; return False if it was not running.
 
         Parameters
         ----------
         run_id
-            The run.
+            Id of the run.
         blameless
-            The run was stopped from outside: the attempt does not count.
+            The run was stopped from outside, so the attempt does not count.
         """
         with self._transaction() as sql:
             changed = sql.execute(
@@ -318,12 +318,12 @@ class RunStore(ProjectRecords, Counters):
         return bool(changed)
 
     def resume(self, run_id: str, *, place: Runner = "server") -> Run:
-        """Queue a paused, failed or cancelled run again; it goes on after what it has completed.
+        """Queue a paused, failed or cancelled run again; it continues from its last artifact.
 
         Raises
         ------
         RunError
-            There is no such run, or it is none of these.
+            There is no such run, or it is not paused, failed or cancelled.
         ActiveRunError
             The project has another active run.
         """
@@ -342,7 +342,7 @@ class RunStore(ProjectRecords, Counters):
         return self.get(run_id)
 
     def forget(self, run_id: str) -> bool:
-        """Remove a run that is over from the record; its number is not given again. False when it is not over."""
+        """Delete the record of a finished run; return False if it is not finished. Its number is not reused."""
         with self._transaction() as sql:
             removed = sql.execute(
                 "DELETE FROM runs WHERE id = ? AND state IN ('done', 'failed', 'cancelled')", (run_id,)
@@ -350,25 +350,25 @@ class RunStore(ProjectRecords, Counters):
         return bool(removed)
 
     def files(self, run_id: str) -> RunFiles:
-        """The run's artifacts."""
+        """Return the run's artifacts."""
         return RunFiles(self.run_directory(run_id))
 
     def run_directory(self, run_id: str) -> Path:
-        """Where the run's artifacts lie: `<data directory>/runs/<id>`.
+        """Return the directory of the run's artifacts: `<data directory>/runs/<id>`.
 
         Raises
         ------
         UnknownRunError
-            The id is not shaped like one.
+            The id is malformed.
         """
         if not RUN_ID.fullmatch(run_id):
-            raise UnknownRunError(f'"{run_id[:80]}" is no run id; it looks like 12-7 or photos-3')
+            raise UnknownRunError(f'"{run_id[:80]}" is not a run id; run ids look like 12-7 or photos-3')
         return self.directory / "runs" / run_id
 
     # inside
 
     def _select(self, clause: str, values: tuple[Any, ...]) -> Runs:
-        """Runs that a clause of ours finds."""
+        """Return the runs that match an SQL clause (a constant of this module)."""
         names = ", ".join(COLUMNS)
         rows = self._connection().execute(f"SELECT {names} FROM runs {clause}", values)  # noqa: S608 (constants)  # nosec B608
         return [
@@ -377,7 +377,7 @@ class RunStore(ProjectRecords, Counters):
         ]
 
     def _update(self, run_id: str, states: tuple[RunState, ...], **values: Any) -> bool:
-        """Set columns of a run that is in one of these states."""
+        """Set columns of a run if it is in one of these states; return True if it was."""
         assignments = ", ".join(f"{name} = ?" for name in values)
         marks = ", ".join("?" * len(states))
         kept = [stored(name, value) for name, value in values.items()]
@@ -390,7 +390,7 @@ class RunStore(ProjectRecords, Counters):
 
     @staticmethod
     def _begin(sql: sqlite3.Connection, run_id: str) -> bool:
-        """Make a queued run a running one."""
+        """Mark a queued run as running; return False if it was not queued."""
         now = time.time()
         return bool(
             sql.execute(
@@ -402,7 +402,7 @@ class RunStore(ProjectRecords, Counters):
 
 
 def _conditions(project: int | None, state: RunState | None, pool: str | None) -> tuple[str, tuple[Any, ...]]:
-    """WHERE clause and its values."""
+    """Build a WHERE clause and its values."""
     wanted = {"project = ?": project, "state = ?": state, "pool = ?": pool}
     given = {clause: value for clause, value in wanted.items() if value is not None}
     return ("WHERE " + " AND ".join(given) if given else ""), tuple(given.values())

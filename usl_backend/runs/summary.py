@@ -1,4 +1,4 @@
-"""What a finished run reports of itself; kept in its record. How it is made is in `pipeline.summarize`."""
+"""Summary of a finished run, stored in its record; `pipeline.summarize` builds it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usl_backend.runs.published import Destination, Verified
 
 @dataclass(frozen=True)
 class ProjectNote:
-    """Where the instances came from: as in `Inventory`."""
+    """Source project of the instances; attributes as in `Inventory`."""
 
     id: int = 0
     key: str = ""
@@ -24,7 +24,7 @@ class ProjectNote:
 
 @dataclass(frozen=True)
 class BudgetNote:
-    """The budget as text, or None for the default, and the picks that it came to."""
+    """The requested budget as text, None for the default, and the resulting number of picks."""
 
     asked: str | None = None
     resolved: int = 0
@@ -33,16 +33,16 @@ class BudgetNote:
 
 @dataclass(frozen=True)
 class PoolNote:
-    """Counts of tasks.
+    """Task counts.
 
     Attributes
     ----------
     tasks, annotated, unlabeled
-        All, those with an annotation, and the rest.
+        All tasks, those with an annotation, and the rest.
     readable, skipped
-        Unlabeled ones that were embedded, and those that could not be read.
+        Unlabeled tasks that were embedded, and those that could not be read.
     encoded
-        Embeddings that were not in the cache; None where an earlier attempt made the pool.
+        Embeddings that were not in the cache; None if an earlier attempt built the pool.
     passed_over
         As in `Listed`.
     """
@@ -58,7 +58,7 @@ class PoolNote:
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """A kind of reason for not being read, and how often it occurred."""
+    """A kind of reading error and its count."""
 
     kind: str
     count: int
@@ -66,7 +66,7 @@ class ReasonCount:
 
 @dataclass(frozen=True)
 class Unread:
-    """A task that could not be read, and why."""
+    """A task that could not be read, and the reason."""
 
     task: int
     reason: str
@@ -74,7 +74,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class SkippedNote:
-    """Tasks that could not be read: how many, by kind of reason, and the first of them."""
+    """Tasks that could not be read: total, counts by kind of reason, and the first ones."""
 
     count: int = 0
     kinds: tuple[ReasonCount, ...] = ()
@@ -83,7 +83,7 @@ class SkippedNote:
 
 @dataclass(frozen=True)
 class MethodNote:
-    """The method with its resolved parameters and what it noticed; long lists are cut."""
+    """The selection method with its resolved parameters and its diagnostics; long lists are truncated."""
 
     name: str = ""
     preset: str | None = None
@@ -93,7 +93,7 @@ class MethodNote:
 
 @dataclass(frozen=True)
 class EncoderNote:
-    """The encoder's name and cache key, and the side of its pictures in pixels where that was set."""
+    """The encoder's name and cache key, and the side of its input images in pixels if that was set."""
 
     name: str = ""
     key: str = ""
@@ -110,24 +110,24 @@ class Tab:
 
 @dataclass(frozen=True)
 class Summary:
-    """A finished run.
+    """Summary of a run over a project.
 
     Attributes
     ----------
     project, budget, pool, skipped, method, encoder
         See their types.
     seed
-        Of the selection.
+        Seed of the selection.
     picks, control, reserve
-        Sizes of the three parts of the queue; the control set counts its picks too.
+        Sizes of the three parts of the queue; control-set members that are picks count in both.
     model_version, tab, verified
         As in `Published`.
     carried_over
-        Pre-annotated tasks that were copied along.
+        Number of tasks whose pre-annotation was copied into the queue's predictions.
     warnings
         One sentence each.
     seconds
-        Wall time of each stage that the last attempt computed.
+        Wall time in seconds of each stage that the last attempt computed.
     dry_run
         Nothing was written to Label Studio.
     """
@@ -151,7 +151,7 @@ class Summary:
     dry_run: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as one JSON object."""
+        """Return one JSON object."""
         adapter: TypeAdapter[Any] = _POOL if isinstance(self, PoolSummary) else _PROJECT
         made: dict[str, Any] = adapter.dump_python(self, mode="json")
         if not self.pool.passed_over:
@@ -161,12 +161,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class PoolSummary(Summary):
-    """The same for a pool outside Label Studio.
+    """Summary of a run over a pool outside Label Studio.
 
     Attributes
     ----------
     imported
-        Where its picks became tasks; None where they did not.
+        Project into which the picks were imported; None if they were not.
     selection
         Path of the table of the picks.
     """
@@ -179,7 +179,7 @@ _PROJECT, _POOL = TypeAdapter(Summary), TypeAdapter(PoolSummary)
 
 
 def summary_from_json(values: Mapping[str, Any]) -> Summary | None:
-    """Read a stored summary; None for the empty one of a run that is not finished."""
+    """Read a stored summary; None for the empty summary of an unfinished run."""
     if not values:
         return None
     return (_POOL if "selection" in values else _PROJECT).validate_python(values)

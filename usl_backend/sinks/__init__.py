@@ -1,1 +1,1 @@
-"""Where picks go: the queue of a project, a table, or tasks made for them in a project."""
+"""Destinations of the picks: a project's queue, a table, or new tasks in a project."""

@@ -1,4 +1,4 @@
-"""What a run asks of the place that its picks go to."""
+"""The `Sink` protocol."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Where the picks of a run go: a project's queue, a table, or tasks made for them in a project."""
+    """Destination of a run's picks: a project's queue, a table, or new tasks in a project."""
 
     def publish(self, queue: Queue, progress: Progress) -> Published:
-        """Publish a queue; in a dry run only say what would be published. May be repeated after an interruption.
+        """Publish a queue, or in a dry run only return what would be published; can be repeated when interrupted.
 
         Raises
         ------
         USLError
-            It cannot be published; nothing half-written is in force.
+            Publishing failed; a partly written queue never takes effect.
         """
 
     def complete(self, published: Published, pool: Pool, selection: Selection) -> None:
-        """Write what belongs beside the published queue, unless it is there."""
+        """Write the files that accompany the published queue, unless they exist."""
 
     def describe(self, summary: Summary, published: Published) -> Summary:
-        """Add to a summary where the picks went."""
+        """Add the destination of the picks to a summary."""
 
     def versions(self) -> Mapping[str, str]:
-        """Versions of the outside software that holds the queue."""
+        """Return the versions of the external software that holds the queue."""

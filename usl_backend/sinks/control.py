@@ -1,4 +1,4 @@
-"""Which tasks make the control set: a uniform draw that knows nothing of the picks. Queueing them is `queue.py`."""
+"""Uniform draw of the control set, independent of the picks; `queue.py` queues it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STREAM = 0xC0
-"""Sets this draw apart from every other one that the seed makes."""
+"""Stream number that makes this draw independent of the seed's other uses."""
 
 
 def control_rows(free: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.int64]:
-    """Draw the control set: every row that can be labeled is as likely as every other, picks included.
+    """Draw the control set uniformly from all rows without labels, picks included.
 
     Parameters
     ----------
@@ -25,17 +25,17 @@ def control_rows(free: NDArray[np.int64], count: int, *, seed: int) -> NDArray[n
     count
         Rows to draw.
     seed
-        Of the run; the picks of the same seed are independent of this draw.
+        Seed of the run; the draw is independent of the picks made with the same seed.
 
     Returns
     -------
     (count,) int64
-        Distinct rows, in random order, so that every beginning is a uniform draw too.
+        Distinct rows in random order, so every prefix is a uniform draw too.
 
     Raises
     ------
     InputError
-        There are not so many rows.
+        `count` is larger than f.
     """
     if count > len(free):
         raise InputError(

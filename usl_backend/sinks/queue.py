@@ -1,4 +1,4 @@
-"""Picks become the queue of the project that they were chosen from; `studio.queue` makes Label Studio serve it."""
+"""Sink that publishes picks as the queue of their own project, through `studio.queue`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class QueueSink:
-    """Puts the picks of a run first in its project; a `Sink`.
+    """Publishes the picks of a run first in its project; implements `Sink`.
 
     Parameters
     ----------
     client
-        Door to Label Studio.
+        Label Studio client.
     run
-        Its id names the model version.
+        The run; the model version is named after its id.
     store
-        Remembers what the project was like before.
+        Stores the previous state of the project.
     """
 
     def __init__(self, client: StudioClient, run: Run, store: RunStore) -> None:
@@ -43,44 +43,44 @@ class QueueSink:
         if self.run.dry_run:
             return Published(queue)
         inventory = self.store.files(self.run.id).read_inventory()
-        # With the key that the tasks were listed under: a project that took the id since is refused.
+        # Use the key under which the tasks were listed: a new project with the same id is refused.
         project = replace(self.client.project(inventory.id), key=inventory.key)
         return publish(self.client, self.run, project, queue, store=self.store, progress=progress)
 
     def complete(self, published: Published, pool: Pool, selection: Selection) -> None:
-        """Nothing lies beside the queue."""
+        """Do nothing: no files accompany the queue."""
 
     def describe(self, summary: Summary, published: Published) -> Summary:
-        """Link to the tab."""
+        """Add the link to the tab."""
         return replace(summary, tab=tab_of(self.client.url, summary.project.id, published))
 
     def versions(self) -> Mapping[str, str]:
-        """Label Studio's."""
+        """Return Label Studio's version."""
         return {"label-studio": self.client.version()}
 
 
 def publish(
     client: StudioClient, run: Run, project: Project, queue: Queue, *, store: RunStore, progress: Progress
 ) -> Published:
-    """Make Label Studio serve picks in order, then the control set, then the reserve.
+    """Make Label Studio serve the picks in order, then the control set, then the reserve.
 
-    What Label Studio looked like before is stored before anything is changed, so that a reset finds it even when
-    this process dies on the way.
+    The previous state of the project is stored before any change, so a reset can restore it even if this process
+    dies midway.
 
     Parameters
     ----------
     client
-        Door to Label Studio.
+        Label Studio client.
     run
-        Its id names the model version.
+        The run; the model version is named after its id.
     project
-        Whose queue it is.
+        Project that receives the queue.
     queue
-        Of the project's tasks.
+        Queue of the project's tasks.
     store
-        Remembers the project's queue state.
+        Stores the project's queue state.
     progress
-        Counts predictions.
+        Receives the number of predictions written.
     """
     picks = queue.of_role("pick")
     switch = publish_queue(
@@ -107,14 +107,14 @@ def publish(
 
 
 def tab_of(studio_url: str, project_id: int, published: Published) -> Tab | None:
-    """Address of the tab that shows a published queue."""
+    """Return the tab that shows a published queue, with its address."""
     if published.view_id is None:
         return None
     return Tab(published.view_id, f"{studio_url}/projects/{project_id}/data?tab={published.view_id}")
 
 
 def _read_back(client: StudioClient, project: Project, queue: Queue, *, files: RunFiles) -> Verified:
-    """Ask whether an annotator would now be served the first pick; the queue stands whatever the answer."""
+    """Check that Label Studio would serve the first pick next; the result does not affect the queue."""
     try:
         with files.reading_back() as left:
             found = verify_first(client, project, queue.instances, left=left)

@@ -1,4 +1,4 @@
-"""Which tasks queue up behind the picks; the picks themselves are chosen by `selection/`, not here."""
+"""Selection of the reserve: spare tasks queued after the picks so annotators do not run out."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def reserve_rows(
     excluded: NDArray[np.int64],
     neighbors: Neighbors | None = None,
 ) -> NDArray[np.int64]:
-    """List the next-ranked rows: what a larger budget would most plausibly have added.
+    """Return the next-best rows, an approximation of what a larger budget would have added.
 
-    Rows are given out one at a time. Each time the cluster with the most rows per row already chosen from it
-    (size / (1 + chosen), the highest-averages rule) may name one: its row of the highest score that is no
-    neighbour of a row already chosen; if all are, its row of the highest score. So large clusters come
-    first, a cluster comes again only when the others had their turn, and near-duplicates of a pick come last.
+    Rows are chosen one at a time. Each time, the cluster with the most rows per row already chosen from it
+    (size / (1 + chosen), the highest-averages rule) contributes its highest-scored row that is not a
+    neighbor of a chosen row, or if all are, its highest-scored row. So large clusters come first, clusters
+    alternate, and near-duplicates of a pick come last.
 
     Parameters
     ----------
     selection
-        The picks, with the score and the cluster of every row. Without scores, lower rows come first.
+        The picks, with score and cluster of every row. Without scores, lower row numbers come first.
     count
-        Rows wanted; fewer are returned when fewer are left.
+        Number of rows to return; fewer if fewer are left.
     excluded : (e,) int64
-        Rows that may not be chosen: those with labels.
+        Rows that must not be chosen: those with labels.
     neighbors
-        Nearest neighbours of every row; None: near-duplicates are not held back.
+        Nearest neighbors of every row; None disables the check for near-duplicates.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Picks of a pool outside Label Studio become a table, selection.csv."""
+"""Sink that writes the picks of a pool outside Label Studio to selection.csv."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from usl_backend.selection.base import Selection
 
 TABLE: Final = "selection.csv"
-"""In the run's directory."""
+"""File name in the run's directory."""
 COLUMNS: Final = ("rank", "id", "source", "role", "score", "cluster", "stands_for")
 
 
 class TableSink:
-    """Writes the picks of a run to a table; a `Sink`.
+    """Writes the picks of a run to a table; implements `Sink`.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ class TableSink:
 
     @property
     def path(self) -> Path:
-        """Where the table is written."""
+        """Path of the table."""
         return self.files.directory / TABLE
 
     def publish(self, queue: Queue, progress: Progress) -> PublishedPool:  # noqa: ARG002 - a table is written at once
-        """Publish nothing but the queue itself."""
+        """Return the queue as published; `complete` writes the table."""
         return PublishedPool(queue)
 
     def complete(self, published: Published, pool: Pool, selection: Selection) -> None:
@@ -59,18 +59,18 @@ class TableSink:
                 stream.write(text.encode("utf-8", "surrogateescape"))
 
     def describe(self, summary: Summary, published: Published) -> Summary:
-        """Name the table, and where the picks were imported to."""
+        """Add the path of the table and the project that received the picks."""
         assert isinstance(published, PublishedPool)
         common = {field.name: getattr(summary, field.name) for field in fields(summary)}
         return PoolSummary(**common, imported=published.imported, selection=str(self.path))
 
     def versions(self) -> Mapping[str, str]:
-        """No other software holds the queue."""
+        """Return nothing: no external software holds the queue."""
         return {}
 
 
 def queued_instances(files: RunFiles, queue: Queue) -> dict[int, tuple[str, Instance]]:
-    """Row -> the manifest's own id and the instance, of the queued rows."""
+    """Return row -> (id given by the manifest, instance) for the queued rows."""
     wanted = set(queue.instances)
     keys = {row.row: row.key for row in files.read_rows() if row.row in wanted}
     outside = files.read_inventory().outside
@@ -84,20 +84,21 @@ def queued_instances(files: RunFiles, queue: Queue) -> dict[int, tuple[str, Inst
 def table(
     queue: Queue, pool: Pool, selection: Selection, instances: Mapping[int, tuple[str, Instance]]
 ) -> str:
-    """Write a queue as CSV, first to last.
+    """Format a queue as CSV in rank order.
 
-    Columns: `rank` (0 first), `id` (the manifest's own, the path below a folder, or the row), `source`, `role` (pick,
-    control, reserve), `score` (the method's, higher = more typical; empty where it has none), `cluster` (rank of the
-    pick that stands for it) and `stands_for` (rows of the pool in a pick's cluster; empty for others).
+    Columns: `rank` (0 first), `id` (given by the manifest, path relative to the folder, or row number), `source`,
+    `role` (pick, control, reserve), `score` (of the method, higher = more typical; empty if it has none), `cluster`
+    (rank of the pick that represents it) and `stands_for` (number of pool rows in a pick's cluster; empty for
+    others).
 
     Parameters
     ----------
     queue
-        Of rows.
+        Queue of row ids.
     pool, selection
-        Of the run.
+        Pool and selection of the run.
     instances
-        As `queued_instances` gives them.
+        Result of `queued_instances`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,7 +1,7 @@
-"""Picks of a pool outside Label Studio become tasks of a project, first in its queue; no other task is made.
+"""Sink that imports the picks of a pool outside Label Studio as tasks, first in a project's queue.
 
-Files are uploaded, or referred to where annotators can reach them as they are. What an interrupted import has made
-is found by the next attempt.
+Files are uploaded, or referred to if annotators can reach them. Tasks created by an interrupted import are found
+and reused by the next attempt.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from usl_backend.studio.client import Project, StudioClient
 
 _AT_ONCE: Final = 20
-"""Files in memory."""
+"""Maximum number of files in memory."""
 
 QueuedInstances = Mapping[int, tuple[str, "Instance"]]
-"""Row -> the manifest's own id and the instance."""
+"""Row -> (id given by the manifest, instance)."""
 
 
 class TasksSink:
-    """Writes the picks of a run to a table and makes tasks for them; a `Sink`.
+    """Writes the picks of a run to a table and creates tasks for them; implements `Sink`.
 
     Parameters
     ----------
     client
-        Door to Label Studio.
+        Label Studio client.
     run
-        Over a pool outside Label Studio; it says which project the tasks are for.
+        Run over a pool outside Label Studio; its import order names the project.
     store
-        Remembers the project's queue state.
+        Stores the project's queue state.
     host
         Limits and directories.
     """
@@ -67,20 +67,20 @@ class TasksSink:
         self.table = TableSink(self.files)
 
     def classes(self) -> tuple[str, ...]:
-        """Choices of the project that the picks go to."""
+        """Return the choices of the project that receives the picks."""
         return tuple(parse(self.client.project(self.order.project).label_config).classes)
 
     def publish(self, queue: Queue, progress: Progress) -> PublishedPool:
-        """Make a task for each place of the queue, and put them first in their project.
+        """Create a task for each place of the queue and put them first in their project.
 
         Raises
         ------
         InputError
-            The project is another one, shows something else, or a file cannot be referred to as asked.
+            The project was replaced, shows another modality, or a file cannot be referred to as requested.
         RunError
-            A chosen file can no longer be read.
+            A selected file can no longer be read.
         StudioError
-            Label Studio refuses or fails; resuming goes on where it stopped.
+            Label Studio refuses the request or fails; resuming continues where it stopped.
         """
         if self.run.dry_run:
             return PublishedPool(queue)
@@ -125,7 +125,7 @@ class TasksSink:
         self.table.complete(published, pool, selection)
 
     def describe(self, summary: Summary, published: Published) -> Summary:
-        """Name the table and the project, and link to the tab."""
+        """Add the path of the table, the project and the link to the tab."""
         told = self.table.describe(summary, published)
         assert isinstance(told, PoolSummary)
         if told.imported is None:
@@ -133,74 +133,74 @@ class TasksSink:
         return replace(told, tab=tab_of(self.client.url, told.imported.id, published))
 
     def versions(self) -> Mapping[str, str]:
-        """Label Studio's."""
+        """Return Label Studio's version."""
         return {"label-studio": self.client.version()}
 
 
 def check_project(project: Project, key: str, modality: str) -> str:
-    """Field of a task's data that the project shows, and that can hold such instances.
+    """Return the data field in which the project shows instances of a modality.
 
     Parameters
     ----------
     project
-        As it is now.
+        The project's current state.
     key
-        Its id with creation time, as it was when the run was asked for.
+        Its id with creation time at the creation of the run.
     modality
-        Of the instances.
+        Modality of the instances.
 
     Raises
     ------
     InputError
-        Another project has the number by now, or it shows something else.
+        The project was replaced by another with the same id, or does not show exactly one such field.
     """
     if project.key != key:
         raise InputError(
-            f"project {project.id} is another one than when the run was asked for (it was deleted and its number "
-            "given again, or LABEL_STUDIO_URL leads elsewhere); start a new run"
+            f"project {project.id} is not the project this run was created for: that one was deleted and its id "
+            "reused, or LABEL_STUDIO_URL points to another Label Studio; start a new run"
         )
     tags = parse(project.label_config).objects
     keys = [tag.data_key for tag in tags if EMBEDDED_TAGS.get(tag.type) == modality and tag.data_key]
     if len(set(keys)) != 1 or len({tag.data_key for tag in tags}) != 1:
         shown = ", ".join(f'{tag.type} "{tag.data_key}"' for tag in tags) or "nothing"
         raise InputError(
-            f'project {project.id} ("{project.title}") shows {shown}, but the pool has one {modality} a row; choose a '
-            f"project whose label config shows one {modality} and nothing else"
+            f'project {project.id} ("{project.title}") shows {shown}, but each row of the pool is one {modality}; '
+            f"choose a project whose label config shows one {modality} and nothing else"
         )
     return keys[0]
 
 
 def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
-    """Take back what a run put into a project: its queue, and the tasks of its making that nobody has labeled.
+    """Undo a run's import into a project: remove its queue, and its tasks that have no annotations.
 
     Parameters
     ----------
     client
-        Door to Label Studio.
+        Label Studio client.
     run
-        With a project to import to, complete or not.
+        Run with an import order, complete or not.
     store
-        Knows what the project was like before.
+        Stores the previous state of the project.
 
     Returns
     -------
     ResetReport
-        What was put back, and what was left because somebody has worked on it.
+        Restored settings and removed tasks, and what was left because users have worked on it.
 
     Raises
     ------
     InputError
-        Another project has the number by now.
+        The project was replaced by another with the same id.
     StudioError
-        Label Studio refuses or fails; it may be tried again.
+        Label Studio refuses the request or fails; the call can be repeated.
     """
     order = run.import_order
     assert order is not None, "the picks of this run are not imported"
     project = client.project(order.project)
     if project.key != order.key:
         raise InputError(
-            f"project {project.id} is another one than run {run.id} was imported to: that one was deleted, and its "
-            "tasks with it"
+            f"project {project.id} is not the project that run {run.id} was imported to: that one was deleted together "
+            "with its tasks"
         )
     restored: list[str] = []
     left: list[str] = []
@@ -219,7 +219,7 @@ def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
 
 
 def _chosen(queue: Queue, instances: QueuedInstances, hashes: Mapping[int, str]) -> list[Chosen]:
-    """The places of a queue as tasks to be made."""
+    """Convert the places of a queue to tasks to create."""
     made = []
     for place in queue.places:
         key, instance = instances[place.instance]
@@ -231,7 +231,7 @@ def _chosen(queue: Queue, instances: QueuedInstances, hashes: Mapping[int, str])
 
 
 def _hashes(files: RunFiles, queue: Queue) -> dict[int, str]:
-    """Row -> content hash, of the queued rows."""
+    """Return row -> content hash for the queued rows."""
     pool, hashes = files.read_pool()
     wanted = np.asarray(queue.instances, dtype=np.int64)
     places = np.searchsorted(pool.ids, wanted)
@@ -239,7 +239,7 @@ def _hashes(files: RunFiles, queue: Queue) -> dict[int, str]:
 
 
 class _Shown:
-    """The values by which tasks show instances."""
+    """Builds the data values with which tasks show instances."""
 
     def __init__(
         self,
@@ -254,7 +254,7 @@ class _Shown:
         self.documents_root, self.uploads = documents_root, uploads
 
     def values(self, chosen: Sequence[Chosen]) -> list[str]:
-        """Give the value of the shown field for each of these."""
+        """Return the value of the shown field for each task."""
         values: dict[int, str] = {}
         for one in chosen:
             instance = self.instances[one.row][1]
@@ -273,7 +273,7 @@ class _Shown:
         return [values[one.row] for one in chosen]
 
     def _upload(self, one: Chosen) -> Upload:
-        """A file for Label Studio, in a format that browsers show."""
+        """Read a file and convert it, if necessary, to a format that browsers display."""
         source = self.instances[one.row][1].source
         name = PurePosixPath(source if source.startswith("/") else unquote(urlsplit(source).path)).name
         try:
@@ -283,24 +283,24 @@ class _Shown:
                 content, name = to_png(content, limits=self.media.limits), f"{name.removesuffix(suffix)}.png"
         except MediaError as error:
             raise RunError(
-                f"{one.key} was chosen but can no longer be read ({error}); put it back and resume the run"
+                f"{one.key} was selected but can no longer be read ({error}); restore it and resume the run"
             ) from error
         return Upload(file_name(one.digest, name), content)
 
     def _local(self, key: str, source: str) -> str:
-        """Address of a file below Label Studio's local-files root."""
+        """Return the address of a file under Label Studio's local-files root."""
         root = None if self.documents_root is None else self.documents_root.resolve()
         path = Path(source).resolve()
         if root is None or not path.is_relative_to(root):
             below = "is not set" if root is None else f"is {root}"
             raise InputError(
-                f"{key} does not lie below Label Studio's local-files root "
+                f"{key} is not under Label Studio's local-files root "
                 f"(LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT {below}); use --import-as upload"
             )
         return f"/data/local-files/?d={quote(path.relative_to(root).as_posix())}"
 
     def _address(self, key: str, source: str) -> str:
-        """The picture's own address."""
+        """Return the image's own address."""
         if source.startswith("/"):
-            raise InputError(f"{key} is a file on this disk, which has no address; use --import-as upload")
+            raise InputError(f"{key} is a local file without a URL; use --import-as upload")
         return source

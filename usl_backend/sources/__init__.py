@@ -1,6 +1,6 @@
-"""Where instances come from: a Label Studio project, a folder, a manifest or a vector file.
+"""Sources of instances: a Label Studio project, a folder, a manifest or a vector file.
 
-What a user calls a TARGET becomes a `Listing` of entries, or `VectorFile` where the embeddings are there already.
+A TARGET becomes a `Listing` of entries, or a `VectorFile` if it contains embeddings.
 """
 
 from usl_backend.sources.entries import Entry, Listing

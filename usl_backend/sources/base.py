@@ -1,4 +1,4 @@
-"""What a run asks of the place that its instances come from."""
+"""The `Source` protocol."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where the instances of a run come from: a project, a list, or a file of vectors."""
+    """Source of a run's instances: a project, a list, or a file of vectors."""
 
     def fetch(self, files: RunFiles, progress: Progress) -> None:
-        """List what can be chosen, and store it with what was learned of the pool.
+        """List the instances that can be selected and store them with the pool's inventory.
 
         Raises
         ------
         InputError
-            Nothing, or not enough, can be chosen; nothing is stored.
+            There are too few instances, or none; nothing is stored.
         StudioError
-            Label Studio refuses or fails.
+            Label Studio refuses the request or fails.
         """
 
     def access(self, inventory: Inventory) -> MediaAccess:
-        """Say what may be read of the pool, for processes elsewhere."""
+        """Return the access rights to the pool's media, which can be sent to other processes."""
 
     def open_media(self, inventory: Inventory) -> Media:
-        """Begin to read the pool's media here."""
+        """Open the pool's media in this process."""
 
     def store_vectors(self, files: RunFiles, progress: Progress) -> None:
-        """Store the pool of a source that brings its embeddings (`Inventory.brings_vectors`)."""
+        """Store the pool of a source that provides its embeddings (`Inventory.brings_vectors`)."""
 
     def warnings(self, inventory: Inventory, skipped: Mapping[int, str]) -> list[str]:
-        """Say what a user should know although the run went well.
+        """Return the warnings of a successful run.
 
         Parameters
         ----------
         inventory
-            Of the run.
+            Inventory of the run.
         skipped
             Id -> reason of the instances that could not be read.
         """

@@ -1,4 +1,4 @@
-"""Which columns of a table hold pictures or texts, ids and labels; by name, else by what stands in them."""
+"""Detection of a table's data, id and label columns, by name or else by value."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ TEXTS: Final = ("text", "sentence", "content", "body", "document", "review", "tw
 IDS: Final = ("id", "image_id", "text_id", "uid", "uuid")
 LABELS: Final = ("label", "class", "category")
 NONE: Final = "none"
-"""What a user gives for a column that is not to be used although it is there."""
+"""Value of a column option that disables the column."""
 _ADDRESS: Final = re.compile(r"(?:https?|s3|gs|gcs|az|abfs|file|data):", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read.
+    """The columns to read.
 
     Attributes
     ----------
     data
-        Pictures or texts.
+        Column of images or texts.
     modality
-        Which of the two.
+        Which of the two it holds.
     id, label
-        None where the table has no such column.
+        Columns of ids and labels; None if there is none.
     """
 
     data: str
@@ -44,7 +44,7 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Data first, then id and label where they are there."""
+        """Column names: data first, then id and label if present."""
         return tuple(name for name in (self.data, self.id, self.label) if name is not None)
 
 
@@ -57,23 +57,23 @@ def choose(
     id_key: str | None = None,
     label_key: str | None = None,
 ) -> Columns:
-    """Decide what is read.
+    """Choose the columns to read.
 
     Parameters
     ----------
     names
-        Of all columns.
+        Names of all columns.
     first
-        Values of the first rows, a sequence per row.
+        Values of the first rows, one sequence per row.
     where
-        What the table is called in errors.
+        Name of the table in error messages.
     data_key, id_key, label_key
-        The user's choice; "none" for no id or label column.
+        The user's choice; "none" disables the id or label column.
 
     Raises
     ------
     InputError
-        A chosen column does not exist, none fits, or several do.
+        A chosen column does not exist, or not exactly one column can hold the data.
     """
     for key, flag in ((data_key, "--data-key"), (id_key, "--id-key"), (label_key, "--label-key")):
         if key is not None and key not in names and not (key == NONE and flag != "--data-key"):
@@ -88,12 +88,12 @@ def choose(
 
 
 def is_address(value: str) -> bool:
-    """Whether a value is an address with a scheme, not a path."""
+    """Return True for an address with a scheme, False for a path."""
     return _ADDRESS.match(value) is not None
 
 
 def _data_column(names: Sequence[str], first: Sequence[Sequence[Any]], where: str) -> str:
-    """The one column that must be meant."""
+    """Return the only column that can hold the data."""
     lower = {name.lower(): name for name in names}
     named = [lower[name] for name in (*IMAGES, *TEXTS) if name in lower]
     if not named:
@@ -106,18 +106,18 @@ def _data_column(names: Sequence[str], first: Sequence[Sequence[Any]], where: st
     listed = ", ".join(names) or "none"
     if len(named) > 1:
         raise InputError(
-            f"{where} has several columns that may be meant ({', '.join(named)}); choose one: --data-key {named[0]}"
+            f"{where} has several possible data columns ({', '.join(named)}); choose one: --data-key {named[0]}"
         )
     if not named:
         raise InputError(
-            f"{where} has no column of pictures or texts that can be told by its name or values (columns: {listed}); "
-            "name it: --data-key COLUMN"
+            f"no column of {where} looks like images or texts, by name or by value (columns: {listed}); "
+            "choose one: --data-key COLUMN"
         )
     return named[0]
 
 
 def _modality(name: str, values: Sequence[Any], *, known: bool) -> Modality:
-    """What the column holds: its name says so, or its values do."""
+    """Determine what a column holds, by its name or else by its values."""
     if known and name.lower() in TEXTS:
         return "text"
     if known and name.lower() in IMAGES:
@@ -127,7 +127,7 @@ def _modality(name: str, values: Sequence[Any], *, known: bool) -> Modality:
 
 
 def _looks_like_picture(value: str) -> bool:
-    """Whether a value is a path or address of a picture."""
+    """Return True if a value looks like the path or address of an image."""
     text = value.strip()
     if len(text) > 4_096 and text[:5].lower() != "data:":
         return False
@@ -135,7 +135,7 @@ def _looks_like_picture(value: str) -> bool:
 
 
 def _optional(names: Sequence[str], usual: Sequence[str], key: str | None, *, besides: str) -> str | None:
-    """A column that may be missing."""
+    """Return an optional column, or None."""
     if key is not None:
         return None if key == NONE and NONE not in names else key
     lower = {name.lower(): name for name in names if name != besides}

@@ -1,4 +1,4 @@
-"""One thing that a manifest names, and what every manifest offers. Nothing is read here."""
+"""`Entry`, one row of a manifest, and the `Listing` protocol of all manifests."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of a manifest, or one picture of a folder.
+    """One row of a manifest, or one image of a folder.
 
     Attributes
     ----------
     row
-        Its place, 0 first; the instance's id in the run.
+        Row number, from 0; the instance's id in the run.
     key
-        The manifest's own id of it, the path below a folder, or the row where there is neither.
+        Id given by the manifest, path relative to the folder, or else the row number.
     modality
-        What `source` leads to.
+        Kind of media that `source` refers to.
     source
-        Absolute path or address of a picture, or the text itself; "" where the row names none.
+        Absolute path or address of an image, or the text itself; "" if the row has none.
     label
-        Its class where the manifest has one.
+        Class given by the manifest, if any.
     fault
-        Why it cannot be used; None where nothing speaks against trying.
+        Why the entry cannot be used; None if it can be tried.
     """
 
     row: int
@@ -41,33 +41,33 @@ class Entry:
 
 
 class Listing(Protocol):
-    """Entries in row order, read from the disk each time they are asked for."""
+    """Entries in row order, read again at each iteration."""
 
     @property
     def address(self) -> str:
-        """Absolute path or address of what is listed."""
+        """Absolute path or address of the list."""
         ...
 
     @property
     def modality(self) -> Modality:
-        """Of all entries."""
+        """Modality of all entries."""
         ...
 
     @property
     def data_key(self) -> str:
-        """Column that holds pictures or texts; "path" for a folder."""
+        """Column of images or texts; "path" for a folder."""
         ...
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """Folders below which files may be read."""
+        """Folders under which files may be read."""
         ...
 
     @property
     def passed_over(self) -> Mapping[str, int]:
-        """Kind of file -> how many were passed over; complete once the entries were read through."""
+        """Kind of file -> number of ignored files; complete after a full iteration."""
         ...
 
     def __iter__(self) -> Iterator[Entry]:
-        """The entries; rows are 0, 1, 2, ..."""
+        """Yield the entries; rows are 0, 1, 2, ..."""
         ...

@@ -1,4 +1,4 @@
-"""Pictures below a folder, or those that a pattern names. Files are listed here, not opened."""
+"""Listing of the images in a folder, a glob pattern or an object-store prefix, without opening the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from usl_backend.sources.entries import Entry
 SUFFIXES: Final = frozenset(
     {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""What the names of pictures end with; what a file really is shows when it is decoded."""
+"""Extensions of image files; the actual format is detected when a file is decoded."""
 _SYSTEM: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"})
 _EVERY: Final = 8_192
 _MAGIC: Final = frozenset("*?[")
@@ -27,34 +27,34 @@ _STEP: Final = "looking at files"
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file's name ends as those of pictures do."""
+    """Return True if a file name has an image extension."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a million of them
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is one that people do not see: hidden, or of an operating system."""
+    """Return True for hidden files and files of the operating system."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a target has wildcards."""
+    """Return True if a target has wildcards."""
     return not _MAGIC.isdisjoint(text)
 
 
 class Folder:
-    """The pictures below a folder, by path.
+    """The images in a folder and its subfolders, sorted by path.
 
-    Links are not followed into folders; a link to a picture inside counts as that picture, one that leaves the
-    folder is refused.
+    Links to folders are not followed; a link to an image inside the folder counts as an image, a link out of
+    the folder is refused.
 
     Parameters
     ----------
     path
         The folder.
     pattern
-        Take only what it matches below the folder, as `glob` understands it, `**` included; None: everything.
+        Glob pattern relative to the folder, `**` included; None selects everything.
     progress
-        Told how many files were seen.
+        Receives the number of files seen.
     """
 
     modality: Modality = "image"
@@ -70,12 +70,12 @@ class Folder:
         self._seen = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        """The pictures, sorted by path, so that the same folder gives the same rows.
+        """Yield the images sorted by path, so that the same folder gives the same rows.
 
         Raises
         ------
         InputError
-            The folder is gone or cannot be read, or nothing in it is a picture.
+            The folder is missing, unreadable, or has no images.
         """
         self.passed_over.clear()
         self._seen = 0
@@ -83,15 +83,15 @@ class Folder:
         found = self._below(faults) if self.pattern is None else self._matching(faults)
         if not found and not faults:
             raise InputError(
-                f"{self.address} has no pictures"
-                + (f" ({describe(self.passed_over)} passed over)" if self.passed_over else "")
-                + f"; pictures end with {', '.join(sorted(SUFFIXES))}"
+                f"{self.address} has no images"
+                + (f" ({describe(self.passed_over)} ignored)" if self.passed_over else "")
+                + f"; supported extensions: {', '.join(sorted(SUFFIXES))}"
             )
         for row, name in enumerate(sorted({*found, *faults})):
             yield Entry(row, name, "image", os.path.join(self.path, name), fault=faults.get(name))  # noqa: PTH118
 
     def _below(self, faults: dict[str, str]) -> list[str]:
-        """Everything below the folder; one pass, without asking for more than names and kinds."""
+        """List the folder's images recursively, in one pass that needs only names and file types."""
         found: list[str] = []
         waiting = [""]
         while waiting:
@@ -118,7 +118,7 @@ class Folder:
         return found
 
     def _matching(self, faults: dict[str, str]) -> list[str]:
-        """What the pattern matches."""
+        """List the images that match the pattern."""
         assert self.pattern is not None
         found: list[str] = []
         # Path.glob would follow links and, before Python 3.13, lists hidden files too
@@ -138,7 +138,7 @@ class Folder:
         return found
 
     def _link(self, name: str, found: list[str], faults: dict[str, str]) -> None:
-        """A symbolic link: a picture of its own, a folder not to be entered, or a way out."""
+        """Handle a symbolic link: accept an image, skip a folder, refuse a target outside the folder."""
         try:
             target = (self.path / name).resolve(strict=True)
         except (OSError, RuntimeError) as error:
@@ -161,16 +161,16 @@ class Folder:
 
 
 class ObjectFolder:
-    """The pictures below a prefix of an object store, by address.
+    """The images under a prefix of an object store, sorted by address.
 
     Parameters
     ----------
     address
         Such as `s3://bucket/photos/`.
     stores
-        Lists it.
+        Client that lists the prefix.
     progress
-        Told how many objects were seen.
+        Receives the number of objects seen.
     """
 
     modality: Modality = "image"
@@ -184,12 +184,12 @@ class ObjectFolder:
         self._progress = progress or ignore
 
     def __iter__(self) -> Iterator[Entry]:
-        """The pictures, sorted by address.
+        """Yield the images, sorted by address.
 
         Raises
         ------
         InputError
-            The store refuses, or nothing below the prefix is a picture.
+            The store refuses, or there are no images under the prefix.
         """
         self.passed_over.clear()
         head = self.address.rstrip("/") + "/"
@@ -209,15 +209,15 @@ class ObjectFolder:
             raise InputError(f"{self.address} cannot be listed: {error}") from error
         if not found:
             raise InputError(
-                f"{self.address} has no pictures"
-                + (f" ({describe(self.passed_over)} passed over)" if self.passed_over else "")
+                f"{self.address} has no images"
+                + (f" ({describe(self.passed_over)} ignored)" if self.passed_over else "")
             )
         for row, address in enumerate(sorted(found)):
             yield Entry(row, address.removeprefix(head), "image", address)
 
 
 def split_pattern(text: str) -> tuple[Path, str]:
-    """The folder where a pattern begins, and the pattern below it.
+    """Split a pattern into its fixed folder and the pattern relative to that.
 
     Parameters
     ----------
@@ -230,5 +230,5 @@ def split_pattern(text: str) -> tuple[Path, str]:
 
 
 def describe(passed_over: Mapping[str, int]) -> str:
-    """Counts for people, such as "1,000,000 other files, 3 hidden"."""
+    """Format counts, such as "1,000,000 other files, 3 hidden"."""
     return ", ".join(f"{count:,} {kind}" for kind, count in Counter(passed_over).most_common())

@@ -1,4 +1,4 @@
-"""A pool outside Label Studio as a source: a folder, a manifest, or vectors that somebody made already."""
+"""Source for a pool outside Label Studio: a folder, a manifest or a file of vectors."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from usl_backend.sources.entries import Listing
 
 _EVERY: Final = 1_024
-"""Rows between two reports."""
+"""Rows between two progress reports."""
 
 
 class ListSource:
-    """The rows of a list; a `Source`.
+    """The rows of a list; implements `Source`.
 
     Parameters
     ----------
     target
-        What the user named.
+        The list.
     settings
-        Of the run; `budget` and `keep_labels` matter here.
+        Settings of the run, of which `budget` and `keep_labels` are used.
     host
         Limits and hosts of media.
     files
-        The run's artifacts: a list that lies elsewhere is copied there, and the ids of its rows are kept there.
+        The run's artifacts; they receive a copy of a remote list, and the ids of the rows.
     classes
-        Gives the choices of the project that the picks go to; asked once.
+        Returns the choices of the project that receives the picks; called once.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class ListSource:
         )
 
     def fetch(self, files: RunFiles, progress: Progress) -> None:
-        """Read the list, and look at the files of a folder.
+        """Read the list, or scan the folder.
 
         Raises
         ------
         InputError
-            It cannot be read, or nothing, or not enough, can be chosen.
+            The list cannot be read, or has too few rows that can be selected.
         """
         progress("reading the list", 0, 0)
         opened = self._opened(progress)
@@ -72,25 +72,25 @@ class ListSource:
             files.write_instances([], self._inventory("", VECTORS, opened.rows, labeled))
             return
         with files.writing_rows() as put:
-            passing = _Passing(opened)
-            files.write_instances(passing.instances(put, progress), lambda: self._checked(passing))
+            reader = _EntryReader(opened)
+            files.write_instances(reader.instances(put, progress), lambda: self._checked(reader))
 
     def access(self, inventory: Inventory) -> MediaAccess:
-        """Files below the folders that the list may name, and addresses."""
+        """Return access to addresses and to files under the allowed folders."""
         assert inventory.outside is not None
         return MediaAccess.of_list(self.host, inventory.outside.roots)
 
     def open_media(self, inventory: Inventory) -> Media:
-        """Begin to read media here."""
+        """Open the media in this process."""
         return self.access(inventory).open()
 
     def store_vectors(self, files: RunFiles, progress: Progress) -> None:
-        """Read the vectors.
+        """Read and store the vectors.
 
         Raises
         ------
         InputError
-            They cannot be read.
+            The file cannot be read.
         """
         progress("reading vectors", 0, 0)
         opened = self._opened(progress)
@@ -100,7 +100,7 @@ class ListSource:
         files.write_vectors(read.pool, read.digest)
 
     def warnings(self, inventory: Inventory, skipped: Mapping[int, str]) -> list[str]:
-        """Name the rows that could not be used, and labels that were not looked at."""
+        """Warn about rows that could not be used and about ignored labels."""
         found = []
         if skipped:
             first = min(skipped)
@@ -118,15 +118,15 @@ class ListSource:
         return found
 
     def _opened(self, progress: Progress) -> Listing | VectorFile:
-        """Open the list, wherever it lies."""
+        """Open the list, local or remote."""
         local = fetched_list(self.host, self.target, self.files.directory, progress=progress)
         return read_manifest(self.target, local=local, progress=progress)
 
-    def _checked(self, passing: _Passing) -> Inventory:
-        """Describe the pool once its list was read, and refuse one that is too small before anything is stored."""
-        listing = passing.listing
-        found = self._inventory(listing.data_key, listing.modality, passing.rows, passing.labeled, passing)
-        free = passing.rows - len(passing.skipped) - len(found.labeled)
+    def _checked(self, reader: _EntryReader) -> Inventory:
+        """Build the inventory of the list that was read; refuse a too small pool before anything is stored."""
+        listing = reader.listing
+        found = self._inventory(listing.data_key, listing.modality, reader.rows, reader.labeled, reader)
+        free = reader.rows - len(reader.skipped) - len(found.labeled)
         if free < 1:
             raise InputError(_nothing_left(found, self.target.address))
         self.settings.rows_to_choose(classes=len(found.classes), pool=free)
@@ -138,9 +138,9 @@ class ListSource:
         modality: Modality | str,
         rows: int,
         labeled: Sequence[int],
-        passing: _Passing | None = None,
+        reader: _EntryReader | None = None,
     ) -> Inventory:
-        """Describe the pool as the stages know a project; its classes are those of the project that picks go to."""
+        """Build the pool's inventory; its classes are those of the project that receives the picks."""
         held = tuple(labeled) if self.settings.keep_labels else ()
         shown: Modality = "text" if modality == "text" else "image"
         return Inventory(
@@ -151,18 +151,18 @@ class ListSource:
             tasks=rows,
             annotated=len(held),
             labeled=held,
-            skipped={} if passing is None else passing.skipped,
+            skipped={} if reader is None else reader.skipped,
             outside=Listed(
-                modality=VECTORS if passing is None else shown,
-                roots=() if passing is None else tuple(str(root) for root in passing.listing.roots),
-                passed_over="" if passing is None else describe(passing.listing.passed_over),
+                modality=VECTORS if reader is None else shown,
+                roots=() if reader is None else tuple(str(root) for root in reader.listing.roots),
+                passed_over="" if reader is None else describe(reader.listing.passed_over),
                 with_label=len(labeled),
             ),
         )
 
 
-class _Passing:
-    """A listing as it passes: instances go on, the rest is counted."""
+class _EntryReader:
+    """Reads a listing once: yields instances and counts everything else."""
 
     def __init__(self, listing: Listing) -> None:
         self.listing = listing
@@ -171,7 +171,7 @@ class _Passing:
         self.labeled: list[int] = []
 
     def instances(self, put: Callable[[ManifestRow], None], progress: Progress) -> Iterator[Instance]:
-        """Give the entries that can be tried."""
+        """Yield the usable entries as instances."""
         for entry in self.listing:
             self.rows += 1
             put(ManifestRow(entry.row, entry.key, entry.label))
@@ -186,7 +186,7 @@ class _Passing:
 
 
 def _keep_rows(files: RunFiles, keys: Sequence[str] | None, labels: Sequence[str | None] | None) -> None:
-    """Note the ids and classes that came with vectors."""
+    """Store the ids and classes of a vector file."""
     if keys is None and labels is None:
         return
     with files.writing_rows() as put:
@@ -201,11 +201,11 @@ def _keep_rows(files: RunFiles, keys: Sequence[str] | None, labels: Sequence[str
 
 
 def _nothing_left(inventory: Inventory, address: str) -> str:
-    """Explain why nothing can be chosen from a list."""
+    """Explain why no row of a list can be selected."""
     if inventory.annotated:
         return (
-            f"every row of {address} that can be read has a label, so nothing is left to choose; without "
-            "--keep-labels labels are not looked at"
+            f"every readable row of {address} has a label, so there is nothing to select; without --keep-labels, "
+            "labels are ignored"
         )
     row, why = min(inventory.skipped.items())
     return f"none of the {inventory.tasks:,} rows of {address} can be used (row {row}: {why})"

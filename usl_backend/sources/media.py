@@ -1,4 +1,4 @@
-"""The one place that builds a media reader: who may read which bytes, and what follows a 401."""
+"""Construction of media readers: access rights, credentials and the retry after a 401."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
 
 _LARGEST_LIST = 1 << 30
-"""Bytes of a manifest or of vectors that are downloaded; larger ones have to be fetched by other means."""
+"""Maximum bytes of a downloaded manifest or vector file; download larger ones by other means."""
 _LONGEST_DOWNLOAD = 3_600.0
-"""Seconds for that."""
+"""Time limit of that download in seconds."""
 
 
 @dataclass(frozen=True)
 class MediaAccess:
-    """What may be read of a pool, under this host's limits. Holds no secret and travels to other processes.
+    """Access rights to a pool's media under this host's limits; contains no secret, so it can be pickled.
 
     Attributes
     ----------
     limits
         Caps on size, time and pixels.
     roots
-        Folders below which files may be read.
+        Folders under which files may be read.
     allowed_hosts
         Hosts that may have private addresses.
     studio
-        Address of the Label Studio whose tasks name the media; "" for a pool outside it, which may name objects of
-        a store (`s3://...`) instead.
+        Address of the Label Studio whose tasks refer to the media; "" for a pool outside it, which may refer to
+        object-store addresses (`s3://...`) instead.
     """
 
     limits: MediaLimits = field(default_factory=MediaLimits)
@@ -53,18 +53,18 @@ class MediaAccess:
 
     @classmethod
     def of_project(cls, host: HostSettings, client: StudioClient) -> MediaAccess:
-        """Media of a project's tasks."""
+        """Return access to the media of a project's tasks."""
         root = host.label_studio_local_files_document_root
         return cls(host.media_limits, () if root is None else (root,), host.allowed_hosts, client.url)
 
     @classmethod
     def of_list(cls, host: HostSettings, roots: Iterable[str | Path]) -> MediaAccess:
-        """Media of a pool outside Label Studio, whose files lie below some folders."""
+        """Return access to the media of a pool outside Label Studio, with files under some folders."""
         return cls(host.media_limits, tuple(Path(root) for root in roots), host.allowed_hosts)
 
     @classmethod
     def of_run(cls, host: HostSettings, files: RunFiles, client: StudioClient | None) -> MediaAccess:
-        """Media of a run that has listed its pool; `client` is needed where that is a project."""
+        """Return access to the media of a run that has listed its pool; a project's run needs `client`."""
         outside = files.read_inventory().outside
         if outside is not None:
             return cls.of_list(host, outside.roots)
@@ -72,18 +72,18 @@ class MediaAccess:
         return cls.of_project(host, client)
 
     def open(self, client: StudioClient | None = None) -> Media:
-        """Begin to read.
+        """Open the media.
 
         Parameters
         ----------
         client
-            Door to Label Studio where the media are a project's; None connects with the token of this process's
-            environment, as the workers of a cluster do.
+            Label Studio client for a project's media; None connects with the token in this process's environment,
+            as the workers of a cluster do.
 
         Raises
         ------
         StudioAuthError
-            There is no token in the environment.
+            The environment has no token.
         """
         reader = MediaReader(
             limits=self.limits,
@@ -98,12 +98,12 @@ class MediaAccess:
 
 
 class Media:
-    """The bytes behind instances; safe for many threads. A context manager that closes its connections.
+    """Reader of the instances' bytes; thread-safe, and a context manager that closes its connections.
 
     Attributes
     ----------
     reader : MediaReader
-        Reads locations; can be sent to another process.
+        Reader of locations; can be pickled.
     """
 
     def __init__(self, reader: MediaReader, locate: Callable[[Instance], Location]) -> None:
@@ -118,44 +118,44 @@ class Media:
 
     @property
     def limits(self) -> MediaLimits:
-        """Caps on what is read and decoded."""
+        """Limits on reading and decoding."""
         return self.reader.limits
 
     def locate(self, instance: Instance) -> Location:
-        """Say where the bytes of an instance are; credentials in it last for minutes.
+        """Return the location of an instance's bytes; its credentials are valid for minutes.
 
         Raises
         ------
         MediaError
-            Nowhere: the reason to show.
+            The instance has no location; the message is the reason to show.
         """
         return self._locate(instance)
 
     def locations(self, instance: Instance) -> Iterator[Location]:
-        """Locations to try while the answer is 401: a trusted origin gets a second one, with fresh credentials."""
+        """Yield the locations to try in turn on a 401: a trusted origin gets a second try with fresh credentials."""
         location = self.locate(instance)
         yield location
         if location.trusted:
             yield self.locate(instance)
 
     def read(self, instance: Instance) -> bytes:
-        """Read all bytes of an instance; of a text, its UTF-8.
+        """Read all bytes of an instance; for a text, its UTF-8.
 
         Raises
         ------
         MediaError
-            They cannot be had: the reason to show.
+            The bytes cannot be read; the message is the reason to show.
         """
         found = self.file(instance)
         return self.reader.read(Location(path=found)) if isinstance(found, Path) else found
 
     def file(self, instance: Instance) -> Path | bytes:
-        """Path of an instance's file where it lies below a root of this host, else its bytes.
+        """Return the path of an instance's file if it is under a root of this host, else its bytes.
 
         Raises
         ------
         MediaError
-            Neither can be had: the reason to show.
+            The media cannot be read; the message is the reason to show.
         """
         if instance.modality == "text":
             return instance.source.encode()
@@ -178,12 +178,12 @@ class Media:
 
 @contextmanager
 def open_run_media(host: HostSettings, files: RunFiles) -> Iterator[Media]:
-    """Read the media of a run that has listed its pool, connecting to Label Studio where they are a project's.
+    """Open the media of a run that has listed its pool, connecting to Label Studio for a project's run.
 
     Raises
     ------
     SettingsError
-        There is no token, or no usable address.
+        The token is missing, or the address is missing or invalid.
     """
     from usl_backend.studio.client import StudioClient
 
@@ -199,12 +199,12 @@ def open_run_media(host: HostSettings, files: RunFiles) -> Iterator[Media]:
 
 
 def locate(instance: Instance) -> Location:
-    """Say where the bytes of an instance of a pool outside Label Studio are.
+    """Return the location of an instance of a pool outside Label Studio.
 
     Raises
     ------
     MediaError
-        It is a text.
+        The instance is a text.
     """
     if instance.modality == "text":
         raise MediaError("a text has no file")
@@ -216,28 +216,28 @@ def locate(instance: Instance) -> Location:
 def fetched_list(
     host: HostSettings, target: Target, folder: Path, *, progress: Progress | None = None
 ) -> Path | None:
-    """Copy a manifest or a vector file that lies elsewhere to a folder, up to 1 GiB within an hour.
+    """Download a manifest or vector file into a folder, up to 1 GiB within an hour.
 
     Parameters
     ----------
     host
-        Hosts that may be asked.
+        Limits and allowed hosts.
     target
-        What the user named.
+        The list.
     folder
-        Gets `manifest` with the list's suffix; one that is there already is taken.
+        Receives `manifest` with the list's extension; an existing one is reused.
     progress
-        Told when a download begins.
+        Receives the start of the download.
 
     Returns
     -------
     Path or None
-        The copy; None where the list lies on this disk, or is a folder.
+        The copy; None for a local list or a folder.
 
     Raises
     ------
     InputError
-        It cannot be had.
+        The download fails.
     """
     if not target.remote or target.kind == "folder":
         return None
@@ -255,12 +255,12 @@ def fetched_list(
         try:
             stream.write(reader.read(Location(url=target.address)))
         except MediaError as error:
-            raise InputError(f"{target.address} cannot be had: {error}") from error
+            raise InputError(f"{target.address} cannot be read: {error}") from error
     return path
 
 
 def _connect(url: str) -> StudioClient:
-    """Reach Label Studio with the token of this process's environment, for it does not travel."""
+    """Connect to Label Studio with the token of this process's environment; tokens are never sent by Ray."""
     from usl_backend.studio.client import StudioClient
 
     host = HostSettings.load({"label_studio_url": url})

@@ -1,4 +1,4 @@
-"""A Label Studio project as a source: which of its tasks can be chosen. Their media is not read here."""
+"""Source for a Label Studio project: lists the tasks that can be selected, without reading their media."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 class ProjectSource:
-    """The tasks of a project that have no annotation, and with `keep_labels` those that have; a `Source`.
+    """The unannotated tasks of a project, with `keep_labels` also the annotated ones; implements `Source`.
 
     Parameters
     ----------
     client
-        Door to Label Studio.
+        Label Studio client.
     project_id, project_key
-        Label Studio's id, and the key of the project that the run was asked for; "" if unknown.
+        Label Studio's id, and the project's key at the creation of the run; "" if unknown.
     settings
-        Of the run; `data_key`, `encoder`, `keep_labels` and `budget` matter here.
+        Settings of the run, of which `data_key`, `encoder`, `keep_labels` and `budget` are used.
     host
         Limits and hosts of media.
     """
@@ -50,26 +50,26 @@ class ProjectSource:
         self.settings, self.host = settings, host
 
     def fetch(self, files: RunFiles, progress: Progress) -> None:
-        """List the tasks, sorted by id, without those that name no media.
+        """List the tasks, sorted by id, and store those that have media.
 
         Raises
         ------
         InputError
-            The project is another one, empty, annotated throughout, or smaller than the budget; or its label config
+            The project was replaced, is empty, fully annotated, or smaller than the budget; or its label config
             shows nothing that can be embedded.
         StudioError
-            Label Studio refuses or fails.
+            Label Studio refuses the request or fails.
         """
         files.write_instances(*self.listed(progress))
 
     def listed(self, progress: Progress) -> tuple[list[Instance], Inventory]:
-        """List the tasks without storing them; errors as `fetch`."""
+        """List the tasks without storing them; raises the errors of `fetch`."""
         progress("listing tasks", 0, 0)
         project = self.client.project(self.project_id)
         if self.project_key and project.key != self.project_key:
             raise InputError(
-                f'project {self.project_id} ("{project.title}") was created at another time than the project this run '
-                "belongs to: the earlier one was deleted, or LABEL_STUDIO_URL leads to another Label Studio; "
+                f'project {self.project_id} ("{project.title}") is not the project of this run, as its creation time '
+                "differs: the earlier project was deleted, or LABEL_STUDIO_URL points to another Label Studio; "
                 "start a new run"
             )
         config = parse(project.label_config)
@@ -106,23 +106,23 @@ class ProjectSource:
         )
         free = len(instances) - len(labeled)
         _check(found, free, self.settings)
-        logger.info("project %s: %s of %s tasks can be chosen", self.project_id, free, total)
+        logger.info("project %s: %s of %s tasks can be selected", self.project_id, free, total)
         return sorted(instances, key=lambda instance: instance.id), found
 
     def access(self, inventory: Inventory) -> MediaAccess:  # noqa: ARG002 - Label Studio knows where its media are
-        """Media that Label Studio serves, or that lie below its local-files root on this host."""
+        """Return access to media that Label Studio serves or that are under its local-files root on this host."""
         return MediaAccess.of_project(self.host, self.client)
 
     def open_media(self, inventory: Inventory) -> Media:
-        """Begin to read media here."""
+        """Open the media in this process."""
         return self.access(inventory).open(self.client)
 
     def store_vectors(self, files: RunFiles, progress: Progress) -> None:
-        """Never asked: tasks bring no embeddings."""
+        """Never called: tasks have no embeddings."""
         raise NotImplementedError
 
     def warnings(self, inventory: Inventory, skipped: Mapping[int, str]) -> list[str]:
-        """Name the tasks that could not be read."""
+        """Warn about tasks that could not be read."""
         if not skipped:
             return []
         unlabeled = inventory.tasks - inventory.annotated
@@ -134,19 +134,19 @@ class ProjectSource:
 
 
 def _check(project: Inventory, free: int, settings: RunSettings) -> None:
-    """Refuse a project from which nothing, or not enough, can be chosen, before any media is read."""
+    """Refuse a project with too few selectable tasks before any media is read."""
     name = f'project {project.id} ("{project.title}")'
     if project.tasks == 0:
-        raise InputError(f"{name} has no tasks; import some, then start again")
+        raise InputError(f"{name} has no tasks; import tasks, then start again")
     if project.annotated == project.tasks:
         raise InputError(
-            f"every one of the {project.tasks} tasks of {name} already has an annotation, so nothing is left to "
-            "choose; import new tasks, or delete annotations"
+            f"all {project.tasks} tasks of {name} already have an annotation, so there is nothing to select; import "
+            "new tasks, or delete annotations"
         )
     if free == 0:
         task, why = min(project.skipped.items())
         raise InputError(
-            f"none of the {project.tasks - project.annotated} unlabeled tasks of {name} shows a picture or text "
+            f"none of the {project.tasks - project.annotated} unlabeled tasks of {name} shows an image or text "
             f"(task {task}: {why}); check the label config's value and the tasks' data"
         )
     settings.rows_to_choose(classes=len(project.classes), pool=free)

@@ -1,4 +1,4 @@
-"""What of a task is embedded: the fields that its label config shows, as an instance. No media is read here."""
+"""Conversion of tasks to instances: the fields that the label config shows are embedded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """Turns the data of tasks into instances.
+    """Converter from task data to instances.
 
     Attributes
     ----------
     shown
-        The fields, at least one.
+        The shown fields, at least one.
     vectors
-        Field of the data by which the encoder looks vectors up; "" where it needs none.
+        Data field by which the encoder looks vectors up; "" if it needs none.
     """
 
     shown: tuple[Field, ...]
@@ -34,32 +34,32 @@ class Showing:
 
     @classmethod
     def of(cls, config: LabelConfig, settings: RunSettings) -> Showing:
-        """What is embedded of the tasks of a project.
+        """Determine the embedded fields of a project.
 
         Parameters
         ----------
         config
             The project's label config.
         settings
-            `data_key` and `encoder` matter here.
+            Settings, of which `data_key` and `encoder` are used.
 
         Raises
         ------
         InputError
-            The label config shows nothing that can be embedded, or `data_key` has to be given or corrected.
+            The label config shows nothing that can be embedded, or `data_key` must be given or corrected.
         EncoderError
-            The encoder takes none of the fields.
+            The encoder supports none of the fields.
         """
         shown = embedded_fields(config, settings.data_key)
         return cls(shown, _check_encoder(settings.encoder, shown))
 
     @property
     def fields(self) -> tuple[EmbeddedField, ...]:
-        """Key, modality and weight of each field."""
+        """Return key, modality and weight of each field."""
         return tuple(EmbeddedField(field.tag.data_key, field.modality, field.weight) for field in self.shown)
 
     def instance(self, task_id: int, data: Mapping[str, Any]) -> Instance:
-        """The instance of a task.
+        """Convert a task to an instance.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class Showing:
         Raises
         ------
         MediaError
-            The data lacks something; the text is the reason to show.
+            The data lacks a field; the message is the reason to show.
         """
         sources = [_source(field, data) for field in self.shown]
         key = ""
@@ -84,19 +84,13 @@ class Showing:
 
 
 def _check_encoder(encoder: str | None, shown: Sequence[Field]) -> str:
-    """Refuse an encoder that takes none of the fields; name the field of the data that vectors are found by.
-
-    Returns
-    -------
-    str
-        "" where vectors are found by the task's id, or the encoder looks none up.
-    """
+    """Check the encoder against the fields; return the data field that holds its vector keys, or ""."""
     if encoder is None:
         return ""
     modality = family_of(encoder).modality
     if modality is None:
         if len(shown) > 1:
-            raise InputError(f"encoder {encoder} looks up one vector for a task; choose a single data_key")
+            raise InputError(f"encoder {encoder} looks up one vector per task; choose a single data_key")
         return vector_field(encoder)
     if all(field.modality != modality for field in shown):
         raise EncoderError(
@@ -107,7 +101,7 @@ def _check_encoder(encoder: str | None, shown: Sequence[Field]) -> str:
 
 
 def _source(field: Field, data: Mapping[str, Any]) -> str:
-    """What a field shows of a task: an address or a text."""
+    """Return the address or text that a field shows for a task."""
     key = field.tag.data_key
     if key not in data:
         raise MediaError(f'its data has no "{key}"')

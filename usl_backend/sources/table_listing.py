@@ -1,4 +1,4 @@
-"""The entries of a table: sources resolved, rows that cannot be used named. Files are not opened here."""
+"""Entries of a CSV, JSON-lines or Parquet manifest: resolves sources and reports faulty rows; opens no media."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _CONTROL: Final = re.compile(r"[\x00\r\n]")
 
 
 class TableListing:
-    """A CSV, JSON-lines or Parquet file whose rows name pictures or hold texts.
+    """A CSV, JSON-lines or Parquet file whose rows refer to images or contain texts.
 
     Parameters
     ----------
     path
-        The file on this disk.
+        Local path of the file.
     data_key, id_key, label_key
-        Columns; None: told by their names, or by what stands in them. "none": no such column.
+        Columns; None detects them by name or value, "none" disables the column.
     base
-        What relative paths start from: a folder, or the address of one; None: the file's folder.
+        Folder or address that relative paths start from; None for the file's folder.
     roots
-        Further folders below which files may be read.
+        Further folders under which files may be read.
 
     Raises
     ------
@@ -70,21 +70,21 @@ class TableListing:
 
     @property
     def modality(self) -> Modality:
-        """Of all rows."""
+        """Modality of all rows."""
         return self.columns.modality
 
     @property
     def data_key(self) -> str:
-        """Column of pictures or texts."""
+        """Column of images or texts."""
         return self.columns.data
 
     def __iter__(self) -> Iterator[Entry]:
-        """The rows; nothing of them is kept but the ids that were seen.
+        """Yield the rows, keeping only the ids seen so far in memory.
 
         Raises
         ------
         InputError
-            There are none, or the file breaks off.
+            There are no rows, or the file is truncated.
         """
         seen: dict[str, int] = {}
         row = -1
@@ -108,7 +108,7 @@ class TableListing:
             raise InputError(f"{self.address} has columns but no rows")
 
     def _key(self, row: int, named: Mapping[str, Any], seen: dict[str, int]) -> tuple[str, str | None]:
-        """The row's id, and why it is none."""
+        """Return the row's id, and why it is invalid if it is."""
         column = self.columns.id
         if column is None:
             return str(row), None
@@ -122,7 +122,7 @@ class TableListing:
         return key, None
 
     def _source(self, value: object) -> tuple[str, str | None]:
-        """What a row shows, and why it cannot be used."""
+        """Return the row's source, and why it is invalid if it is."""
         name = self.columns.data
         if value is None or (isinstance(value, str) and not value.strip()):
             return "", f'"{name}" is empty'
@@ -140,11 +140,11 @@ class TableListing:
         return self._resolved(source), None
 
     def _resolved(self, source: str) -> str:
-        """A path or address that needs no starting point."""
+        """Return an absolute path or address."""
         if source[:5].lower() == "file:":
             source = unquote(urlsplit(source).path)
         if is_address(source):
             return source
         if is_address(self._base) and not source.startswith("/"):
             return f"{self._base}/{source}"
-        return os.path.normpath(os.path.join(self._base, source))  # noqa: PTH118 - links are the reader's matter
+        return os.path.normpath(os.path.join(self._base, source))  # noqa: PTH118 - the media reader resolves links

@@ -1,4 +1,4 @@
-"""Rows of CSV, JSON-lines and Parquet files, one after the other. What their columns mean is in `columns`."""
+"""Streaming readers for CSV, JSON-lines and Parquet files. `columns` chooses the columns."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 LOOKED_AT: Final = 50
-"""Rows by whose values columns are told apart."""
+"""Number of rows whose values are used to detect columns."""
 LONGEST: Final = 64 << 20
-"""Longest field of a CSV row, in characters."""
+"""Maximum length of a CSV field, in characters."""
 _BATCH: Final = 4_096
 
 Values = Sequence[Any]
 
 
 class Table(Protocol):
-    """A file of rows."""
+    """A table file."""
 
     names: tuple[str, ...]
-    """Of its columns."""
+    """Names of its columns."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values | str]:
-        """Values of these columns, row by row; text in place of a row says why it cannot be used."""
+        """Yield the values of these columns per row; a string in place of a row is its fault."""
         ...
 
 
 def open_table(path: Path) -> Table:
-    """The reader for a file, by its suffix.
+    """Open a table by its file extension.
 
     Raises
     ------
     InputError
-        It cannot be read, or it has no columns.
+        The file cannot be read, or has no columns.
     """
     with _reading(path):
         if path.suffix.lower() in {".csv", ".tsv"}:
@@ -53,19 +53,13 @@ def open_table(path: Path) -> Table:
 
 
 def first_rows(table: Table) -> list[Values]:
-    """A few usable rows from the beginning."""
+    """Return the usable rows among the first ones."""
     rows = islice(table.rows(table.names), LOOKED_AT)
     return [row for row in rows if not isinstance(row, str)]
 
 
 def arrow(what: str) -> ModuleType:
-    """PyArrow's Parquet part.
-
-    Raises
-    ------
-    InputError
-        It is not installed.
-    """
+    """Import `pyarrow.parquet`; raise `InputError` if it is not installed."""
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
@@ -77,7 +71,7 @@ def arrow(what: str) -> ModuleType:
 
 
 class _Csv:
-    """Comma, semicolon or tab, whichever the header has most of; quotes as usual."""
+    """CSV; the delimiter is the most frequent of comma, semicolon and tab in the header."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -100,16 +94,16 @@ class _Csv:
             for fields in reader:
                 if len(fields) == len(self.names):
                     yield [fields[place] for place in places]
-                elif fields:  # a blank line is no row
+                elif fields:  # skip blank lines
                     yield f"the row has {len(fields)} fields, the header {len(self.names)}"
 
     def _open(self) -> Any:
-        # Bytes that are not UTF-8 survive: file names may have them.
+        # Keep bytes that are not UTF-8: file names may contain them.
         return self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 class _JsonLines:
-    """One JSON object a line; the columns are those of the first lines."""
+    """One JSON object per line; the columns are those of the first lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -120,7 +114,7 @@ class _JsonLines:
         self.names = tuple(names)
         if not names:
             raise InputError(
-                f"{path} has no JSON objects in its first {LOOKED_AT} lines; write one object a line"
+                f"{path} has no JSON objects in its first {LOOKED_AT} lines; write one object per line"
             )
 
     def rows(self, columns: Sequence[str]) -> Iterator[Values | str]:
@@ -146,7 +140,7 @@ class _JsonLines:
 
 
 class _Parquet:
-    """Columns at the top level, a batch of rows in memory at a time."""
+    """Top-level Parquet columns, read in batches of rows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -162,24 +156,24 @@ class _Parquet:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A Parquet file."""
+    """Open a Parquet file."""
     parquet = arrow(str(path))
     try:
         file = parquet.ParquetFile(path)
     except ValueError as error:  # ArrowInvalid is one
-        raise InputError(f"{path} is no Parquet file ({short_reason(error)})") from error
+        raise InputError(f"{path} is not a Parquet file ({short_reason(error)})") from error
     with file:
         yield file
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Foreign errors of reading a table, translated."""
+    """Translate foreign errors of reading a table."""
     try:
         yield
     except csv.Error as error:
         raise InputError(
-            f"{path} cannot be read as CSV ({error}); fields may have {LONGEST:,} characters"
+            f"{path} cannot be read as CSV ({error}); fields may have at most {LONGEST:,} characters"
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {short_reason(error)}") from error

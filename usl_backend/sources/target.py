@@ -1,4 +1,4 @@
-"""What a user means by a TARGET that is no project; reading it is the other files' matter."""
+"""Parsing of a TARGET that is not a project into a `Target`, and opening it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 VECTORS: Final = frozenset({".npy", ".npz"})
 PARQUET: Final = frozenset({".parquet", ".pq"})
 KINDS: Final = (
-    "a folder of pictures, a pattern such as 'photos/**/*.png', a CSV, JSON-lines (.jsonl) or Parquet manifest, or "
+    "a folder of images, a pattern such as 'photos/**/*.png', a CSV, JSON-lines (.jsonl) or Parquet manifest, or "
     "vectors (.npy, .npz, .parquet)"
 )
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -33,16 +33,16 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 @dataclass(frozen=True)
 class Target:
-    """A pool outside Label Studio, and how it is to be read; JSON-able, so that a run can be resumed.
+    """A pool outside Label Studio and the options for reading it; JSON-able, so that a run can be resumed.
 
     Attributes
     ----------
     address
         Absolute path, pattern or address.
     data_key, id_key, label_key
-        Columns or arrays as the user named them; None: found by name, "none": not there.
+        Columns or arrays chosen by the user; None detects them, "none" disables them.
     roots
-        Further folders below which a manifest's files may lie.
+        Further folders under which a manifest's files may be read.
     """
 
     address: str
@@ -53,7 +53,7 @@ class Target:
 
     @property
     def kind(self) -> Kind:
-        """What it is, by its name and by what is on the disk."""
+        """Kind of pool, by its name and by the files on disk."""
         suffix = os.path.splitext(self.address.partition("?")[0] if self.remote else self.address)[1].lower()  # noqa: PTH122
         if not self.remote and Path(self.address).is_dir():
             return "folder"
@@ -67,12 +67,12 @@ class Target:
 
     @property
     def remote(self) -> bool:
-        """Whether it lies elsewhere than on this disk."""
+        """True for an address, False for a local path."""
         return _SCHEME.match(self.address) is not None
 
     @property
     def name(self) -> str:
-        """What a run of it is called: "photos" for /data/photos, /data/photos.csv and s3://bucket/photos."""
+        """Pool name: "photos" for /data/photos, /data/photos.csv and s3://bucket/photos."""
         path = _SCHEME.sub("", self.address).partition("?")[0]
         if self.kind == "pattern":
             path = str(split_pattern(path)[0].absolute())
@@ -81,18 +81,18 @@ class Target:
         return plain if plain[0].isalpha() else f"pool_{plain}"
 
     def to_json(self) -> dict[str, Any]:
-        """All attributes as JSON-able values."""
+        """Return all attributes as JSON-able values."""
         return {**asdict(self), "roots": list(self.roots)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Target:
-        """Inverse of `to_json`; further entries are ignored."""
+        """Inverse of `to_json`; unknown entries are ignored."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**{**known, "roots": tuple(known.get("roots", ()))})
 
 
 def find(text: str, **keys: Any) -> Target:
-    """Make out what a user typed.
+    """Parse a TARGET.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def find(text: str, **keys: Any) -> Target:
     Raises
     ------
     InputError
-        There is no such thing, or it is of no kind that can be read.
+        The target does not exist, or its kind is not supported.
     """
     if not text.strip():
         raise InputError(
@@ -117,7 +117,7 @@ def find(text: str, **keys: Any) -> Target:
         target = Target(text, **keys)
         if scheme not in {"http", "https", *SCHEMES}:
             known = ", ".join(f"{one}://" for one in ("http", "https", *sorted(SCHEMES)))
-            raise InputError(f"{text} begins with {scheme}://, which is not read; known are {known}")
+            raise InputError(f"{text} begins with {scheme}://, which is not supported; use one of {known}")
         if target.kind == "folder" and scheme in {"http", "https"}:
             raise InputError(
                 f"{text} is neither a project nor a manifest (.csv, .tsv, .jsonl, .parquet) or vectors (.npy, .npz)"
@@ -128,13 +128,13 @@ def find(text: str, **keys: Any) -> Target:
         start, rest = split_pattern(str(path))
         if not start.is_dir():
             raise InputError(f"{text} matches nothing: there is no folder {start.absolute()}")
-        return Target(os.path.join(start.resolve(), rest), **keys)  # noqa: PTH118 - a pattern is no path
+        return Target(os.path.join(start.resolve(), rest), **keys)  # noqa: PTH118 - a pattern is not a path
     if not path.exists():
         raise InputError(
             f"{text} is neither a project nor a file or folder here; TARGET is a project, or {KINDS}"
         )
     if not path.is_dir() and path.suffix.lower() not in TABLES | VECTORS | PARQUET:
-        what = "one picture; give its folder" if is_picture(path.name) else "of a kind that cannot be read"
+        what = "a single image; give its folder" if is_picture(path.name) else "not of a supported kind"
         raise InputError(f"{text} is {what}; TARGET is a project, or {KINDS}")
     return Target(str(path.resolve()), **keys)
 
@@ -150,21 +150,21 @@ def read_manifest(
     Parameters
     ----------
     target
-        As `find` gives it, or a path.
+        Result of `find`, or a path.
     local
-        Where the bytes of a remote file lie on this disk.
+        Path of the downloaded copy of a remote file.
     progress
-        Told how many files of a folder were seen.
+        Receives the number of files seen in a folder.
 
     Returns
     -------
     Listing or VectorFile
-        Entries to be read one after the other, or vectors.
+        A sequence of entries, or vectors.
 
     Raises
     ------
     InputError
-        It cannot be read, or its columns do not fit.
+        The target cannot be read, or its columns do not fit.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def read_manifest(
             if getattr(target, name) is not None:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(
-                    f"{target.address} has files and no columns; {flag} is for tables and vectors"
+                    f"{target.address} is a list of files without columns; {flag} is for tables and vectors"
                 )
         if kind == "folder":
             return Folder(path, progress=progress)
@@ -198,15 +198,15 @@ def read_manifest(
 
 
 def _holds_vectors(path: Path, target: Target) -> bool:
-    """Whether a Parquet file is one of vectors: the chosen column is, or one is called so."""
+    """Return True if a Parquet file contains vectors: in the chosen column, or in one with a usual name."""
     parquet = arrow(target.address)
     try:
         with parquet.ParquetFile(path) as file:
             columns = vector_columns(file.schema_arrow)
             named = {name.lower() for name in file.schema_arrow.names}
     except (OSError, ValueError) as error:
-        raise InputError(f"{target.address} is no Parquet file ({error})") from error
+        raise InputError(f"{target.address} is not a Parquet file ({error})") from error
     if target.data_key is not None:
         return target.data_key in columns
-    # a table of pictures may have a list of numbers too, such as a bounding box
+    # a table of images may also have a column of number lists, such as bounding boxes
     return not named.isdisjoint(EMBEDDINGS) or (bool(columns) and named.isdisjoint((*IMAGES, *TEXTS)))

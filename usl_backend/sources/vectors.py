@@ -1,4 +1,4 @@
-"""Embeddings that are there already, in .npy, .npz or Parquet files, as a pool; whole files are never in memory."""
+"""Pools of precomputed embeddings in .npy, .npz or Parquet files, read without loading whole files into memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _BLOCK_BYTES: Final = 32 << 20
 
 @dataclass(frozen=True)
 class VectorPool:
-    """A vector file as a pool.
+    """The pool of a vector file.
 
     Attributes
     ----------
     pool
-        Rows of the file that can be used; their ids are rows of the file.
+        Usable rows; their ids are the rows of the file.
     digest
-        SHA-256 of all rows, hexadecimal.
+        SHA-256 over all rows, hexadecimal.
     keys, labels
-        The file's own ids and classes of all its rows; None where it has none.
+        Ids and classes of all rows of the file; None if it has none.
     """
 
     pool: Pool
@@ -48,21 +48,21 @@ class VectorPool:
 
 
 class VectorFile:
-    """Rows of numbers in a file.
+    """A file of vectors.
 
     Parameters
     ----------
     path
         `.npy`: (n, d); `.npz`: such an array, `ids` and `labels` if any; `.parquet`: a column of lists.
     data_key
-        Array or column of the vectors, where the name does not tell.
+        Array or column of the vectors; None detects it by name.
     id_key, label_key
-        Array or column of ids and classes; "none" for none.
+        Array or column of ids and classes; None detects it, "none" disables it.
 
     Raises
     ------
     InputError
-        There is no such array or column, or it is not (n, d) numbers.
+        There is no such array or column, or it does not contain (n, d) numbers.
     """
 
     def __init__(
@@ -85,39 +85,39 @@ class VectorFile:
 
     @property
     def rows(self) -> int:
-        """Rows of the file, usable or not."""
+        """Number of rows of the file, usable or not."""
         return self._rows.count
 
     @property
     def width(self) -> int:
-        """Numbers in a row."""
+        """Numbers per row."""
         return self._rows.width
 
     @property
     def labels(self) -> Sequence[str | None] | None:
-        """The file's own classes of its rows; None where it has none."""
+        """Classes of the rows; None if the file has none."""
         return self._rows.labels
 
     def read(self, copy: Path, *, progress: Progress | None = None) -> VectorPool:
-        """Make a pool of the rows: the file itself, memory-mapped, where it can be taken as it is.
+        """Build a pool from the rows, memory-mapping the file itself if possible.
 
         Parameters
         ----------
         copy
-            `.npy` file that is written instead where rows are left out, are float64, or come from an archive.
+            `.npy` file to write if rows are left out, are float64, or come from an archive.
         progress
-            Told how many rows were read.
+            Receives the number of rows read.
 
         Returns
         -------
         VectorPool
-            Rows that are not finite, have another width, or whose id is missing or given twice are in its
-            pool's `skipped`.
+            Its pool's `skipped` holds rows that are not finite, have another width, or whose id is missing or
+            duplicate.
 
         Raises
         ------
         InputError
-            The file is damaged, or no row can be used.
+            The file is damaged, or no row is usable.
         """
         with self._translated():
             keys = self._rows.keys
@@ -145,7 +145,7 @@ class VectorFile:
             return VectorPool(Pool(ids, mapped, skipped), digest.hexdigest(), keys, self._rows.labels)
 
     def _copy(self, path: Path, ids: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Write the usable rows to a file, a block in memory at a time, and map it."""
+        """Write the usable rows to a file block by block, and memory-map it."""
         temporary = path.with_name(f".{path.name}.tmp")
         out = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
             temporary, mode="w+", dtype=self._rows.kept, shape=(len(ids), self.width)
@@ -167,7 +167,7 @@ class VectorFile:
             for key, flag in ((data_key, "--data-key"), (id_key, "--id-key"), (label_key, "--label-key")):
                 if key not in (None, NONE):
                     raise InputError(
-                        f"{self.address} is one array without names; {flag} is for .npz and Parquet"
+                        f"{self.address} is a single unnamed array; {flag} is for .npz and Parquet"
                     )
             return _Npy(self.path, self.address)
         if suffix == ".npz":
@@ -176,7 +176,7 @@ class VectorFile:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Foreign errors."""
+        """Translate foreign errors."""
         try:
             yield
         except (OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
@@ -184,38 +184,38 @@ class VectorFile:
         except ValueError as error:
             if "pickle" in str(error) or "object" in str(error).lower():
                 raise InputError(
-                    f"{self.address} holds Python objects, which are never loaded; save one array of numbers, all "
-                    "rows of one width"
+                    f"{self.address} contains Python objects, which are not loaded for safety; save one array of "
+                    "numbers with rows of equal width"
                 ) from error
             raise InputError(f"{self.address} cannot be read: {short_reason(error)}") from error
 
 
 class _Rows:
-    """What every kind of file offers."""
+    """Base class of the readers, one per file format."""
 
     count: int
     width: int
     kept: np.dtype[Any]
-    """float32 or float16: what rows become."""
+    """Type that rows are converted to: float32 or float16."""
     keys: Sequence[str] | None = None
     labels: Sequence[str | None] | None = None
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.floating], Mapping[int, str]]]:
-        """First row, rows as they are kept, and row -> fault (such rows are filled with NaN)."""
+        """Yield blocks: first row, converted rows, and row -> fault (faulty rows are filled with NaN)."""
         raise NotImplementedError
 
     def mapped(self) -> NDArray[np.floating] | None:
-        """The file itself as rows, where it can be used as it is."""
+        """Return the memory-mapped file if it needs no conversion, else None."""
         return None
 
     def _set(self, shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
-        """Take shape and type of an array, or say why they are none of vectors."""
+        """Set shape and type of the rows, or raise if they are not vectors."""
         if dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded")
         if dtype.kind not in "fiu":
             raise InputError(f"{where} holds {dtype} values, not numbers")
         if len(shape) != 2:
-            raise InputError(f"{where} has shape {shape}; vectors are (rows, columns)")
+            raise InputError(f"{where} has shape {shape}; vectors must have shape (rows, columns)")
         self.count, self.width = shape
         self.kept = dtype if dtype in (np.float16, np.float32) else np.dtype(np.float32)
 
@@ -225,7 +225,7 @@ class _Rows:
 
 
 class _Npy(_Rows):
-    """One array, mapped."""
+    """One memory-mapped array."""
 
     def __init__(self, path: Path, where: str) -> None:
         self._array = np.load(path, mmap_mode="r", allow_pickle=False) if path.stat().st_size else None
@@ -245,7 +245,7 @@ class _Npy(_Rows):
 
 
 class _Npz(_Rows):
-    """An array in an archive, read as a stream; ids and labels are loaded."""
+    """An array in an archive, streamed; ids and labels are loaded into memory."""
 
     def __init__(
         self, path: Path, where: str, data_key: str | None, id_key: str | None, label_key: str | None
@@ -259,7 +259,7 @@ class _Npz(_Rows):
         self._set(shape, self._dtype, f'"{self._name}" of {where}')
         if self._fortran:
             raise InputError(
-                f'"{self._name}" of {where} is stored column by column; save it with np.ascontiguousarray'
+                f'"{self._name}" of {where} is stored in column-major order; save it with np.ascontiguousarray'
             )
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             id_name = _beside(names, IDS, id_key, self._name, where, flag="--id-key")
@@ -277,7 +277,7 @@ class _Npz(_Rows):
                 rows = min(self._step, self.count - start)
                 data = stream.read(rows * row_bytes)
                 if len(data) < rows * row_bytes:
-                    raise EOFError(f'"{self._name}" breaks off in row {start + len(data) // row_bytes}')
+                    raise EOFError(f'"{self._name}" is truncated in row {start + len(data) // row_bytes}')
                 yield start, _as(np.frombuffer(data, self._dtype).reshape(rows, self.width), self.kept), {}
 
     def _column(self, arrays: Any, name: str, where: str) -> list[Any]:
@@ -340,7 +340,7 @@ class _ParquetRows(_Rows):
             start += len(lengths)
 
     def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
-        """Lengths of rows, and their numbers one after the other."""
+        """Yield the lengths of rows and their concatenated numbers."""
         with self._parquet.ParquetFile(self._path) as file:
             for batch in file.iter_batches(batch_size=8_192, columns=[self._name]):
                 column = batch.column(0)
@@ -351,7 +351,7 @@ class _ParquetRows(_Rows):
                 yield lengths.astype(np.int64), _as(values, self.kept)
 
     def _usual_width(self) -> int:
-        """The width that most of the first rows have."""
+        """Return the most frequent width of the first rows."""
         for lengths, _ in self._batches():
             some = lengths[lengths > 0]
             if len(some):
@@ -360,7 +360,7 @@ class _ParquetRows(_Rows):
 
 
 def vector_columns(schema: Any) -> list[str]:
-    """Columns of a Parquet schema that hold lists of numbers."""
+    """Return the columns of a Parquet schema that hold lists of numbers."""
     import pyarrow.types as kinds
 
     return [
@@ -376,21 +376,21 @@ def vector_columns(schema: Any) -> list[str]:
 
 
 def _variable(kind: Any) -> Any:
-    """The list type without a fixed size, whose null rows have no numbers behind them."""
+    """Return the list type without a fixed size, whose null rows store no numbers."""
     import pyarrow as pa
 
     return pa.list_(kind.value_type)
 
 
 def _as(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.floating]:
-    """Values as they are kept; what float32 cannot hold becomes infinite, and is told as such."""
+    """Convert values; float32 overflow becomes infinity, which is reported as a fault later."""
     with np.errstate(over="ignore"):
         kept: NDArray[np.floating] = values.astype(dtype, copy=False)
     return kept
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of an array whose data follow in the stream."""
+    """Read shape, order and type from the header of an array in a stream."""
     version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(stream)  # type: ignore[no-untyped-call]
@@ -398,7 +398,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def _vector_name(names: Sequence[str], key: str | None, where: str) -> str:
-    """Name of the array or column of vectors."""
+    """Return the name of the array or column of vectors."""
     if key is not None:
         if key not in names:
             raise InputError(f'{where} has no vectors "{key}" (--data-key); {nearest_name(key, names)}')
@@ -409,15 +409,15 @@ def _vector_name(names: Sequence[str], key: str | None, where: str) -> str:
     if len(names) == 1:
         return names[0]
     raise InputError(
-        f"{where} does not tell which of its arrays are the vectors ({', '.join(names) or 'it has none'}); "
-        "name them: --data-key NAME"
+        f"none of the arrays of {where} has a usual name for vectors (arrays: {', '.join(names) or 'none'}); "
+        "choose one: --data-key NAME"
     )
 
 
 def _beside(
     names: Sequence[str], usual: Sequence[str], key: str | None, vectors: str, where: str, *, flag: str
 ) -> str | None:
-    """Array or column of ids or labels, which may be missing."""
+    """Return the array or column of ids or labels, or None."""
     if key is not None and key != NONE:
         if key not in names:
             raise InputError(f'{where} has no "{key}" ({flag}); {nearest_name(key, names)}')
@@ -427,12 +427,12 @@ def _beside(
 
 
 def _text(value: object) -> str:
-    """An id or label as text; "" where there is none."""
+    """Convert an id or label to text; "" if it is missing."""
     return "" if value is None or value != value else str(value).strip()  # NaN differs from itself
 
 
 def _key_faults(keys: Sequence[str]) -> dict[int, str]:
-    """Rows whose id is missing or was given before."""
+    """Return row -> fault for rows whose id is missing or duplicate."""
     faults: dict[int, str] = {}
     seen: dict[str, int] = {}
     for row, key in enumerate(keys):
