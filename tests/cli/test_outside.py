@@ -95,10 +95,7 @@ def test_select__run_is_known_to_the_other_verbs(shell: Shell, photos: Path, tmp
     assert str(shell.store.run_directory("photos-1")) in shell("gc", "--keep", 1).out
     refused = shell("export", "photos-2")
     assert refused.code == 1
-    assert (
-        "the picks of run photos-2 were not imported into a project, so nobody could label them"
-        in refused.err
-    )
+    assert "the picks of run photos-2 were not imported into a project, so they have no labels" in refused.err
 
 
 def test_select__two_folders_of_one_name_do_not_share_runs(shell: Shell, tmp_path: Path) -> None:

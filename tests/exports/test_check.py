@@ -27,7 +27,7 @@ def test_check_export__lost_file(make_split: MakeSplit, tmp_path: Path, name: st
 @pytest.mark.parametrize(
     ("name", "file", "old", "new", "match"),
     [
-        ("csv", "labeled.csv", "Bag/Tasche", "Bag", "'Bag' is a label but no class"),
+        ("csv", "labeled.csv", "Bag/Tasche", "Bag", "label 'Bag' is not a class"),
         ("csv", "labeled.csv", "Bag/Tasche", "nobody chose", "per_class is"),
         ("jsonl", "unlabeled.jsonl", "\n", "\nnot json\n", "cannot be read as jsonl"),
         ("json", "unlabeled.json", "media/100.png", "media/99.png", "1 rows are in both parts"),
@@ -36,7 +36,7 @@ def test_check_export__lost_file(make_split: MakeSplit, tmp_path: Path, name: st
             "torch_split.py",
             "import csv",
             "import os",
-            "torch_split.py is not as this release writes it",
+            "torch_split.py is missing, or differs from the loader of this release",
         ),
         ("semilearn", "u_train.txt", " -1", " 2", "u_train.txt holds a class"),
         ("semilearn", "l_train.txt", "media/99.png 3\n", "", "labeled is 2, but manifest.json says 3"),
@@ -47,7 +47,13 @@ def test_check_export__lost_file(make_split: MakeSplit, tmp_path: Path, name: st
             "media/99.png 1",
             "labeled.json and labeled.txt differ",
         ),
-        ("eman", "indexes/train_43p_gen_usl_index.csv", "0,c0", "1,c0", "the sorted folder says otherwise"),
+        (
+            "eman",
+            "indexes/train_43p_gen_usl_index.csv",
+            "0,c0",
+            "1,c0",
+            "but another file in the sorted folder",
+        ),
         ("names", "subsets/57percent.txt", "c0_98", "c1_98", "per_class is"),
         ("huggingface", "labeled/metadata.jsonl", "98.png", "97.png", "2 files without metadata"),
     ],
@@ -67,12 +73,12 @@ def test_check_export__picture_that_was_moved(make_split: MakeSplit, tmp_path: P
     directory = export_split(make_split(), tmp_path / "out", format="eman", media="copy", fetch=local_file)
     train = directory / "train"
     (train / "c2" / "c2_filler.png").rename(train / "c3" / "c2_filler.png")
-    with pytest.raises(ExportError, match="train/c2 is missing, empty or new"):
+    with pytest.raises(ExportError, match="train/c2 is missing, empty or unexpected"):
         check_export(directory)
     (train / "c3" / "c2_filler.png").rename(train / "c2" / "c2_filler.png")
     check_export(directory)
     (train / "c0" / "c0_98.png").rename(train / "unlabeled" / "z.png")
-    with pytest.raises(ExportError, match="the sorted folder says otherwise"):
+    with pytest.raises(ExportError, match="but another file in the sorted folder"):
         check_export(directory)
 
 
@@ -96,7 +102,7 @@ def test_check_export__npy_of_another_split(make_split: MakeSplit, tmp_path: Pat
 def test_check_export__not_ours(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(ExportError, match="is no export of usl-backend"):
+    with pytest.raises(ExportError, match="is not an export of usl-backend"):
         check_export(tmp_path)
 
 
@@ -104,5 +110,5 @@ def test_check_export__format_of_a_later_release(make_split: MakeSplit, tmp_path
     directory = export_split(make_split(), tmp_path / "out")
     manifest = json.loads((directory / "manifest.json").read_text())
     (directory / "manifest.json").write_text(json.dumps({**manifest, "format": "parquet"}))
-    with pytest.raises(ExportError, match="'parquet', which this release does not know"):
+    with pytest.raises(ExportError, match="'parquet', which this release does not support"):
         check_export(directory)

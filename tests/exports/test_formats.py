@@ -288,7 +288,7 @@ def test_local_file__missing_source_is_named_in_the_manifest(make_split: MakeSpl
 
 
 def test_semilearn_text__files_are_no_texts(make_split: MakeSplit, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="give --media none"):
+    with pytest.raises(ExportError, match="use --media none"):
         export_split(make_split(), tmp_path / "out", format="semilearn-text", media="copy", fetch=local_file)
     assert not (tmp_path / "out").exists()
 

@@ -47,7 +47,7 @@ def test_place_files__another_file_system_gets_symbolic_links(
     assert read_manifest(directory)["media"]["symbolic_links"] == 7
     assert check_export(directory).files == 7
     Path(split.unlabeled[0].source).unlink()
-    with pytest.raises(ExportError, match=r"media/100.png is missing or its link leads nowhere"):
+    with pytest.raises(ExportError, match=r"media/100.png is missing or its link is broken"):
         check_export(directory)
 
 
@@ -102,16 +102,16 @@ def test_place_files__no_file_at_all(tmp_path: Path) -> None:
         raise MediaError("answered 404")
 
     split = Split((), (Row(0, 5, "x.png"), Row(1, 6, "y.png")), ())
-    with pytest.raises(ExportError, match=r"none of 2 files could be had \(task 5: answered 404\)"):
+    with pytest.raises(ExportError, match=r"none of 2 files could be read \(task 5: answered 404\)"):
         export_split(split, tmp_path / "out", format="csv", media="link", fetch=gone)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_export_split__link_without_fetch_is_refused(make_split: MakeSplit, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match='media is "link", but nothing says where files come from'):
+    with pytest.raises(ExportError, match='media is "link", which needs a function that fetches files'):
         export_split(make_split(), tmp_path / "out", media="link")
 
 
 def test_local_file__only_what_is_there() -> None:
-    with pytest.raises(MediaError, match=r"'/nowhere/x\.png' is no file here"):
+    with pytest.raises(MediaError, match=r"'/nowhere/x\.png' is not a local file"):
         local_file(Row(0, 1, "/nowhere/x.png"))

@@ -181,7 +181,7 @@ SEVERAL = CHOICES.replace("<Choices", '<Choices name="d" toName="i"><Choice valu
         (BRUSH, "the label config asks for BrushLabels"),
         (
             CHOICES.replace("<Choices", '<Choices choice="multiple"'),
-            "Choices 'c' takes several choices per task",
+            "Choices 'c' allows several choices per task",
         ),
         (SEVERAL, "several Choices"),
     ],
@@ -194,7 +194,7 @@ def test_project_split__anything_but_one_choice_is_refused_by_name(
 
 
 def test_project_split__another_project_under_the_same_number_is_refused(store: RunStore) -> None:
-    with pytest.raises(ExportError, match="project 12 is another one than run 12-1 was made for"):
+    with pytest.raises(ExportError, match="project 12 is not the project of run 12-1"):
         split_of(store, Studio({}, key="12.999"))
 
 

@@ -165,7 +165,7 @@ def test_export__http_answers_what_the_shell_writes(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     for query, said in (
         ("format=parquet", 'format is "parquet"; choose one of json'),
-        ("format=names&media=none", "give --media link or --media copy"),
+        ("format=names&media=none", "use --media link or --media copy"),
         ("media=link", 'media is "link"; give copy or none'),
         ("control=color", "control is 'color', but the Choices of the label config are: choice"),
     ):
@@ -275,10 +275,10 @@ def test_export__damage_and_refusals(
     assert "below cannot be written (" in told.err
     told = shell("export", project.id, "--output", tmp_path / "names", "--format", "names", "--media", "none")
     assert told.code == 1
-    assert "give --media link or --media copy" in told.err
+    assert "use --media link or --media copy" in told.err
     told = shell("export", tmp_path, "--check")
     assert told.code == 1
-    assert "is no export of usl-backend" in told.err
+    assert "is not an export of usl-backend" in told.err
     assert shell("export", project.id, "--format", "parquet").code == 2
     told = shell(
         "export", project.id, "--output", tmp_path / "ok", "--format", "mmpretrain", "--media", "copy"

@@ -238,7 +238,7 @@ def test_main_job__start_training_through_the_server(
             assert packed.read(f"unlabeled/{picks[0]}.png").startswith(b"\x89PNG")
         refused_archive = requests.get(address, params={"format": "huggingface", "media": "none"}, timeout=60)
         assert refused_archive.status_code == 400
-        assert "reads files inside the export only" in refused_archive.json()["error"]["message"]
+        assert "reads only files inside the export" in refused_archive.json()["error"]["message"]
         # Our own PATCH of the project started nothing; the shell and the server see the same runs.
         assert shell("status", project.id, "--json").json[0]["id"] == run["id"]
     assert project.serve([project.client], 6) == picks

@@ -1,4 +1,4 @@
-"""Figures about a selection, given the true classes: spread over classes, and what the labels are worth."""
+"""Metrics of a selection: class balance, pool coverage, label efficiency and accuracy of simple classifiers."""
 
 from .accuracy import linear_accuracy, nearest_neighbor_accuracy, propagation_accuracy
 from .coverage import ClassSpread, class_spread

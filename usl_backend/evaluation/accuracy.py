@@ -1,6 +1,6 @@
-"""How well a few labels carry to the other rows: 1-NN, linear and propagation. Rows are taken as they are.
+"""Accuracy of classifiers trained on few labels: 1-NN, linear and label propagation. Rows are not normalized.
 
-All three give the share of correct classes, 0 to 1; higher = better.
+All three return the share of correct classes, 0 to 1; higher = better.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LINEAR_STEPS = 300
 """Accelerated gradient steps of the linear classifier."""
 SPREAD_STEPS = 30
-"""Steps of label propagation; what is left of the start after them is below .9^30 = 4 %."""
+"""Steps of label propagation, after which the influence of the start is below .9^30 = 4 %."""
 
 
 def nearest_neighbor_accuracy(
@@ -29,7 +29,7 @@ def nearest_neighbor_accuracy(
     test_rows: NDArray[np.floating[Any]],
     test_classes: NDArray[np.integer[Any]],
 ) -> float:
-    """Give each test row the class of its nearest labeled row.
+    """Return the accuracy of giving each test row the class of its nearest labeled row.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def nearest_neighbor_accuracy(
     Raises
     ------
     InputError
-        Nothing labeled or nothing to test.
+        There are no labeled rows or no test rows.
     """
     _check(rows, test_rows)
     half = np.einsum("ij,ij->i", rows, rows) / 2
@@ -65,7 +65,7 @@ def linear_accuracy(
     test_classes: NDArray[np.integer[Any]],
     decay: float = 1e-3,
 ) -> float:
-    """Train a softmax regression on the labeled rows.
+    """Return the accuracy of a softmax regression trained on the labeled rows.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def linear_accuracy(
     test_classes : (t,) integers
         The truth.
     decay
-        Weight of the squared norm of the weights (not of the bias) beside the mean cross entropy.
+        Factor of the squared norm of the weights (without the bias), added to the mean cross entropy.
 
     Returns
     -------
@@ -87,15 +87,15 @@ def linear_accuracy(
     Raises
     ------
     InputError
-        Nothing labeled or nothing to test.
+        There are no labeled rows or no test rows.
 
     Notes
     -----
-    Trained by 300 steps of Nesterov's method from zero with step 1 / L: no randomness.
+    Training is deterministic: 300 steps of Nesterov's method from zero with step size 1 / L.
     """
     _check(rows, test_rows)
     count = int(classes.max()) + 1
-    # A constant column is the bias.
+    # A constant column acts as the bias.
     inputs = np.concatenate([rows.astype(np.float64), np.ones((len(rows), 1))], axis=1)
     truth = np.eye(count)[classes]
     shrink = np.full((inputs.shape[1], 1), decay)
@@ -126,12 +126,12 @@ def propagation_accuracy(
     truth: NDArray[np.integer[Any]],
     alpha: float = 0.9,
 ) -> float:
-    """Spread the labels over the graph of nearest neighbors (Zhou et al., NeurIPS 2003).
+    """Return the accuracy of propagating labels over the nearest-neighbor graph (Zhou et al., NeurIPS 2003).
 
     Parameters
     ----------
     neighbors
-        Of all rows of the pool, self excluded.
+        Neighbors of all rows of the pool, self excluded.
     picks : (m,) integers
         Labeled rows.
     classes : (m,) integers
@@ -144,18 +144,18 @@ def propagation_accuracy(
     Returns
     -------
     float
-        Accuracy over the rows that are not labeled, 0 to 1; a row that no label reaches counts as wrong.
+        Accuracy over the unlabeled rows, 0 to 1; a row that no label reaches counts as wrong.
 
     Raises
     ------
     InputError
-        Nothing labeled or nothing to test.
+        There are no labeled rows or no test rows.
     """
     n, k = neighbors.indices.shape
     rest = np.ones(n, dtype=bool)
     rest[picks] = False
     _check(picks, truth[rest])
-    # The graph is made symmetric: an edge exists where either end names the other.
+    # Symmetrize the graph: an edge exists if either end lists the other.
     left = np.repeat(np.arange(n), k)
     right = neighbors.indices.ravel().astype(np.int64)
     edges = np.unique(np.concatenate([left * n + right, right * n + left]))
@@ -174,6 +174,6 @@ def propagation_accuracy(
 
 
 def _check(labeled: NDArray[Any], test: NDArray[Any]) -> None:
-    """Refuse an empty side."""
+    """Refuse an empty labeled or test set."""
     if len(labeled) == 0 or len(test) == 0:
-        raise InputError(f"{len(labeled)} labeled and {len(test)} test rows; both sides need at least 1")
+        raise InputError(f"{len(labeled)} labeled and {len(test)} test rows; give at least 1 of each")

@@ -1,4 +1,4 @@
-"""How picks spread over the true classes. Nothing is trained here."""
+"""Balance of the picks over the true classes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ClassSpread:
     counts : (classes,) int64
         Picks of each class.
     covered
-        Classes with at least one pick; higher = better.
+        Number of classes with at least one pick; higher = better.
     deviation
         Population standard deviation of `counts`; 0 = exactly balanced, lower = better.
     evenness
-        Entropy of the counts over that of equal counts, 0 to 1; higher = better. 1 where there is one class.
+        Entropy of the counts divided by that of equal counts, 0 to 1; higher = better. 1 for a single class.
     """
 
     counts: NDArray[np.int64]
@@ -36,7 +36,7 @@ class ClassSpread:
 
 
 def class_spread(picked: NDArray[np.integer[Any]], *, classes: int) -> ClassSpread:
-    """Count the picks of each class.
+    """Compute the balance of the picks over the classes.
 
     Parameters
     ----------
@@ -48,14 +48,15 @@ def class_spread(picked: NDArray[np.integer[Any]], *, classes: int) -> ClassSpre
     Returns
     -------
     ClassSpread
+        Counts and measures of balance.
 
     Raises
     ------
     InputError
-        No picks, or a class outside the range.
+        There are no picks, or a class is out of range.
     """
     if len(picked) == 0:
-        raise InputError("there are 0 picks to judge; give the class of each pick")
+        raise InputError("there are 0 picks to evaluate; give the class of each pick")
     if picked.min() < 0 or picked.max() >= classes:
         raise InputError(f"a pick has class {picked.max()} but classes is {classes}")
     counts = np.bincount(picked, minlength=classes)

@@ -1,4 +1,4 @@
-"""Label efficiency as a drawing: accuracy over labels, one line per method, as one SVG without outside parts."""
+"""Label-efficiency plot as a self-contained SVG: accuracy over labels, one line per method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 150, 16, 48
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Okabe and Ito's, told apart by color-blind eyes too; random is grey."""
+"""Okabe and Ito's palette, distinguishable with color blindness; random is grey."""
 
 
 def draw(efficiency: Efficiency) -> str:
@@ -25,7 +25,7 @@ def draw(efficiency: Efficiency) -> str:
     Parameters
     ----------
     efficiency
-        From `replay`.
+        Result of `replay`.
 
     Returns
     -------
@@ -78,5 +78,5 @@ def draw(efficiency: Efficiency) -> str:
 
 
 def _points(places: list[tuple[float, float]]) -> str:
-    """Places as SVG writes them."""
+    """Format points for SVG."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

@@ -1,4 +1,4 @@
-"""What labels are worth by how they are chosen: selections replayed on rows whose classes are known. Reads nothing."""
+"""Label efficiency of selection methods, replayed on rows with known classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RANDOM = "random"
 TEST_SHARE = 0.3
-"""Share of the rows that are kept out of the pool and predicted."""
+"""Share of the rows that is held out for testing."""
 FEWEST = 40
 """Rows below which a figure says nothing."""
 
@@ -31,18 +31,18 @@ class Efficiency:
     Attributes
     ----------
     budgets
-        Labels bought, ascending.
+        Numbers of labels, ascending.
     accuracy
-        Method -> (budgets, seeds) float64: share of right classes on rows that were in no pool, 0 to 1; higher =
-        better. `random` is always there.
+        Method -> (budgets, seeds) float64: share of correct classes on held-out rows, 0 to 1; higher = better.
+        Always contains `random`.
     covered
-        Method -> (budgets, seeds) float64: share of the classes that have at least one label.
+        Method -> (budgets, seeds) float64: share of the classes with at least one label.
     random_budgets : (r,) int64
-        Budgets of the longer random curve that equivalents are read from.
+        Budgets of the longer random curve used for `random_equivalent`.
     random_accuracy : (r,) float64
-        Its mean accuracy, made never to fall.
+        Mean accuracy of that curve, made non-decreasing.
     rows, classes
-        How many there were.
+        Number of rows and classes.
     """
 
     budgets: tuple[int, ...]
@@ -54,7 +54,7 @@ class Efficiency:
     classes: int
 
     def random_equivalent(self, method: str, place: int) -> float | None:
-        """How many random labels reach the accuracy of a method's labels; None: more than there are.
+        """Return the number of random labels that reach a method's accuracy; None if the pool has too few.
 
         Parameters
         ----------
@@ -84,9 +84,9 @@ def replay(
     draws: int = 4,
     progress: Progress | None = None,
 ) -> Efficiency:
-    """Choose, label by the truth, train, test: again for every seed, budget and method.
+    """Select, label, train and test for every seed, budget and method.
 
-    Each seed keeps other rows out for testing. A linear classifier on the rows themselves is what is trained.
+    Each seed holds out different rows for testing. The trained model is a linear classifier on the embeddings.
 
     Parameters
     ----------
@@ -95,13 +95,13 @@ def replay(
     classes : (n,) integers
         Their classes, 0 or more.
     budgets
-        Labels to buy, each at most the pool (70 % of the rows).
+        Numbers of labels, each at most the size of the pool (70 % of the rows).
     methods
         Name -> selector, without random.
     seeds
-        Test sets, and seeds of the methods; at least 2.
+        Number of test sets and of seeds of the methods, at least 2.
     draws
-        Random selections per seed and budget.
+        Number of random selections per seed and budget.
     progress
         Called as `progress(done, total)` in seeds times budgets.
 

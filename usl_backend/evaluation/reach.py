@@ -1,8 +1,8 @@
-"""How much of a pool lies near its picks, beside random picks. No classes are needed here; `coverage.py` has those.
+"""Coverage of the pool by its picks, compared with random picks; needs no classes, unlike `coverage.py`.
 
-A row is *covered* when its nearest pick is at most a radius away. The radius is the median distance of a row to
-its nearest random pick at the full budget, so that random picks cover half of the pool by construction and the
-figure means the same for every encoder.
+A row is *covered* if its nearest pick is within a radius. The radius is the median distance of a row to its
+nearest random pick at the full budget, so random picks cover half of the pool by construction and the value is
+comparable between encoders.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from usl_backend.progress import Progress
 
 DRAWS = 20
-"""Random selections of the same size that the picks are compared with."""
+"""Number of random selections of the same size for comparison."""
 EVALUATED = 20_000
-"""Rows on which shares are counted, evenly spaced: a share of 20,000 is good to 0.4 points."""
+"""Number of evenly spaced rows on which coverage is measured; 20,000 give a precision of 0.4 points."""
 _CELLS = 8_000_000
-"""Distances held at once."""
+"""Maximum number of distances in memory."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Coverage along the pick order, of the picks and of random selections.
+    """Coverage by the picks and by random selections, along the pick order.
 
     Attributes
     ----------
     radius
         Squared distance up to which a row counts as covered.
     picks : (m,) float64
-        Share of the pool covered by the first 1..m picks, 0 to 1, never falling; higher = better.
+        Share of the pool covered by the first 1..m picks, 0 to 1, non-decreasing; higher = better.
     random : (draws, m) float64
         The same for each random selection.
     before
-        Share covered by labeled rows before the first pick; 0 where there are none.
+        Share covered by labeled rows before the first pick; 0 if there are none.
     every
-        Shares were counted on each every-th row, beginning with the first.
+        Step between the rows on which coverage was measured, starting with the first row.
     evaluated
-        Rows on which they were counted.
+        Number of rows on which coverage was measured.
     """
 
     radius: float
@@ -59,7 +59,7 @@ class Reach:
 def nearest_distances(
     rows: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
 ) -> NDArray[np.floating[Any]]:
-    """Squared distance of each row to the nearest of `others`.
+    """Return the squared distance of each row to the nearest of `others`.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def coverage_curve(
     radius: float,
     held: NDArray[np.floating[Any]] | None = None,
 ) -> NDArray[np.float64]:
-    """Share of the rows within the radius of the first 1, 2, ..., m picks.
+    """Return the share of the rows within the radius of the first 1, 2, ..., m picks.
 
     Parameters
     ----------
@@ -94,12 +94,12 @@ def coverage_curve(
     radius
         Squared distance, inclusive.
     held : (l, d) float or None
-        Rows that have labels already and cover from the beginning.
+        Labeled rows, which cover from the start.
 
     Returns
     -------
     (m,) float64
-        0 to 1, never falling; higher = better.
+        Shares, 0 to 1, non-decreasing; higher = better.
     """
     counts = np.zeros(len(picks), dtype=np.int64)
     for block in _blocks(len(rows), len(picks)):
@@ -121,7 +121,7 @@ def reach(
     evaluated: int = EVALUATED,
     progress: Progress | None = None,
 ) -> Reach:
-    """Compare the picks with random selections of the same size.
+    """Compare the coverage of the picks with random selections of the same size.
 
     Parameters
     ----------
@@ -130,13 +130,13 @@ def reach(
     picks : (m,) integers
         Rows in pick order.
     rng
-        Source of the draws.
+        Random generator of the draws.
     held : (l,) integers or None
-        Rows that have labels: never drawn, and covering from the beginning in every selection.
+        Labeled rows: never drawn, and covering from the start in every selection.
     draws
-        Random selections, at least 1, drawn without replacement.
+        Number of random selections, at least 1, drawn without replacement.
     evaluated
-        Rows on which shares are counted, at most.
+        Maximum number of rows on which coverage is measured.
     progress
         Called as `progress(done, total)`.
 
@@ -147,7 +147,7 @@ def reach(
     Raises
     ------
     InputError
-        No picks, or no draws.
+        There are no picks, or no draws.
     """
     if not len(picks) or draws < 1:
         raise InputError(f"{len(picks)} picks and {draws} draws cannot be compared; give at least 1 of each")
@@ -182,6 +182,6 @@ def reach(
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:
-    """Row blocks whose distances to all columns fit in memory."""
+    """Return row blocks whose distances to all columns fit in memory."""
     size = max(1, _CELLS // max(1, columns))
     return [slice(begin, min(begin + size, rows)) for begin in range(0, rows, size)]

@@ -1,4 +1,4 @@
-"""What was labeled and what was not, written for those who train on it. Training itself is no part of this package."""
+"""Export of labeled and unlabeled rows in the formats of training code."""
 
 from usl_backend.exports.check import Checked, check_export, read_manifest
 from usl_backend.exports.formats import FORMATS

@@ -1,4 +1,4 @@
-"""Reads a written export the way its consumer does and compares it with the manifest. Nothing is repaired."""
+"""Verification of a written export: read it as its consumer does and compare it with the manifest."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from usl_backend.exports.write import KIND, MANIFEST
 
 @dataclass(frozen=True)
 class Checked:
-    """An export that holds what it says.
+    """Result of checking a consistent export.
 
     Attributes
     ----------
     format
-        Its format.
+        Format of the export.
     labeled, unlabeled
-        Rows in each part.
+        Number of rows in each part.
     per_class
-        Class -> labeled rows, every class named.
+        Class -> number of labeled rows, for every class.
     files
-        Files that were found inside the export.
+        Number of files found inside the export.
     """
 
     format: str
@@ -37,12 +37,12 @@ class Checked:
 
 
 def check_export(directory: str | Path) -> Checked:
-    """Load an export as its consumer would.
+    """Check an export by loading it as its consumer would.
 
     Parameters
     ----------
     directory
-        Written by `export_split`.
+        Directory written by `export_split`.
 
     Returns
     -------
@@ -51,13 +51,13 @@ def check_export(directory: str | Path) -> Checked:
     Raises
     ------
     ExportError
-        It is no export, or does not hold what its manifest says; the message names the first fault.
+        The directory is not an export, or does not match its manifest; the message names the first fault.
     """
     folder = Path(directory)
     manifest = read_manifest(folder)
     name = manifest["format"]
     if name not in FORMATS:
-        raise ExportError(f"{folder} has format {name!r}, which this release does not know")
+        raise ExportError(f"{folder} has format {name!r}, which this release does not support")
     try:
         contents = FORMATS[name].read(folder, manifest)
         told = manifest["contents"]
@@ -71,7 +71,7 @@ def check_export(directory: str | Path) -> Checked:
     per_class = {label: counts.pop(label, 0) for label in manifest["classes"]}
     if counts:
         raise ExportError(
-            f"{folder}: {next(iter(counts))!r} is a label but no class of manifest.json; export again"
+            f"{folder}: label {next(iter(counts))!r} is not a class of manifest.json; export again"
         )
     found = {"labeled": len(contents.labeled), "unlabeled": len(contents.unlabeled), "per_class": per_class}
     for key, value in found.items():
@@ -84,12 +84,12 @@ def check_export(directory: str | Path) -> Checked:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an export.
+    """Read the manifest of an export.
 
     Raises
     ------
     ExportError
-        There is none, or it is not ours.
+        There is no manifest, or it was not written by usl-backend.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -97,11 +97,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             return dict(manifest)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise ExportError(f"{folder} is no export of usl-backend: it has no {MANIFEST} of that kind")
+    raise ExportError(f"{folder} is not an export of usl-backend: it has no {MANIFEST} written by it")
 
 
 def _files(folder: Path, labeled: list[str], unlabeled: list[str], manifest: dict[str, Any]) -> int:
-    """Insist that linked and copied files are there, and that no row is in both parts unless that was asked for."""
+    """Check that linked and copied files exist, and that no row is in both parts unless requested."""
     if not manifest["labeled_rows_are_also_unlabeled"] and (both := set(labeled) & set(unlabeled)):
         raise ExportError(f"{folder}: {len(both)} rows are in both parts, such as {min(both)}")
     if manifest["media"]["mode"] == "none":
@@ -110,7 +110,7 @@ def _files(folder: Path, labeled: list[str], unlabeled: list[str], manifest: dic
     for path in sorted(paths):
         if not (folder / path).is_file():
             raise ExportError(
-                f"{folder}: {path} is missing or its link leads nowhere; export again, with --media copy where sources "
+                f"{folder}: {path} is missing or its link is broken; export again, with --media copy if the sources "
                 "may move"
             )
     return len(paths)

@@ -1,9 +1,9 @@
-"""Formats by class folders: EMAN's index pair and the name lists of PAWS and SimCLRv2. Nothing is drawn at random.
+"""Formats based on class folders: EMAN's index pair and the name lists of PAWS and SimCLRv2.
 
-Both consumers take a class from the name of a folder or a file, and EMAN a row from its place in the sorted folder,
-so the files are laid out anew: `train/c03/c03_4711.png` is task 4711 of the fourth class, and the rows without a
-label are in `train/unlabeled`, which sorts behind all classes. ImageFolder numbers the folders that it finds and, in
-recent releases, refuses an empty one: a class without labels gets a filler, a picture that no list names.
+Both consumers derive a class from the name of a folder or file, and EMAN a row from its position in the sorted
+folder, so the files get new paths: `train/c03/c03_4711.png` is task 4711 of the fourth class, and rows without a
+label are in `train/unlabeled`, which sorts after all classes. ImageFolder numbers the folders it finds and, in
+recent releases, refuses an empty one, so a class without labels gets a filler: an image that no list contains.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from usl_backend.exports.media import Layout, Part
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""What torchvision's ImageFolder takes for a picture."""
+"""Image extensions of torchvision's ImageFolder."""
 UNLABELED = "unlabeled"
 
 
 def by_class(split: Split) -> Layout:
-    """Folder and name by class; a labeled row has one place, also where it counts as unlabeled too."""
+    """Return the layout by class; a labeled row has one path, even if it is listed as unlabeled too."""
     folders = class_folders(split)
     labels = {row.task: str(row.label) for row in split.labeled}
 
@@ -39,7 +39,7 @@ def by_class(split: Split) -> Layout:
 
 
 def class_folders(split: Split) -> dict[str, str]:
-    """Class -> its folder; sorting the folders gives the classes' own order."""
+    """Return class -> folder; sorted folder names keep the order of the classes."""
     width = len(str(max(len(split.classes) - 1, 1)))
     return {name: f"c{place:0{width}d}" for name, place in split.places.items()}
 
@@ -47,12 +47,12 @@ def class_folders(split: Split) -> dict[str, str]:
 def write_eman(split: Split, directory: Path) -> Usage:
     """Write `indexes/train_{p}p_gen_{name}_index.csv` and its complement with the columns `Index,ImageID`.
 
-    `Index` is the row's place in the ImageFolder of all files, sorted as torchvision sorts them.
+    `Index` is the row's position in the ImageFolder of all files, in torchvision's order.
 
     Raises
     ------
     ExportError
-        No files are laid out and the sources do not name their classes, or a file is none that ImageFolder reads.
+        The export has no files and the source paths do not contain the classes, or ImageFolder cannot read a file.
     """
     folders = _folders_in_use(split)
     paths = {row.path for row in (*split.labeled, *split.unlabeled)}
@@ -60,7 +60,7 @@ def write_eman(split: Split, directory: Path) -> Usage:
     paths.update(fillers)
     for path in paths:
         if not path.lower().endswith(SUFFIXES):
-            raise ExportError(f"ImageFolder passes over {path!r}; it reads {', '.join(SUFFIXES)}")
+            raise ExportError(f"ImageFolder ignores {path!r}; it reads {', '.join(SUFFIXES)}")
     order = sorted(paths, key=lambda path: (PurePosixPath(path).parent.as_posix(), PurePosixPath(path).name))
     places = {path: place for place, path in enumerate(order)}
     total = len(order) - len(fillers)
@@ -79,12 +79,12 @@ def write_eman(split: Split, directory: Path) -> Usage:
 
 
 def fill_empty_classes(split: Split, directory: Path) -> list[str]:
-    """Give every class without a label its folder and a picture; nothing where only sources are listed.
+    """Create a folder with an image for every class without labels; do nothing if the export has no files.
 
     Returns
     -------
     list of str
-        Paths of the pictures, inside the export.
+        Paths of the fillers inside the export.
     """
     spare = next((row.file for row in (*split.unlabeled, *split.labeled) if row.file is not None), None)
     if spare is None:
@@ -101,7 +101,7 @@ def fill_empty_classes(split: Split, directory: Path) -> list[str]:
 
 
 def read_eman(directory: Path, manifest: Usage) -> Contents:
-    """What EMAN's ImageFolderWithIndex makes of both files; without files, the names they list."""
+    """Read both index files as EMAN's ImageFolderWithIndex does; without files, read the names they list."""
     usage = manifest["usage"]
     inside = (directory / "train").is_dir()
     files = list(image_folder(directory / "train")) if inside else []
@@ -113,7 +113,7 @@ def read_eman(directory: Path, manifest: Usage) -> Contents:
                 place, name = int(entry["Index"]), entry["ImageID"]
                 if not 0 <= place < usage["files"] or (inside and PurePosixPath(files[place]).name != name):
                     raise ExportError(
-                        f"{usage[key]} says that row {place} is {name}; the sorted folder says otherwise"
+                        f"row {place} is {name} in {usage[key]}, but another file in the sorted folder; export again"
                     )
                 parts[-1].append(files[place] if inside else name)
     if inside:
@@ -126,7 +126,7 @@ def read_eman(directory: Path, manifest: Usage) -> Contents:
 
 
 def image_folder(folder: Path) -> Iterator[str]:
-    """Files of a folder of classes in the order of torchvision's ImageFolder, relative to the folder's parent."""
+    """Yield the files of a class folder in the order of torchvision's ImageFolder, relative to its parent."""
     for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
         for root, _, files in sorted(os.walk(folder / name, followlinks=True)):
             for file in sorted(files):
@@ -135,15 +135,15 @@ def image_folder(folder: Path) -> Iterator[str]:
 
 
 def write_names(split: Split, directory: Path) -> Usage:
-    """Write lists of names, one a line, to `subsets`.
+    """Write lists of names, one per line, to `subsets`.
 
-    `labeled.txt` and `unlabeled.txt`; the first again as `{p}percent.txt`, where PAWS looks for it (p: the percent
-    *without* labels), and as `spc.4000_split.{seed}.txt` in row indices, as PAWS wants CIFAR-10's.
+    The lists are `labeled.txt` and `unlabeled.txt`; for PAWS, the first is repeated as `{p}percent.txt` (p: the
+    percentage *without* labels) and, in row indices, as `spc.4000_split.{seed}.txt`, its format for CIFAR-10.
 
     Raises
     ------
     ExportError
-        No files are laid out and the sources do not name their classes.
+        The export has no files and the source paths do not contain the classes.
     """
     folders = _folders_in_use(split)
     rest = {row.task for row in split.unlabeled} - {row.task for row in split.labeled}
@@ -161,7 +161,7 @@ def write_names(split: Split, directory: Path) -> Usage:
         (directory / "subsets" / name).write_text(text, encoding="utf-8", newline="\n")
     return {
         "subset_path": "subsets",
-        # PAWS computes int(unlabeled_frac * 100), which rounding errors must not carry to the next lower number.
+        # PAWS computes int(unlabeled_frac * 100); a rounding error must not yield the next lower number.
         "unlabeled_frac": (percent + 0.5) / 100,
         "split_seed": seed,
         "folders": folders,
@@ -170,7 +170,7 @@ def write_names(split: Split, directory: Path) -> Usage:
 
 
 def read_names(directory: Path, manifest: Usage) -> Contents:
-    """What PAWS's ImageNet reader makes of the lists: the class is what stands before the first `_`."""
+    """Read the lists as PAWS's ImageNet reader does: the class is the part before the first `_`."""
     usage = manifest["usage"]
     inside = (directory / "train").is_dir()
     percent = int(usage["unlabeled_frac"] * 100)
@@ -184,39 +184,39 @@ def read_names(directory: Path, manifest: Usage) -> Contents:
 
 
 def _names(rows: Iterable[Row]) -> list[str]:
-    """File names alone; none may break a line."""
+    """Return the bare file names; raise if one contains a line break."""
     names = [PurePosixPath(row.path).name for row in rows]
     for name in names:
         if "\n" in name or "\r" in name:
             raise ExportError(
-                f"{name!r} breaks its line in a list of names; give --media link or --media copy"
+                f"{name!r} contains a line break, which a list of names cannot hold; use --media link or --media copy"
             )
     return names
 
 
 def _folders_in_use(split: Split) -> dict[str, str]:
-    """Folder -> class; sources themselves must name the classes (`n01440764/n01440764_18.JPEG`) without files."""
+    """Return folder -> class; without files, source paths must contain the class (`n01440764/n01440764_18.JPEG`)."""
     if any(row.file for row in (*split.labeled, *split.unlabeled)):
         return {folder: name for name, folder in class_folders(split).items()}
     for row in split.labeled:
         path = PurePosixPath(row.source)
         if path.parent.name != row.label or path.name.split("_")[0] != row.label:
             raise ExportError(
-                f"this format takes the class from the names of folder and file, but {row.source!r} is labeled "
-                f"{row.label!r}; give --media link or --media copy, so that the files are laid out anew"
+                f"this format derives the class from folder and file names, but {row.source!r} is labeled "
+                f"{row.label!r}; use --media link or --media copy, which creates files with suitable names"
             )
     return {name: name for name in split.classes}
 
 
 def _classes(files: list[str], folders: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """Files with the class that their names give them."""
+    """Return the files with the class derived from their names."""
     return tuple((file, folders.get(PurePosixPath(file).name.split("_")[0], "?")) for file in files)
 
 
 def _check_folders(directory: Path, folders: dict[str, str]) -> None:
-    """Insist on a folder with a picture for every class, since ImageFolder numbers what it finds."""
+    """Check that every class has a folder with an image, since ImageFolder numbers the folders it finds."""
     found = {PurePosixPath(path).parts[1] for path in image_folder(directory / "train")} - {UNLABELED}
     if odd := found ^ set(folders):
         raise ExportError(
-            f"ImageFolder numbers the folders it finds, and train/{min(odd)} is missing, empty or new"
+            f"ImageFolder numbers the folders it finds, but train/{min(odd)} is missing, empty or unexpected"
         )

@@ -1,4 +1,4 @@
-"""Which formats there are. How each writes and reads is in the file of its family."""
+"""Table of the export formats; the module of each family writes and reads them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from usl_backend.exports.split import Contents, Split, Usage
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a split.
+    """An export format.
 
     Attributes
     ----------
     summary
-        Who reads it.
+        Content and consumer.
     write
-        Writes its files into a directory and returns what its consumer has to be told, JSON-able.
+        Writes the files into a directory and returns usage hints for the consumer, JSON-able.
     read
-        Reads them back the way its consumer does: directory and manifest -> contents.
+        Reads the files as the consumer does: directory and manifest -> contents.
     layout
-        Where files lie when they are linked or copied.
+        Paths of linked or copied files.
     media
-        What becomes of files unless the user says otherwise.
+        Default treatment of media files.
     """
 
     summary: str
@@ -81,4 +81,4 @@ FORMATS: dict[str, Format] = {
         "link",
     ),
 }
-"""Format name -> how it is written and read."""
+"""Format name -> format."""

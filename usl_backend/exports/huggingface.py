@@ -1,4 +1,4 @@
-"""Hugging Face `imagefolder`: files with metadata beside them, and the card that names both splits."""
+"""Hugging Face `imagefolder`: files with metadata, and a dataset card that names both splits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METADATA = "metadata.jsonl"
 
 
 def by_part(split: Split) -> Layout:  # noqa: ARG001 - one signature for all formats
-    """One folder per split, since metadata must lie above its files."""
+    """Return the layout with one folder per split, since metadata must be above its files."""
 
     def place(row: Row, part: Part) -> str:
         return f"{part}/{row.task}"
@@ -27,20 +27,19 @@ def by_part(split: Split) -> Layout:  # noqa: ARG001 - one signature for all for
 def write_huggingface(split: Split, directory: Path) -> Usage:
     """Write `labeled/metadata.jsonl`, `unlabeled/metadata.jsonl` and the card `README.md`.
 
-    `load_dataset(directory)` gives the splits `labeled` and `unlabeled` with the columns image, label (a place among
-    the classes; -1 where there is none, as is the habit there), task, role and rank (-1 outside the run's queue).
-    Nulls would not do: a column of nothing else has another type in one split than in the other, and such metadata
-    is refused.
+    `load_dataset(directory)` returns the splits `labeled` and `unlabeled` with the columns image, label (class index;
+    -1 if there is none, as usual there), task, role and rank (-1 outside the run's queue). Nulls are not used: a
+    column of only nulls would have different types in the two splits, which is refused.
 
     Raises
     ------
     ExportError
-        The files are not in the export.
+        The export has no files.
     """
     for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
         if any(row.file is None for row in rows):
             raise ExportError(
-                "imagefolder reads files inside the export only; give --media link or --media copy, or choose jsonl"
+                "imagefolder reads only files inside the export; use --media link or --media copy, or choose jsonl"
             )
         (directory / part).mkdir(exist_ok=True)
         with (directory / part / METADATA).open("w", encoding="utf-8", newline="\n") as stream:
@@ -61,7 +60,7 @@ def write_huggingface(split: Split, directory: Path) -> Usage:
 
 
 def read_huggingface(directory: Path, manifest: Usage) -> Contents:
-    """What `imagefolder` makes of the folders: every file has an entry, every entry its file."""
+    """Read the folders as `imagefolder` does: every file needs an entry, and every entry a file."""
     parts: dict[str, list[tuple[str, int]]] = {}
     for part in manifest["usage"]["splits"]:
         with (directory / part / METADATA).open(encoding="utf-8", newline="\n") as stream:
@@ -70,7 +69,7 @@ def read_huggingface(directory: Path, manifest: Usage) -> Contents:
         files = {path.name for path in (directory / part).iterdir()} - {METADATA}
         if odd := files ^ {entry["file_name"] for entry in entries}:
             raise ExportError(
-                f"{part}: {len(odd)} files without metadata or the other way round, such as {min(odd)}"
+                f"{part}: {len(odd)} files without metadata or metadata without files, such as {min(odd)}"
             )
     if any(label != -1 for _, label in parts["unlabeled"]):
         raise ExportError("unlabeled: a row has a label; -1 stands for none")
@@ -80,7 +79,7 @@ def read_huggingface(directory: Path, manifest: Usage) -> Contents:
 
 
 def _card(split: Split) -> str:
-    """Dataset card; its head is YAML, of which JSON is a part."""
+    """Return the dataset card; its YAML header is written as JSON, a subset of YAML."""
     parts = [part for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)) if rows]
     files = [{"split": part, "path": f"{part}/**"} for part in parts]
     head = json.dumps([{"config_name": "default", "data_files": files}])

@@ -1,4 +1,4 @@
-"""Index arrays: USL's FixMatch, TorchSSL and whoever counts in rows. What the rows are stands in the manifest."""
+"""Index arrays for USL's FixMatch, TorchSSL and other index-based code; the manifest describes the rows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def write_npy(split: Split, directory: Path) -> Usage:
     """Write `indices/<dataset>/` with int64 arrays, `.npy`.
 
     `<method>_selected_<m>.npy`, or `random_<m>.npy`: rows with a label, in rank order, rows without a rank last;
-    their number must be the training's num_labeled. `unlabeled.npy`: rows without. `targets.npy`: class of every
-    row, -1 where there is none; `classes.txt`: their names, escaped as JSON strings, one a line.
+    their number must equal the training's num_labeled. `unlabeled.npy`: rows without a label. `targets.npy`: class
+    index of every row, or -1. `classes.txt`: class names as JSON strings, one per line.
     """
     dataset = f"project-{split.manifest.get('project', {}).get('id', 'none')}"
     method = str(split.manifest.get("method", "usl"))
@@ -46,13 +46,13 @@ def write_npy(split: Split, directory: Path) -> Usage:
         "name": name,
         "num_labeled": len(ranked),
         "folder": f"indices/{dataset}",
-        # TorchSSL and semilearn insist on it although the index decides.
+        # TorchSSL and semilearn require it although the index decides.
         "num_labels_that_divides": classes * -(-max(len(ranked), 1) // classes),
     }
 
 
 def read_npy(directory: Path, manifest: Usage) -> Contents:
-    """What `np.load` makes of the arrays."""
+    """Read the arrays with `np.load`."""
     usage = manifest["usage"]
     folder = directory / usage["folder"]
     labeled, unlabeled, targets = (
@@ -74,8 +74,10 @@ def read_npy(directory: Path, manifest: Usage) -> Contents:
 
 
 def _array(path: Path) -> NDArray[np.int64]:
-    """One array of row numbers or classes."""
+    """Read one array of row numbers or class indices."""
     array: NDArray[np.int64] = np.load(path, allow_pickle=False)
     if array.ndim != 1 or array.dtype != np.int64:
-        raise ExportError(f"{path.name} holds {array.dtype} of {array.ndim} dimensions, not a list of int64")
+        raise ExportError(
+            f"{path.name} holds {array.dtype} in {array.ndim} dimensions, not one-dimensional int64"
+        )
     return array

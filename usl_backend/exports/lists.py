@@ -1,4 +1,4 @@
-"""Lists with one file a line: mmpretrain's annotation files and semilearn's, which have loaders of their own."""
+"""Lists with one file per line: the annotation files of mmpretrain and semilearn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from usl_backend.exports.split import Contents, Row, Split, Usage
 def write_mmpretrain(split: Split, directory: Path) -> Usage:
     """Write `labeled.txt` (`path class`), `unlabeled.txt` (`path`) and both as OpenMMLab JSON.
 
-    Labeled lines are cut at the last blank, so paths may hold blanks, but no line breaks and none at their ends.
+    Labeled lines are split at the last space, so paths may contain spaces, but no line breaks and no leading or
+    trailing spaces.
     """
     for row in (*split.labeled, *split.unlabeled):
         if row.path != row.path.strip() or len(row.path.splitlines()) != 1:
@@ -36,7 +37,7 @@ def write_mmpretrain(split: Split, directory: Path) -> Usage:
 
 
 def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
-    """What mmpretrain's CustomDataset makes of the text files; the JSON files have to say the same."""
+    """Read the text files as mmpretrain's CustomDataset does, and check that the JSON files agree."""
     classes = manifest["classes"]
     pairs = [line.strip().rsplit(" ", 1) for line in _lines(directory / "labeled.txt")]
     labeled = tuple((path, classes[int(place)]) for path, place in pairs)
@@ -54,13 +55,13 @@ def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
 
 
 SEMILEARN_LOADER = "semilearn_split.py"
-"""Copied into exports: two datasets for semilearn (USB) 0.3."""
+"""Loader copied into exports: two datasets for semilearn (USB) 0.3."""
 
 
 def write_semilearn(split: Split, directory: Path) -> Usage:
-    """Write `l_train.txt` and `u_train.txt` (`path class`, -1 where there is none) and a loader for semilearn.
+    """Write `l_train.txt` and `u_train.txt` (`path class`, with -1 for no class) and a loader for semilearn.
 
-    Semi-Aves' reader cuts at blanks, so paths may hold none.
+    Semi-Aves' reader splits at whitespace, so paths must not contain any.
     """
     for row in (*split.labeled, *split.unlabeled):
         if len(row.path.split()) != 1 or row.path != row.path.strip():
@@ -82,7 +83,7 @@ def write_semilearn(split: Split, directory: Path) -> Usage:
 
 
 def read_semilearn(directory: Path, manifest: Usage) -> Contents:
-    """What semilearn's reader of Semi-Aves makes of the lists; the loader must be the one that was written."""
+    """Read the lists as semilearn's Semi-Aves reader does; the loader must be unchanged."""
     check_loader(directory, SEMILEARN_LOADER)
     parts = [[line.rsplit() for line in _lines(directory / name)] for name in ("l_train.txt", "u_train.txt")]
     if any(int(place) != -1 for _, place in parts[1]):
@@ -95,20 +96,20 @@ def read_semilearn(directory: Path, manifest: Usage) -> Contents:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """One line each; only a line feed ends one."""
+    """Write lines, each ended by a single line feed."""
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(f"{line}\n" for line in lines)
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a list."""
+    """Read the lines of a list."""
     with path.open(encoding="utf-8", newline="\n") as stream:
         return [line.rstrip("\n") for line in stream]
 
 
 def _broken(row: Row) -> str:
-    """Why a list cannot hold a row."""
+    """Explain why a list cannot hold a row."""
     return (
-        f"task {row.task}'s path {row.path!r} has blanks or line breaks that its readers cut at; give --media link or "
-        "--media copy, so that the files get plain names, or choose csv or jsonl"
+        f"path {row.path!r} of task {row.task} has spaces or line breaks, at which the format's readers split; use "
+        "--media link or --media copy, which creates files with plain names, or choose csv or jsonl"
     )

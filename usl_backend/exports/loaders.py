@@ -1,4 +1,4 @@
-"""Python loaders that travel with an export; they are texts here and never run by this package."""
+"""Python loaders that are copied into exports as text files; this package never runs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from usl_backend.exports.split import Contents, Split, Usage
 from usl_backend.exports.tables import read_csv, write_csv
 
 TORCH_LOADER = "torch_split.py"
-"""Copied into exports: datasets in torchvision's manner."""
+"""Loader copied into exports: torchvision-style datasets."""
 _TEXTS = Path(__file__).parent / "templates"
 
 
@@ -19,20 +19,14 @@ def write_loader(directory: Path, name: str) -> None:
 
 
 def check_loader(directory: Path, name: str) -> None:
-    """Insist that a loader is the one that was written.
-
-    Raises
-    ------
-    ExportError
-        It is missing or was changed.
-    """
+    """Check a loader in an export; raise `ExportError` if it is missing or was changed."""
     path = directory / name
     if not path.is_file() or path.read_bytes() != (_TEXTS / f"{name}.txt").read_bytes():
-        raise ExportError(f"{name} is not as this release writes it; export again")
+        raise ExportError(f"{name} is missing, or differs from the loader of this release; export again")
 
 
 def write_torch(split: Split, directory: Path) -> Usage:
-    """Write the CSV files and a loader that makes torch datasets of them."""
+    """Write the CSV files and a loader that provides them as torch datasets."""
     write_csv(split, directory)
     write_loader(directory, TORCH_LOADER)
     return {
@@ -42,6 +36,6 @@ def write_torch(split: Split, directory: Path) -> Usage:
 
 
 def read_torch(directory: Path, manifest: Usage) -> Contents:
-    """What the loader's own reading of the CSV files gives."""
+    """Read the CSV files as the loader does."""
     check_loader(directory, TORCH_LOADER)
     return read_csv(directory, manifest)

@@ -1,4 +1,4 @@
-"""The rows' files beside an export: linked, copied, or only listed. Bytes from elsewhere come from who calls."""
+"""Media files of an export: linked, copied, or only listed. The caller provides remote files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from usl_backend.sources.media import Media as StoredMedia
 
 Media = Literal["copy", "link", "none"]
-"""copy: a file of its own; link: a hard link, or a symbolic one to another file system, and a copy of what is not on
-this disk; none: sources are only listed."""
+"""copy: independent files; link: hard links, symbolic links across file systems, and copies of remote files; none:
+sources are only listed."""
 Part = Literal["labeled", "unlabeled"]
 Fetch = Callable[["Row"], "Path | bytes"]
-"""Where a row's file is on this disk, or its bytes; raises `MediaError` where there is nothing to have."""
+"""Function that returns a row's local file or its bytes; raises `MediaError` if it cannot be read."""
 Layout = Callable[["Row", Part], str]
-"""Path of a row's file inside the export, without its suffix."""
+"""Function that returns the path of a row's file inside the export, without extension."""
 
 THREADS = 8
 _SUFFIX = re.compile(r"\.(jpe?g|png|bmp|gif|webp|tiff?|ppm|pgm|txt)$", re.IGNORECASE)
@@ -40,14 +40,14 @@ _SIGNATURES = (
 
 @dataclass
 class Placed:
-    """What became of the files.
+    """Counts of placed files.
 
     Attributes
     ----------
     copied, hard_links, symbolic_links
-        Files of each kind.
+        Number of files of each kind.
     missing
-        Task -> why its file could not be had; such rows are in neither part.
+        Task -> reason why its file could not be read; such rows are in neither part.
     """
 
     copied: int = 0
@@ -57,27 +57,27 @@ class Placed:
 
 
 def flat(split: Split) -> Layout:  # noqa: ARG001 - one signature for all formats
-    """All files in one folder, by task."""
+    """Return the layout with all files in one folder, named by task."""
     return lambda row, part: f"media/{row.task}"  # noqa: ARG005
 
 
 def local_file(row: Row) -> Path:
-    """The file that a row's source names, as seen from the working directory."""
+    """Return a row's source as a path, relative to the working directory."""
     path = Path(row.source)
     if not path.is_file():
-        raise MediaError(f"{row.source!r} is no file here")
+        raise MediaError(f"{row.source!r} is not a local file")
     return path.resolve()
 
 
 def files_of(media: StoredMedia, inventory: Inventory) -> Fetch:
-    """Fetch the files of rows of a run's pool.
+    """Return a function that fetches the files of a run's pool.
 
     Parameters
     ----------
     media
-        Of the run.
+        Media of the run.
     inventory
-        Says what the rows of a pool outside Label Studio are.
+        Inventory of the run, for the modality of a pool outside Label Studio.
     """
     text = inventory.outside is not None and inventory.outside.modality == "text"
     modality: Modality = "text" if text else "image"
@@ -87,31 +87,32 @@ def files_of(media: StoredMedia, inventory: Inventory) -> Fetch:
 def place_files(
     split: Split, directory: Path, *, media: Media, layout: Layout, fetch: Fetch
 ) -> tuple[Split, Placed]:
-    """Put every row's file where the format wants it.
+    """Place every row's file at the path required by the format.
 
     Parameters
     ----------
     split
         Rows without files.
     directory
-        The export.
+        Directory of the export.
     media
         "copy" or "link".
     layout
-        The format's.
+        Layout of the format.
     fetch
         Called in threads, once per row and part.
 
     Returns
     -------
     Split
-        The same rows with `file` set, without those whose file cannot be had.
+        The same rows with `file` set, without those whose file could not be read.
     Placed
+        Counts of files, and the reasons for missing ones.
 
     Raises
     ------
     ExportError
-        No file at all could be had.
+        No file could be read.
     OSError
         A file cannot be written.
     """
@@ -133,7 +134,8 @@ def place_files(
     if placed.missing and not any(kept.values()):
         task, reason = next(iter(placed.missing.items()))
         raise ExportError(
-            f"none of {len(placed.missing)} files could be had (task {task}: {reason}); use --media none to list them"
+            f"none of {len(placed.missing)} files could be read (task {task}: {reason}); use --media none to export "
+            "without files"
         )
     return replace(split, labeled=kept["labeled"], unlabeled=kept["unlabeled"]), placed
 
@@ -141,7 +143,7 @@ def place_files(
 def _in_order(
     threads: ThreadPoolExecutor, rows: tuple[Row, ...], fetch: Fetch
 ) -> Iterator[tuple[Row, Path | bytes | MediaError]]:
-    """Each row and its file, few of them in memory at a time."""
+    """Yield each row with its file, keeping few files in memory."""
 
     def one(row: Row) -> Path | bytes | MediaError:
         try:
@@ -155,7 +157,7 @@ def _in_order(
 
 
 def _put(found: Path | bytes, target: Path, *, media: Media, placed: Placed) -> None:
-    """Link or copy one file; one that is there already is the same row's."""
+    """Link or copy one file; an existing target belongs to the same row and is kept."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,18 +168,18 @@ def _put(found: Path | bytes, target: Path, *, media: Media, placed: Placed) -> 
         shutil.copyfile(found, target)
         placed.copied += 1
     else:
-        # The file itself, not a link to it that may move: whoever deletes the source keeps the export.
+        # Resolve symbolic links: the export must survive if the link is moved or the source deleted.
         whole = found.resolve()
         try:
             os.link(whole, target)
             placed.hard_links += 1
-        except OSError:  # another file system, or one without hard links
+        except OSError:  # a different file system, or one without hard links
             target.symlink_to(whole)
             placed.symbolic_links += 1
 
 
 def _suffix(row: Row, found: Path | bytes) -> str:
-    """Suffix by name, else by content; readers of folders go by it."""
+    """Return the extension, by name or else by content; folder readers depend on it."""
     names = [found.name] if isinstance(found, Path) else []
     for name in (*names, unquote(PurePosixPath(urlsplit(row.source).path).name)):
         if match := _SUFFIX.search(name):

@@ -1,4 +1,4 @@
-"""From a run and its project to a split. Labels are read by `studio/labels.py`; files are written elsewhere."""
+"""Construction of a split from a run and its project's labels, which `studio/labels.py` reads."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 
 def exported_run(store: RunStore, project_id: int) -> Run:
-    """The run that a project's export goes by: the newest completed one.
+    """Return the run to export for a project: the newest completed one.
 
     Raises
     ------
     ExportError
-        The project has none.
+        The project has no completed run.
     """
     for run in store.list(project=project_id, state=RunState.DONE):
         if not run.dry_run and store.files(run.id).has_pool():
             return run
     raise ExportError(
-        f"project {project_id} has no completed run in data directory {store.directory}; select first "
-        f"(`usl-backend select {project_id}`), or set MODEL_DIR to the directory its runs are in"
+        f"project {project_id} has no completed run in data directory {store.directory}; run "
+        f"`usl-backend select {project_id}` first, or set MODEL_DIR to the directory that has its runs"
     )
 
 
 def refuse_unlabeled(run: Run) -> None:
-    """Refuse a run whose picks nobody can have labeled.
+    """Refuse a run whose picks cannot have labels.
 
     Raises
     ------
     ExportError
-        It is not completed, a dry run, or its picks are in no project.
+        The run is not completed, is a dry run, or its picks were not imported into a project.
     """
     if run.state is not RunState.DONE or run.dry_run:
         what = "a dry run" if run.dry_run else f"{run.state}, not done"
         raise ExportError(f"run {run.id} is {what}; export a completed run")
     if run.published_to is None:
         raise ExportError(
-            f"the picks of run {run.id} were not imported into a project, so nobody could label them; select again "
-            "with --import-to PROJECT"
+            f"the picks of run {run.id} were not imported into a project, so they have no labels; select again with "
+            "--import-to PROJECT"
         )
 
 
@@ -61,58 +61,58 @@ def project_split(
     control: str | None = None,
     include_labeled: bool = False,
 ) -> Split:
-    """Read the project's labels and lay them over the run's pool.
+    """Join the project's labels with the run's pool.
 
-    Rows are all readable tasks of the run's pool and all labeled tasks outside it, by task id; their position is
-    the index that every file of the export counts in. Tasks whose annotators disagree are in neither part.
+    Rows are all readable tasks of the run's pool and all labeled tasks outside it, sorted by task id; their position
+    is the row index in all files of the export. Tasks whose annotators disagree are in neither part.
 
     Parameters
     ----------
     store
-        Holds the run's artifacts.
+        Store of the run's artifacts.
     run
         A completed run.
     client
-        Door to Label Studio.
+        Label Studio client.
     control
-        Name of the Choices tag to read; needed where the label config has several.
+        Name of the Choices tag to read; required if the label config has several.
     include_labeled
         List the labeled rows among the unlabeled ones too.
 
     Returns
     -------
     Split
-        With its manifest.
+        The split with its manifest.
 
     Raises
     ------
     ExportError
-        The run is not completed, or the project asks for something else than one choice per task.
+        The run is not completed, or the project's labels are not one choice per task.
     StudioError
-        Label Studio refuses or fails.
+        Label Studio refuses the request or fails.
     """
     files = store.files(run.id)
     refuse_unlabeled(run)
-    where = _where(files, run)
-    project = client.project(where.project)
-    if project.key != where.key:
+    labeled_in = _labeled_project(files, run)
+    project = client.project(labeled_in.project)
+    if project.key != labeled_in.key:
         raise ExportError(
-            f"project {where.project} is another one than run {run.id} was made for (it was deleted and its number "
-            "given again, or LABEL_STUDIO_URL leads elsewhere); export a run of the present project"
+            f"project {labeled_in.project} is not the project of run {run.id}: that one was deleted and its id reused, "
+            "or LABEL_STUDIO_URL points to another Label Studio; export a run of the current project"
         )
     config = parse(project.label_config)
     asked = _single_choice(config, control)
-    told = _Told(client.labeled(where.project), where)
-    labels = Classes(read_labels(told, config, control=asked.name))
+    tasks = _TaskReader(client.labeled(labeled_in.project), labeled_in)
+    labels = Classes(read_labels(tasks, config, control=asked.name))
     deleted: frozenset[int] = frozenset()
-    if where.rows is None:
+    if labeled_in.rows is None:
         deleted = _deleted(files, client, run, now=project.task_number)
-    else:  # who deletes such a task does not delete what it shows
+    else:  # deleting an imported task does not delete its file
         labels.add(_own_labels(files, run))
-    rows = _rows(files, labels, told.sources, deleted)
+    rows = _rows(files, labels, tasks.sources, deleted)
     labeled = tuple(row for row in rows if row.label is not None)
     unlabeled = tuple(row for row in rows if row.label is None and row.task not in labels.conflicts)
-    # A choice that was taken out of the label config since is still somebody's answer.
+    # Keep labels whose choice has since been removed from the label config.
     gone = sorted({str(row.label) for row in labeled} - set(asked.classes))
     return Split(
         labeled=labeled,
@@ -123,7 +123,7 @@ def project_split(
             run,
             rows,
             labels,
-            told.cancelled,
+            tasks.cancelled,
             include_labeled=include_labeled,
             control_set=files.read_published().queue.control_set,
             deleted=sorted(deleted),
@@ -133,18 +133,8 @@ def project_split(
 
 
 @dataclass(frozen=True)
-class _Where:
-    """The project in which a run's labels are given.
-
-    Attributes
-    ----------
-    project, key
-        Label Studio's id, and with creation time.
-    data_key
-        Field of a task's data that holds the media.
-    rows
-        Task id -> row of a pool outside Label Studio whose picks became tasks; None where tasks are the pool.
-    """
+class _LabeledProject:
+    """The project that contains a run's labels; `rows` maps imported tasks to pool rows, None for a project's run."""
 
     project: int
     key: str
@@ -152,65 +142,65 @@ class _Where:
     rows: Mapping[int, int] | None
 
 
-def _where(files: RunFiles, run: Run) -> _Where:
-    """Find the project that a run's labels are in."""
+def _labeled_project(files: RunFiles, run: Run) -> _LabeledProject:
+    """Return the project that contains a run's labels."""
     project = run.published_to
     assert project is not None, "a run that was published has a project"
     rows = None
     if run.pool:
         places = files.read_published().queue.places
         rows = {place.task: place.instance for place in places if place.task is not None}
-    return _Where(project.id, project.key, project.data_key, rows)
+    return _LabeledProject(project.id, project.key, project.data_key, rows)
 
 
 def _own_labels(files: RunFiles, run: Run) -> dict[int, str]:
-    """Row -> class that a manifest brought with it, as far as the run looked at labels."""
+    """Return row -> class given by the manifest, if the run used its labels."""
     if not run.settings.get("keep_labels"):
         return {}
     return {row.row: row.label for row in files.read_rows() if row.label is not None}
 
 
-class _Told:
-    """Tasks as they pass, and what is noted of them on the way: what they show, and annotations that were skipped.
+class _TaskReader:
+    """Yields tasks while recording their sources and counting skipped annotations.
 
-    Of a pool outside Label Studio only its own tasks pass, and by their rows.
+    For a pool outside Label Studio it yields only the imported tasks, with their rows as ids.
     """
 
-    def __init__(self, tasks: Iterable[LabeledTask], where: _Where) -> None:
+    def __init__(self, tasks: Iterable[LabeledTask], project: _LabeledProject) -> None:
         self.sources: dict[int, str] = {}
         self.cancelled = 0
         self._tasks = tasks
-        self._where = where
+        self._project = project
 
     def __iter__(self) -> Iterator[LabeledTask]:
-        rows = self._where.rows
-        for told in self._tasks:
-            if rows is not None and told.id not in rows:
+        rows = self._project.rows
+        for read in self._tasks:
+            if rows is not None and read.id not in rows:
                 continue
-            task = told if rows is None else replace(told, id=rows[told.id])
-            self.sources[task.id] = str(task.data.get(self._where.data_key) or "")
+            task = read if rows is None else replace(read, id=rows[read.id])
+            self.sources[task.id] = str(task.data.get(self._project.data_key) or "")
             self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
             yield task
 
 
 def _single_choice(config: LabelConfig, control: str | None) -> ControlTag:
-    """The Choices tag whose one answer is a task's class."""
+    """Return the Choices tag whose single choice is a task's class."""
     try:
         tag = classifier(config, control)
     except InputError as error:
         raise ExportError(str(error)) from None
     if tag.multiple:
         raise ExportError(
-            f"Choices {tag.name!r} takes several choices per task, but exports are for one class per task; export "
-            "this project from Label Studio itself"
+            f"Choices {tag.name!r} allows several choices per task, but exports need one class per task; export this "
+            "project from Label Studio itself"
         )
     return tag
 
 
 def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> frozenset[int]:
-    """Tasks that the run read and that are no longer in the project.
+    """Return the tasks of the run's pool that are no longer in the project.
 
-    Listing tasks is the longest call of all, so it is left out where the project still has as many as the run found.
+    Listing tasks is the slowest call, so it is skipped if the project still has as many tasks as the run found.
     """
     assert run.summary is not None, "a run that is done has a summary"
     if now == run.summary.pool.tasks:
@@ -223,7 +213,7 @@ def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> fr
 def _rows(
     files: RunFiles, labels: Classes, sources: Mapping[int, str], deleted: frozenset[int]
 ) -> tuple[Row, ...]:
-    """Readable tasks of the pool that still exist and labeled or disputed tasks outside it, by id."""
+    """Return existing readable tasks of the pool and labeled or disputed tasks outside it, sorted by id."""
     instances = files.read_instances()
     pool, _ = files.read_pool()
     queued = {place.instance: place for place in files.read_published().queue.places}

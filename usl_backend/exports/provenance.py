@@ -1,4 +1,4 @@
-"""Where an export comes from and how its labels were read, as its manifest says it. Nothing is asked here."""
+"""Provenance of an export for its manifest: its run, how labels were read, and excluded tasks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RULE = (
     "has one vote, the newest, and the majority wins. Tasks with a tie are conflicts and in neither part; tasks that "
     "were only skipped, or submitted without a class, stay unlabeled."
 )
-"""How labels are read, as every manifest states it."""
+"""Rule for reading labels, included in every manifest."""
 
 
 class Classes:
-    """Labels of a control with one choice; a task that has several all the same is in conflict with itself."""
+    """Labels of a single-choice tag; a task with several choices counts as a conflict."""
 
     def __init__(self, labels: Labels) -> None:
         self.control = labels.control
@@ -35,7 +35,7 @@ class Classes:
         self.conflicts = {**labels.conflicts, **several}
 
     def add(self, known: Mapping[int, str]) -> None:
-        """Take in classes that were there before anybody annotated."""
+        """Add classes that existed before annotation."""
         self.by_task = {**known, **self.by_task}
 
 
@@ -50,31 +50,31 @@ def provenance(
     deleted: Sequence[int],
     retired: Sequence[str],
 ) -> dict[str, Any]:
-    """Where the rows come from and what was left out.
+    """Describe the origin of an export's rows and the excluded tasks.
 
     Parameters
     ----------
     run
-        Whose pool the rows are of.
+        Run that provides the pool.
     rows
-        All of the export's, the disputed ones included.
+        All rows of the export, including disputed ones.
     labels
-        As they were read.
+        Labels of the project.
     cancelled
-        Annotations that were skipped.
+        Number of skipped annotations.
     include_labeled
-        Whether the labeled rows stand among the unlabeled ones too.
+        True if the labeled rows are listed among the unlabeled ones too.
     control_set
-        Tasks drawn uniformly from the pool, picks among them: accuracy is to be measured on these.
+        Tasks drawn uniformly from the pool, including picks; use them to measure accuracy.
     deleted
         Tasks of the pool that the project no longer has.
     retired
-        Classes that rows are labeled with and the label config no longer has.
+        Classes of labeled rows that the label config no longer has.
 
     Returns
     -------
     dict
-        JSON-able.
+        JSON-able entries of the manifest.
     """
     summary, project = run.summary, run.published_to
     assert summary is not None, "a run that is done has a summary"
@@ -123,7 +123,7 @@ def provenance(
 
 
 def _part(row: Row, labels: Classes) -> str:
-    """Which part of the split a row is in, if any."""
+    """Return the part of the split that contains a row, or "conflict"."""
     if row.label is not None:
         return "labeled"
     return "conflict" if row.task in labels.conflicts else "unlabeled"

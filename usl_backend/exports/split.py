@@ -1,4 +1,4 @@
-"""Labeled here, unlabeled there: what every export is made from. Nothing is read or written here."""
+"""Data types of exports: `Row`, `Split` (labeled and unlabeled rows) and `Contents`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal
 from usl_backend.errors import ExportError
 
 RowRole = Literal["pick", "control", "reserve", "pool", "outside"]
-"""pick, control, reserve: queued by the run; pool: could have been chosen; outside: labeled, not in the run's pool."""
+"""pick, control, reserve: queued by the run; pool: not queued; outside: labeled, but not in the run's pool."""
 
 Usage = Mapping[str, Any]
-"""JSON-able words of a format: flags and names that its consumer wants."""
+"""JSON-able usage hints of a format: flags and names that its consumer needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +22,21 @@ class Row:
     Attributes
     ----------
     index
-        Position among all rows of the export, 0 first; what index files count in.
+        Position among all rows of the export, from 0; the unit of index files.
     task
         Label Studio's task id.
     source
-        Address of its media, as Label Studio has it.
+        Address of the media, as in Label Studio.
     role
-        What the run made of it.
+        Role of the task in the run.
     rank
-        Place in the run's queue, 0 first; None outside it.
+        Rank in the run's queue, 0 first; None outside it.
     label
-        Its class; None where it has none.
+        Class of the task, or None.
     file
-        Where its media lies inside the export, with `/`; None where the export only lists it.
+        Path of the media inside the export, with `/`; None if the export only lists the source.
     key
-        Its own id in the list of a pool outside Label Studio, where `task` is its row; None for a project's task.
+        Id in the list of a pool outside Label Studio, whose `task` is the row; None for a project's task.
     """
 
     index: int
@@ -50,26 +50,26 @@ class Row:
 
     @property
     def path(self) -> str:
-        """What a reader opens: the file inside the export, else the source."""
+        """Path to open: the file inside the export, else the source."""
         return self.source if self.file is None else self.file
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows are labeled and which are not.
+    """The labeled and the unlabeled rows of an export.
 
     Attributes
     ----------
     labeled
-        Rows with a class, by index.
+        Rows with a class, sorted by index.
     unlabeled
-        Rows without, by index; disjoint from `labeled` unless the labeled rows were asked for here too.
+        Rows without a class, sorted by index; disjoint from `labeled` unless labeled rows are included here too.
     classes
-        Every class, in the label config's order.
+        All classes, in the label config's order.
     manifest
-        Where the rows come from, JSON-able; written beside every export, with the rows themselves.
+        Provenance of the rows, JSON-able; written to manifest.json together with the rows.
     disputed
-        Rows in neither part, since annotators disagree; only the manifest names them.
+        Rows in neither part because annotators disagree; listed only in the manifest.
     """
 
     labeled: tuple[Row, ...]
@@ -83,18 +83,18 @@ class Split:
         if unknown:
             raise ExportError(
                 f"label {unknown[0]!r} is not among the classes ({', '.join(self.classes) or 'none'}); "
-                "give every class that occurs"
+                "list every class that occurs"
             )
 
     @property
     def places(self) -> dict[str, int]:
-        """Class -> its position, which is what index files and annotation files name it by."""
+        """Class -> index, as used in index files and annotation files."""
         return {name: place for place, name in enumerate(self.classes)}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a format's consumer gets out of a written export.
+    """Contents of a written export as its consumer reads them.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Contents:
     unlabeled
         File (or source) of each unlabeled row.
     inside
-        Whether the files lie inside the export, so that they can be looked for.
+        True if the files are inside the export, so their existence can be checked.
     """
 
     labeled: tuple[tuple[str, str], ...]
@@ -112,6 +112,6 @@ class Contents:
 
 
 def including_labeled(unlabeled: Sequence[Row], labeled: Sequence[Row]) -> tuple[Row, ...]:
-    """Unlabeled rows with the labeled ones among them, by index, their labels left out."""
+    """Merge the labeled rows, without their labels, into the unlabeled ones, sorted by index."""
     bare = [replace(row, label=None) for row in labeled]
     return tuple(sorted([*unlabeled, *bare], key=lambda row: row.index))

@@ -1,4 +1,4 @@
-"""The formats `json`, `jsonl` and `csv`: labeled.*, unlabeled.*, one row per task; other families have other files."""
+"""The formats `json`, `jsonl` and `csv`: the files labeled.* and unlabeled.* with one row per task."""
 
 from __future__ import annotations
 
@@ -11,22 +11,14 @@ from typing import Any
 from usl_backend.exports.split import Contents, Row, Split, Usage
 
 PARTS = ("labeled", "unlabeled")
-"""Stems of the two files."""
+"""Names of the two files, without extension."""
 
 COLUMNS = ("index", "task", "source", "file", "role", "rank")
-"""Columns of both files; labeled files have `label` behind them."""
+"""Columns of both files; labeled files also have `label` as the last one."""
 
 
 def write_json(split: Split, directory: Path) -> Usage:
-    """Write `labeled.json` and `unlabeled.json`: lists of objects, keys as in `COLUMNS`.
-
-    Parameters
-    ----------
-    split
-        What is written.
-    directory
-        Exists; nothing of the format is in it.
-    """
+    """Write `labeled.json` and `unlabeled.json`: lists of objects, keys as in `COLUMNS`."""
     for name, rows in _parts(split):
         with (directory / f"{name}.json").open("w", encoding="utf-8") as stream:
             stream.write("[")
@@ -46,15 +38,7 @@ def write_jsonl(split: Split, directory: Path) -> Usage:
 
 
 def write_csv(split: Split, directory: Path) -> Usage:
-    """Write `labeled.csv` and `unlabeled.csv` with a header; RFC 4180, UTF-8, empty where there is no rank.
-
-    Parameters
-    ----------
-    split
-        What is written.
-    directory
-        Exists; nothing of the format is in it.
-    """
+    """Write `labeled.csv` and `unlabeled.csv` with a header; RFC 4180, UTF-8, rank empty outside the queue."""
     for name, rows in _parts(split):
         with (directory / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
@@ -64,13 +48,13 @@ def write_csv(split: Split, directory: Path) -> Usage:
 
 
 def read_json(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
-    """What `json.load` makes of both files."""
+    """Read both files with `json.load`."""
     parts = [json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in PARTS]
     return _contents(*parts)
 
 
 def read_jsonl(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
-    """What a reader of JSON lines makes of both files."""
+    """Read both files as JSON lines."""
     parts = []
     for name in PARTS:
         with (directory / f"{name}.jsonl").open(encoding="utf-8", newline="\n") as stream:
@@ -79,7 +63,7 @@ def read_jsonl(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - 
 
 
 def read_csv(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
-    """What `csv.DictReader` makes of both files."""
+    """Read both files with `csv.DictReader`."""
     parts = []
     for name in PARTS:
         with (directory / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
@@ -88,27 +72,27 @@ def read_csv(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - on
 
 
 def _parts(split: Split) -> Iterable[tuple[str, tuple[Row, ...]]]:
-    """Name and rows of both files."""
+    """Return name and rows of both files."""
     return zip(PARTS, (split.labeled, split.unlabeled), strict=True)
 
 
 def _columns(name: str) -> tuple[str, ...]:
-    """Columns of a file."""
+    """Return the columns of a file."""
     return (*COLUMNS, "label") if name == "labeled" else COLUMNS
 
 
 def _object(row: Row, columns: tuple[str, ...]) -> str:
-    """A row as a JSON object on one line."""
+    """Format a row as a JSON object on one line."""
     return json.dumps({column: getattr(row, column) for column in columns}, ensure_ascii=False)
 
 
 def _values(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[list[object]]:
-    """Rows as lists."""
+    """Yield the rows as lists."""
     return ([getattr(row, column) for column in columns] for row in rows)
 
 
 def _contents(labeled: list[dict[str, Any]], unlabeled: list[dict[str, Any]]) -> Contents:
-    """Both files as pairs and paths."""
+    """Convert the rows of both files to `Contents`."""
     return Contents(
         tuple((row["file"] or row["source"], row["label"]) for row in labeled),
         tuple(row["file"] or row["source"] for row in unlabeled),

@@ -1,4 +1,4 @@
-"""Texts for semilearn (USB), whose readers want both augmentations beside each text. Nothing is augmented here."""
+"""Texts for semilearn (USB), whose readers require two augmentations per text; the text itself is written for both."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from usl_backend.exports.loaders import check_loader, write_loader
 from usl_backend.exports.split import Contents, Split, Usage
 
 LOADER = "semilearn_texts.py"
-"""Copied into exports: two datasets for semilearn (USB) 0.3."""
+"""Loader copied into exports: two datasets for semilearn (USB) 0.3."""
 
 
 def write_semilearn_text(split: Split, directory: Path) -> Usage:
     """Write `labeled.json` and `unlabeled.json`, `{"0": {"ori", "aug_0", "aug_1", "label"}}`, and a loader.
 
-    `label` is a class's place, -1 where there is none. `aug_0` and `aug_1` hold the text itself until somebody puts
-    translations back and forth there, which USB's recipes train the strong view on.
+    `label` is the class index, or -1. `aug_0` and `aug_1` contain the text itself; replace them with
+    back-translations, which USB's recipes use for the strong view.
 
     Raises
     ------
     ExportError
-        Files are laid out: sources are texts here.
+        Media files are requested, but the sources are texts.
     """
     if any(row.file is not None for row in (*split.labeled, *split.unlabeled)):
-        raise ExportError("this format takes the sources for texts, which have no files; give --media none")
+        raise ExportError("this format writes the sources as texts, which have no files; use --media none")
     for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
         with (directory / f"{part}.json").open("w", encoding="utf-8") as stream:
             stream.write("{")
@@ -46,7 +46,7 @@ def write_semilearn_text(split: Split, directory: Path) -> Usage:
 
 
 def read_semilearn_text(directory: Path, manifest: Usage) -> Contents:
-    """What the loader makes of both files, which must be the loader that was written."""
+    """Read both files as the loader does; the loader must be unchanged."""
     check_loader(directory, LOADER)
     parts = [
         list(json.loads((directory / f"{name}.json").read_text(encoding="utf-8")).values())

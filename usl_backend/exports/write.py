@@ -1,4 +1,4 @@
-"""A split becomes a directory, whole or not at all. What its files look like is the formats' matter."""
+"""Atomic writing of a split to a directory or archive; the format modules write the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from usl_backend.exports.split import Split
 
 MANIFEST = "manifest.json"
 KIND = "usl-backend export"
-"""Stands in every manifest, so that only our own directories are ever replaced."""
+"""Marker in every manifest; only directories with it are ever replaced."""
 
 
 def export_split(
@@ -32,22 +32,22 @@ def export_split(
 ) -> Path:
     """Write a split and its manifest to a new directory.
 
-    Everything is written to a temporary directory beside it, which is then renamed: the directory is there in full
-    or not at all.
+    Everything is written to a temporary directory next to it, which is then renamed, so the directory is complete
+    or does not exist.
 
     Parameters
     ----------
     split
-        What is written.
+        The split to write.
     directory
-        Must not exist, unless `force` is given and it is an earlier export.
+        Target directory; must not exist, unless it is an earlier export and `force` is set.
     format
         A key of `FORMATS`, such as "json", "csv", "eman" or "huggingface".
     media
-        "copy", "link" or "none"; None: as the format needs it where `fetch` is given, else "none".
+        "copy", "link" or "none"; None is the format's default if `fetch` is given, else "none".
     fetch
-        Where a row's file is, or its bytes. `exports.local_file` takes sources for paths: only for sources that you
-        trust, since it reads whatever they name.
+        Returns a row's local file or its bytes. `exports.local_file` uses sources as paths: use it only for
+        sources that you trust, since it reads any file they name.
     force
         Replace an earlier export.
 
@@ -59,7 +59,7 @@ def export_split(
     Raises
     ------
     ExportError
-        Unknown format, the directory exists, it cannot be written, or the format cannot hold these rows.
+        The format is unknown or cannot represent these rows, or the directory exists or cannot be written.
 
     Examples
     --------
@@ -100,16 +100,16 @@ def archive_split(
     Parameters
     ----------
     split
-        What is written.
+        The split to write.
     stream
-        Open for writing.
+        Binary stream, open for writing.
     format, media, fetch
-        As in `export_split`; links become files in an archive.
+        As in `export_split`; links become files in the archive.
 
     Raises
     ------
     ExportError
-        Unknown format, one that cannot hold these rows, or no room for the files.
+        The format is unknown or cannot represent these rows, or the disk is full.
     """
     _known(format)
     try:
@@ -122,17 +122,21 @@ def archive_split(
                 if path.is_file():
                     archive.write(path, path.relative_to(temporary).as_posix())
     except OSError as error:
-        raise ExportError(f"the archive cannot be written ({error.strerror or error}); make room") from error
+        raise ExportError(
+            f"the archive cannot be written ({error.strerror or error}); free disk space for temporary files"
+        ) from error
 
 
 def _write_all(split: Split, directory: Path, name: str, *, media: Media | None, fetch: Fetch | None) -> None:
-    """The files, the format's lists, then the manifest."""
+    """Write the media files, the format's files, then the manifest."""
     chosen = FORMATS[name]
     placed = Placed()
     media = media or ("none" if fetch is None else chosen.media)
     if media != "none":
         if fetch is None:
-            raise ExportError(f'media is "{media}", but nothing says where files come from; give fetch too')
+            raise ExportError(
+                f'media is "{media}", which needs a function that fetches files; pass fetch too'
+            )
         split, placed = place_files(split, directory, media=media, layout=chosen.layout(split), fetch=fetch)
     usage = chosen.write(split, directory)
     counts = Counter(row.label for row in split.labeled)
@@ -161,7 +165,7 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
 
 
 def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
-    """Every row of the manifest, the disputed ones included, by index and one at a time."""
+    """Yield every row of the manifest by index, including disputed ones."""
     parts = {"unlabeled": split.unlabeled, "labeled": split.labeled, "conflict": split.disputed}
     places = {row.task: (row, part) for part, rows in parts.items() for row in rows}
     for row, part in sorted(places.values(), key=lambda entry: entry[0].index):
@@ -184,12 +188,12 @@ def _known(name: str) -> None:
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:
-    """Never write over something, unless it is an export of ours and the user says so."""
+    """Refuse an existing target, unless it is an earlier export and `force` is set."""
     if not target.exists() and not target.is_symlink():
         return
     if not force:
         raise ExportError(
-            f"{target} exists; choose another directory, or give --force to replace an earlier export"
+            f"{target} exists; choose another directory, or use --force to replace an earlier export"
         )
     try:
         ours = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["kind"] == KIND
@@ -197,5 +201,5 @@ def _refuse_existing(target: Path, *, force: bool) -> None:
         ours = False
     if not ours or target.is_symlink():
         raise ExportError(
-            f"{target} exists and is no export of usl-backend, so it is not replaced; choose another directory"
+            f"{target} exists and is not an export of usl-backend, so it is not replaced; choose another directory"
         )
