@@ -59,10 +59,10 @@ def test_report__a_run_that_is_not_done(made: Made, told: Told) -> None:
     made.store.create(project=13, settings={})
     code, _, err = told("report", "13-1")
     assert code == 1
-    assert "run 13-1 is queued; its report can be made once it is done" in err
+    assert "run 13-1 is queued; its report can be computed once it is done" in err
 
 
 def test_report__a_folder_that_is_not_there(made: Made, told: Told, tmp_path: Path) -> None:
     code, _, err = told("report", "12-1", "-o", str(tmp_path / "none" / "report.html"))
     assert code == 1
-    assert "none does not exist; make it first" in err
+    assert "none does not exist; create it first" in err

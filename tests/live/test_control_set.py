@@ -73,4 +73,7 @@ def test_report__measures_the_picks_on_the_labeled_control_set(
     # shoes, bags and shirts are easily told apart; a third would be chance
     assert labels["accuracy"] > 0.6
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert f"Learning from 20 labeled picks, the nearest one names {100 * labels['accuracy']:.0f} %" in page
+    assert (
+        f"A nearest-neighbor classifier on 20 labeled picks is right for {100 * labels['accuracy']:.0f} %"
+        in page
+    )

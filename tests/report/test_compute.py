@@ -126,7 +126,7 @@ def test_build__a_run_without_files_is_told(small: Made) -> None:
 
 def test_build__a_run_that_is_not_done_is_told(small: Made) -> None:
     run = small.store.create(project=13, settings={})
-    with pytest.raises(RunError, match="run 13-1 is queued; its report can be made once it is done"):
+    with pytest.raises(RunError, match="run 13-1 is queued; its report can be computed once it is done"):
         build(run, small.store.files(run.id))
 
 

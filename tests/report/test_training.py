@@ -25,7 +25,7 @@ def test_training_figures__are_those_of_the_selection_and_shown(
     assert stored.training == figures
     write_report(made.run, made.files, report, tmp_path / "report.html", read=None)
     page = (tmp_path / "report.html").read_text()
-    assert "What was learned before choosing?" in page
+    assert "How did the training go?" in page
     assert f"{told['clusters_in_use']} of 8 learned clusters are in use" in page
     assert '<polyline class="ours"' in page.partition("training-title")[2]
 

@@ -125,7 +125,7 @@ def test_write_report__vanished_pictures_are_counted_and_the_rest_is_shown(
 
     page, missing = written(small, tmp_path / "report.html", read=read)
     assert missing == 1
-    assert "no picture" in page
+    assert "no image" in page
     assert len(Elements(page).all("img")) > 10
 
 

@@ -1,7 +1,7 @@
-"""What people look at after a run: map, gallery, why each pick, and whether to trust it. Nothing is served here.
+"""Report of a run: map, gallery, reasons for each pick, and evidence that the picks help.
 
-`build` computes a report once and keeps it in the run's directory; `load` reads it; `write_report` makes
-one file of it that needs no server.
+`build` computes a report once and stores it in the run's directory; `load` reads it; `write_report` writes it as
+one HTML file that needs no server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOMES = {"Report": "record", "build": "compute", "load": "record", "write_repor
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name's file when it is first used."""
+    """Import the module of a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

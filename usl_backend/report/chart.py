@@ -1,4 +1,4 @@
-"""Coverage and losses as places in a drawing. The drawing is a template, its colors are in the style sheet."""
+"""Coordinates of the coverage and loss charts; the template draws them and the style sheet colors them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST: Final = 400
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: its place in the drawing and its text."""
+    """A tick of an axis: coordinate and label."""
 
     at: float
     text: str
@@ -32,18 +32,18 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything a template needs to draw the curve; places in units of the drawing, y downwards.
+    """Coverage chart for the template; coordinates in SVG units, y downwards.
 
     Attributes
     ----------
     picks, mean
-        Points of the two lines, as SVG writes them.
+        Points of the two lines, in SVG format.
     band
-        Corners of the band around the mean.
+        Corners of the band around the mean, in SVG format.
     x_ticks, y_ticks
-        Marks of the axes.
+        Ticks of the axes.
     end_picks, end_mean
-        Where the lines end, vertically.
+        y coordinates of the lines' ends.
     """
 
     picks: str
@@ -63,7 +63,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class LossChart:
-    """Two losses over the epochs; places as in `Chart`."""
+    """Chart of two losses over the epochs; coordinates as in `Chart`."""
 
     local_loss: str
     global_loss: str
@@ -78,17 +78,17 @@ class LossChart:
 
 
 def loss_chart(training: TrainingFigures) -> LossChart:
-    """Lay both losses over the epochs, each as a share of where it began.
+    """Build the chart of both losses over the epochs, each relative to its first epoch.
 
     Parameters
     ----------
     training
-        Of two epochs or more.
+        Figures of at least two epochs.
 
     Returns
     -------
     LossChart
-        The axis ends above the highest share, at least at 1; at most 400 points per line.
+        The y axis ends above the highest value, at 1 or more; at most 400 points per line.
     """
     epochs = len(training.local_loss)
     lines = [
@@ -120,12 +120,12 @@ def loss_chart(training: TrainingFigures) -> LossChart:
 
 
 def coverage_chart(trust: Trust) -> Chart:
-    """Lay the coverage of the picks over that of random selections; both begin at no pick and no coverage.
+    """Build the chart of the picks' coverage and that of random selections; both start at zero.
 
     Parameters
     ----------
     trust
-        Curves of m picks.
+        Coverage curves of m picks.
 
     Returns
     -------
@@ -162,11 +162,11 @@ def coverage_chart(trust: Trust) -> Chart:
 
 
 def _places(points: Sequence[tuple[float, float]]) -> str:
-    """Points as SVG writes them."""
+    """Format points for SVG."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
 def _step(most: int) -> int:
-    """Distance of the marks on an axis from 0 to `most`: 1, 2 or 5 times a power of ten, at most eight marks."""
+    """Return the tick distance for an axis from 0 to `most`: 1, 2 or 5 times a power of ten, at most eight ticks."""
     sizes: list[int] = [base * 10**power for power in range(9) for base in (1, 2, 5)]
     return next(size for size in sizes if most / size <= 8)

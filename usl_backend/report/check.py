@@ -1,7 +1,7 @@
-"""Whether the picks help, once labels are there: accuracy on the control set only.
+"""Evaluation of the picks with labels, on the control set only.
 
-The control set is a uniform draw of the pool, so accuracy on it is that of the whole pool. The picks are typical by
-choice: accuracy on them would flatter any model, and is never computed.
+The control set is a uniform sample of the pool, so accuracy on it estimates that on the whole pool. The picks are
+typical by selection: accuracy on them would be too optimistic for any model, and is never computed.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
 
 NAME: Final = "labels.json"
 FEWEST: Final = 20
-"""Labeled control tasks that a figure needs."""
+"""Minimum number of labeled control tasks."""
 SPLITS: Final = 50
-"""Times that the control set is split into what random labels learn from and what both are tested on."""
+"""Number of random splits of the control set into random training labels and test tasks."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the labels say; every accuracy is that of the nearest labeled task, 0 to 1, higher = better.
+    """Accuracies on the control set, of a 1-nearest-neighbor classifier, 0 to 1, higher = better.
 
     Attributes
     ----------
     picks, controls
-        Labeled picks, and labeled control tasks that are no picks.
+        Number of labeled picks, and of labeled control tasks that are not picks.
     accuracy, low, high
-        Of all labeled picks on those control tasks, with a 95 % interval (Wilson's).
+        Accuracy of all labeled picks on those control tasks, with a 95 % interval (Wilson).
     size
-        Labels that both sides of the comparison learn from.
+        Number of training labels on both sides of the comparison.
     picks_accuracy, random_accuracy
-        Of the first `size` labeled picks, and of `size` control tasks drawn at random: both on the control tasks
-        left over, mean of the splits.
+        Accuracy of the first `size` labeled picks, and of `size` random control tasks, both on the remaining
+        control tasks; mean over the splits.
     better
-        Share of the splits in which the picks are ahead, ties half, 0 to 1.
+        Share of the splits in which the picks are better, ties count half, 0 to 1.
     read_at
-        Unix seconds.
+        Unix seconds at which the labels were read.
     """
 
     picks: int
@@ -78,27 +78,27 @@ def check(
     rng: np.random.Generator,
     read_at: float,
 ) -> Check | None:
-    """Measure the labeled picks on the labeled control set.
+    """Evaluate the labeled picks on the labeled control set.
 
     Parameters
     ----------
     rows : (n, d) float
-        As the report compares them.
+        Normalized embeddings of the report.
     picks : (m,) integers
         Rows in pick order.
     controls : (c,) integers
-        Rows of the control set, picks among them.
+        Rows of the control set, including picks.
     labels
-        Row -> class, of the rows that have one.
+        Row -> class, for the rows that have one.
     rng
-        Splits the control set.
+        Random generator of the splits.
     read_at
-        When the labels were read, Unix seconds.
+        Unix seconds at which the labels were read.
 
     Returns
     -------
     Check or None
-        None while fewer than 20 control tasks besides picks, or fewer than 2 picks, have a label.
+        None if fewer than 20 control tasks that are not picks, or fewer than 2 picks, have a label.
     """
     taught = np.array([row for row in picks.tolist() if row in labels], dtype=np.int64)
     chosen = set(picks.tolist())
@@ -140,7 +140,7 @@ def check(
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share seen in `count` independent draws (Wilson 1927).
+    """Return the 95 % interval of a share observed in `count` independent draws (Wilson 1927).
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     Returns
     -------
     (float, float)
-        Within 0 to 1.
+        Lower and upper bound, within 0 to 1.
     """
     z = 1.959964
     middle = share + z * z / (2 * count)
@@ -164,40 +164,40 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def check_run(
     files: RunFiles, report: Report, client: StudioClient, *, project: int, seed: int
 ) -> Check | None:
-    """Read a project's labels and measure a run's picks by them; the result is kept beside the report.
+    """Read a project's labels, evaluate a run's picks with them, and store the result with the report.
 
     Parameters
     ----------
     files, report
-        Of the run.
+        Artifacts and report of the run.
     client
-        Door to Label Studio.
+        Label Studio client.
     project
         Label Studio's id.
     seed
-        Splits the control set.
+        Seed of the splits of the control set.
 
     Returns
     -------
     Check or None
-        None while there are too few labels.
+        None if there are too few labels.
 
     Raises
     ------
     InputError
-        The project asks for something else than a choice per task.
+        The project's labels are not one choice per task.
     StudioError
-        Label Studio refuses or fails.
+        Label Studio refuses the request or fails.
     """
     config = parse(client.project(project).label_config)
-    told = read_labels(client.labeled(project), config, control=classifier(config).name)
+    labels = read_labels(client.labeled(project), config, control=classifier(config).name)
     pool, _ = files.read_pool()
     place = {task: row for row, task in enumerate(pool.ids.tolist())}
     found = check(
         fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings),
         picks=np.array([place[why.task] for why in report.whys]),
         controls=np.array([place[task] for task in report.controls]),
-        labels={place[task]: "/".join(choice) for task, choice in told.by_task.items() if task in place},
+        labels={place[task]: "/".join(choice) for task, choice in labels.by_task.items() if task in place},
         rng=np.random.default_rng([seed, 0xCE]),
         read_at=time.time(),
     )
@@ -210,13 +210,13 @@ _ADAPTER: TypeAdapter[Check] = TypeAdapter(Check)
 
 
 def save_check(files: RunFiles, found: Check) -> None:
-    """Keep a check beside the report."""
+    """Store a check with the report."""
     with written_whole(folder(files) / NAME) as stream:
         stream.write(_ADAPTER.dump_json(found))
 
 
 def load_check(files: RunFiles) -> Check | None:
-    """The kept check; None where there is none that can be read."""
+    """Return the stored check; None if it is missing or unreadable."""
     try:
         return _ADAPTER.validate_json((files.directory / FOLDER / NAME).read_bytes())
     except (FileNotFoundError, ValidationError):

@@ -1,4 +1,4 @@
-"""Computes a run's report from its artifacts, once. The parts are in files of their own, pages elsewhere."""
+"""Computation of a run's report from its artifacts."""
 
 from __future__ import annotations
 
@@ -45,29 +45,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STABILITY_ROWS: Final = 200_000
-"""Above this many, selecting again with other seeds would take too long."""
+"""Maximum pool size for selecting again with other seeds; beyond it takes too long."""
 
 
 def build(run: Run, files: RunFiles, *, force: bool = False, progress: Progress | None = None) -> Report:
-    """Compute and store the report of a run, or read it if it is there.
+    """Compute and store the report of a run, or read it if it exists.
 
-    Everything is compared in one space: embeddings centred, projected to at most 128 principal components and
-    brought to unit length.
+    All comparisons use one space: embeddings are centered, projected to at most 128 principal components and
+    normalized to unit length.
 
     Parameters
     ----------
     run
-        Its record; the settings and the id count.
+        Record of the run, of which id, state and settings are used.
     files
-        Its artifacts: pool and selection are needed.
+        Artifacts of the run; pool and selection are required.
     force
-        Compute again what is there.
+        Compute an existing report again.
     progress
-        Told what is being done; may raise to stop it.
+        Receives the current step; may raise to stop the computation.
 
     Returns
     -------
     Report
+        The stored report.
 
     Raises
     ------
@@ -77,16 +78,18 @@ def build(run: Run, files: RunFiles, *, force: bool = False, progress: Progress 
     if not force and (known := load(files)) is not None:
         return known
     if run.state is not RunState.DONE:
-        raise RunError(f"run {run.id} is {run.state}; its report can be made once it is done")
+        raise RunError(f"run {run.id} is {run.state}; its report can be computed once it is done")
     if not (files.has_pool() and files.has_selection()):
-        raise RunError(f"the files of run {run.id} were removed to make room; select again for a report")
+        raise RunError(
+            f"the files of run {run.id} were removed to free disk space; select again to get a report"
+        )
     return _Build(
         run, files, progress or (lambda step, _done, _total: logger.info("report of %s: %s", run.id, step))
     ).build()
 
 
 class _Build:
-    """One computation and what its parts share."""
+    """State of one report computation."""
 
     def __init__(self, run: Run, files: RunFiles, progress: Progress) -> None:
         self.run, self.files, self.progress = run, files, progress
@@ -108,7 +111,7 @@ class _Build:
             score = density(neighbors.distances, floor=1e-3) if neighbors else np.ones(len(rows), np.float32)
         percentile = percentiles(score)
         self.step("coverage")
-        # The draws have a seed of their own: random selections must not follow the run's.
+        # Use a separate seed: random selections must be independent of the run's.
         rng = np.random.default_rng([self.settings.seed, 0x5EED])
         found = reach(rows, selection.indices, rng=rng, held=held)
         whys = explain(
@@ -177,7 +180,7 @@ class _Build:
         return report
 
     def step(self, name: str) -> None:
-        """Announce a step and time the one before."""
+        """Report a step and time the previous one."""
         now = time.monotonic()
         if self.seconds:
             last = next(reversed(self.seconds))
@@ -188,17 +191,17 @@ class _Build:
             self.progress(name, 0, 0)
 
     def neighbors(self, rows: NDArray[Any], selection: Selection) -> Neighbors | None:
-        """The run's own neighbor search, or a search where something needs one."""
+        """Return the run's neighbor search, or run one if a part of the report needs it."""
         if self.files.has_neighbors():
             found = self.files.read_neighbors()
             if len(found.indices) == len(rows):
                 return found
         lacking = selection.score is None or "near_duplicates" not in selection.diagnostics
-        # the map searches among the rows that it shows
+        # the map searches among its own rows
         return nearest_neighbors(rows, k=NEIGHBORS) if lacking and len(rows) > 1 else None
 
     def again(self, pool: Pool, budget: int, held: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-        """Picks of the same method from another seed."""
+        """Return the picks of the same method with another seed."""
         method = self.settings.selector()
         seed = (self.settings.seed + number) % 2**32
         return method.select(pool.embeddings, budget, rng=seed, labeled=held if len(held) else None).indices
@@ -211,7 +214,7 @@ class _Build:
         neighbors: Neighbors | None,
         percentile: NDArray[np.float64],
     ) -> tuple[MapPoints, MapNote]:
-        """The map, and how it was made."""
+        """Compute the map and the note on its method."""
         shown = shown_rows(len(pool), selection.indices)
         whole = len(shown) == len(pool)
         layout = lay_out(
@@ -232,5 +235,5 @@ class _Build:
 
 
 def _id(pool: Pool, row: int | None) -> int | None:
-    """Instance of a row."""
+    """Return the instance id of a row."""
     return None if row is None else int(pool.ids[row])

@@ -1,4 +1,4 @@
-"""Rows beside the picks: runners-up, cluster members, the least typical, near-duplicates. No pictures here."""
+"""Rows of the gallery besides the picks: runners-up, cluster members, least typical rows, near-duplicates."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from usl_backend.selection.base import Neighbors, Selection
 
 MEMBERS: Final = 6
-"""Tasks shown of what a pick stands for."""
+"""Cluster members shown per pick."""
 LOWEST: Final = 48
 """Least typical tasks shown."""
 GROUPS: Final = 60
 """Groups of near-duplicates shown."""
 COPIES: Final = 8
-"""Tasks shown of one group."""
+"""Tasks shown per group."""
 NEAR_DUPLICATE: Final = 0.002
-"""Squared distance up to which tasks count as repeats, where the method does not say."""
+"""Squared distance up to which tasks count as near-duplicates, if the method does not define it."""
 
 
 @dataclass(frozen=True)
 class Neighborhood:
-    """A pick's cluster: rows of the runner-up (None if none) and of a handful of members."""
+    """A pick's cluster: row of the runner-up, or None, and rows of a few members."""
 
     runner_up: int | None
     members: tuple[int, ...]
@@ -39,24 +39,24 @@ class Neighborhood:
 def neighborhoods(
     rows: NDArray[np.floating[Any]], selection: Selection, *, duplicate_radius: float = NEAR_DUPLICATE
 ) -> list[Neighborhood]:
-    """The cluster of each pick, in pick order.
+    """Return the cluster of each pick, in pick order.
 
-    The runner-up is whom the method would have preferred next, by the larger of its two weights: the row nearest
-    to the cluster's mean, or the row of the highest score. Near-duplicates of the pick do not count.
+    The runner-up is the method's second choice, by the larger of its two weights: the row nearest to the cluster's
+    mean, or the row with the highest score. Near-duplicates of the pick are excluded.
 
     Parameters
     ----------
     rows : (n, d) float
-        As the report compares them.
+        Normalized embeddings of the report.
     selection
         Picks, clusters, scores and the method's parameters.
     duplicate_radius
-        Squared distance up to which a row repeats the pick.
+        Squared distance up to which a row is a near-duplicate of the pick.
 
     Returns
     -------
     list of Neighborhood
-        Members are distinct, without pick and runner-up, from the nearest to the pick to the farthest.
+        Members are distinct, exclude pick and runner-up, and are sorted by distance to the pick.
     """
     m = len(selection.indices)
     order = np.argsort(selection.cluster, kind="stable")
@@ -89,14 +89,14 @@ def neighborhoods(
 
 
 def lowest_rows(score: NDArray[np.floating[Any]], *, count: int = LOWEST) -> NDArray[np.int64]:
-    """Rows of the lowest scores: typically ambiguous, truncated or outliers.
+    """Return the rows with the lowest scores: typically ambiguous, truncated or outliers.
 
     Parameters
     ----------
     score : (n,) float
         Higher = more typical.
     count
-        Rows wanted; fewer where the pool is smaller.
+        Number of rows; fewer if the pool is smaller.
 
     Returns
     -------
@@ -109,21 +109,21 @@ def lowest_rows(score: NDArray[np.floating[Any]], *, count: int = LOWEST) -> NDA
 def duplicate_groups(
     diagnostics: Mapping[str, Any], neighbors: Neighbors | None, score: NDArray[np.floating[Any]]
 ) -> list[list[int]]:
-    """Groups of rows that repeat each other: the method's own, else those a neighbor search shows.
+    """Return groups of near-duplicate rows, from the method or else from a neighbor search.
 
     Parameters
     ----------
     diagnostics
-        Of the selection.
+        Diagnostics of the selection.
     neighbors
-        A search over all rows; needed only where the method lists no groups.
+        Neighbor search over all rows; needed only if the method lists no groups.
     score : (n,) float
-        Decides who stands for a group: higher = first.
+        Determines the representative of a group: the highest score.
 
     Returns
     -------
     list of list of int
-        Rows, largest group first, the one that stands for it first in each.
+        Rows, largest group first, the representative first in each.
     """
     listed: Sequence[Sequence[int]] | None = diagnostics.get("near_duplicates")
     if listed is not None:
@@ -136,6 +136,6 @@ def duplicate_groups(
 
 
 def _squared_to(rows: NDArray[Any], point: NDArray[Any]) -> NDArray[np.float64]:
-    """Squared distance of each row to one point."""
+    """Return the squared distance of each row to a point."""
     difference = rows.astype(np.float64) - point
     return np.asarray(np.einsum("ij,ij->i", difference, difference))

@@ -1,4 +1,4 @@
-"""Places of instances on a flat map. What is drawn there, and how, is elsewhere."""
+"""Two-dimensional layout of the map, by UMAP or principal components."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST: Final = 200_000
-"""Instances on a map."""
+"""Maximum number of instances on a map."""
 FEWEST: Final = 100
-"""Instances below which UMAP's neighborhoods mean little."""
+"""Minimum number of instances for meaningful UMAP neighborhoods."""
 NEIGHBORS: Final = 15
-"""Neighbors that UMAP looks at."""
+"""Number of neighbors used by UMAP."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A flat map of rows.
+    """Two-dimensional coordinates of rows.
 
     Attributes
     ----------
     points : (s, 2) float32
-        Places; only nearness means anything.
+        Coordinates; only proximity is meaningful.
     method
-        "umap" (nearby rows stay together; distances between groups mean little) or "pca" (the two directions
-        of the largest variance).
+        "umap" (neighbors stay together; distances between groups mean little) or "pca" (the two directions of the
+        largest variance).
     note
-        Why PCA, where UMAP was not possible; else "".
+        Why PCA was used instead of UMAP; else "".
     """
 
     points: NDArray[np.float32]
@@ -50,16 +50,16 @@ class Layout:
 
 
 def shown_rows(n: int, picks: NDArray[np.integer[Any]], *, most: int = MOST) -> NDArray[np.int64]:
-    """Rows that go on the map: all of them, or above `most` the picks and an even subset of the others.
+    """Return the rows to show on the map: all, or above `most` the picks and an evenly spaced subset of the others.
 
     Parameters
     ----------
     n
-        Rows of the pool.
+        Number of rows of the pool.
     picks : (m,) integers
-        Always shown.
+        Picks, which are always shown.
     most
-        Rows shown at most, unless there are more picks.
+        Maximum number of rows, unless there are more picks.
 
     Returns
     -------
@@ -81,22 +81,23 @@ def lay_out(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Layout:
-    """Place rows on a plane by UMAP on their neighbors, else by their principal components.
+    """Compute the layout of rows by UMAP on their neighbors, or else by principal components.
 
     Parameters
     ----------
     rows : (s, d) float32
-        As the report compares them.
+        Normalized embeddings of the report.
     neighbors
-        A search over these rows with at least 14 neighbors, itself excluded; searched here when None.
+        Neighbor search over these rows with at least 14 neighbors, self excluded; None runs it here.
     seed
-        Of UMAP's optimization: the same rows and seed give the same map on one machine.
+        Seed of UMAP's optimization: the same rows and seed give the same map on one machine.
     progress
-        Told what is being done.
+        Receives the current step.
 
     Returns
     -------
     Layout
+        Coordinates, with the method that was used.
     """
     start = _principal(rows)
     if len(rows) < FEWEST:
@@ -111,13 +112,13 @@ def lay_out(
         progress("umap", 0, 0)
     try:
         return Layout(_umap(rows, start, neighbors, seed), "umap", "")
-    except Exception as error:  # noqa: BLE001 - optional and compiled on the way: the map must not fail with it
+    except Exception as error:  # noqa: BLE001 - UMAP is optional and compiled at run time: its failure must not fail the map
         logger.warning("UMAP failed, the map falls back to principal components: %s", error)
         return Layout(start, "pca", f"UMAP failed ({type(error).__name__})")
 
 
 def _principal(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """The two directions of the largest variance, the wider one 10 wide."""
+    """Project rows to the two directions of the largest variance, scaled so that the wider one spans 10."""
     flat = np.zeros((len(rows), 2), dtype=np.float32)
     found = fit_projection(rows, dimensions=min(2, rows.shape[1]), normalize=False).apply(rows)
     flat[:, : found.shape[1]] = found
@@ -128,22 +129,22 @@ def _principal(rows: NDArray[Any]) -> NDArray[np.float32]:
 def _umap(
     rows: NDArray[Any], start: NDArray[np.float32], neighbors: Neighbors, seed: int
 ) -> NDArray[np.float32]:
-    """UMAP from the principal components, on neighbors that are already known."""
+    """Run UMAP on known neighbors, initialized with the principal components."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of Tensorflow, of threads and of its own search
+        warnings.simplefilter("ignore")  # about TensorFlow, threads and its own neighbor search
         from umap import UMAP
 
         itself = np.arange(len(rows), dtype=np.int32)[:, None]
         near = np.concatenate([itself, neighbors.indices[:, : NEIGHBORS - 1]], axis=1)
         apart = np.sqrt(neighbors.distances[:, : NEIGHBORS - 1])
         apart = np.concatenate([np.zeros((len(rows), 1)), apart], axis=1).astype(np.float32)
-        # equal starting places would never part
+        # identical starting points would never separate
         jitter = np.random.default_rng(seed).normal(scale=1e-3, size=start.shape)
         mapper = UMAP(
             n_neighbors=NEIGHBORS,
             precomputed_knn=(near, apart, None),
             init=(start + jitter).astype(np.float32),
-            # roomier than UMAP's defaults: numbers have to fit between the points
+            # wider spacing than UMAP's defaults: the picks' numbers must fit between the points
             min_dist=0.5,
             repulsion_strength=0.3,
             random_state=seed,

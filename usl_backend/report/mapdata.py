@@ -1,4 +1,4 @@
-"""The map as the browser gets it: arrays packed tightly in JSON. Places are rounded to 1/65,535 of the map's width."""
+"""Compact JSON form of the map for the browser; coordinates are rounded to 1/65,535 of the map's width."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def packed(points: MapPoints, *, task_url: str | None) -> dict[str, Any]:
-    """A map as JSON-able values; 200,000 instances take 3.5 MB.
+    """Pack a map into JSON-able values; 200,000 instances take 3.5 MB.
 
     Parameters
     ----------
     points
-        Every point.
+        All points.
     task_url
-        Address of a task, with {task} where its id goes; None where tasks cannot be opened.
+        URL template of a task, with {task} for its id; None if tasks cannot be opened.
 
     Returns
     -------
     dict
-        "arrays" holds {"type", "data"} for ids, x and y (0 to 65,535, one scale for both), cluster, density, and
-        picks (places in these arrays, in pick order); the data are little-endian bytes in base64.
+        "arrays" has {"type", "data"} for ids, x and y (0 to 65,535, one scale for both), cluster, density, and
+        picks (positions in these arrays, in pick order); data are little-endian bytes in base64.
     """
     low = points.points.min(axis=0, initial=np.inf)
     span = float((points.points - low).max(initial=0.0)) or 1.0
@@ -36,7 +36,7 @@ def packed(points: MapPoints, *, task_url: str | None) -> dict[str, Any]:
     picks = numbered[np.argsort(points.rank[numbered], kind="stable")]
     wide = len(points.ids) > 0 and int(points.ids.max()) >= 2**31
     arrays: dict[str, tuple[str, NDArray[Any]]] = {
-        # JavaScript's numbers hold whole numbers up to 2^53
+        # JavaScript numbers are exact for integers up to 2^53
         "ids": ("float64", points.ids.astype("<f8")) if wide else ("int32", points.ids.astype("<i4")),
         "x": ("uint16", grid[:, 0]),
         "y": ("uint16", grid[:, 1]),

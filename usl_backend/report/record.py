@@ -1,6 +1,6 @@
-"""What a report says, as plain values and as files of the run's directory. Nothing is computed here.
+"""Data types of a report and their files in the run's directory.
 
-Instances are named by their ids throughout: whoever reads a report needs no pool.
+Instances are identified by id throughout, so reading a report does not require the pool.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     from usl_backend.runs import RunFiles
 
 FOLDER: Final = "report"
-"""Of the run's directory."""
+"""Folder in the run's directory."""
 TEXT: Final = "report.json"
 MAP: Final = "map.npz"
 DIMENSIONS: Final = 128
-"""Principal components in which the report compares instances, whatever the method did."""
+"""Number of principal components in which the report compares instances, for any method."""
 LAYOUT = 1
-"""Counts changes of what is stored: a report of another layout is computed again."""
+"""Version of the stored data; a report of another version is computed again."""
 
 Verdict = Literal["clear", "small", "none"]
 
 
 @dataclass(frozen=True)
 class Why:
-    """Why one task was picked.
+    """Reasons for one pick.
 
     Attributes
     ----------
     rank, task
-        Place in the pick order, 0 first, and instance id.
+        Position in the pick order, 0 first, and instance id.
     size
-        Tasks that it stands for: those of its cluster, itself included.
+        Number of tasks that it represents: its cluster, itself included.
     share
-        The same as a share of the pool, 0 to 1.
+        `size` as a share of the pool, 0 to 1.
     density_percentile
         Share of the pool that is less typical, 0 to 100; higher = more typical.
     nearest_rank, nearest_task
-        The nearest other pick; None where there is no other.
+        The nearest other pick, or None.
     distance
-        Distance to it, 0 to 2 (rows have length 1): small = nearly the same; None where there is no other.
+        Distance to it, 0 to 2 (rows have length 1): small = nearly identical; None if there is no other pick.
     gain
-        What the method itself says the pick added; non-negative, higher = more, comparable within a run.
+        Gain of the pick according to the method; non-negative, higher = more, comparable within a run.
     covered
-        Share of the pool that came within reach with this pick, 0 to 1.
+        Share of the pool newly covered by this pick, 0 to 1.
     coverage
-        Share of the pool within reach after this pick, 0 to 1.
+        Share of the pool covered after this pick, 0 to 1.
     """
 
     rank: int
@@ -74,16 +74,16 @@ class Why:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """A pick beside what it stands for.
+    """A pick and its cluster.
 
     Attributes
     ----------
     rank
-        Of the pick.
+        Rank of the pick.
     runner_up
-        Who would stand for the cluster without the pick; None where it stands for nothing but copies of itself.
+        Task that would represent the cluster without the pick; None if the cluster has only near-duplicates of it.
     members
-        A handful of the cluster, from near the pick to far from it.
+        A few members of the cluster, sorted by distance to the pick.
     """
 
     rank: int
@@ -101,20 +101,20 @@ class Low:
 
 @dataclass(frozen=True)
 class Stability:
-    """What other seeds of the same method choose.
+    """Agreement of the picks with those of other seeds of the same method.
 
     Attributes
     ----------
     seeds
-        Other seeds tried.
+        Number of other seeds tried.
     same_tasks
         Share of the picks that another seed picks too, 0 to 1; mean over the seeds.
     same_clusters
         Share of the clusters in which another seed has a pick, 0 to 1; mean over the seeds.
     same_clusters_random
-        The same for random selections: what chance alone gives.
+        The same for random selections: agreement by chance.
     coverage_low, coverage_high
-        Range of the coverage over all seeds, the run's own included, 0 to 1.
+        Range of the coverage over all seeds, including the run's own, 0 to 1.
     """
 
     seeds: int
@@ -127,30 +127,30 @@ class Stability:
 
 @dataclass(frozen=True)
 class Trust:
-    """Whether the picks are worth more than random ones, without any label.
+    """Comparison of the picks with random ones, without labels.
 
     Attributes
     ----------
     verdict
-        "clear": the picks cover more than nearly all random draws; "small": hardly more; "none": no more.
+        "clear": the picks cover more than nearly all random draws; "small": slightly more; "none": no more.
     radius
         Distance up to which a task counts as covered, 0 to 2.
     picks, random_mean, random_low, random_high
-        Coverage after 1..m picks, 0 to 1; of the random draws the mean and the middle nine tenths.
+        Coverage after 1..m picks, 0 to 1; for the random draws, mean, 5 % and 95 % quantile.
     draws, evaluated
-        Random selections compared with, and tasks that shares were counted on.
+        Number of random selections, and of tasks on which coverage was measured.
     matched
-        Picks after which the coverage of all m random ones (their mean) is reached; None if never.
+        Number of picks that reach the mean coverage of m random ones; None if never.
     near_duplicate_share
-        Share of the pool that repeats another task, 0 to 1.
+        Share of the pool that is a near-duplicate of another task, 0 to 1.
     near_duplicate_groups
-        Groups of such tasks.
+        Number of groups of such tasks.
     effective_clusters
-        exp of the entropy of the cluster sizes: as many equal clusters would be as uneven. 1 to m.
+        exp of the entropy of the cluster sizes: the number of equal clusters with that entropy. 1 to m.
     largest_share, smallest_size
-        Share of the pool in the largest cluster, tasks in the smallest.
+        Share of the pool in the largest cluster, number of tasks in the smallest.
     stability
-        None where it was not computed; `stability_note` says why.
+        Agreement with other seeds; None if not computed, as explained by `stability_note`.
     """
 
     verdict: Verdict
@@ -173,26 +173,26 @@ class Trust:
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """What came of a training before the selection.
+    """Figures of the training that preceded the selection.
 
     Attributes
     ----------
     clusters, clusters_in_use
-        Clusters that were to be learned, and those that have an instance.
+        Number of clusters to learn, and of those that have an instance.
     split
-        Clusters made by halving the largest, because too few were in use.
+        Number of clusters added by halving the largest, because too few were in use.
     largest_over_mean
-        Size of the largest cluster in mean sizes; 1 = all equal.
+        Size of the largest cluster divided by the mean size; 1 = all equal.
     confidence_histogram
-        Instances whose largest probability is in each tenth from 0 to 1.
+        Number of instances whose largest probability is in each tenth from 0 to 1.
     agreement
-        Normalised mutual information between heads, 0 to 1; None for one head.
+        Normalized mutual information between heads, 0 to 1; None for one head.
     local_loss, global_loss
-        Per epoch; lower = better.
+        Loss per epoch; lower = better.
     reseeded
-        Clusters that started anew.
+        Number of reinitialized clusters.
     warnings
-        Sentences for people.
+        Sentences for users.
     """
 
     clusters: int
@@ -209,16 +209,16 @@ class TrainingFigures:
 
 @dataclass(frozen=True)
 class MapNote:
-    """How the map was made.
+    """Method of the map.
 
     Attributes
     ----------
     method
         "umap" or "pca".
     note
-        Why this one, where it was not the first choice; else "".
+        Why this method was used, if it was not the first choice; else "".
     shown
-        Instances on the map.
+        Number of instances on the map.
     """
 
     method: Literal["umap", "pca"]
@@ -228,27 +228,27 @@ class MapNote:
 
 @dataclass(frozen=True)
 class Report:
-    """All figures of one run's report.
+    """The report of one run.
 
     Attributes
     ----------
     instances
-        In the pool.
+        Number of instances in the pool.
     modality
-        Of all of them.
+        Modality of the instances.
     whys, clusters
-        Per pick, in pick order.
+        Reasons and cluster of each pick, in pick order.
     lowest
-        Least typical first.
+        Least typical tasks, the least typical first.
     duplicates
-        Groups of near-duplicates, largest first, the one that stands for it first in each; at most a handful of
-        each group and `duplicate_sizes` says how many there are.
+        Groups of near-duplicates, largest first, the representative first in each; groups are truncated, and
+        `duplicate_sizes` has their full sizes.
     skipped
-        Instance id -> why it could not be read.
+        Instance id -> reason why it could not be read.
     controls
         Instances of the control set, in queue order.
     training
-        What the method learned before it chose; None for a method that does not train.
+        Figures of the training; None for a method that does not train.
     """
 
     layout: int
@@ -269,20 +269,20 @@ class Report:
 
 @dataclass(frozen=True)
 class MapPoints:
-    """Every point of the map.
+    """The points of the map.
 
     Attributes
     ----------
     ids : (s,) int64
         Instances shown.
     points : (s, 2) float32
-        Places, in no unit.
+        Coordinates, without unit.
     cluster : (s,) int32
-        Rank of the pick that stands for each; -1 where a labeled task does.
+        Rank of the pick that represents each; -1 if a labeled task does.
     density : (s,) uint8
         Density percentile, 0 to 100.
     rank : (s,) int32
-        Rank of picks; -1 for all others.
+        Rank of picks; -1 for others.
     """
 
     ids: NDArray[np.int64]
@@ -296,14 +296,14 @@ _ADAPTER: TypeAdapter[Report] = TypeAdapter(Report)
 
 
 def folder(files: RunFiles) -> Path:
-    """Where the report of a run lies; created when missing."""
+    """Return the folder of a run's report; created if missing."""
     path = files.directory / FOLDER
     path.mkdir(exist_ok=True)
     return path
 
 
 def save(files: RunFiles, report: Report, points: MapPoints) -> None:
-    """Store a report; it is there for others when both files are."""
+    """Store a report; it is complete once both files exist."""
     with written_whole(folder(files) / MAP) as stream:
         np.savez(
             stream,
@@ -318,7 +318,7 @@ def save(files: RunFiles, report: Report, points: MapPoints) -> None:
 
 
 def load(files: RunFiles) -> Report | None:
-    """The stored report; None where there is none, or none that this version understands."""
+    """Return the stored report; None if it is missing or from another version."""
     try:
         report = _ADAPTER.validate_json((files.directory / FOLDER / TEXT).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -327,7 +327,7 @@ def load(files: RunFiles) -> Report | None:
 
 
 def load_map(files: RunFiles) -> MapPoints | None:
-    """The stored map; None where there is none that can be read."""
+    """Return the stored map; None if it is missing or unreadable."""
     try:
         with (
             (files.directory / FOLDER / MAP).open("rb") as stream,

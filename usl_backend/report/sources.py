@@ -1,4 +1,4 @@
-"""What stands behind an instance's id: its text, its name, a thumbnail. Only instances of one run can be asked for."""
+"""Text, name and thumbnail of the instances of one run, by id."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 SIDE: Final = 160
 """Longer side of a thumbnail, in pixels."""
 EXCERPT: Final = 280
-"""Characters of a text that are shown."""
+"""Maximum number of characters shown of a text."""
 _AT_ONCE: Final = 4
 
 Read = Callable[["Instance"], bytes]
-"""Reads the bytes behind an instance, as `Media.read` does; raises `MediaError` or `StudioError`."""
+"""Function that reads the bytes of an instance, such as `Media.read`; raises `MediaError` or `StudioError`."""
 
 
 class Sources:
-    """The instances of one run by id, without holding all of them in memory.
+    """The instances of one run by id, read on demand instead of kept in memory.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ class Sources:
         self._files = files
         self._path = files.directory / files.INSTANCES
         self._ids, self._offsets = self._index()
-        # vectors have nothing behind them, so they are called by their rows
+        # vectors have no media, so they are named by row
         self._bare = files.has_pool() and not len(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def get(self, instance_id: int) -> Instance | None:
-        """The instance of that id; None where the run has none."""
+        """Return the instance with this id, or None."""
         import json
 
         from usl_backend.instances import Instance
@@ -76,7 +76,7 @@ class Sources:
             return Instance(**json.loads(stream.readline()))
 
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Ids ascending, and where in the file each line begins; kept beside the report."""
+        """Return the ids, ascending, and the file offset of each line; cached with the report."""
         kept = self._files.directory / "report" / "instances.npz"
         try:
             with kept.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -91,7 +91,7 @@ class Sources:
         return ids, offsets
 
     def _scan(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Read the list once."""
+        """Build the index by reading the whole list."""
         import json
 
         ids, offsets = [], []
@@ -109,18 +109,18 @@ class Sources:
 
 
 class Thumbnails:
-    """Small JPEGs of the instances of one run, made when first asked for and kept in its directory.
+    """Small JPEGs of the instances of one run, created on demand and cached in its directory.
 
     Parameters
     ----------
     files
         The run's artifacts.
     sources
-        Its instances: nothing else can be shown.
+        The run's instances; others are refused.
     read
-        Reads the bytes behind an instance.
+        Reads the bytes of an instance.
     limits
-        Caps on what is decoded.
+        Limits on decoding.
     """
 
     _working = threading.BoundedSemaphore(_AT_ONCE)
@@ -133,20 +133,20 @@ class Thumbnails:
         self._sources, self._read, self._limits = sources, read, limits or MediaLimits()
 
     def path(self, instance_id: int) -> Path:
-        """The thumbnail's file, which exists then.
+        """Return the thumbnail's file, creating it if necessary.
 
         Raises
         ------
         RunError
             The run has no such instance.
         MediaError
-            It is a text, or its picture cannot be read or decoded (any more); the text is the reason to show.
+            It is a text, or its image can no longer be read or decoded; the message is the reason to show.
         """
         instance = self._sources.get(instance_id)
         if instance is None:
             raise RunError(f"task {instance_id} is not part of run {self._directory.parent.parent.name}")
         if instance.modality != "image":
-            raise MediaError(f"task {instance_id} is a text and has no picture")
+            raise MediaError(f"task {instance_id} is a text and has no image")
         path = self._directory / f"{instance.id}.jpg"
         if not path.is_file():
             with self._working:
@@ -161,7 +161,7 @@ class Thumbnails:
 
 
 def name_of(instance: Instance) -> str:
-    """A short name for people: the file's own, or nothing for a text or an address without one."""
+    """Return the file name of an instance; "" for a text or an address without one."""
     if instance.modality == "text" or instance.source.lstrip()[:5].lower() == "data:":
         return ""
     try:
@@ -174,7 +174,7 @@ def name_of(instance: Instance) -> str:
 
 
 def excerpt_of(instance: Instance, *, length: int = EXCERPT) -> str:
-    """The beginning of a text, cut between words; "" for a picture."""
+    """Return the beginning of a text, cut between words; "" for an image."""
     if instance.modality != "text":
         return ""
     text = " ".join(instance.source.split())

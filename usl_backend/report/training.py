@@ -1,4 +1,4 @@
-"""What a method that trains says of its training (USL-T), for the trust page. Words are in the template."""
+"""Training figures of USL-T for the trust page."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _ADAPTER: TypeAdapter[TrainingFigures] = TypeAdapter(TrainingFigures)
 
 
 def training_figures(diagnostics: Mapping[str, Any]) -> TrainingFigures | None:
-    """Figures of the training behind a selection.
+    """Return the training figures of a selection.
 
     Parameters
     ----------
     diagnostics
-        Of the selection.
+        Diagnostics of the selection.
 
     Returns
     -------
     TrainingFigures or None
-        None where nothing was trained, or where what is told of it is not understood.
+        None if nothing was trained, or if the diagnostics are from another version.
     """
-    told = diagnostics.get("training")
-    if not isinstance(told, dict) or not told.get("trained"):
+    training = diagnostics.get("training")
+    if not isinstance(training, dict) or not training.get("trained"):
         return None
-    known = {name: told[name] for name in TrainingFigures.__dataclass_fields__ if name in told}
+    known = {name: training[name] for name in TrainingFigures.__dataclass_fields__ if name in training}
     try:
         return _ADAPTER.validate_python(known)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Whether the picks are worth more than random ones, without labels. The pages' words are in the templates."""
+"""Comparison of the picks with random selections and with other seeds, without labels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from usl_backend.selection.base import Selection
 
 SEEDS: Final = 4
-"""Other seeds that stability is looked at with."""
+"""Number of other seeds for the stability test."""
 SECONDS: Final = 120.0
-"""No further seed is begun after this long."""
+"""Seconds after which no further seed is started."""
 SMALL: Final = 0.02
-"""Gain in coverage below which it is called small, whatever its spread."""
+"""Gain in coverage below which the verdict is "small", regardless of its spread."""
 
 
 def trust(
@@ -35,24 +35,20 @@ def trust(
     stability: Stability | None,
     stability_note: str | None,
 ) -> Trust:
-    """Put the figures together.
+    """Combine the figures of the trust page.
 
     Parameters
     ----------
     selection
         The picks.
     reach
-        Their coverage beside random selections.
+        Their coverage and that of random selections.
     n
-        Rows of the pool.
+        Number of rows of the pool.
     duplicates, groups
-        Rows that repeat another one, and groups of such rows.
+        Number of near-duplicate rows, and of groups of such rows.
     stability, stability_note
-        What other seeds choose, or why that is not known.
-
-    Returns
-    -------
-    Trust
+        Agreement with other seeds, or why it was not computed.
     """
     sizes = np.bincount(selection.cluster[selection.cluster >= 0], minlength=len(selection.indices))
     mean = reach.random.mean(axis=0)
@@ -79,9 +75,9 @@ def trust(
 
 
 def verdict(reach: Reach) -> Verdict:
-    """Whether the gain over random at the full budget is clear, small or none.
+    """Rate the gain over random at the full budget as clear, small or none.
 
-    Clear: above nineteen of twenty draws and by at least `SMALL`.
+    Clear: above 95 % of the draws and by at least `SMALL`.
     """
     final = reach.random[:, -1]
     gain = float(reach.picks[-1] - final.mean())
@@ -91,17 +87,17 @@ def verdict(reach: Reach) -> Verdict:
 
 
 def effective_number(sizes: NDArray[np.integer[Any]]) -> float:
-    """Exponential of the entropy of the sizes: the number of equal parts that would be as uneven.
+    """Return the exponential of the entropy of the sizes: the number of equal parts with that entropy.
 
     Parameters
     ----------
     sizes : (m,) integers
-        Not all zero.
+        Sizes, not all zero.
 
     Returns
     -------
     float
-        1 (one has all) to m (all equal).
+        From 1 (one part has everything) to m (all parts equal).
     """
     share = sizes[sizes > 0] / sizes.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
@@ -118,30 +114,26 @@ def stability(
     held: NDArray[np.int64] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Stability:
-    """Compare a selection with what the same method chooses from other seeds.
+    """Compare a selection with those of the same method with other seeds.
 
     Parameters
     ----------
     rows : (n, d) float
-        As the report compares them.
+        Normalized embeddings of the report.
     selection
-        The run's own.
+        The run's selection.
     again
-        Picks of the i-th other seed, called with 1, 2, ...
+        Returns the picks of the i-th other seed, i = 1, 2, ...
     reach
-        Of the run's own picks: its radius and its rows are used again.
+        Coverage of the run's picks; its radius and rows are reused.
     seeds
-        Seeds to try, at least 1; fewer are tried when they take longer than `SECONDS`.
+        Number of seeds to try, at least 1; fewer if they take longer than `SECONDS`.
     rng
-        Draws the random selections of the comparison.
+        Random generator of the random selections.
     held : (l,) int64 or None
         Labeled rows.
     clock
-        Seconds.
-
-    Returns
-    -------
-    Stability
+        Monotonic time in seconds.
     """
     own = selection.indices
     m, n = len(own), len(rows)
@@ -168,11 +160,11 @@ def stability(
 
 
 def _clusters_met(selection: Selection, rows: NDArray[np.integer[Any]]) -> float:
-    """Share of the clusters that have one of these rows."""
+    """Return the share of the clusters that contain one of these rows."""
     met = np.unique(selection.cluster[rows])
     return float((met >= 0).sum() / len(selection.indices))
 
 
 def _plain(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Five decimals are more than a share of 20,000 holds."""
+    """Round to five decimals, more than the precision of a share of 20,000."""
     return tuple(np.round(values, 5).tolist())

@@ -1,4 +1,4 @@
-"""What the templates are given: a report with its pictures, texts and links. Nothing is rendered or read here."""
+"""View model of the templates: a report with its images, texts and links."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run
 
 PLOTLY: Final = "plotly-gl2d-3.7.0.min.js"
-"""Plotly's script for points drawn by WebGL, as npm's plotly.js-gl2d-dist-min has it; the smallest with `scattergl`."""
+"""Plotly's WebGL bundle from npm's plotly.js-gl2d-dist-min, the smallest one with `scattergl`."""
 
 PER_PAGE: Final = 100
-"""Picks on one page of the gallery and of the table."""
+"""Picks per page of the gallery and of the table."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One task as it is shown.
+    """One task as displayed.
 
     Attributes
     ----------
     task
-        Its id.
+        Task id.
     name
-        What it is called: "task 4711", or the name of a file outside Label Studio.
+        Display name: "task 4711", or the file name for a pool outside Label Studio.
     url
-        Where it opens in Label Studio; None where that is not known.
+        Address of the task in Label Studio, if known.
     image
-        Address of its thumbnail; None for a text and where there is none.
+        Address of its thumbnail; None for a text or a missing thumbnail.
     text
-        Excerpt of a text; "" for a picture.
+        Excerpt of a text; "" for an image.
     alt
-        What the picture is, for who does not see it.
+        Alternative text of the image.
     missing
-        Whether it is a picture that cannot be shown.
+        True for an image that cannot be shown.
     """
 
     task: int
@@ -57,7 +57,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Page:
-    """A stretch of the picks: numbers from `first` to below `end`, and neighbors to go to (1 = first page)."""
+    """One page of picks: ranks from `first` to below `end`; page numbers start at 1."""
 
     number: int
     pages: int
@@ -67,18 +67,18 @@ class Page:
 
 @dataclass(frozen=True)
 class View:
-    """A report as the templates see it.
+    """A report prepared for the templates.
 
     Parameters
     ----------
     run, report, sources
-        What is shown.
+        Run, report and instances to show.
     image
-        Address of a task's thumbnail, or None.
+        Returns the address of a task's thumbnail, or None.
     task_url
-        Address of a task in Label Studio, or None.
+        Returns the address of a task in Label Studio, or None.
     check
-        What the labels of the control set say, where they were read.
+        Evaluation on the labels of the control set, if they were read.
     """
 
     run: Run
@@ -91,29 +91,29 @@ class View:
 
     @property
     def title(self) -> str:
-        """The project's title, or its number."""
+        """The project's title, or its id."""
         summary = self.run.summary
         return (summary.project.title if summary is not None else "") or self.run.subject
 
     @property
     def chart(self) -> Chart:
-        """The coverage curve."""
+        """The coverage chart."""
         return coverage_chart(self.report.trust)
 
     @property
     def losses(self) -> LossChart | None:
-        """The losses over the epochs of a training of two or more."""
+        """The loss chart; None for fewer than two epochs."""
         training = self.report.training
         return loss_chart(training) if training is not None and len(training.local_loss) > 1 else None
 
     @property
     def tab_url(self) -> str | None:
-        """The ordered tab in Label Studio."""
+        """Address of the queue's tab in Label Studio."""
         tab = None if self.run.summary is None else self.run.summary.tab
         return tab.url if tab is not None and tab.url.startswith(("http://", "https://")) else None
 
     def card(self, task: int) -> Card:
-        """One task."""
+        """Return the card of a task."""
         instance = self.sources.get(task)
         text = "" if instance is None else excerpt_of(instance)
         name = "" if instance is None else name_of(instance)
@@ -130,26 +130,26 @@ class View:
         )
 
     def page(self, number: int) -> Page:
-        """The stretch of picks on a page; a number out of range leads to the nearest page."""
+        """Return a page of picks; a number out of range gives the nearest page."""
         total = len(self.report.whys)
         pages = max(1, -(-total // PER_PAGE))
         number = min(max(1, number), pages)
         return Page(number, pages, (number - 1) * PER_PAGE, min(total, number * PER_PAGE))
 
     def quarters(self) -> Iterator[tuple[int, float, float]]:
-        """Picks, their coverage and that of random, after each quarter of the picks."""
+        """Yield number of picks, their coverage and that of random ones, after each quarter of the picks."""
         trust, m = self.report.trust, len(self.report.trust.picks)
         for number in sorted({max(1, round(m * part / 4)) for part in (1, 2, 3, 4)}):
             yield number, trust.picks[number - 1], trust.random_mean[number - 1]
 
     def last_quarter(self) -> tuple[int, float]:
-        """How many picks the last quarter has, and what it adds to the coverage."""
+        """Return the number of picks in the last quarter, and the coverage it adds."""
         picks = self.report.trust.picks
         size = max(1, len(picks) // 4)
         return size, picks[-1] - (picks[-1 - size] if size < len(picks) else 0.0)
 
     def shown(self) -> list[int]:
-        """Every task of a one-page report, each once."""
+        """Return the distinct tasks of a one-page report."""
         found: dict[int, None] = {}
         for why in self.report.whys:
             found[why.task] = None
@@ -160,19 +160,19 @@ class View:
         return list(found)
 
     def clusters(self, first: int, end: int) -> list[tuple[Why, ClusterView]]:
-        """Picks with what they stand for, of a stretch of the picks."""
+        """Return a range of picks with their clusters."""
         return list(zip(self.report.whys[first:end], self.report.clusters[first:end], strict=True))
 
 
 def studio_links(run: Run, studio_url: str) -> Callable[[int], str | None]:
-    """Addresses of a run's tasks in Label Studio.
+    """Return a function that maps a run's tasks to their addresses in Label Studio.
 
     Parameters
     ----------
     run
-        Its project, and its tab where one was published.
+        The run, for its project and tab.
     studio_url
-        Address of Label Studio as the reader of the report reaches it; "" gives no links.
+        Address of Label Studio for the reader's browser; "" disables links.
 
     Returns
     -------
@@ -187,14 +187,14 @@ def studio_links(run: Run, studio_url: str) -> Callable[[int], str | None]:
 
 
 def static_directory() -> Path:
-    """Where the style sheet and the scripts lie."""
+    """Return the directory of the style sheet and the scripts."""
     from pathlib import Path
 
     return Path(__file__).parent / "static"
 
 
 def template_directory() -> Path:
-    """Where the templates lie."""
+    """Return the directory of the templates."""
     from pathlib import Path
 
     return Path(__file__).parent / "templates"

@@ -1,4 +1,4 @@
-"""Why each task was picked, in figures. What the pages say about them is in the templates."""
+"""Figures that explain each pick."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 512
 
 
 def percentiles(score: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Share of the rows with a lower score, in percent.
+    """Return the percentage of rows with a lower score, for each row.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def percentiles(score: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def nearest_others(picks: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest other pick of each.
+    """Return the nearest other pick of each pick.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ def nearest_others(picks: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64],
     Returns
     -------
     nearest : (m,) int64
-        Position in `picks`; ties to the first.
+        Position in `picks`; the first one for ties.
     distance : (m,) float64
-        Not squared.
+        Euclidean distance, not squared.
     """
     m = len(picks)
     nearest = np.empty(m, dtype=np.int64)
@@ -71,26 +71,22 @@ def explain(
     coverage: NDArray[np.float64],
     before: float = 0.0,
 ) -> tuple[Why, ...]:
-    """Figures of every pick, in pick order.
+    """Compute the figures of every pick, in pick order.
 
     Parameters
     ----------
     ids : (n,) int64
-        Instance of each row.
+        Instance id of each row.
     rows : (n, d) float
-        As the report compares them.
+        Normalized embeddings of the report.
     selection
         The picks.
     percentile : (n,) float64
-        Of the score, see `percentiles`.
+        Percentile of the score, from `percentiles`.
     coverage : (m,) float64
-        Share of the pool within reach after each pick.
+        Share of the pool covered after each pick.
     before
-        Share within reach before the first: what labeled tasks cover.
-
-    Returns
-    -------
-    tuple of Why
+        Share of the pool covered by labeled tasks before the first pick.
     """
     picks, m, n = selection.indices, len(selection.indices), len(ids)
     sizes = np.bincount(selection.cluster[selection.cluster >= 0], minlength=m)

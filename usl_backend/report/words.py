@@ -1,4 +1,4 @@
-"""Figures as people read them. Nothing is computed here but rounding."""
+"""Number formatting for the report's pages."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 
 def count(number: int) -> str:
-    """Whole number with thousands apart: 60000 -> "60,000"."""
+    """Format an integer with thousands separators: 60000 -> "60,000"."""
     return f"{number:,}"
 
 
 def tasks(number: int) -> str:
-    """Number of tasks: "1 task", "842 tasks"."""
+    """Format a number of tasks: "1 task", "842 tasks"."""
     return f"{number:,} task" + ("" if number == 1 else "s")
 
 
 def percent(share: float, digits: int | None = None) -> str:
-    """A share of 1 as percent; small ones keep a digit: 0.42 -> "42 %", 0.0042 -> "0.4 %"."""
+    """Format a share as a percentage; small ones keep a digit: 0.42 -> "42 %", 0.0042 -> "0.4 %"."""
     value = 100.0 * share
     if digits is None:
         digits = 0 if abs(value) >= 10 or value == 0 else 1
@@ -24,14 +24,14 @@ def percent(share: float, digits: int | None = None) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two shares, signed, in percentage points."""
+    """Format a signed difference of two shares in percentage points."""
     value = 100.0 * difference
     sign = "+" if value >= 0.05 else "−" if value <= -0.05 else "±"  # noqa: RUF001 - the real minus sign
     return f"{sign}{abs(value):.1f} points"
 
 
 def small(number: float) -> str:
-    """Three significant digits, without an exponent where one can be avoided."""
+    """Format with three significant digits, without an exponent if possible."""
     if number == 0 or not math.isfinite(number):
         return "0" if number == 0 else "–"  # noqa: RUF001 - a dash for what is no number
     digits = max(0, 2 - math.floor(math.log10(abs(number))))

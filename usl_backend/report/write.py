@@ -1,4 +1,4 @@
-"""A report as one file that needs neither a server nor a network. The figures are those of the stored report."""
+"""Export of a report as one HTML file that needs neither a server nor a network."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ def write_report(
     studio_url: str = "",
     progress: Progress | None = None,
 ) -> int:
-    """Write a run's report as one HTML file: script, style and thumbnails inside.
+    """Write a run's report as one HTML file with embedded scripts, style and thumbnails.
 
     Parameters
     ----------
     run, files, report
-        What is shown.
+        Run, its artifacts and its report.
     path
-        The file; replaced in one step. Its folder must exist.
+        File to write, replaced atomically. Its folder must exist.
     read
-        Reads the media of thumbnails that are not kept yet; None shows only those that are.
+        Reads the media of thumbnails that are not cached; None shows only cached ones.
     studio_url
-        Address of Label Studio for the links; "" leaves them out.
+        Address of Label Studio for the links; "" disables them.
     progress
-        Called as `progress(thumbnails done, total)`.
+        Receives the number of thumbnails done.
 
     Returns
     -------
     int
-        Pictures that could not be shown.
+        Number of images that could not be shown.
 
     Raises
     ------
@@ -65,11 +65,13 @@ def write_report(
         The map is missing.
     """
     if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
+        raise InputError(
+            f"{path} cannot be written: the folder {path.parent} does not exist; create it first"
+        )
     points = load_map(files)
     if points is None:
         raise RunError(
-            f"the map of run {run.id} is missing; `usl-backend report {run.id} --force` makes it again"
+            f"the map of run {run.id} is missing; run `usl-backend report {run.id} --force` to compute it again"
         )
     sources = Sources(files)
     links = studio_links(run, studio_url)
@@ -109,7 +111,7 @@ def write_report(
 
 
 def _pictures(tasks: Iterable[int], thumbnails: Thumbnails, progress: Progress | None) -> Mapping[int, str]:
-    """Thumbnails as data addresses; those that cannot be had are left out."""
+    """Return thumbnails as data URLs; those that cannot be read are left out."""
     wanted = list(tasks)
 
     def one(task: int) -> str | None:
@@ -129,12 +131,12 @@ def _pictures(tasks: Iterable[int], thumbnails: Thumbnails, progress: Progress |
 
 
 def _unread(_instance: object) -> bytes:
-    """Stands for a reader where there is none."""
+    """Refuse to read media; used when there is no reader."""
     raise MediaError("media are not read for this report")
 
 
 def _environment() -> Any:
-    """Templates that escape everything they are not told is safe."""
+    """Return the template environment, with autoescaping."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -147,25 +149,25 @@ def _environment() -> Any:
 
 
 def _safe(text: str) -> Any:
-    """Our own text, put into the page as it is."""
+    """Mark our own text as safe, so it is not escaped."""
     from markupsafe import Markup
 
     return Markup(text)  # noqa: S704 - our files and JSON escaped by _data, never foreign text  # nosec B704
 
 
 def _data(value: object) -> Any:
-    """JSON that can stand in a page: nothing in it can end the script element it stands in."""
+    """Format JSON for a script element, escaped so that it cannot end the element."""
     text = json.dumps(value, separators=(",", ":"))
     return _safe(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _inline(script: str) -> str:
-    """A script that can stand in a page. What follows is decoded the same within its strings."""
+    """Escape a script for a page; the escapes have the same meaning within its strings."""
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Only these scripts run, nothing is fetched; Plotly compiles its shaders' drawing code and sets styles."""
+    """Build the content security policy: only these scripts run, nothing is fetched; Plotly needs eval and styles."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         for script in scripts

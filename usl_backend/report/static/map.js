@@ -1,5 +1,5 @@
 // Draws the map of a run with Plotly, shows the task under the pointer, and opens tasks in Label Studio.
-// Texts of tasks reach the page as text nodes only.
+// Task texts are inserted as text nodes only, never as HTML.
 "use strict";
 (() => {
   const place = document.getElementById("map");
@@ -7,14 +7,14 @@
   const seen = document.getElementById("seen");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touch = matchMedia("(hover: none)");
-  // Okabe and Ito's colors, told apart with any color vision
+  // Okabe and Ito's palette, distinguishable with color blindness
   const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a8a8a"];
-  // Cividis, and the same from blue to yellow without what would sink into a dark page
+  // Cividis, and a blue-to-yellow variant without the dark end for dark mode
   const LIGHT_SCALE = "Cividis";
   const DARK_SCALE = [[0, "#5b82bd"], [0.5, "#a9a78c"], [1, "#fee838"]];
   const NUMBERED = 200;
   const WITHOUT_WEBGL = 4000;
-  // The points are asked for while Plotly, the larger part, is still on its way.
+  // Fetch the points while Plotly, the larger part, is still loading.
   const ready = new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
   let map = null;
   let cards = null;
@@ -28,11 +28,11 @@
     return new Type(bytes.buffer);
   }
 
-  function unpack(told) {
+  function unpack(packed) {
     const types = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float64: Float64Array };
     const arrays = {};
-    for (const [name, part] of Object.entries(told.arrays)) arrays[name] = decode(part.data, types[part.type]);
-    return { ...told, ...arrays };
+    for (const [name, part] of Object.entries(packed.arrays)) arrays[name] = decode(part.data, types[part.type]);
+    return { ...packed, ...arrays };
   }
 
   function hasWebGL() {
@@ -94,7 +94,7 @@
       text: picks.map((_, rank) => (rank < NUMBERED ? String(rank + 1) : "")), hoverinfo: "none", ...pickMarks(),
     };
     const ring = { type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", marker: { size: 28, symbol: "circle-open", line: { width: 3 }, color: "#d55e00" } };
-    // named one by one: Plotly's own choice includes buttons that send data elsewhere
+    // an explicit list: Plotly's default includes buttons that send data to other sites
     const buttons = [["zoomIn2d", "zoomOut2d", "pan2d", "resetScale2d"]];
     await Plotly.newPlot(place, [cloud, marks, ring], look(), { responsive: true, displaylogo: false, scrollZoom: !touch.matches, modeBarButtons: buttons });
     place.on("plotly_hover", (event) => show(event.points[0].customdata));
@@ -102,10 +102,10 @@
       const row = event.points[0].customdata;
       show(row);
       const address = taskAddress(row);
-      // a finger has no way to point without clicking: it gets the link beside the map instead
+      // touch screens cannot hover without clicking: use the link next to the map instead
       if (address && !touch.matches) window.open(address, "_blank", "noopener,noreferrer");
     });
-    note.textContent = every === 1 ? "" : `This browser draws without WebGL: every ${every}th task and all picks are shown.`;
+    note.textContent = every === 1 ? "" : `This browser has no WebGL: every ${every}th task and all picks are shown.`;
     place.dataset.state = "drawn";
   }
 

@@ -1,4 +1,4 @@
-// Waits for a report that is being made: asks for this very page every two seconds and shows it when it has changed.
+// Reloads this page every two seconds while the report is computed, and shows it when it has changed.
 "use strict";
 (() => {
   const place = document.getElementById("awaited");
@@ -6,14 +6,14 @@
     try {
       const answer = await fetch(location.href, { credentials: "same-origin" });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const told = page.getElementById("awaited");
-      if (!told || !page.querySelector("script[src*='wait.js']")) {
+      const awaited = page.getElementById("awaited");
+      if (!awaited || !page.querySelector("script[src*='wait.js']")) {
         location.reload();
         return;
       }
-      if (told.textContent !== place.textContent) place.textContent = told.textContent;
+      if (awaited.textContent !== place.textContent) place.textContent = awaited.textContent;
     } catch {
-      place.textContent = "The server does not answer; trying again.";
+      place.textContent = "The server does not respond; retrying.";
     }
     setTimeout(look, 2000);
   }
