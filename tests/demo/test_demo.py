@@ -10,7 +10,7 @@ import pytest
 
 from usl_backend.demo import dataset
 from usl_backend.demo.demo import check_order, run_demo
-from usl_backend.demo.place import Place
+from usl_backend.demo.place import DemoPlace
 from usl_backend.errors import RunError, StudioError
 from usl_backend.runs.lock import Lock
 
@@ -37,7 +37,7 @@ def test_check_order__first_difference_is_named(served: list[int], complaint: st
 
 
 def test_run_demo__second_in_the_same_directory_is_refused(tmp_path: Path) -> None:
-    with Lock(Place(tmp_path).lock_path), pytest.raises(RunError, match=r"a demo runs in .* already"):
+    with Lock(DemoPlace(tmp_path).lock_path), pytest.raises(RunError, match=r"a demo runs in .* already"):
         run_demo(once=True, data_directory=tmp_path)
 
 
@@ -98,6 +98,6 @@ def test_demo__once_then_again_by_hand(tmp_path: Path) -> None:
         assert second.wait(timeout=60) == 0, told
     # The picks of the first start are labeled, so the second chose others.
     assert re.search(r"Run \d+-2 chose", told), told
-    assert Place(place).memory.password in told
+    assert DemoPlace(place).memory.password in told
     assert len(started) >= 2, told
     assert [pid for pid in started if Path(f"/proc/{pid}").exists() and os.getpid() != pid] == []

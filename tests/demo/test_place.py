@@ -4,27 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from usl_backend.demo.place import Place
+from usl_backend.demo.place import DemoPlace
 from usl_backend.errors import InputError
 
 
 def test_place__memory_outlives_the_start(tmp_path: Path) -> None:
-    first = Place(tmp_path / "demo")
+    first = DemoPlace(tmp_path / "demo")
     assert first.is_new
     memory = first.remember(project=7).memory
     assert len(memory.token) == 40
     assert int(memory.token, 16) > 0
-    assert Place(tmp_path / "demo").memory == memory
+    assert DemoPlace(tmp_path / "demo").memory == memory
 
 
 def test_place__each_has_credentials_of_its_own(tmp_path: Path) -> None:
-    one, other = (Place(tmp_path / name).memory for name in ("one", "other"))
+    one, other = (DemoPlace(tmp_path / name).memory for name in ("one", "other"))
     assert one.token != other.token
     assert one.password != other.password
 
 
 def test_place__others_cannot_read_it(tmp_path: Path) -> None:
-    place = Place(tmp_path / "demo")
+    place = DemoPlace(tmp_path / "demo")
     place.remember(project=1)
     assert place.directory.stat().st_mode & 0o077 == 0
     assert (place.directory / "demo.json").stat().st_mode & 0o077 == 0
@@ -33,33 +33,33 @@ def test_place__others_cannot_read_it(tmp_path: Path) -> None:
 def test_place__foreign_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="is not empty and holds no demo"):
-        Place(tmp_path)
+        DemoPlace(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_place__interrupted_first_start_is_taken_up(tmp_path: Path) -> None:
     (tmp_path / "demo.lock").write_text("")
     (tmp_path / "backend").mkdir()
-    assert Place(tmp_path).is_new
+    assert DemoPlace(tmp_path).is_new
 
 
 def test_place__file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("")
     with pytest.raises(InputError, match=r"cannot use .*demo"):
-        Place(tmp_path / "demo")
+        DemoPlace(tmp_path / "demo")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"password": "x"}', '{"unknown": 1}'])
 def test_place__unreadable_memory_says_what_to_remove(tmp_path: Path, content: str) -> None:
-    place = Place(tmp_path / "demo")
+    place = DemoPlace(tmp_path / "demo")
     place.remember()
     (place.directory / "demo.json").write_text(content)
     with pytest.raises(InputError, match=r"demo\.json cannot be read .* to start over"):
-        Place(place.directory)
+        DemoPlace(place.directory)
 
 
 def test_reserve_ports__those_of_the_last_start_unless_taken(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = DemoPlace(tmp_path)
     before = place.memory
     assert place.reserve_ports() == before
     with socket.socket() as taken:
@@ -72,6 +72,6 @@ def test_reserve_ports__those_of_the_last_start_unless_taken(tmp_path: Path) -> 
 
 
 def test_reserve_ports__the_user_s_word_counts(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = DemoPlace(tmp_path)
     assert place.reserve_ports(studio=18080, backend=19090).studio_port == 18080
-    assert Place(tmp_path).memory.backend_port == 19090
+    assert DemoPlace(tmp_path).memory.backend_port == 19090

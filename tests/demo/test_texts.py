@@ -7,7 +7,7 @@ from live_studio import LiveProject
 
 from usl_backend.demo import project, texts
 from usl_backend.demo.material import MATERIALS
-from usl_backend.demo.place import Place, default_directory
+from usl_backend.demo.place import DemoPlace, default_directory
 from usl_backend.errors import InputError
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.label_config import embedded_fields, parse
@@ -43,10 +43,10 @@ def test_material__label_config_is_what_the_backend_reads(data: str) -> None:
 
 
 def test_place__holds_one_kind_of_data(tmp_path: Path) -> None:
-    Place(tmp_path, data="text").remember(project=3)
-    assert Place(tmp_path, data="text").memory.project == 3
+    DemoPlace(tmp_path, data="text").remember(project=3)
+    assert DemoPlace(tmp_path, data="text").memory.project == 3
     with pytest.raises(InputError, match="holds a demo with --data text; give that, or another"):
-        Place(tmp_path)
+        DemoPlace(tmp_path)
     assert default_directory("images") != default_directory("text")
 
 

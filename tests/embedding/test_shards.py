@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from usl_backend.embedding.shards import Contents, Shards
+from usl_backend.embedding.shards import ShardDescription, Shards
 
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(3)]
 ROWS = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -19,7 +19,7 @@ def test_write__a_shard_reads_as_it_was_written(shards: Shards, tmp_path: Path) 
     assert [shards.write(KEYS, ROWS), shards.write(KEYS[:1], ROWS[:1])] == [0, 1]
     assert shards.numbers() == {0, 1}
     sha256 = hashlib.sha256((tmp_path / "0.npy").read_bytes()).hexdigest()
-    assert shards.contents(0) == Contents(KEYS, sha256)
+    assert shards.contents(0) == ShardDescription(KEYS, sha256)
     np.testing.assert_array_equal(shards.rows(0), ROWS)
     assert shards.is_sound(0, sha256=sha256, count=3)
 

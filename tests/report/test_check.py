@@ -5,7 +5,7 @@ import pytest
 from digit_run import Made
 from sklearn.datasets import load_digits
 
-from usl_backend.report.check import FEWEST, Check, check, load_check, save_check, wilson
+from usl_backend.report.check import FEWEST, ControlCheck, check, load_check, save_check, wilson
 from usl_backend.selection import USL
 from usl_backend.selection.rows.preparation import fit_projection
 
@@ -21,7 +21,7 @@ def digits() -> tuple[np.ndarray, dict[int, str]]:
 
 def checked(
     rows: np.ndarray, labels: dict[int, str], picks: np.ndarray, controls: np.ndarray
-) -> Check | None:
+) -> ControlCheck | None:
     rng = np.random.default_rng(0)
     return check(rows, picks=picks, controls=controls, labels=labels, rng=rng, read_at=5.0)
 
@@ -104,7 +104,7 @@ def test_wilson__published_figures(share: float, count: int, low: float, high: f
 def test_save_check__comes_back_and_damage_counts_as_none(make_run: Callable[..., Made]) -> None:
     made = make_run(40, budget=3)
     assert load_check(made.files) is None
-    kept = Check(3, 30, 0.5, 0.4, 0.6, 3, 0.5, 0.4, 0.75, 1.0)
+    kept = ControlCheck(3, 30, 0.5, 0.4, 0.6, 3, 0.5, 0.4, 0.75, 1.0)
     save_check(made.files, kept)
     assert load_check(made.files) == kept
     (made.files.directory / "report" / "labels.json").write_text("{}")

@@ -20,7 +20,7 @@ from rich.markup import escape
 from usl_backend.demo import annotators, project
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.material import MATERIALS
-from usl_backend.demo.place import USERNAME, Place, default_directory
+from usl_backend.demo.place import USERNAME, DemoPlace, default_directory
 from usl_backend.demo.studio_server import HOST, LabelStudioServer
 from usl_backend.errors import RunError, StudioError
 from usl_backend.runs import RunStore
@@ -77,7 +77,7 @@ def run_demo(
         A step failed; with `once` also when annotators were not served the picks in rank order.
     """
     console = console or Console(highlight=False)
-    place = Place(data_directory or default_directory(data), data=data)
+    place = DemoPlace(data_directory or default_directory(data), data=data)
     started = time.monotonic()
     with _terminable(), _uninterrupted_stack() as stack:
         stack.enter_context(_only_one(place))
@@ -97,7 +97,7 @@ def run_demo(
 class _Demo:
     """Servers and project, shared by the steps."""
 
-    def __init__(self, place: Place, console: Console, stack: contextlib.ExitStack) -> None:
+    def __init__(self, place: DemoPlace, console: Console, stack: contextlib.ExitStack) -> None:
         self.place = place
         self.console = console
         self._stack = stack
@@ -318,7 +318,7 @@ def check_order(picks: list[int], served: list[int]) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(place: Place) -> Iterator[None]:
+def _only_one(place: DemoPlace) -> Iterator[None]:
     """Lock the demo's directory: two demos there would share a database and stop each other's servers."""
     try:
         lock = Lock(place.lock_path)

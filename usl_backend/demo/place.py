@@ -42,7 +42,7 @@ class Memory:
     data: str = "images"
 
 
-class Place:
+class DemoPlace:
     """A demo's directory and its stored state.
 
     Parameters

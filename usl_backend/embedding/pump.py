@@ -34,7 +34,7 @@ _BATCHES_AHEAD: Final = 3
 _PATIENCE_SECONDS: Final = 0.5
 
 
-class Rows(Protocol):
+class RowStore(Protocol):
     """Where encoded rows go: `EmbeddingCache` or `stage.Part`."""
 
     @property
@@ -75,7 +75,7 @@ class Pump:
     """
 
     def __init__(
-        self, encoder: Encoder, rows: Rows, *, total: int, progress: Progress, kept: Callable[[], None]
+        self, encoder: Encoder, rows: RowStore, *, total: int, progress: Progress, kept: Callable[[], None]
     ) -> None:
         self._encoder, self._rows = encoder, rows
         self._total, self._progress, self._kept = total, progress, kept

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Contents:
+class ShardDescription:
     """What a shard's JSON says.
 
     Attributes
@@ -71,7 +71,7 @@ class Shards:
         """Rows of a shard, memory-mapped."""
         return load_rows(self._directory / f"{number}.npy")
 
-    def contents(self, number: int) -> Contents | None:
+    def contents(self, number: int) -> ShardDescription | None:
         """Read a shard's JSON; None where the shard is gone, or damaged and therefore set aside."""
         try:
             described = json.loads((self._directory / f"{number}.json").read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ class Shards:
             keys = [bytes.fromhex(content_hash) for content_hash in described["hashes"]]
             if not 0 < len(keys) <= MAX_ROWS or {len(key) for key in keys} != {32}:
                 raise ValueError("its content hashes are malformed")
-            return Contents(keys, str(described["sha256"]))
+            return ShardDescription(keys, str(described["sha256"]))
         except FileNotFoundError:
             return None  # another process has set it aside
         except (OSError, ValueError, KeyError, TypeError) as error:

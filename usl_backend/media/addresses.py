@@ -22,7 +22,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Hop:
     """A parsed and checked URL: one hop of a request.
 
     Attributes
@@ -70,7 +70,7 @@ class Address:
     sockaddr: tuple[Any, ...]
 
 
-def parse(url: str) -> Target:
+def parse(url: str) -> Hop:
     """Parse a URL; refuse constructs that different parsers read differently.
 
     Parameters
@@ -105,10 +105,10 @@ def parse(url: str) -> Target:
     request = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
     if parts.query:
         request += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
-    return Target(scheme, host.lower().rstrip("."), port, request)
+    return Hop(scheme, host.lower().rstrip("."), port, request)
 
 
-def resolve(target: Target, resolver: Resolver, *, private: bool) -> list[Address]:
+def resolve(target: Hop, resolver: Resolver, *, private: bool) -> list[Address]:
     """Resolve a host once; every address must be public unless `private` is set.
 
     Parameters

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_to_bytes, urljoin
 
 from usl_backend.errors import MediaError
-from usl_backend.media.addresses import Address, Resolver, Target, parse, resolve
+from usl_backend.media.addresses import Address, Hop, Resolver, parse, resolve
 from usl_backend.media.limits import (
     Location,
     MediaLimits,
@@ -247,7 +247,7 @@ class MediaReader:
         raise MediaError(f"more than {self.limits.redirects} redirects")
 
     def _get(
-        self, target: Target, addresses: list[Address], headers: dict[str, str], deadline: float
+        self, target: Hop, addresses: list[Address], headers: dict[str, str], deadline: float
     ) -> bytes | str:
         """Return the body, or the URL of the next hop."""
         try:
@@ -267,7 +267,7 @@ class MediaReader:
             reason = short_reason(error)
             raise UnavailableError(f"the connection to {target.host} failed: {reason}") from error
 
-    def _body(self, target: Target, response: http.client.HTTPResponse) -> bytes:
+    def _body(self, target: Hop, response: http.client.HTTPResponse) -> bytes:
         """Read the answer in chunks under the limits."""
         if response.status != 200:
             text = f"{target.host} answered {response.status} {response.reason}".rstrip()

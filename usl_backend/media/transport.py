@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import certifi
 
 if TYPE_CHECKING:
-    from usl_backend.media.addresses import Address, Target
+    from usl_backend.media.addresses import Address, Hop
 
     _SocketBase = socket.socket
 else:
@@ -65,7 +65,7 @@ class Connection(http.client.HTTPConnection):
     """
 
     def __init__(
-        self, target: Target, address: Address, context: ssl.SSLContext | None, deadline: float
+        self, target: Hop, address: Address, context: ssl.SSLContext | None, deadline: float
     ) -> None:
         super().__init__(target.host, target.port)
         self.target, self.address = target, address
@@ -118,7 +118,7 @@ class Connections:
         self._idle: dict[tuple[tuple[str, str, int], str], list[Connection]] = {}
 
     def get(
-        self, target: Target, addresses: list[Address], headers: dict[str, str], deadline: float
+        self, target: Hop, addresses: list[Address], headers: dict[str, str], deadline: float
     ) -> tuple[Connection, http.client.HTTPResponse]:
         """Send GET over an idle or a new connection to one of the checked addresses.
 
@@ -191,7 +191,7 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    def _take(self, target: Target, address: Address) -> Connection | None:
+    def _take(self, target: Hop, address: Address) -> Connection | None:
         with self._lock:
             idle = self._idle.get((target.origin, address.sockaddr[0]))
             return idle.pop() if idle else None

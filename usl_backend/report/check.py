@@ -37,7 +37,7 @@ SPLITS: Final = 50
 
 
 @dataclass(frozen=True)
-class Check:
+class ControlCheck:
     """Accuracies on the control set, of a 1-nearest-neighbor classifier, 0 to 1, higher = better.
 
     Attributes
@@ -77,7 +77,7 @@ def check(
     labels: Mapping[int, str],
     rng: np.random.Generator,
     read_at: float,
-) -> Check | None:
+) -> ControlCheck | None:
     """Evaluate the labeled picks on the labeled control set.
 
     Parameters
@@ -97,7 +97,7 @@ def check(
 
     Returns
     -------
-    Check or None
+    ControlCheck or None
         None if fewer than 20 control tasks that are not picks, or fewer than 2 picks, have a label.
     """
     taught = np.array([row for row in picks.tolist() if row in labels], dtype=np.int64)
@@ -125,7 +125,7 @@ def check(
         theirs[split] = accuracy(order[:size], order[size:])
     overall = accuracy(taught, tested)
     low, high = wilson(overall, len(tested))
-    return Check(
+    return ControlCheck(
         picks=len(taught),
         controls=len(tested),
         accuracy=overall,
@@ -163,7 +163,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 def check_run(
     files: RunFiles, report: Report, client: StudioClient, *, project: int, seed: int
-) -> Check | None:
+) -> ControlCheck | None:
     """Read a project's labels, evaluate a run's picks with them, and store the result with the report.
 
     Parameters
@@ -179,7 +179,7 @@ def check_run(
 
     Returns
     -------
-    Check or None
+    ControlCheck or None
         None if there are too few labels.
 
     Raises
@@ -206,16 +206,16 @@ def check_run(
     return found
 
 
-_ADAPTER: TypeAdapter[Check] = TypeAdapter(Check)
+_ADAPTER: TypeAdapter[ControlCheck] = TypeAdapter(ControlCheck)
 
 
-def save_check(files: RunFiles, found: Check) -> None:
+def save_check(files: RunFiles, found: ControlCheck) -> None:
     """Store a check with the report."""
     with written_whole(folder(files) / NAME) as stream:
         stream.write(_ADAPTER.dump_json(found))
 
 
-def load_check(files: RunFiles) -> Check | None:
+def load_check(files: RunFiles) -> ControlCheck | None:
     """Return the stored check; None if it is missing or unreadable."""
     try:
         return _ADAPTER.validate_json((files.directory / FOLDER / NAME).read_bytes())

@@ -29,7 +29,7 @@ NEAR_DUPLICATE: Final = 0.002
 
 
 @dataclass(frozen=True)
-class Neighborhood:
+class PickCluster:
     """A pick's cluster: row of the runner-up, or None, and rows of a few members."""
 
     runner_up: int | None
@@ -38,7 +38,7 @@ class Neighborhood:
 
 def neighborhoods(
     rows: NDArray[np.floating[Any]], selection: Selection, *, duplicate_radius: float = NEAR_DUPLICATE
-) -> list[Neighborhood]:
+) -> list[PickCluster]:
     """Return the cluster of each pick, in pick order.
 
     The runner-up is the method's second choice, by the larger of its two weights: the row nearest to the cluster's
@@ -55,7 +55,7 @@ def neighborhoods(
 
     Returns
     -------
-    list of Neighborhood
+    list of PickCluster
         Members are distinct, exclude pick and runner-up, and are sorted by distance to the pick.
     """
     m = len(selection.indices)
@@ -70,7 +70,7 @@ def neighborhoods(
         mine = order[bounds[rank] : bounds[rank + 1]]
         others = mine[mine != pick]
         if not len(others):
-            result.append(Neighborhood(None, ()))
+            result.append(PickCluster(None, ()))
             continue
         apart = _squared_to(rows[others], rows[pick])
         worth = (
@@ -84,7 +84,7 @@ def neighborhoods(
         left = others[others != runner_up]
         left = left[np.argsort(_squared_to(rows[left], rows[pick]), kind="stable")]
         places = np.unique(np.linspace(0, len(left) - 1, min(MEMBERS, len(left))).round().astype(np.int64))
-        result.append(Neighborhood(runner_up, tuple(int(row) for row in left[places])))
+        result.append(PickCluster(runner_up, tuple(int(row) for row in left[places])))
     return result
 
 

@@ -14,7 +14,7 @@ from usl_backend.report.sources import Sources, excerpt_of, name_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from usl_backend.report.check import Check
+    from usl_backend.report.check import ControlCheck
     from usl_backend.runs import Run
 
 PLOTLY: Final = "plotly-gl2d-3.7.0.min.js"
@@ -86,7 +86,7 @@ class View:
     sources: Sources
     image: Callable[[int], str | None]
     task_url: Callable[[int], str | None]
-    check: Check | None = None
+    check: ControlCheck | None = None
     words: object = field(default=words)
 
     @property

@@ -56,7 +56,7 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class BackendConnection:
     """Result of `connect`.
 
     Attributes
@@ -108,7 +108,7 @@ def connect(
     title: str = "USL",
     basic_auth: tuple[str, str] | None = None,
     extra_params: Mapping[str, Any] | None = None,
-) -> Connection:
+) -> BackendConnection:
     """Connect a backend like Settings > Model > Connect Model, and switch off its webhook.
 
     Parameters
@@ -160,7 +160,7 @@ def connect(
     # the webhook was refused, which would be switched off below anyway. Such a backend works.
     backend = next((row for row in backends(client, project_id) if _same_url(row.url, url)), None)
     if backend is not None and backend.connected and (refusal is None or _PRIVATE_ADDRESS in str(refusal)):
-        return Connection(backend, present is None, deactivate_webhook(client, project_id, url))
+        return BackendConnection(backend, present is None, deactivate_webhook(client, project_id, url))
     if present is None and backend is not None:
         disconnect(client, project_id, url)
     if refusal is None:
