@@ -48,7 +48,7 @@ def load(name: str, *, cache: Path, data_dir: Path | None) -> FeatureSet:
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"{name}.npz"
     if not path.exists():
-        rows, classes = SETS[name](data_dir)
+        rows, classes = {**SETS, **BUNDLED}[name](data_dir)
         np.savez(path, rows=rows.astype(np.float32), classes=classes.astype(np.int64))
     with np.load(path, allow_pickle=False) as held:
         rows, classes = held["rows"], held["classes"]
@@ -102,6 +102,14 @@ def _png(grey: NDArray[np.uint8]) -> bytes:
 def _fashion_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     pictures, classes = _fashion()
     return _embed([_png(picture) for picture in pictures]), classes
+
+
+def _fashion_demo_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Fashion-MNIST pictures of the demo, which come with the package."""
+    from usl_backend.demo import dataset
+
+    held = dataset.load()
+    return _embed([_png(picture) for picture in held.images]), held.labels.astype(np.int64)
 
 
 def _fashion_pixels(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -225,6 +233,10 @@ SETS: dict[str, Callable[[Path | None], tuple[NDArray[Any], NDArray[np.int64]]]]
     "debian-minilm": _debian_minilm,
     "debian-tfidf": _debian_tfidf,
 }
+BUNDLED: dict[str, Callable[[Path | None], tuple[NDArray[Any], NDArray[np.int64]]]] = {
+    "fashion-demo-lite0": _fashion_demo_lite0,
+}
+"""Sets that come with the package, too small for `selection_quality.py`."""
 TUNING = ("fashion-lite0", "fashion-pixels", "digits", "bbc-tfidf", "bbc-titles")
 """Sets that defaults were chosen on; the others were never looked at while choosing.
 

@@ -20,6 +20,8 @@ LAYERS = {
     "distributed": 2,
     "evaluation": 2,
     "settings": 2,
+    # Above the selection: the graph is made of its neighbors, on rows prepared as it prepares them.
+    "suggestions": 2,
     "runs": 3,
     "studio": 3,
     "sources": 4,

@@ -5,7 +5,7 @@ import pytest
 from digit_run import Made
 from sklearn.datasets import load_digits
 
-from usl_backend.report.check import FEWEST, ControlCheck, check, load_check, save_check, wilson
+from usl_backend.report.check import FEWEST, ControlCheck, check, load_check, save_check
 from usl_backend.selection import USL
 from usl_backend.selection.rows.preparation import fit_projection
 
@@ -85,20 +85,6 @@ def test_check__too_few_labels_give_no_figure(digits: tuple[np.ndarray, dict[int
     assert checked(rows, labels, np.arange(1), np.arange(100, 200)) is None
     assert checked(rows, labels, np.arange(100, 200), np.arange(100, 200)) is None
     assert checked(rows, {}, np.arange(30), np.arange(100, 200)) is None
-
-
-@pytest.mark.parametrize(
-    ("share", "count", "low", "high"),
-    # figures of Newcombe 1998, table I
-    [
-        (81 / 263, 263, 0.2553, 0.3662),
-        (15 / 148, 148, 0.0624, 0.1605),
-        (0.0, 20, 0.0, 0.1611),
-        (1.0, 29, 0.8830, 1.0),
-    ],
-)
-def test_wilson__published_figures(share: float, count: int, low: float, high: float) -> None:
-    assert wilson(share, count) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_save_check__comes_back_and_damage_counts_as_none(make_run: Callable[..., Made]) -> None:

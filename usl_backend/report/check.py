@@ -6,7 +6,6 @@ typical by selection: accuracy on them would be too optimistic for any model, an
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from usl_backend.runs.artifacts import written_whole
 from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
+from usl_backend.suggestions import wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,28 +137,6 @@ def check(
         better=float((ours > theirs).mean() + (ours == theirs).mean() / 2),
         read_at=read_at,
     )
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share observed in `count` independent draws (Wilson 1927).
-
-    Parameters
-    ----------
-    share
-        0 to 1.
-    count
-        At least 1.
-
-    Returns
-    -------
-    (float, float)
-        Lower and upper bound, within 0 to 1.
-    """
-    z = 1.959964
-    middle = share + z * z / (2 * count)
-    reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
 def check_run(
