@@ -180,7 +180,7 @@ def tables(records: Sequence[dict[str, Any]]) -> str:
         )
     lines += [
         "",
-        "| set | per class | control | calibration off | interval ± | accept any | bought -> got | right, % | below 95 % |",
+        "| set | per class | control | chance off by | interval ± | accept any | bought -> got | right | below 95 % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, each in cells:

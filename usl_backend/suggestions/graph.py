@@ -184,7 +184,7 @@ def smooth(rows: NDArray[np.float32], graph: Graph, *, times: int = 2) -> NDArra
     graph
         Of n nodes.
     times
-        Steps of X <- (X + P X) / 2.
+        Steps of X <- X + P X; only directions matter, so that nothing is halved.
 
     Returns
     -------
@@ -196,7 +196,6 @@ def smooth(rows: NDArray[np.float32], graph: Graph, *, times: int = 2) -> NDArra
         moved = graph.average(result)
         for block in row_blocks(len(rows), size=512):
             moved[block] += result[block]
-            moved[block] *= 0.5
         result = moved
     for block in row_blocks(len(rows), size=512):
         length = np.sqrt(np.einsum("ij,ij->i", result[block], result[block]))
