@@ -103,7 +103,15 @@ def test_spread__what_no_label_reaches_is_zero():
     far = np.concatenate([rows, rows + 100])
     found = spread(symmetric_graph(indices_of(far, 3)), np.array([0, 1]), classes=np.array([0, 1]), count=2)
     assert not found[60:].any()
-    assert (found >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(4, 100), st.integers(1, 10), st.integers(1, 20), st.integers(0, 1000))
+def test_spread__is_never_negative(n, k, steps, seed):
+    rows = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
+    graph = symmetric_graph(indices_of(rows, min(k, n - 1)))
+    found = spread(graph, np.array([0, 1]), classes=np.array([0, 1]), count=2, steps=steps)
+    assert found.min() >= 0
 
 
 @pytest.mark.parametrize("n", [2, 500])

@@ -262,6 +262,5 @@ def spread(
             part *= omega
             part += before[block]
         before, belief = belief, following
-    np.maximum(belief, 0.0, out=belief)
     belief /= np.sqrt(np.maximum(belief.sum(axis=0, dtype=np.float64), 1e-30)).astype(np.float32)
     return belief
