@@ -12,7 +12,7 @@ from usl_backend.demo.dataset import write_images
 from usl_backend.errors import CancelledError, InputError, MediaError
 from usl_backend.instances import Instance, Pool
 from usl_backend.media import MediaLimits, decode_image
-from usl_backend.pipeline.finetune import PICTURES, picture_trainer, pool_pictures, wants_pictures
+from usl_backend.pipeline.finetune import PICTURES, picture_trainer, pool_pictures, trains_on_images
 from usl_backend.progress import ignore
 from usl_backend.settings import RunSettings
 from usl_backend.sources.media import MediaAccess
@@ -49,12 +49,12 @@ def few(folder: Path, n: int = 70) -> tuple[Pool, list[str], dict[int, Instance]
     return Pool(ids, np.eye(n, 4, dtype=np.float32)), hashes, instances
 
 
-def test_wants_pictures__only_the_mode_that_trains_the_encoder() -> None:
-    assert not wants_pictures(settings())
-    assert not wants_pictures(settings(method="usl-t"))
-    assert wants_pictures(settings(method="usl-t", mode="finetune"))
-    assert wants_pictures(settings(method="usl-t", preset="paper-cifar10"))
-    assert not wants_pictures(settings(method="usl-t", preset="paper-cifar10", mode="heads"))
+def test_trains_on_images__only_the_mode_that_trains_the_encoder() -> None:
+    assert not trains_on_images(settings())
+    assert not trains_on_images(settings(method="usl-t"))
+    assert trains_on_images(settings(method="usl-t", mode="finetune"))
+    assert trains_on_images(settings(method="usl-t", preset="paper-cifar10"))
+    assert not trains_on_images(settings(method="usl-t", preset="paper-cifar10", mode="heads"))
 
 
 def test_pool_pictures__are_those_of_the_rows_and_kept(folder: Path, tmp_path: Path) -> None:

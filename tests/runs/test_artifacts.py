@@ -4,7 +4,7 @@ import pytest
 from usl_backend.errors import RunError
 from usl_backend.instances import EmbeddedField, Instance, Pool, Queue
 from usl_backend.runs import RunFiles
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 from usl_backend.runs.inventory import Inventory, Listed
 from usl_backend.runs.published import Published
 from usl_backend.selection.base import Neighbors, Selection
@@ -20,18 +20,18 @@ def _pool(n=5, d=3):
     return Pool(np.arange(10, 10 + n), rows, {3: "not an image: Größe 0", 4: "gone"})
 
 
-def test_written_whole__failure_leaves_the_old_and_no_litter(tmp_path):
+def test_atomic_write__failure_leaves_the_old_and_no_litter(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    with pytest.raises(TypeError), written_whole(path) as stream:
+    with pytest.raises(TypeError), atomic_write(path) as stream:
         stream.writelines([b"new", "not bytes"])
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_written_whole__not_there_before_the_end(tmp_path):
+def test_atomic_write__not_there_before_the_end(tmp_path):
     path = tmp_path / "x"
-    with written_whole(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"

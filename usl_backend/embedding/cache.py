@@ -12,7 +12,7 @@ import numpy as np
 
 from usl_backend.embedding.shards import MAX_ROWS, Shards, load_rows
 from usl_backend.errors import RunError, StorageError
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,7 +186,7 @@ class EmbeddingCache:
         mapped = {int(number): self._shards.rows(int(number)) for number in np.unique(shards)}
         try:
             out_path.parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(out_path) as file:
+            with atomic_write(out_path) as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(places), self.dim)}
                 np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
                 for start in range(0, len(places), _GATHER_ROWS):

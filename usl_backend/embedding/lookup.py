@@ -16,7 +16,7 @@ from usl_backend.encoders import vector_field
 from usl_backend.encoders.files import digest_of, find_file
 from usl_backend.errors import EncoderError, InputError
 from usl_backend.instances import Instance, Pool
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 from usl_backend.sources import VectorFile
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Lookup:
             rows[place] = row / length
             hashes.append(hashlib.sha256(rows[place].tobytes()).hexdigest())
         ids, rows = ids[kept], rows[kept]
-        with written_whole(directory / EMBEDDINGS) as stream:
+        with atomic_write(directory / EMBEDDINGS) as stream:
             np.save(stream, rows, allow_pickle=False)
         progress("looking vectors up", len(instances), len(instances))
         return Pool(ids, rows, skipped), hashes

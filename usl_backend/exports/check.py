@@ -60,7 +60,7 @@ def check_export(directory: str | Path) -> Checked:
         raise ExportError(f"{folder} has format {name!r}, which this release does not support")
     try:
         contents = FORMATS[name].read(folder, manifest)
-        told = manifest["contents"]
+        expected = manifest["contents"]
     except ExportError as error:
         raise ExportError(f"{folder}: {error}") from None
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
@@ -75,8 +75,10 @@ def check_export(directory: str | Path) -> Checked:
         )
     found = {"labeled": len(contents.labeled), "unlabeled": len(contents.unlabeled), "per_class": per_class}
     for key, value in found.items():
-        if told[key] != value:
-            raise ExportError(f"{folder}: {key} is {value}, but manifest.json says {told[key]}; export again")
+        if expected[key] != value:
+            raise ExportError(
+                f"{folder}: {key} is {value}, but manifest.json says {expected[key]}; export again"
+            )
     files = _files(folder, [path for path, _ in contents.labeled], list(contents.unlabeled), manifest)
     return Checked(
         name, len(contents.labeled), len(contents.unlabeled), per_class, files if contents.inside else 0

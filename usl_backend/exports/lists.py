@@ -45,11 +45,11 @@ def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
     for part, wanted in (("labeled", labeled), ("unlabeled", unlabeled)):
         content = json.loads((directory / f"{part}.json").read_text(encoding="utf-8"))
         names = content["metainfo"]["classes"]
-        told = tuple(
+        listed = tuple(
             (entry["img_path"], names[entry["gt_label"]]) if part == "labeled" else entry["img_path"]
             for entry in content["data_list"]
         )
-        if told != wanted or names != classes:
+        if listed != wanted or names != classes:
             raise ExportError(f"{part}.json and {part}.txt differ")
     return Contents(labeled, unlabeled, inside=(directory / "media").is_dir())
 

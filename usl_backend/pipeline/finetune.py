@@ -29,7 +29,7 @@ PICTURES: Final = "pictures.npy"
 _AHEAD: Final = 64
 
 
-def wants_pictures(settings: RunSettings) -> bool:
+def trains_on_images(settings: RunSettings) -> bool:
     """Return True if the method trains the encoder, which requires the images in addition to their embeddings."""
     return settings.selector().trains_on == "pictures"
 

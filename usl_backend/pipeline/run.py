@@ -13,7 +13,7 @@ import numpy as np
 from usl_backend.distributed import ClusterBlocks, connect
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import Queue, pool_digest
-from usl_backend.pipeline.finetune import PICTURES, picture_trainer, wants_pictures
+from usl_backend.pipeline.finetune import PICTURES, picture_trainer, trains_on_images
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
 from usl_backend.pipeline.summarize import summarize
@@ -208,7 +208,7 @@ class Execution:
         self, pool: Pool, hashes: Sequence[str], instances: Sequence[Instance], inventory: Inventory
     ) -> PictureTrainer | None:
         """Build the trainer of a method that trains on images; None for other methods."""
-        if not wants_pictures(self.settings):
+        if not trains_on_images(self.settings):
             return None
         with self.source.open_media(inventory) as media:
             return picture_trainer(

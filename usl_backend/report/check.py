@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from usl_backend.evaluation.accuracy import nearest_neighbor_accuracy
 from usl_backend.report.record import DIMENSIONS, FOLDER, folder
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
@@ -189,7 +189,7 @@ _ADAPTER: TypeAdapter[ControlCheck] = TypeAdapter(ControlCheck)
 
 def save_check(files: RunFiles, found: ControlCheck) -> None:
     """Store a check with the report."""
-    with written_whole(folder(files) / NAME) as stream:
+    with atomic_write(folder(files) / NAME) as stream:
         stream.write(_ADAPTER.dump_json(found))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -304,7 +304,7 @@ def folder(files: RunFiles) -> Path:
 
 def save(files: RunFiles, report: Report, points: MapPoints) -> None:
     """Store a report; it is complete once both files exist."""
-    with written_whole(folder(files) / MAP) as stream:
+    with atomic_write(folder(files) / MAP) as stream:
         np.savez(
             stream,
             ids=points.ids,
@@ -313,7 +313,7 @@ def save(files: RunFiles, report: Report, points: MapPoints) -> None:
             density=points.density,
             rank=points.rank,
         )
-    with written_whole(folder(files) / TEXT) as stream:
+    with atomic_write(folder(files) / TEXT) as stream:
         stream.write(_ADAPTER.dump_json(report, indent=1))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from usl_backend.errors import MediaError, RunError, StudioError
 from usl_backend.media import MediaLimits, make_thumbnail
 from usl_backend.report.record import folder
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 
 if TYPE_CHECKING:
     from usl_backend.instances import Instance
@@ -86,7 +86,7 @@ class Sources:
             pass
         ids, offsets = self._scan()
         folder(self._files)
-        with written_whole(kept) as file:
+        with atomic_write(kept) as file:
             np.savez(file, ids=ids, offsets=offsets, bytes=np.asarray(self._path.stat().st_size))
         return ids, offsets
 
@@ -155,7 +155,7 @@ class Thumbnails:
                 except StudioError as error:
                     raise MediaError(str(error)) from error
                 small = make_thumbnail(data, side=SIDE, limits=self._limits)
-            with written_whole(path) as file:
+            with atomic_write(path) as file:
                 file.write(small)
         return path
 

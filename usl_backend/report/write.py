@@ -15,7 +15,7 @@ from usl_backend.report.mapdata import packed
 from usl_backend.report.record import load_map
 from usl_backend.report.sources import Sources, Thumbnails
 from usl_backend.report.view import PLOTLY, Page, View, static_directory, studio_links, template_directory
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -105,7 +105,7 @@ def write_report(
         policy=_policy(scripts),
         written=datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )  # fmt: skip
-    with written_whole(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(page.encode())
     return len(shown) - len(pictures) if report.modality == "image" else 0
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` if the block succeeds and is deleted if it raises.
 
     Parameters
@@ -70,7 +70,7 @@ class StoredCheckpoint:
 
     def write(self, content: bytes) -> None:
         """Replace the stored state atomically."""
-        with written_whole(self.path) as stream:
+        with atomic_write(self.path) as stream:
             stream.write(content)
 
     def clear(self) -> None:
@@ -161,7 +161,7 @@ class RunFiles:
                 lines.write(json.dumps(asdict(instance)).encode() + b"\n")
             listed = inventory() if callable(inventory) else inventory
             lines.seek(0)
-            with written_whole(self.directory / self.INSTANCES) as stream:
+            with atomic_write(self.directory / self.INSTANCES) as stream:
                 stream.write(json.dumps({"meta": listed.to_json()}).encode() + b"\n")
                 shutil.copyfileobj(lines, stream, 1 << 20)
 
@@ -181,7 +181,7 @@ class RunFiles:
     @contextmanager
     def writing_rows(self) -> Iterator[Callable[[ManifestRow], None]]:
         """Yield a function that appends one manifest row; the file appears if the block succeeds."""
-        with written_whole(self.directory / self.ROWS) as stream:
+        with atomic_write(self.directory / self.ROWS) as stream:
 
             def put(row: ManifestRow) -> None:
                 stream.write(json.dumps([row.row, row.key, row.label]).encode() + b"\n")
@@ -245,9 +245,9 @@ class RunFiles:
         if elsewhere is None and not (
             _mapped(pool.embeddings) == self.embeddings.resolve() and self.embeddings.is_file()
         ):
-            with written_whole(self.embeddings) as stream:
+            with atomic_write(self.embeddings) as stream:
                 np.save(stream, np.asarray(pool.embeddings), allow_pickle=False)
-        with written_whole(self.directory / self.POOL) as stream:
+        with atomic_write(self.directory / self.POOL) as stream:
             np.savez(
                 stream,
                 ids=np.asarray(pool.ids, dtype=np.int64),
@@ -292,7 +292,7 @@ class RunFiles:
 
     def write_neighbors(self, neighbors: Neighbors) -> None:
         """Store a neighbor search over the pool's rows."""
-        with written_whole(self.directory / self.NEIGHBORS) as stream:
+        with atomic_write(self.directory / self.NEIGHBORS) as stream:
             np.savez(
                 stream,
                 indices=neighbors.indices,
@@ -316,7 +316,7 @@ class RunFiles:
     def write_selection(self, selection: Selection) -> None:
         """Store a selection: arrays as .npz, parameters and diagnostics as JSON."""
         text = {"parameters": dict(selection.parameters), "diagnostics": dict(selection.diagnostics)}
-        with written_whole(self.directory / self.SELECTION_TEXT) as stream:
+        with atomic_write(self.directory / self.SELECTION_TEXT) as stream:
             stream.write(json.dumps(text, indent=1, default=_plain).encode())
         arrays: dict[str, Any] = {
             "indices": selection.indices,
@@ -325,7 +325,7 @@ class RunFiles:
         }
         if selection.score is not None:
             arrays["score"] = selection.score
-        with written_whole(self.directory / self.SELECTION) as stream:
+        with atomic_write(self.directory / self.SELECTION) as stream:
             np.savez(stream, **arrays)
 
     def read_selection(self) -> Selection:
@@ -350,7 +350,7 @@ class RunFiles:
 
     def write_published(self, published: Published) -> None:
         """Store the published queue."""
-        with written_whole(self.directory / self.PUBLISHED) as stream:
+        with atomic_write(self.directory / self.PUBLISHED) as stream:
             stream.write(json.dumps(published_to_json(published), indent=1).encode())
 
     def read_published(self) -> Published:
@@ -369,7 +369,7 @@ class RunFiles:
         """
         mark = self.directory / self.READING_BACK
         left = mark.exists()
-        with written_whole(mark):
+        with atomic_write(mark):
             pass
         yield left
         mark.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from usl_backend.instances import Instance
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 from usl_backend.runs.inventory import VECTORS
 from usl_backend.runs.published import Published, PublishedPool
 from usl_backend.runs.summary import PoolSummary
@@ -55,7 +55,7 @@ class TableSink:
         """Write the table."""
         if not self.path.is_file():
             text = table(published.queue, pool, selection, queued_instances(self.files, published.queue))
-            with written_whole(self.path) as stream:
+            with atomic_write(self.path) as stream:
                 stream.write(text.encode("utf-8", "surrogateescape"))
 
     def describe(self, summary: Summary, published: Published) -> Summary:

@@ -126,11 +126,11 @@ class TasksSink:
 
     def describe(self, summary: Summary, published: Published) -> Summary:
         """Add the path of the table, the project and the link to the tab."""
-        told = self.table.describe(summary, published)
-        assert isinstance(told, PoolSummary)
-        if told.imported is None:
-            return told
-        return replace(told, tab=tab_of(self.client.url, told.imported.id, published))
+        described = self.table.describe(summary, published)
+        assert isinstance(described, PoolSummary)
+        if described.imported is None:
+            return described
+        return replace(described, tab=tab_of(self.client.url, described.imported.id, published))
 
     def versions(self) -> Mapping[str, str]:
         """Return Label Studio's version."""

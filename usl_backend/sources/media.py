@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from usl_backend.errors import InputError, MediaError, StudioAuthError, StudioNotFoundError
 from usl_backend.instances import Instance
 from usl_backend.media import Location, MediaLimits, MediaReader, UnauthorizedError
-from usl_backend.runs.artifacts import written_whole
+from usl_backend.runs.artifacts import atomic_write
 from usl_backend.settings import HostSettings
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def fetched_list(
         progress("downloading", 0, 0)
     limits = MediaLimits(bytes=_LARGEST_LIST, seconds=_LONGEST_DOWNLOAD)
     with (
-        written_whole(path) as stream,
+        atomic_write(path) as stream,
         MediaReader(limits=limits, allowed_hosts=host.allowed_hosts, object_stores=True) as reader,
     ):
         try:

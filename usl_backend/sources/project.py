@@ -126,11 +126,11 @@ class ProjectSource:
         if not skipped:
             return []
         unlabeled = inventory.tasks - inventory.annotated
-        told = (
+        warning = (
             f"{len(skipped)} of {unlabeled} unlabeled tasks could not be read and were left out; "
             f"the first is task {min(skipped)}: {skipped[min(skipped)]}"
         )
-        return [told]
+        return [warning]
 
 
 def _check(project: Inventory, free: int, settings: RunSettings) -> None:

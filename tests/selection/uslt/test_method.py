@@ -231,7 +231,7 @@ def test_select__neighbors_given_are_those_it_would_search():
     assert np.array_equal(found.indices, selector.select(rows, 10, rng=0).indices)
 
 
-def test_select__finetuning_wants_pictures():
+def test_select__finetuning_trains_on_images():
     rows, _ = blobs(50, 4, seed=9, dtype=np.float32)
     with pytest.raises(SelectionError, match="pictures"):
         USLT(preset="paper-cifar10").select(rows, 5, rng=0)
