@@ -69,6 +69,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
+    if hasattr(config, "workerinput"):
+        _longest_first(items)
+
+
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Sort whole files: raised time limits, then what needs a server, so that no worker is left with a long one."""
+    weights: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        served = item.get_closest_marker("live") or item.get_closest_marker("browser")
+        weight = limit.args[0] if limit else 300 if served else 0
+        weights[item.path] = max(weight, weights.get(item.path, 0))
+    items.sort(key=lambda item: -weights[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)
