@@ -1,4 +1,6 @@
+import copy
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from usl_backend.instances import Instance, Modality, Pool, Queue
+from usl_backend.report import build
 from usl_backend.runs import Run, RunFiles, RunStore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.published import Published
@@ -71,3 +74,29 @@ class Made:
 
     def read(self, instance: Instance) -> bytes:
         return png(self.digits[instance.id - FIRST])
+
+    def copied(self, directory: Path) -> "Made":
+        """The same run in a data directory of its own; its own store was closed before."""
+        shutil.copytree(self.store.directory, directory)
+        made = copy.copy(self)
+        made.store = RunStore(directory)
+        made.files = made.store.files(self.files.directory.name)
+        return made
+
+
+class Kept:
+    """Runs, and their reports, that are made once for the tests of a module; each test has a copy to itself."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._made: dict[object, Made] = {}
+
+    def copy(self, directory: Path, n: int, *, report: bool = False, **options: object) -> Made:
+        key = (n, report, *sorted(options.items()))
+        if key not in self._made:
+            made = Made(self.directory / str(len(self._made)), n, **options)
+            if report:
+                build(made.run, made.files)
+            made.store.close()
+            self._made[key] = made
+        return self._made[key].copied(directory)

@@ -55,7 +55,7 @@ def written(made: Made, path: Path, **more: object) -> tuple[str, int]:
 
 @pytest.fixture
 def small(make_run: Callable[..., Made]) -> Made:
-    return make_run(90, budget=6)
+    return make_run(90, budget=6, report=True)
 
 
 def test_write_report__needs_nothing_from_outside(small: Made, tmp_path: Path) -> None:

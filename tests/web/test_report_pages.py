@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digit_run import FIRST, Made, png
+from digit_run import FIRST, Kept, Made, png
 from flask.testing import FlaskClient
 from page_forms import form_of
 
@@ -59,16 +59,19 @@ class Site:
         return answer.text
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("kept"))
+
+
 @pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def make_site(tmp_path: Path, kept: Kept) -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
 
     def make(
         n: int = 90, *, report: bool = True, command: tuple[str, ...] = ("false",), **more: object
     ) -> Site:
-        made = Made(tmp_path / "site", n, **{"budget": 6, **more})
-        if report:
-            build(made.run, made.files)
+        made = kept.copy(tmp_path / "site", n, report=report, **{"budget": 6, **more})
         sites.append(Site(tmp_path / "site", made, command))
         return sites[-1]
 
