@@ -31,7 +31,7 @@ PER_CLASS = (1, 4, 10)
 CONTROLS = (50, 100, 200)
 WRONG = 0.05
 BARS = {
-    "digits": (82, 94), "fashion-lite0": (66, 75), "fashion-demo-lite0": (66, 75), "bbc-minilm": (93, 94.5),
+    "digits": (82, 94), "fashion-lite0": (66, 75), "bbc-minilm": (93, 94.5),
     "debian-minilm": (72, 82),
 }  # fmt: skip
 """Accuracy to reach at 1 and at 4 labels per class, in percent."""

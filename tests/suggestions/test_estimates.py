@@ -57,6 +57,22 @@ def test_accuracy__a_share_of_one_stays_within_bounds():
     assert found.high <= 1.0
 
 
+def test_accuracy__strata_weigh_as_much_as_they_hold_of_the_pool():
+    # Of the surest 600 rows all are right, of the others, which have more than their share of labels, a half.
+    suggestions = as_suggestions(np.zeros(1000, dtype=int), np.linspace(0.99, 0.1, 1000))
+    rows = np.concatenate([np.arange(0, 600, 12), np.arange(600, 1000, 10)])
+    labels = np.where(rows < 600, 0, rows // 10 % 2)
+    found = accuracy(suggestions, control=Control(rows, labels))
+    assert found.strata == 5
+    assert found.share == pytest.approx(0.6 + 0.4 * 0.5)
+
+
+def test_accuracy__a_stratum_without_labels_leaves_the_plain_interval():
+    suggestions = as_suggestions(np.zeros(1000, dtype=int), np.linspace(0.99, 0.1, 1000))
+    found = accuracy(suggestions, control=Control(np.arange(0, 800, 10), np.arange(80) % 7 // 6))
+    assert (found.strata, found.count) == (1, 80)
+
+
 def test_accuracy__no_control_labels_no_figure():
     suggestions = as_suggestions([0, 1, 0], [1.0, 1.0, 0.5], np.arange(3) < 2)
     with pytest.raises(InputError, match="2 control labels, and none on a row without a given label"):

@@ -134,5 +134,14 @@ def test_suggest__names_what_does_not_fit(options, error, message):
 
 
 def test_suggest__one_row_has_no_others():
-    with pytest.raises(InputError):
-        suggest(np.ones((1, 3), np.float32), np.array([0]))
+    with pytest.raises(InputError, match="there is 1 row"):
+        suggest(np.ones((1, 3), np.float32), np.array([-1]), class_rows=np.eye(2, 3, dtype=np.float32))
+
+
+def test_suggest__a_given_label_stays_also_where_the_others_speak_against_it():
+    rows, truth = pool(120, noise=0.3)
+    labels = picked(truth, each=8)
+    labels[0] = 1
+    found = suggest(rows, labels)
+    assert (found.label[0], found.confidence[0], found.probe[0]) == (1, 1, 1)
+    assert found.agreement[0] < 0.5

@@ -176,5 +176,5 @@ def unseen_share(labels: NDArray[np.integer[Any]], *, control: Control) -> Share
     count = len(control.rows)
     if not count:
         raise InputError("there are no control labels; label rows drawn uniformly from the pool")
-    share = float((~np.isin(control.labels, labels[labels >= 0])).mean())
+    share = float((~np.isin(control.labels, labels)).mean())
     return Share(share, *wilson(share, count), count)

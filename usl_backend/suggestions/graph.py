@@ -246,21 +246,18 @@ def spread(
     Differs: the iteration is accelerated by Chebyshev's recurrence (Golub and Varga 1961), which is possible because
     P's eigenvalues are real and within [-1, 1]. 12 steps come nearer to the solution than 60 plain ones.
     """
-    start = np.zeros((graph.nodes, count), dtype=np.float32)
-    start[labeled, classes] = 1.0 - alpha
-    before: NDArray[np.float32] = np.zeros_like(start)
-    belief: NDArray[np.float32] = start.copy()
+    before: NDArray[np.float32] = np.zeros((graph.nodes, count), dtype=np.float32)
+    belief: NDArray[np.float32] = np.zeros_like(before)
+    belief[labeled, classes] = 1.0 - alpha
     omega = 2.0
     for _ in range(steps):
         omega = 1.0 / (1.0 - alpha * alpha * omega / 4.0)
         following = graph.average(belief)
         for block in row_blocks(graph.nodes, size=max(1, 4 * _CELLS // count)):
-            part = following[block]
-            part *= alpha
-            part += start[block]
-            part -= before[block]
-            part *= omega
-            part += before[block]
+            following[block] *= alpha * omega
+            before[block] *= omega - 1.0
+            following[block] -= before[block]
+        following[labeled, classes] += omega * (1.0 - alpha)
         before, belief = belief, following
     belief /= np.sqrt(np.maximum(belief.sum(axis=0, dtype=np.float64), 1e-30)).astype(np.float32)
     return belief
