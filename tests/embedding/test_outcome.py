@@ -12,6 +12,7 @@ from usl_backend.embedding.reading import Reading
 from usl_backend.errors import MediaError, StudioAuthError, StudioError, StudioNotFoundError
 from usl_backend.instances import Instance
 from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError
+from usl_backend.sources.media import Media
 
 SIZE = 8
 GOING = threading.Event()
@@ -56,7 +57,7 @@ class Desk:
         self.tokens: dict[int, int] = {}
         self.have: set[str] = set()
         self.delivered: list[int] = []
-        self.access = Access(self.locate, self.shelf, SIZE)
+        self.access = Access(Media(self.shelf, self.locate), SIZE)
         self.examiner = Examiner(
             self.access,
             known=lambda hashes: [one in self.have for one in hashes],

@@ -205,4 +205,4 @@ def test_wait__reports_all_the_time_and_can_be_stopped(encoder, rows, monkeypatc
     assert 1 <= len(told) <= 4
     with pytest.raises(CancelledError):
         pump.wait(60)
-    assert set(told) == {("embed", 0, 100)}
+    assert set(told) == {(module.STEP, 0, 100)}

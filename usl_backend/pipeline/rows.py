@@ -53,7 +53,7 @@ class Stages:
         self.seconds[name] = round(time.monotonic() - begun, 3)
         stage = {"stage": name}
         self.store.add_counts([Count("stages", 1, stage), Count("stage_seconds", self.seconds[name], stage)])
-        logger.info("%s took %.1f s", name, self.seconds[name])
+        logger.info("run %s: %s took %.1f s", self.progress.run_id, name, self.seconds[name])
 
 
 class Rows:

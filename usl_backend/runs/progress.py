@@ -48,7 +48,7 @@ class RunProgress:
     ) -> None:
         self.stop = stop or threading.Event()
         self._store = store
-        self._run_id = run_id
+        self.run_id = run_id
         self._watch = watch
         self._clock = clock
         self._step: tuple[str, str] | None = None
@@ -61,16 +61,16 @@ class RunProgress:
     def kept(self) -> None:
         """Record that a result is on disk, where the next attempt continues."""
         if self._store is not None:
-            self._store.kept(self._run_id)
+            self._store.kept(self.run_id)
 
     def _report(self, stage: str, step: str, done: int, total: int, /) -> None:
         if self.stop.is_set():
-            raise CancelledError(f"run {self._run_id} was stopped")
+            raise CancelledError(f"run {self.run_id} was stopped")
         now = self._clock()
         if (stage, step) == self._step and now < self._next and done < total:
             return
         self._step, self._next = (stage, step), now + INTERVAL
-        if self._store is not None and not self._store.progress(self._run_id, stage, done, total, step):
-            raise CancelledError(f"run {self._run_id} was cancelled")
+        if self._store is not None and not self._store.progress(self.run_id, stage, done, total, step):
+            raise CancelledError(f"run {self.run_id} was cancelled")
         if self._watch is not None:
             self._watch(stage)(step, done, total)
