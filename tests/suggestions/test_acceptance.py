@@ -24,7 +24,7 @@ def test_clopper_pearson__is_the_quantile_of_the_beta(count, share, delta):
         (0.9, 0.1, 0, 22),
         (0.99, 0.1, 0, 230),
         (0.95, 0.1, 1, 77),
-        (0.5, 0.25, 0, 2),
+        (0.95, 0.95**14, 0, 14),
     ],
 )
 def test_controls_needed__is_the_least_that_passes(target, delta, mistakes, needed):
@@ -151,9 +151,14 @@ def test_accept__never_given_or_control_rows():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"target": 1.0}, "target is 1.0"), ({"target": 0.0}, "target is 0.0"), ({"delta": 0.0}, "delta is 0.0"),
-     ({"delta": 0.6}, "delta is 0.6"), ({"target": float("nan")}, "target is nan")],
-)  # fmt: skip
+    [
+        ({"target": 1.0}, "target is 1.0; give a share"),
+        ({"target": 0.0}, "target is 0.0; give a share"),
+        ({"target": float("nan")}, "target is nan; give a share"),
+        ({"delta": 0.0}, "delta is 0.0; give a chance"),
+        ({"delta": 0.6}, "delta is 0.6; give a chance"),
+    ],
+)
 def test_accept__target_or_delta_out_of_range(options, message):
     with pytest.raises(InputError, match=message):
         accept(as_suggestions([0, 1], [0.5, 0.5]), **options)
