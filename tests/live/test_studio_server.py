@@ -82,7 +82,7 @@ def test_server__data_of_another_token_is_refused_and_the_server_stopped(
     directory = tmp_path / "data"
     shutil.copytree(studio_template, directory)
     wrong = server(directory, executable=studio_executable, username=label_studio.username)
-    with pytest.raises(InputError, match="another token"), wrong:
+    with pytest.raises(InputError, match="different token"), wrong:
         pass
     assert wrong.process_id is None
     with pytest.raises(requests.ConnectionError):
