@@ -181,7 +181,9 @@ def test_export__http_answers_what_the_shell_writes(
         answer = client.get(f"{address}?format=json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "the archive cannot be written (File too large); free disk space" in answer.json["error"]["message"]
+    assert (
+        "the archive cannot be written (File too large); free disk space" in answer.json["error"]["message"]
+    )
     assert list(temporary.iterdir()) == []
 
 
