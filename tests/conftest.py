@@ -44,7 +44,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Workers for `-n auto`: none for single files and tests, so that they start at once and take --pdb."""
     if all(".py" in argument for argument in config.args):
         return 0
-    return min(os.cpu_count() or 1, 4)
+    # Tests with a server wait for half of their time: one worker more than there are cores.
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 def pytest_xdist_setupnodes() -> None:
