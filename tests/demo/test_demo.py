@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -7,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from usl_backend.demo import dataset
-from usl_backend.demo.demo import check_order, run_demo
+from usl_backend.demo.demo import _Demo, check_order, run_demo
 from usl_backend.demo.place import DemoPlace
 from usl_backend.errors import RunError, StudioError
 from usl_backend.runs.lock import Lock
@@ -39,6 +41,21 @@ def test_check_order__first_difference_is_named(served: list[int], complaint: st
 def test_run_demo__second_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     with Lock(DemoPlace(tmp_path).lock_path), pytest.raises(RunError, match=r"a demo runs in .* already"):
         run_demo(once=True, data_directory=tmp_path)
+
+
+class QuickReader(Console):
+    """A console whose reader presses Ctrl-C on seeing that it stops both servers, before `print` returns."""
+
+    def print(self, *objects: object, **keywords: object) -> None:
+        super().print(*objects, **keywords)
+        if "Ctrl-C stops both servers" in str(objects):
+            raise KeyboardInterrupt
+
+
+def test_wait__ctrl_c_as_soon_as_it_is_offered_is_a_regular_end(tmp_path: Path) -> None:
+    with (tmp_path / "told").open("w") as told, contextlib.ExitStack() as stack:
+        _Demo(DemoPlace(tmp_path / "demo"), QuickReader(file=told), stack).wait()
+    assert "Stopping what the demo started" in (tmp_path / "told").read_text(encoding="utf-8")
 
 
 def descendants(process_id: int) -> set[int]:

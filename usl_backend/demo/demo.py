@@ -196,10 +196,11 @@ class _Demo:
 
     def wait(self) -> None:
         """Wait until Ctrl-C."""
-        self.console.print(
-            f"Ctrl-C stops both servers; the next start reuses {escape(str(self.place.directory))}."
-        )
         with contextlib.suppress(KeyboardInterrupt):
+            # Inside, since whoever reads this line may press Ctrl-C before `print` returns.
+            self.console.print(
+                f"Ctrl-C stops both servers; the next start reuses {escape(str(self.place.directory))}."
+            )
             while not self.backend.ended:
                 time.sleep(POLL_SECONDS)
             raise RunError(f"the backend ended by itself; see {self.backend.log_path}")
