@@ -11,7 +11,7 @@ from live_studio import LiveProject, LiveStudio, choice
 
 from usl_backend.errors import InputError, StudioError
 from usl_backend.instances import QueueState
-from usl_backend.studio import queue
+from usl_backend.studio import bulk, queue
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.queue import Switch, publish
 from usl_backend.studio.reset import reset
@@ -350,15 +350,15 @@ def test_publish__failed_write_leaves_the_project_as_it_was(
 ) -> None:
     project = make_project(6)
     before = snapshot(project)
-    monkeypatch.setattr(queue, "_BATCH", 2)
-    real, calls = queue._import, itertools.count()
+    monkeypatch.setattr(bulk, "_BATCH", 2)
+    real, calls = bulk.import_predictions, itertools.count()
 
     def refuse_the_second(*arguments: Any) -> int:
         if next(calls):
             raise StudioError("Label Studio answers 500")
         return real(*arguments)
 
-    monkeypatch.setattr(queue, "_import", refuse_the_second)
+    monkeypatch.setattr(bulk, "import_predictions", refuse_the_second)
     with pytest.raises(StudioError, match="500"):
         put(project, list(project.tasks[:4]))
     assert snapshot(project) == before

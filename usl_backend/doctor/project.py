@@ -16,9 +16,10 @@ from usl_backend.sources.media import MediaAccess
 from usl_backend.sources.showing import Showing
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio import label_config, preannotations
+from usl_backend.studio.bulk import CARRIED_SCORE
 from usl_backend.studio.client import Project, StudioClient, Task
 from usl_backend.studio.model_versions import is_ours
-from usl_backend.studio.queue import CARRIED_SCORE, SAMPLING
+from usl_backend.studio.queue import SAMPLING
 
 _MEDIA_TRIED = 3
 

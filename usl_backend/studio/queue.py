@@ -7,28 +7,29 @@ switches the project to that version. Annotators notice nothing until the switch
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import (
     InputError,
-    StudioAuthError,
     StudioError,
-    StudioTroubleError,
-    StudioUnreachableError,
-    USLError,
 )
 from usl_backend.instances import QueueState
 from usl_backend.studio import preannotations, tabs
+from usl_backend.studio.bulk import (
+    CARRIED_SCORE,
+    MiscountError,
+    NewPrediction,
+    import_predictions,
+    in_batches,
+    write_predictions,
+)
 from usl_backend.studio.model_versions import delete_version, is_ours, model_version, run_of, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from usl_backend.progress import Progress
     from usl_backend.studio.client import Project, StudioClient
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAMPLING = "Uncertainty sampling"
-CARRIED_SCORE = 1.0
-_BATCH = 10_000
-_RETRIES = 3
-"""Most times that writing is continued after a temporary failure, from the predictions stored by then."""
-_RETRY_PAUSE_SECONDS = 2.0
-"""A request whose answer was lost may still be running behind a proxy: wait before checking its effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +63,6 @@ class Switch:
     carried_over: tuple[int, ...]
     warnings: tuple[str, ...]
     state: QueueState
-
-
-class _MiscountError(StudioTroubleError):
-    """The number of stored predictions is wrong: a lost request took effect late, or not at all."""
-
-    def __init__(self, held: int, rows: int, version: str) -> None:
-        super().__init__(
-            f"Label Studio holds {held} of {rows} predictions under {version}; resume the run", status=200
-        )
-
-
-class _TasksDeletedError(StudioError):
-    """Chosen tasks were deleted before their predictions were written."""
-
-    def __init__(self, tasks: list[int]) -> None:
-        super().__init__(f"{len(tasks)} tasks no longer exist (first: {tasks[0]})")
-        self.tasks = tasks
-
-
-@dataclass(frozen=True, slots=True)
-class _NewPrediction:
-    """A prediction to write: Studio score (low first) and result."""
-
-    score: float
-    result: preannotations.Result
 
 
 def publish(
@@ -139,12 +109,53 @@ def publish(
         Label Studio refused, or does not hold all predictions. The project's settings are unchanged, unless the
         failure came after the switch; a repeated call continues from there.
     """
-    version = model_version(run_id, installation)
     ranked = [*picks, *reserve]
     if not picks:
         raise InputError("there are no picks to publish")
     if len(set(ranked)) != len(ranked):
         raise InputError("a task appears twice among picks and reserve")
+    return put_in_force(
+        client,
+        project,
+        {task: NewPrediction(rank / len(ranked), []) for rank, task in enumerate(ranked)},
+        version=model_version(run_id, installation),
+        run_id=run_id,
+        below=(len(picks) - 0.5) / len(ranked),
+        state=state,
+        save=save,
+        progress=progress,
+    )
+
+
+def put_in_force(
+    client: StudioClient,
+    project: Project,
+    new: dict[int, NewPrediction],
+    *,
+    version: str,
+    run_id: str,
+    below: float,
+    state: QueueState | None,
+    save: Callable[[QueueState], None] | None,
+    progress: Progress | None,
+) -> Switch:
+    """Write predictions under a version of ours, with other models' pre-annotations, and switch the project to it.
+
+    Parameters
+    ----------
+    new
+        Task id -> prediction. Pre-annotations of other models fill in empty results; tasks that have one and are
+        not here are added behind the others.
+    version, run_id
+        The model version, and the run that it belongs to.
+    below
+        Upper limit of the Studio score of picks, for the run's tab.
+
+    Notes
+    -----
+    Other parameters, result and errors are those of `publish`. Nothing is in force before the switch; a repeated call
+    with the same predictions writes the missing ones only.
+    """
     now = client.project(project.id)
     if now.key != project.key:
         raise InputError(
@@ -153,16 +164,15 @@ def publish(
     warnings: list[str] = []
     counts = versions(client, project.id)
     planned = _planned_state(now, counts, run_id=run_id, version=version, state=state, warnings=warnings)
-    new = {task: _NewPrediction(rank / len(ranked), []) for rank, task in enumerate(ranked)}
     carried = _carry_over(client, now, counts, version=version, new=new, state=planned, warnings=warnings)
-    created = _write(client, now, version, new, counts, warnings=warnings, progress=progress)
+    created = write_predictions(client, now, version, new, counts, warnings=warnings, progress=progress)
     if save:
         save(planned)
     if (now.sampling, now.model_version) != (SAMPLING, version):
         client.update_project(project.id, sampling=SAMPLING, model_version=version)
-    final = _ensure_tab(client, project.id, planned, below=(len(picks) - 0.5) / len(ranked))
+    final = _ensure_tab(client, project.id, planned, below=below)
     if (held := versions(client, project.id).get(version, 0)) != created:
-        raise _MiscountError(held, created, version)  # a lost request took effect late
+        raise MiscountError(held, created, version)  # a lost request took effect late
     if save:
         save(final)
     _remove_earlier(client, project.id, keep=version)
@@ -207,9 +217,9 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     last = max((score for score in held.values() if score is not None and score < CARRIED_SCORE), default=0.0)
     new = [task for task in tasks if task not in held]
     step = (CARRIED_SCORE - last) / (len(new) + 1)
-    scored = {task: _NewPrediction(last + step * (place + 1), []) for place, task in enumerate(new)}
-    for batch in _batches(new):
-        created = _import(client, project.id, version, {task: scored[task] for task in batch})
+    scored = {task: NewPrediction(last + step * (place + 1), []) for place, task in enumerate(new)}
+    for batch in in_batches(new):
+        created = import_predictions(client, project.id, version, {task: scored[task] for task in batch})
         if created != len(batch):
             raise StudioError(
                 f"Label Studio queued {created} of {len(batch)} new tasks of project {project.id}; try again, queued "
@@ -259,7 +269,7 @@ def _carry_over(
     counts: Mapping[str, int],
     *,
     version: str,
-    new: dict[int, _NewPrediction],
+    new: dict[int, NewPrediction],
     state: QueueState,
     warnings: list[str],
 ) -> tuple[int, ...]:
@@ -278,7 +288,7 @@ def _carry_over(
         now.label_config, preannotations.results_of(stored, sources)
     )
     for task, result in results.items():
-        new[task] = _NewPrediction(new[task].score if task in new else CARRIED_SCORE, result)
+        new[task] = NewPrediction(new[task].score if task in new else CARRIED_SCORE, result)
     if refused:
         warnings.append(
             f"pre-annotations of {len(refused)} tasks (first: task {refused[0]}) do not fit the label config,"
@@ -292,110 +302,6 @@ def _carry_over(
             " and predictions that another model adds later are hidden until the next run or reset"
         )
     return tuple(sorted(results))
-
-
-def _write(
-    client: StudioClient,
-    now: Project,
-    version: str,
-    new: dict[int, _NewPrediction],
-    counts: Mapping[str, int],
-    *,
-    warnings: list[str],
-    progress: Progress | None,
-) -> int:
-    """Write `new` without deleted tasks; retry temporary failures, and delete the version if writing fails."""
-    retries = 0
-    while True:
-        try:
-            return _write_missing(client, now, version, new, counts, progress=progress)
-        except USLError as error:
-            temporary = isinstance(error, StudioTroubleError | StudioUnreachableError)
-            if temporary and retries < _RETRIES:
-                retries += 1
-                logger.info("continuing to write %s after: %s", version, error)
-                time.sleep(_RETRY_PAUSE_SECONDS * retries)
-                counts = versions(client, now.id)
-                continue
-            if now.model_version != version:
-                # Nobody has seen these predictions yet; keeping them would leave a half-written queue.
-                with contextlib.suppress(StudioError):
-                    delete_version(client, now.id, version)
-            if not isinstance(error, _TasksDeletedError):
-                raise
-            for task in error.tasks:
-                del new[task]
-            if not any(prediction.score < CARRIED_SCORE for prediction in new.values()):
-                raise InputError("all chosen tasks were deleted during the run; start a new run") from error
-            warnings.append(
-                f"{len(error.tasks)} tasks (first: {error.tasks[0]}) were deleted during the run and are left out"
-            )
-            counts = versions(client, now.id)
-
-
-def _write_missing(
-    client: StudioClient,
-    now: Project,
-    version: str,
-    new: Mapping[int, _NewPrediction],
-    counts: Mapping[str, int],
-    *,
-    progress: Progress | None,
-) -> int:
-    """Write those of `new` that Label Studio does not hold yet; return the number it holds then."""
-    missing = list(new)
-    if counts.get(version):
-        held = [p for p in preannotations.predictions(client, now.id) if p.model_version == version]
-        times = Counter(p.task for p in held)
-        planned = all(
-            p.task in new and p.score is not None and abs(p.score - new[p.task].score) < 1e-9 for p in held
-        )
-        if planned and max(times.values(), default=1) == 1:
-            missing = [task for task in new if task not in times]
-        else:
-            delete_version(client, now.id, version)
-    done = len(new) - len(missing)
-    for batch in _batches(missing):
-        refusal = None
-        try:
-            created = _import(client, now.id, version, {task: new[task] for task in batch})
-        except (StudioUnreachableError, StudioTroubleError, StudioAuthError):
-            raise
-        except StudioError as error:
-            created, refusal = 0, error
-        if created != len(batch):
-            if deleted := _deleted_tasks(client, now.id, new):
-                raise _TasksDeletedError(deleted)
-            raise refusal or StudioTroubleError(
-                f"Label Studio created {created} of {len(batch)} predictions for project {now.id};"
-                " the project was not switched, resume the run",
-                status=201,
-            )
-        done += len(batch)
-        if progress:
-            progress("writing the queue", done, len(new))
-    held_now = versions(client, now.id).get(version, 0)
-    if held_now != len(new):
-        raise _MiscountError(held_now, len(new), version)
-    return held_now
-
-
-def _import(
-    client: StudioClient, project_id: int, version: str, predictions: Mapping[int, _NewPrediction]
-) -> int:
-    """Create predictions in one call; return the number created (Label Studio drops invalid ones with a 201)."""
-    body = [
-        {"task": task, "result": new.result, "score": new.score, "model_version": version}
-        for task, new in predictions.items()
-    ]
-    answer = client.http.json("POST", f"/api/projects/{project_id}/import/predictions", body=body)
-    return int(answer["created"])
-
-
-def _deleted_tasks(client: StudioClient, project_id: int, tasks: Iterable[int]) -> list[int]:
-    """Return those of `tasks` that no longer exist in the project."""
-    present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
-    return [task for task in tasks if task not in present]
 
 
 def _ensure_tab(client: StudioClient, project_id: int, state: QueueState, *, below: float) -> QueueState:
@@ -442,8 +348,3 @@ def _overlap_warnings(now: Project) -> list[str]:
             " queue"
         )
     return found
-
-
-def _batches(tasks: Sequence[int]) -> Iterable[Sequence[int]]:
-    """Split tasks into few large calls, because Label Studio recounts the whole project in each."""
-    return (tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH))

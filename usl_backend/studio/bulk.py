@@ -1,0 +1,170 @@
+"""Write the predictions of a queue in bulk, so that each is there once, also after interruptions."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from usl_backend.errors import (
+    InputError,
+    StudioAuthError,
+    StudioError,
+    StudioTroubleError,
+    StudioUnreachableError,
+    USLError,
+)
+from usl_backend.studio.model_versions import delete_version, versions
+from usl_backend.studio.preannotations import Result, predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from usl_backend.progress import Progress
+    from usl_backend.studio.client import Project, StudioClient
+
+logger = logging.getLogger(__name__)
+
+CARRIED_SCORE: Final = 1.0
+_BATCH = 10_000
+_RETRIES = 3
+"""Most times that writing is continued after a temporary failure, from the predictions stored by then."""
+_RETRY_PAUSE_SECONDS = 2.0
+"""A request whose answer was lost may still be running behind a proxy: wait before checking its effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrediction:
+    """A prediction to write: Studio score (low first) and result."""
+
+    score: float
+    result: Result
+
+
+class MiscountError(StudioTroubleError):
+    """The number of stored predictions is wrong: a lost request took effect late, or not at all."""
+
+    def __init__(self, held: int, rows: int, version: str) -> None:
+        super().__init__(
+            f"Label Studio holds {held} of {rows} predictions under {version}; resume the run", status=200
+        )
+
+
+class _TasksDeletedError(StudioError):
+    """Chosen tasks were deleted before their predictions were written."""
+
+    def __init__(self, tasks: list[int]) -> None:
+        super().__init__(f"{len(tasks)} tasks no longer exist (first: {tasks[0]})")
+        self.tasks = tasks
+
+
+def write_predictions(
+    client: StudioClient,
+    now: Project,
+    version: str,
+    new: dict[int, NewPrediction],
+    counts: Mapping[str, int],
+    *,
+    warnings: list[str],
+    progress: Progress | None,
+) -> int:
+    """Write `new` without deleted tasks; retry temporary failures, and delete the version if writing fails."""
+    retries = 0
+    while True:
+        try:
+            return _write_missing(client, now, version, new, counts, progress=progress)
+        except USLError as error:
+            temporary = isinstance(error, StudioTroubleError | StudioUnreachableError)
+            if temporary and retries < _RETRIES:
+                retries += 1
+                logger.info("continuing to write %s after: %s", version, error)
+                time.sleep(_RETRY_PAUSE_SECONDS * retries)
+                counts = versions(client, now.id)
+                continue
+            if now.model_version != version:
+                # Nobody has seen these predictions yet; keeping them would leave a half-written queue.
+                with contextlib.suppress(StudioError):
+                    delete_version(client, now.id, version)
+            if not isinstance(error, _TasksDeletedError):
+                raise
+            for task in error.tasks:
+                del new[task]
+            if not any(prediction.score < CARRIED_SCORE for prediction in new.values()):
+                raise InputError("all chosen tasks were deleted during the run; start a new run") from error
+            warnings.append(
+                f"{len(error.tasks)} tasks (first: {error.tasks[0]}) were deleted during the run and are left out"
+            )
+            counts = versions(client, now.id)
+
+
+def _write_missing(
+    client: StudioClient,
+    now: Project,
+    version: str,
+    new: Mapping[int, NewPrediction],
+    counts: Mapping[str, int],
+    *,
+    progress: Progress | None,
+) -> int:
+    """Write those of `new` that Label Studio does not hold yet; return the number it holds then."""
+    missing = list(new)
+    if counts.get(version):
+        held = [p for p in predictions(client, now.id) if p.model_version == version]
+        times = Counter(p.task for p in held)
+        planned = all(
+            p.task in new and p.score is not None and abs(p.score - new[p.task].score) < 1e-9 for p in held
+        )
+        if planned and max(times.values(), default=1) == 1:
+            missing = [task for task in new if task not in times]
+        else:
+            delete_version(client, now.id, version)
+    done = len(new) - len(missing)
+    for batch in in_batches(missing):
+        refusal = None
+        try:
+            created = import_predictions(client, now.id, version, {task: new[task] for task in batch})
+        except (StudioUnreachableError, StudioTroubleError, StudioAuthError):
+            raise
+        except StudioError as error:
+            created, refusal = 0, error
+        if created != len(batch):
+            if deleted := _deleted_tasks(client, now.id, new):
+                raise _TasksDeletedError(deleted)
+            raise refusal or StudioTroubleError(
+                f"Label Studio created {created} of {len(batch)} predictions for project {now.id};"
+                " the project was not switched, resume the run",
+                status=201,
+            )
+        done += len(batch)
+        if progress:
+            progress("writing the queue", done, len(new))
+    held_now = versions(client, now.id).get(version, 0)
+    if held_now != len(new):
+        raise MiscountError(held_now, len(new), version)
+    return held_now
+
+
+def import_predictions(
+    client: StudioClient, project_id: int, version: str, predictions: Mapping[int, NewPrediction]
+) -> int:
+    """Create predictions in one call; return the number created (Label Studio drops invalid ones with a 201)."""
+    body = [
+        {"task": task, "result": new.result, "score": new.score, "model_version": version}
+        for task, new in predictions.items()
+    ]
+    answer = client.http.json("POST", f"/api/projects/{project_id}/import/predictions", body=body)
+    return int(answer["created"])
+
+
+def _deleted_tasks(client: StudioClient, project_id: int, tasks: Iterable[int]) -> list[int]:
+    """Return those of `tasks` that no longer exist in the project."""
+    present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
+    return [task for task in tasks if task not in present]
+
+
+def in_batches(tasks: Sequence[int]) -> Iterable[Sequence[int]]:
+    """Split tasks into few large calls, because Label Studio recounts the whole project in each."""
+    return (tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH))
