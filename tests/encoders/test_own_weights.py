@@ -154,18 +154,20 @@ def test_checkpoint__of_an_architecture_of_timm(tmp_path: Path) -> None:
     assert encoders.load("checkpoint:w.pt@test_resnet", image_size=64, directory=tmp_path).size == 64
 
 
+TINY_CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+}
+
+
 def test_open_clip__equals_the_library_s_own_image_half(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import open_clip
     from open_clip import factory
 
-    small = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
-        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
-    }
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", small)
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", TINY_CLIP)
     torch.manual_seed(5)
     model = open_clip.create_model("tiny", pretrained=None).eval()
     torch.save(model.state_dict(), tmp_path / "tiny-own.pt")
@@ -180,6 +182,54 @@ def test_open_clip__equals_the_library_s_own_image_half(
         encoders.load("open_clip:ViT-B-32/openai", directory=tmp_path)
     with pytest.raises(EncoderError, match='did you mean "ViT-B-32'):
         encoders.load("open_clip:ViT-B-33", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "activation"),
+    [
+        ("tiny", "openai", "quick"),
+        ("tiny", "laion2b_s34b_b79k", "plain"),
+        ("tiny", "own", "plain"),
+        ("tiny-quickgelu", "openai", "quick"),
+        ("tiny-quickgelu", "own", "quick"),
+    ],
+)
+def test_open_clip__activation_is_the_one_that_the_tag_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, tag: str, activation: str
+) -> None:
+    import open_clip
+    from open_clip import factory, pretrained
+
+    names = {"plain": "tiny", "quick": "tiny-quickgelu"}
+    tags = {one: pretrained._PRETRAINED["ViT-B-32"][one] for one in ("openai", "laion2b_s34b_b79k")}
+    for name in names.values():
+        config = TINY_CLIP | ({"quick_gelu": True} if name != "tiny" else {})
+        monkeypatch.setitem(factory._MODEL_CONFIGS, name, config)
+        monkeypatch.setitem(pretrained._PRETRAINED, name, tags)
+    torch.manual_seed(6)
+    wanted = open_clip.create_model(names[activation], pretrained=None).eval()
+    torch.save(wanted.state_dict(), tmp_path / f"{model}-{tag}.pt")
+    encoder = encoders.load(f"open_clip:{model}/{tag}", directory=tmp_path)
+    batch = pictures(2, 32)
+    with torch.inference_mode():
+        inputs = normalized(batch, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD).float()
+        rows = unit(wanted.encode_image(inputs).double().numpy())
+    np.testing.assert_allclose(encoder.encode(batch), rows, atol=5e-6)
+    # Rows that were cached with the other activation are not used again.
+    assert ("-quickgelu" in encoder.key) == (activation == "quick")
+
+
+def test_open_clip__pairs_with_another_activation_are_those_of_the_library() -> None:
+    import_torchvision()
+    import open_clip
+
+    from usl_backend.encoders.open_clip_models import _lacks_quick_gelu
+
+    listed = open_clip.list_pretrained()
+    found = {pair for pair in listed if _lacks_quick_gelu(open_clip, *pair)}
+    assert found == {(model, tag) for model, tag in listed if (f"{model}-quickgelu", tag) in listed}
+    assert {("ViT-B-32", "openai"), ("RN50", "cc12m"), ("ViT-H-14-378", "dfn5b")} < found
+    assert len(found) >= 27
 
 
 def onnx_file(path: Path, batch: object, side: object, *, output_rank: int = 2) -> None:

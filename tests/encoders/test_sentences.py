@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -125,3 +126,33 @@ def test_load__missing_extra_says_what_to_install(module: str, monkeypatch: pyte
     )
     with pytest.raises(EncoderError, match=r'pip install "usl-backend\[text\]"'):
         sentences.load(encoders._request("minilm", None, None))
+
+
+def saved_model(directory: Path, version: str, module: str) -> None:
+    """The bundled model as another version would have saved it."""
+    shutil.copytree(sentences._bundled("minilm"), directory)
+    config = {"__version__": {"sentence_transformers": version}}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(config))
+    modules = json.loads((directory / "modules.json").read_text())
+    modules[2]["type"] = module
+    (directory / "modules.json").write_text(json.dumps(modules))
+
+
+def test_load__model_of_a_newer_library_names_both_versions(tmp_path: Path) -> None:
+    import sentence_transformers
+
+    saved_model(tmp_path / "newer", "99.1.0", "sentence_transformers.base.modules.new.Normalize")
+    with pytest.raises(EncoderError) as caught:
+        encoders.load("sentence-transformers:newer", directory=tmp_path)
+    said = str(caught.value)
+    assert (
+        f"saved by sentence-transformers 99.1.0, and {sentence_transformers.__version__} is installed" in said
+    )
+    assert 'pip install "sentence-transformers>=99.1.0"' in said
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "not a version"])
+def test_load__model_of_an_unknown_module_is_refused(tmp_path: Path, version: str) -> None:
+    saved_model(tmp_path / "odd", version, "their_code.Normalize")
+    with pytest.raises(EncoderError, match="holds no sentence-transformers model that can be loaded"):
+        encoders.load("sentence-transformers:odd", directory=tmp_path)

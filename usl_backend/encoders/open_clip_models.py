@@ -19,7 +19,8 @@ def build(request: Request) -> ImageNetwork:
     """Build `open_clip:MODEL` or `open_clip:MODEL/TAG`, such as `open_clip:ViT-B-32/laion2b_s34b_b79k`.
 
     The weights are `MODEL.safetensors`, or `MODEL-TAG.safetensors` with a tag, in the encoder directory (or the same
-    with `.pt` or `.bin`): the file that open_clip publishes, renamed.
+    with `.pt` or `.bin`): the file that open_clip publishes, renamed. The activation is the one that the tag's weights
+    were trained with, also where the model's name alone stands for another.
 
     Raises
     ------
@@ -38,7 +39,10 @@ def build(request: Request) -> ImageNetwork:
             f"the weights of encoder {request.name} are not on this host; put open_clip's file as {files[0]} into "
             f"{request.directory or 'the encoder directory (USL_ENCODER_DIR)'}"
         )
-    more = {"force_image_size": request.image_size} if request.image_size else {}
+    more: dict[str, Any] = {"force_image_size": request.image_size} if request.image_size else {}
+    quick = _lacks_quick_gelu(library, name, tag)
+    if quick:
+        more["force_quick_gelu"] = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = library.create_model(name, pretrained=None, **more).eval()
@@ -56,13 +60,19 @@ def build(request: Request) -> ImageNetwork:
     mean, std = pixel_scale(*preprocessing)
     return ImageNetwork(
         model.visual,
-        name=f"open_clip-{stem}",
+        name=f"open_clip-{stem}{'-quickgelu' if quick else ''}",
         digest=digest_of(path),
         dim=output_dim(model.visual, side, encoder=request.name),
         size=side,
         mean=mean,
         std=std,
     )
+
+
+def _lacks_quick_gelu(library: Any, name: str, tag: str) -> bool:
+    """Return True if the tag's weights were trained with QuickGELU, but the model's own configuration says GELU."""
+    trained = library.get_pretrained_cfg(name, tag) if tag else {}
+    return bool(trained.get("quick_gelu")) and not library.get_model_config(name).get("quick_gelu")
 
 
 def _preprocessing(library: Any, name: str, tag: str) -> tuple[Any, Any]:

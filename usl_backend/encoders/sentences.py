@@ -7,6 +7,7 @@ into windows instead of being truncated; its row is the mean of their rows weigh
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import warnings
@@ -205,13 +206,39 @@ def load(request: Request) -> SentenceEncoder:
             model = library.SentenceTransformer(
                 str(path), device="cpu", local_files_only=True, trust_remote_code=False
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:  # a model's files name classes, which raise all kinds of exceptions
+        said = f"({type(error).__name__}: {str(error)[:200]})"
+        saved_by, installed = _saved_by(path), str(library.__version__)
+        if _is_newer(saved_by, installed):
+            raise EncoderError(
+                f"encoder {request.name}: {path} was saved by sentence-transformers {saved_by}, and {installed} is "
+                f'installed, which cannot load it {said}; pip install "sentence-transformers>={saved_by}"'
+            ) from error
         raise EncoderError(
-            f"encoder {request.name}: {path} holds no sentence-transformers model that can be loaded "
-            f"({type(error).__name__}: {str(error)[:200]}); save one there with SentenceTransformer.save"
+            f"encoder {request.name}: {path} holds no sentence-transformers model that can be loaded {said}; save "
+            "one there with SentenceTransformer.save"
         ) from error
     name = request.name if request.name == MINILM else request.argument
     return SentenceEncoder(model, name=name, digest=digest_of(path))
+
+
+def _saved_by(path: Path) -> str:
+    """Return the version of sentence-transformers that saved a model; "" if its files do not say."""
+    try:
+        config = json.loads((path / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+        return str(config["__version__"]["sentence_transformers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _is_newer(version: str, other: str) -> bool:
+    """Compare two versions; False if one of them is not a version."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) > Version(other)
+    except InvalidVersion:
+        return False
 
 
 def _bundled(encoder: str) -> Path:
