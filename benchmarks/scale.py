@@ -154,11 +154,12 @@ class PeakMemory:
 
 def run_here(row: Row, method: str, path: Path) -> dict[str, Any]:
     """Run a method on a row of the table in this process."""
-    import faiss  # noqa: F401 - loaded before the clock starts
-    import threadpoolctl  # noqa: F401
+    import threadpoolctl  # noqa: F401 - loaded before the clock starts
 
     from usl_backend.selection import make
 
+    if method == "port":
+        import faiss  # noqa: F401
     if method == "usl-t":
         import torch  # noqa: F401
     if method == "sklearn":

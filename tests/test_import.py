@@ -7,7 +7,7 @@ import pytest
 
 import usl_backend
 
-HEAVY = ["torch", "torchvision", "flask", "faiss", "label_studio_sdk", "waitress", "rich", "PIL", "requests"]
+HEAVY = ["torch", "torchvision", "flask", "label_studio_sdk", "waitress", "rich", "PIL", "requests"]
 
 
 def in_fresh_interpreter(code: str) -> Any:
@@ -21,7 +21,7 @@ def test_import__loads_nothing_heavy() -> None:
     assert in_fresh_interpreter(code) == []
 
 
-@pytest.mark.parametrize("heavy", ["torch", "flask", "faiss", "label_studio_sdk"])
+@pytest.mark.parametrize("heavy", ["torch", "flask", "label_studio_sdk"])
 def test_import__command_line_is_described_without(heavy: str) -> None:
     code = (
         "import json, sys\nfrom usl_backend.cli import main\n"

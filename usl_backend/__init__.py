@@ -1,7 +1,7 @@
 """Decide which tasks people should label first.
 
 The public names below are imported on first use, so `import usl_backend` takes milliseconds and loads neither
-torch, faiss nor flask.
+torch nor flask.
 """
 
 from __future__ import annotations

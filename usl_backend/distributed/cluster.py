@@ -15,7 +15,7 @@ from usl_backend.errors import InputError, RunError
 
 LOCAL: Final = "local"
 """Address that starts a cluster on this machine for the duration of the connection."""
-LIBRARIES: Final = ("usl-backend", "numpy", "faiss-cpu", "torch", "pillow")
+LIBRARIES: Final = ("usl-backend", "numpy", "torch", "pillow")
 """Distributions whose version may change results: every node must have this machine's version."""
 
 _CHECK_SECONDS: Final = 300.0

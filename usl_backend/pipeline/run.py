@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from usl_backend.sources.base import Source
     from usl_backend.studio.client import StudioClient
 
-LIBRARIES = ("numpy", "torch", "faiss-cpu", "pillow", "label-studio-sdk")
+LIBRARIES = ("numpy", "torch", "pillow", "label-studio-sdk")
 """Distributions whose versions can affect a result."""
 
 

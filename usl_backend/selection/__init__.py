@@ -1,4 +1,4 @@
-"""Selection methods: numpy, faiss and torch only; nothing of Label Studio, files or networks."""
+"""Selection methods: numpy and torch only; nothing of Label Studio, files or networks."""
 
 from usl_backend.selection.base import Neighbors, Selection
 from usl_backend.selection.baselines import KMeans, Random, TypiClust

@@ -14,6 +14,7 @@ import numpy as np
 from usl_backend.errors import SelectionError
 from usl_backend.selection.base import Neighbors
 from usl_backend.selection.rows.assignment import assign
+from usl_backend.selection.rows.exact import nearest_rows
 from usl_backend.selection.rows.kmeans import quick_centers
 from usl_backend.selection.rows.preparation import squared_distances
 from usl_backend.selection.rows.smallest import smallest
@@ -158,8 +159,8 @@ class _ExactSearch:
 
     def __call__(self, block: slice) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], NDArray[Any]]]:
         targets = self.targets[block]
-        search = _exact_float64 if self.rows.dtype == np.float64 else _exact_float32
-        found = search(self.rows, targets, self.k)
+        search = _exact_float64 if self.rows.dtype == np.float64 else nearest_rows
+        found = search(self.rows[targets], self.rows, min(self.k + SPARE, len(self.rows)))
         return targets, _nearest_of(self.rows, targets, found, self.k, include_self=self.include_self)
 
 
@@ -172,11 +173,11 @@ class _SearchOthers:
     k: int
 
     def __call__(self, block: slice) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        import faiss
-
-        faiss.omp_set_num_threads(1)
-        distances, found = faiss.knn(self.others[block], self.rows, self.k)
-        return found, np.maximum(distances, 0.0)
+        others = self.others[block]
+        found = nearest_rows(others, self.rows, min(self.k + SPARE, len(self.rows)))
+        distances = _squared(others, self.rows, found)
+        order = np.lexsort((found, distances), axis=1)[:, : self.k]
+        return np.take_along_axis(found, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
 def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
@@ -193,34 +194,30 @@ def candidates_wanted(k: int) -> int:
     return int(np.clip(20 * k, CANDIDATES, MOST_CANDIDATES))
 
 
-def _exact_float32(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Find the k + SPARE nearest rows of the targets, itself included, by faiss."""
-    import faiss
+def _exact_float64(targets: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Find the k nearest rows of the targets in float64."""
+    distances = squared_distances(targets, rows)
+    if k == len(rows):
+        return np.broadcast_to(np.arange(k), distances.shape)
+    return np.argpartition(distances, k - 1, axis=1)[:, :k]
 
-    faiss.omp_set_num_threads(1)
-    _, found = faiss.knn(rows[targets], rows, min(k + SPARE, len(rows)))
-    return np.asarray(found, dtype=np.int64)
 
-
-def _exact_float64(rows: NDArray[Any], targets: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Find the k + SPARE nearest rows of the targets, itself included, in float64."""
-    distances = squared_distances(rows[targets], rows)
-    wide = min(k + SPARE, len(rows))
-    if wide == len(rows):
-        return np.broadcast_to(np.arange(wide), distances.shape)
-    return np.argpartition(distances, wide - 1, axis=1)[:, :wide]
+def _squared(targets: NDArray[Any], rows: NDArray[Any], found: NDArray[np.int64]) -> NDArray[Any]:
+    """Squared distances (t, w) of targets (t, d) to the rows found for each, from the differences."""
+    distances = np.empty(found.shape, dtype=rows.dtype)
+    # Differences take (b, w, d) memory: a few hundred rows at a time stay in the cache.
+    for part in row_blocks(len(found), size=max(1, 2_000_000 // (found.shape[1] * rows.shape[1]))):
+        difference = rows[found[part]]
+        difference -= targets[part, None, :]
+        distances[part] = np.einsum("ikd,ikd->ik", difference, difference)
+    return distances
 
 
 def _nearest_of(
     rows: NDArray[Any], targets: NDArray[np.int64], found: NDArray[np.int64], k: int, *, include_self: bool
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Recompute the distances of the rows found exactly, put self first or drop it, sort, and cut to k."""
-    distances = np.empty(found.shape, dtype=rows.dtype)
-    # Differences take (b, k, d) memory: a few hundred rows at a time stay in the cache.
-    for part in row_blocks(len(found), size=max(1, 2_000_000 // (found.shape[1] * rows.shape[1]))):
-        difference = rows[found[part]]
-        difference -= rows[targets[part], None, :]
-        distances[part] = np.einsum("ikd,ikd->ik", difference, difference)
+    distances = _squared(rows[targets], rows, found)
     itself = found == targets[:, None]
     distances[itself] = -1.0 if include_self else np.inf
     if include_self:

@@ -13,6 +13,8 @@ GROUP = 16
 """Columns of which only the smallest is looked at first."""
 GROUPS_PER_PLACE = 2
 """Groups per value wanted below which the first look would rule out too little."""
+ROWS_PER_PLACE = GROUP * GROUPS_PER_PLACE
+"""Columns per value wanted from which the first look is worth it."""
 
 
 def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -32,13 +34,30 @@ def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int6
         return columns, np.take_along_axis(values, columns, axis=1)
     least = values[:, : groups * GROUP].reshape(count, GROUP, groups).min(axis=1)
     bound = np.partition(least, k - 1, axis=1)[:, k - 1]
-    flat = np.flatnonzero(values <= bound[:, None])
+    few_columns, few = _gathered(values, values <= bound[:, None])
+    first = np.argpartition(few, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(few_columns, first, axis=1), np.take_along_axis(few, first, axis=1)
+
+
+def below(
+    values: NDArray[np.floating[Any]], bound: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Gather the values of each row of a C-contiguous table (b, c) that are smaller than its bound (b,).
+
+    Columns and values, (b, w), w as many as the row with the most has; the others end in infinity.
+    """
+    return _gathered(values, values < bound[:, None])
+
+
+def _gathered(values: NDArray[Any], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Move the chosen values of each row to its begin: columns and values, filled up with infinity."""
+    count, width = values.shape
+    flat = np.flatnonzero(chosen)
     row = flat // width
     found = np.bincount(row, minlength=count)
     place = np.arange(len(flat)) - (np.cumsum(found) - found)[row]
     few = np.full((count, int(found.max())), np.inf, dtype=values.dtype)
-    few_columns = np.zeros(few.shape, dtype=np.int64)
+    columns = np.zeros(few.shape, dtype=np.int64)
     few[row, place] = values.ravel()[flat]
-    few_columns[row, place] = flat - row * width
-    first = np.argpartition(few, k - 1, axis=1)[:, :k]
-    return np.take_along_axis(few_columns, first, axis=1), np.take_along_axis(few, first, axis=1)
+    columns[row, place] = flat - row * width
+    return columns, few
