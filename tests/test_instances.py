@@ -14,6 +14,21 @@ def test_queue__picks_then_the_rest_of_the_control_set_then_the_reserve() -> Non
     assert len(queue) == 5
 
 
+def test_queue__more_control_tasks_come_behind_those_there_are_and_before_the_reserve() -> None:
+    queue = Queue.of([5, 3, 8], control=[9, 3], reserve=[7, 2]).with_control([4, 5, 2])
+    assert queue.instances == (5, 3, 8, 9, 4, 2, 7)
+    assert [place.rank for place in queue.places] == list(range(7))
+    assert queue.of_role("control") == (9, 4, 2)
+    assert queue.of_role("reserve") == (7,)
+    assert queue.control_set == (5, 3, 9, 4, 2)
+    assert queue.with_control([]) == queue
+
+
+def test_queue__more_control_tasks_leave_the_tasks_made_for_places() -> None:
+    queue = Queue((Place(5, 0, "pick", task=105), Place(7, 1, "reserve", task=107))).with_control([7])
+    assert queue.places == (Place(5, 0, "pick", task=105), Place(7, 1, "control", task=107))
+
+
 @pytest.mark.parametrize("control", [False, True])
 def test_place__in_the_role_of_a_control_is_always_part_of_the_control_set(control: bool) -> None:
     assert Place(4, 0, "control", control=control).control

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Modality = Literal["image", "text"]
 Role = Literal["pick", "control", "reserve"]
 """Why an instance is queued: picked, drawn for the control set, or a spare after both."""
+FEWEST_CONTROLS = 20
+"""Labeled tasks of a control set without which nothing is measured on it."""
 MAX_CHARACTERS = 20_000
 """Longer texts are truncated: about ten pages, a few seconds of MiniLM on one core."""
 
@@ -193,6 +195,24 @@ class Queue:
                 Place(int(one), rank, role, control=one in tested) for rank, (one, role) in enumerate(roles)
             )
         )
+
+    def with_control(self, drawn: Iterable[int]) -> Queue:
+        """Return the queue with more members of the control set, behind those that it has.
+
+        Parameters
+        ----------
+        drawn
+            Ids, queued or not; picks stay at their rank, spares move up.
+        """
+        more = tuple(drawn)
+        moved = set(more)
+        grown = Queue.of(
+            self.of_role("pick"),
+            control=(*self.control_set, *more),
+            reserve=(one for one in self.of_role("reserve") if one not in moved),
+        )
+        tasks = {place.instance: place.task for place in self.places}
+        return Queue(tuple(replace(place, task=tasks.get(place.instance)) for place in grown.places))
 
     def __len__(self) -> int:
         return len(self.places)

@@ -10,6 +10,7 @@ from shell import Shell, local
 
 from usl_backend.demo import dataset
 from usl_backend.studio.client import StudioClient
+from usl_backend.studio.preannotations import predictions
 
 
 def test_control__is_served_behind_the_picks_and_named_in_the_export(
@@ -20,16 +21,16 @@ def test_control__is_served_behind_the_picks_and_named_in_the_export(
     tmp_path: Path,
 ) -> None:
     project = make_project(data=[local(name) for name in pictures[:60]])
-    told = shell("select", project.id, "--budget", 20, "--control", 15, "--reserve", 3)
+    told = shell("select", project.id, "--budget", 20, "--control", 20, "--reserve", 3)
     assert told.code == 0, told.err
-    assert ", 15 in the control set and 3 in reserve" in told.out
+    assert ", 20 in the control set and 3 in reserve" in told.out
     run = shell.store.latest(project.id)
     assert run is not None
     entries = shell.store.files(run.id).read_published().queue.places
     drawn = [entry.instance for entry in entries if entry.control]
     behind = [entry.instance for entry in entries if entry.role == "control"]
-    assert len(drawn) == 15
-    assert 0 < len(behind) < 15
+    assert len(drawn) == 20
+    assert 0 < len(behind) < 20
     ranked = [entry.instance for entry in entries]
     assert project.model_versions() == {run.summary.model_version: len(ranked)}
 
@@ -55,7 +56,7 @@ def test_report__measures_the_picks_on_the_labeled_control_set(
     run = shell.store.latest(project.id)
     assert run is not None
     told = shell("report", run.id)
-    assert "too few of the 40 tasks in the control set are labeled for a check" in told.out
+    assert "0 of the 40 tasks in the control set count as labeled, 20 more needed; 0 picks are" in told.out
 
     entries = shell.store.files(run.id).read_published().queue.places
     for entry in entries:
@@ -68,7 +69,7 @@ def test_report__measures_the_picks_on_the_labeled_control_set(
     assert told.code == 0, told.err
     labels = told.json["labels"]
     assert labels["picks"] == 20
-    assert labels["controls"] == sum(entry.role == "control" for entry in entries) >= 20
+    assert labels["controls"] == 40, "drawn picks count"
     assert labels["low"] < labels["accuracy"] < labels["high"]
     # shoes, bags and shirts are easily told apart; a third would be chance
     assert labels["accuracy"] > 0.6
@@ -77,3 +78,78 @@ def test_report__measures_the_picks_on_the_labeled_control_set(
         f"A nearest-neighbor classifier on 20 labeled picks is right for {100 * labels['accuracy']:.0f} %"
         in page
     )
+
+
+def test_control__after_a_run_is_queued_before_the_reserve_and_grows(
+    shell: Shell,
+    make_project: Callable[..., LiveProject],
+    pictures: list[str],
+    second_annotator: StudioClient,
+) -> None:
+    project = make_project(data=[local(name) for name in pictures[:60]])
+    annotators = [project.client, second_annotator]
+    told = shell("control", project.id)
+    assert told.code == 1
+    assert f"project {project.id} has no published queue of usl-backend" in told.err
+    # A pre-annotation far behind the queue goes on being shown where it is drawn.
+    project.predict(project.tasks[:30], version="other", label="dog")
+    told = shell("select", project.id, "--budget", 10, "--reserve", 20, "--json")
+    assert told.code == 0, told.err
+    run, version = told.json["id"], told.json["summary"]["model_version"]
+    before = [entry["task"] for entry in told.json["queue"]]
+    files = shell.store.files(run)
+
+    for tasks, words in (
+        (19, "nothing can be measured on a control set of fewer than 20"),
+        (61, f"tasks is 61 but run {run} has only 60 tasks to draw from; lower tasks to 60 or less"),
+    ):
+        told = shell("control", project.id, "--tasks", tasks)
+        assert told.code == 1
+        assert words in told.err
+    dry = shell("control", project.id, "--tasks", 24, "--dry-run", "--json")
+    assert dry.code == 0, dry.err
+    assert not files.read_published().queue.control_set
+
+    told = shell("control", project.id, "--tasks", 24, "--json")
+    assert told.code == 0, told.err
+    assert told.json["new"] == dry.json["new"]
+    assert (told.json["size"], told.json["labeled"], len(told.json["new"])) == (24, 0, 24)
+    queue = files.read_published().queue
+    behind = queue.of_role("control")
+    spares = queue.of_role("reserve")
+    assert sorted(queue.control_set) == sorted(told.json["new"])
+    assert told.json["picks"] == 24 - len(behind)
+    assert set(behind) & set(before[10:]), "spares are drawn too"
+    stored = {p.task: p for p in predictions(project.client, project.id) if p.model_version == version}
+    ranks = [
+        task for task in sorted(stored, key=lambda task: stored[task].score or 0.0) if task in queue.instances
+    ]
+    assert ranks[:10] == before[:10]
+    assert set(ranks[10 : 10 + len(behind)]) == set(behind)
+    assert ranks[10 + len(behind) :] == list(spares)
+    assert len(stored) == sum(p.model_version == version for p in predictions(project.client, project.id))
+    assert all(bool(p.result) == (task in project.tasks[:30]) for task, p in stored.items())
+    run_now = shell.store.get(run)
+    assert (run_now.summary.control, run_now.summary.reserve) == (24, len(spares))
+
+    # Once more changes nothing; a larger set keeps the smaller one.
+    told = shell("control", project.id, "--tasks", 24, "--json")
+    assert (told.json["new"], told.json["queued"]) == ([], 0)
+    served = project.serve(annotators, 10 + len(behind) // 2)
+    assert served == ranks[: len(served)]
+    told = shell("control", project.id, "--tasks", 30)
+    assert told.code == 0, told.err
+    assert f"run {run}: 30 tasks in the control set, 6 of them new;" in told.out
+    grown = files.read_published().queue
+    assert set(grown.control_set) > set(queue.control_set)
+    left = len(grown.of_role("control")) - len(behind) // 2
+    rest = project.serve(annotators, left + 1)
+    assert set(rest[:left]) == set(grown.of_role("control")) - set(served)
+    assert rest[left] == grown.of_role("reserve")[0]
+
+    told = shell("reset", project.id)
+    assert told.code == 0, told.err
+    assert set(project.model_versions()) == {"other"}
+    told = shell("control", project.id)
+    assert told.code == 1
+    assert f"project {project.id} has no published queue of usl-backend" in told.err

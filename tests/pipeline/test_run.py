@@ -205,28 +205,28 @@ def test_execute__cancelled_in_any_stage_stops_there(bench: Bench, pictures: Pat
 
 
 def test_execute__control_set_follows_the_picks_and_may_share_with_them(bench: Bench, pictures: Path) -> None:
-    run = bench.start(budget=20, reserve=3, control=15)
+    run = bench.start(budget=20, reserve=3, control=20)
     bench.execute(run, Studio(pictures))
     entries = bench.store.files(run.id).read_published().queue.places
     roles = [entry.role for entry in entries]
     drawn = [entry for entry in entries if entry.control]
     behind = [entry for entry in drawn if entry.role == "control"]
-    assert len(drawn) == 15
-    # 15 of 40 drawn without regard to 20 picks: some are picks, some are not
-    assert 0 < len(behind) < 15
+    assert len(drawn) == 20
+    # 20 of 40 drawn without regard to 20 picks: some are picks, some are not
+    assert 0 < len(behind) < 20
     assert {entry.role for entry in drawn} == {"pick", "control"}
     assert roles == ["pick"] * 20 + ["control"] * len(behind) + ["reserve"] * 3
     assert [entry.rank for entry in entries] == list(range(len(entries)))
     assert len({entry.instance for entry in entries}) == len(entries)
     summary = bench.store.get(run.id).summary
-    assert (summary.picks, summary.control, summary.reserve) == (20, 15, 3)
+    assert (summary.picks, summary.control, summary.reserve) == (20, 20, 3)
 
 
 def test_execute__control_set_does_not_depend_on_budget_or_change_the_picks(
     bench: Bench, pictures: Path
 ) -> None:
     found = []
-    for explicit in ({"budget": 6, "control": 8}, {"budget": 12, "control": 8}, {"budget": 6}):
+    for explicit in ({"budget": 6, "control": 20}, {"budget": 12, "control": 20}, {"budget": 6}):
         run = bench.start(reserve=0, **explicit)
         bench.execute(run, Studio(pictures))
         entries = bench.store.files(run.id).read_published().queue.places
@@ -235,9 +235,22 @@ def test_execute__control_set_does_not_depend_on_budget_or_change_the_picks(
     assert found[0][1] == found[2][1]
 
 
-def test_execute__a_control_set_larger_than_the_pool_is_refused(bench: Bench, pictures: Path) -> None:
-    with pytest.raises(InputError, match="control is 41 but only 40 tasks can be drawn"):
-        bench.execute(bench.start(budget=4, control=41), Studio(pictures))
+def test_execute__a_control_set_larger_than_the_pool_is_refused_before_any_picture_is_read(
+    bench: Bench, pictures: Path
+) -> None:
+    run, studio = bench.start(budget=4, control=41), Studio(pictures)
+    with pytest.raises(InputError, match="control is 41 but only 40 tasks can be drawn; lower control to 40"):
+        bench.execute(run, studio)
+    assert not studio.located
+
+
+def test_execute__a_control_set_larger_than_what_can_be_read_is_refused_before_the_selection(
+    bench: Bench, pictures: Path
+) -> None:
+    run = bench.start(budget=4, control=39)
+    with pytest.raises(InputError, match="control is 39 but only 38 tasks can be drawn; lower control to 38"):
+        bench.execute(run, Studio(pictures, broken=frozenset({3, 4})))
+    assert not bench.store.files(run.id).has_selection()
 
 
 def test_execute__cancelled_training_goes_on_from_its_last_epoch(

@@ -6,10 +6,8 @@ from digit_run import Made
 
 from usl_backend.errors import CancelledError, RunError
 from usl_backend.evaluation.reach import reach
-from usl_backend.instances import Queue
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
-from usl_backend.runs.published import Published
 from usl_backend.selection import METHODS
 from usl_backend.selection.rows.preparation import fit_projection
 
@@ -130,13 +128,6 @@ def test_build__a_run_that_is_not_done_is_told(small: Made) -> None:
     run = small.store.create(project=13, settings={})
     with pytest.raises(RunError, match="run 13-1 is queued; its report can be computed once it is done"):
         build(run, small.store.files(run.id))
-
-
-def test_build__pick_that_is_also_a_control_is_listed_among_the_controls(small: Made) -> None:
-    picks = small.queue.instances
-    drawn = (picks[2], int(small.ids[0]))
-    small.files.write_published(Published(Queue.of(picks, control=drawn)))
-    assert build(small.run, small.files).controls == drawn
 
 
 def test_build__too_many_rows_for_other_seeds_say_so(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:

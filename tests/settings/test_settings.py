@@ -209,3 +209,12 @@ def test_resolve__unknown_encoder_suggests_the_nearest() -> None:
         RunSettings.resolve(extra_params={"encoder": "minilmm"}, environ={})
     with pytest.raises(SettingsError, match="write torchvision:MODEL"):
         RunSettings.resolve(explicit={"encoder": "torchvision"}, environ={})
+
+
+def test_resolve__a_control_set_that_can_never_suffice_is_refused_but_stays_readable() -> None:
+    with pytest.raises(
+        SettingsError, match=r"control is 19, but nothing can be measured .* fewer than 20; give 20"
+    ):
+        RunSettings.resolve(explicit={"control": 19}, environ={})
+    assert RunSettings.resolve(explicit={"control": 20}, environ={}).control == 20
+    assert RunSettings.from_json({"control": 5}).control == 5

@@ -29,7 +29,7 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     """Compare a run's picks with random ones, and write its report."""
     from usl_backend.errors import USLError
     from usl_backend.report import build, write_report
-    from usl_backend.report.check import check_run
+    from usl_backend.report.check import ControlCheck, TooFew, check_run, control_set
     from usl_backend.runs import RunStore
     from usl_backend.sources.media import open_run_media
     from usl_backend.studio.client import StudioClient
@@ -44,8 +44,8 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
             click.echo(f"{step} ...", err=True)
 
     found = build(run, files, force=force, progress=show_step)
-    checked = None
-    if found.controls and host.api_key and not run.pool:
+    checked: ControlCheck | TooFew | None = None
+    if control_set(files) and host.api_key and not run.pool:
         with StudioClient.from_settings(host) as client:
             try:
                 checked = check_run(files, found, client, project=run.project, seed=int(run.settings["seed"]))
@@ -71,7 +71,12 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
             "matched": trust.matched,
             "effective_clusters": trust.effective_clusters,
             "near_duplicate_share": trust.near_duplicate_share,
-            "labels": None if checked is None else asdict(checked),
+            "labels": asdict(checked) if isinstance(checked, ControlCheck) else None,
+            "labels_missing": (
+                {"control": checked.missing_controls, "picks": checked.missing_picks}
+                if isinstance(checked, TooFew)
+                else None
+            ),
             "file": None if output is None else str(output),
             "pictures_missing": missing,
         }
@@ -84,14 +89,14 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     )
     if trust.matched is not None and trust.matched < len(found.whys):
         click.echo(f"the first {trust.matched} cover as much as {len(found.whys)} random tasks")
-    if checked is not None:
+    if isinstance(checked, ControlCheck):
         click.echo(
             f"with {checked.size} labels each, picks classify {checked.picks_accuracy:.0%} of the control set "
             f"correctly, random tasks {checked.random_accuracy:.0%}; all {checked.picks} labeled picks "
             f"{checked.accuracy:.0%} "
             f"({checked.low:.0%} to {checked.high:.0%})"
         )
-    elif found.controls:
-        click.echo(f"too few of the {len(found.controls)} tasks in the control set are labeled for a check")
+    elif checked is not None:
+        click.echo(str(checked))
     if output is not None:
         click.echo(f"written to {output}" + (f"; {missing} pictures could not be read" if missing else ""))

@@ -46,7 +46,7 @@ def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run
     Raises
     ------
     InputError
-        No task could be read, or fewer than the budget; the message says where to find the reasons.
+        No task could be read, or fewer than the budget or the control set; the message says where to find the reasons.
     """
     where = (
         f"see /usl/runs/{run_id} or `usl-backend status {run_id}` for the {len(readable.skipped)} unreadable"
@@ -64,6 +64,7 @@ def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run
                 f"budget is {wanted} but only {readable.rows} of {readable.listed} tasks could be read; "
                 f"lower the budget or {where}"
             )
+    settings.check_control(readable.rows)
     return settings.rows_to_choose(classes=classes, pool=readable.rows)
 
 

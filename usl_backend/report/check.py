@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from usl_backend.evaluation.accuracy import nearest_neighbor_accuracy
+from usl_backend.instances import FEWEST_CONTROLS
 from usl_backend.report.record import DIMENSIONS, FOLDER, folder
 from usl_backend.runs.artifacts import atomic_write
 from usl_backend.selection.rows.preparation import fit_projection
+from usl_backend.sinks.control import counted
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
 from usl_backend.suggestions import wilson
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
 
 NAME: Final = "labels.json"
-FEWEST: Final = 20
-"""Minimum number of labeled control tasks."""
+FEWEST_PICKS: Final = 2
+"""Labeled picks that a comparison needs."""
 SPLITS: Final = 50
 """Number of random splits of the control set into random training labels and test tasks."""
 
@@ -43,7 +44,7 @@ class ControlCheck:
     Attributes
     ----------
     picks, controls
-        Number of labeled picks, and of labeled control tasks that are not picks.
+        Number of labeled picks, and of labeled control tasks, drawn picks among them.
     accuracy, low, high
         Accuracy of all labeled picks on those control tasks, with a 95 % interval (Wilson).
     size
@@ -69,6 +70,50 @@ class ControlCheck:
     read_at: float
 
 
+@dataclass(frozen=True)
+class TooFew:
+    """Labels that a check lacks.
+
+    Attributes
+    ----------
+    picks, controls
+        Number of labeled picks, and of labeled control tasks that count.
+    drawn
+        Number of tasks in the control set.
+    """
+
+    picks: int
+    controls: int
+    drawn: int
+
+    @property
+    def missing_controls(self) -> int:
+        """Number of control tasks that are still to be labeled."""
+        return max(0, FEWEST_CONTROLS - self.controls)
+
+    @property
+    def missing_picks(self) -> int:
+        """Number of picks that are still to be labeled."""
+        return max(0, FEWEST_PICKS - self.picks)
+
+    def __str__(self) -> str:
+        """Say in one sentence what is missing."""
+        if self.drawn < FEWEST_CONTROLS:
+            return (
+                f"the control set has {self.drawn} tasks, and a check takes {FEWEST_CONTROLS} with a label: "
+                "draw more with `usl-backend control`"
+            )
+        lacking = []
+        if self.missing_controls:
+            lacking.append(
+                f"{self.controls} of the {self.drawn} tasks in the control set count as labeled, "
+                f"{self.missing_controls} more needed"
+            )
+        if self.missing_picks:
+            lacking.append(f"{self.picks} picks are labeled, {self.missing_picks} more needed")
+        return "too few labels for a check: " + "; ".join(lacking)
+
+
 def check(
     rows: NDArray[np.floating[Any]],
     *,
@@ -77,8 +122,10 @@ def check(
     labels: Mapping[int, str],
     rng: np.random.Generator,
     read_at: float,
-) -> ControlCheck | None:
+) -> ControlCheck | TooFew:
     """Evaluate the labeled picks on the labeled control set.
+
+    A pick that was also drawn for the control set is tested without its own label.
 
     Parameters
     ----------
@@ -87,7 +134,7 @@ def check(
     picks : (m,) integers
         Rows in pick order.
     controls : (c,) integers
-        Rows of the control set, including picks.
+        Rows of the control set that count (`sinks.control.counted`), including picks.
     labels
         Row -> class, for the rows that have one.
     rng
@@ -97,25 +144,22 @@ def check(
 
     Returns
     -------
-    ControlCheck or None
-        None if fewer than 20 control tasks that are not picks, or fewer than 2 picks, have a label.
+    ControlCheck or TooFew
+        `TooFew` if fewer than 20 control tasks, or fewer than 2 picks, have a label; its `drawn` is c.
     """
     taught = np.array([row for row in picks.tolist() if row in labels], dtype=np.int64)
-    chosen = set(picks.tolist())
-    tested = np.array(
-        [row for row in controls.tolist() if row in labels and row not in chosen], dtype=np.int64
-    )
-    if len(tested) < FEWEST or len(taught) < 2:
-        return None
+    tested = np.array([row for row in controls.tolist() if row in labels], dtype=np.int64)
+    if len(tested) < FEWEST_CONTROLS or len(taught) < FEWEST_PICKS:
+        return TooFew(len(taught), len(tested), len(controls))
     names = {name: place for place, name in enumerate(sorted(set(labels.values())))}
+    classes = np.full(len(rows), -1)
+    for row in (*taught.tolist(), *tested.tolist()):
+        classes[row] = names[labels[row]]
 
     def accuracy(teachers: NDArray[np.int64], pupils: NDArray[np.int64]) -> float:
-        return nearest_neighbor_accuracy(
-            rows[teachers],
-            classes=np.array([names[labels[row]] for row in teachers.tolist()]),
-            test_rows=rows[pupils],
-            test_classes=np.array([names[labels[row]] for row in pupils.tolist()]),
-        )
+        near = rows[pupils] @ rows[teachers].T
+        near[pupils[:, None] == teachers] = -np.inf
+        return float((classes[teachers[near.argmax(axis=1)]] == classes[pupils]).mean())
 
     size = min(len(taught), len(tested) // 2)
     ours, theirs = np.empty(SPLITS), np.empty(SPLITS)
@@ -141,7 +185,7 @@ def check(
 
 def check_run(
     files: RunFiles, report: Report, client: StudioClient, *, project: int, seed: int
-) -> ControlCheck | None:
+) -> ControlCheck | TooFew:
     """Read a project's labels, evaluate a run's picks with them, and store the result with the report.
 
     Parameters
@@ -153,12 +197,12 @@ def check_run(
     project
         Label Studio's id.
     seed
-        Seed of the splits of the control set.
+        Seed of the run.
 
     Returns
     -------
-    ControlCheck or None
-        None if there are too few labels.
+    ControlCheck or TooFew
+        Only a `ControlCheck` is stored.
 
     Raises
     ------
@@ -170,18 +214,27 @@ def check_run(
     config = parse(client.project(project).label_config)
     labels = read_labels(client.labeled(project), config, control=classifier(config).name)
     pool, _ = files.read_pool()
+    queue = files.read_published().queue
     place = {task: row for row, task in enumerate(pool.ids.tolist())}
     found = check(
         fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings),
         picks=np.array([place[why.task] for why in report.whys]),
-        controls=np.array([place[task] for task in report.controls]),
+        controls=np.array(
+            [place[task] for task in counted(queue, labels.by_task, seed=seed)], dtype=np.int64
+        ),
         labels={place[task]: "/".join(choice) for task, choice in labels.by_task.items() if task in place},
         rng=np.random.default_rng([seed, 0xCE]),
         read_at=time.time(),
     )
-    if found is not None:
-        save_check(files, found)
+    if isinstance(found, TooFew):
+        return replace(found, drawn=len(queue.control_set))
+    save_check(files, found)
     return found
+
+
+def control_set(files: RunFiles) -> tuple[int, ...]:
+    """Return the control set of a run, as it is now; empty if nothing was published."""
+    return files.read_published().queue.control_set if files.has_published() else ()
 
 
 _ADAPTER: TypeAdapter[ControlCheck] = TypeAdapter(ControlCheck)

@@ -10,7 +10,6 @@ import numpy as np
 
 from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
-from usl_backend.instances import Queue
 from usl_backend.report.gallery import COPIES, GROUPS, duplicate_groups, lowest_rows, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
 from usl_backend.report.record import (
@@ -101,7 +100,6 @@ class _Build:
         instances, inventory = self.files.read_instances(), self.files.read_inventory()
         pool, _ = self.files.read_pool()
         selection = self.files.read_selection()
-        queue = self.files.read_published().queue if self.files.has_published() else Queue()
         held = np.flatnonzero(np.isin(pool.ids, np.asarray(inventory.labeled, dtype=np.int64)))
         self.step("comparing")
         rows = fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings)
@@ -172,7 +170,6 @@ class _Build:
             skipped={**inventory.skipped, **pool.skipped},
             trust=figures,
             map=made,
-            controls=queue.control_set,
             seconds=self.seconds,
             training=training_figures(selection.diagnostics),
         )

@@ -245,8 +245,6 @@ class Report:
         `duplicate_sizes` has their full sizes.
     skipped
         Instance id -> reason why it could not be read.
-    controls
-        Instances of the control set, in queue order.
     training
         Figures of the training; None for a method that does not train.
     """
@@ -262,7 +260,6 @@ class Report:
     skipped: Mapping[int, str]
     trust: Trust
     map: MapNote
-    controls: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     training: TrainingFigures | None = None
 

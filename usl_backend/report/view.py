@@ -77,6 +77,8 @@ class View:
         Returns the address of a task's thumbnail, or None.
     task_url
         Returns the address of a task in Label Studio, or None.
+    controls
+        Number of tasks in the control set.
     check
         Evaluation on the labels of the control set, if they were read.
     """
@@ -86,6 +88,7 @@ class View:
     sources: Sources
     image: Callable[[int], str | None]
     task_url: Callable[[int], str | None]
+    controls: int = 0
     check: ControlCheck | None = None
     words: object = field(default=words)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError, MediaError, RunError
-from usl_backend.report.check import load_check
+from usl_backend.report.check import control_set, load_check
 from usl_backend.report.mapdata import packed
 from usl_backend.report.record import load_map
 from usl_backend.report.sources import Sources, Thumbnails
@@ -76,7 +76,8 @@ def write_report(
     sources = Sources(files)
     links = studio_links(run, studio_url)
     pictures: dict[int, str] = {}
-    view = View(run, report, sources, pictures.get, links, load_check(files))
+    controls = len(control_set(files))
+    view = View(run, report, sources, pictures.get, links, controls, load_check(files))
     shown = view.shown()
     if report.modality == "image":
         pictures.update(_pictures(shown, Thumbnails(files, sources, read or _unread), progress))

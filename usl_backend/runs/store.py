@@ -250,6 +250,10 @@ class RunStore(ProjectRecords, Counters):
             finished_at=time.time(),
         )
 
+    def amend(self, run_id: str, summary: Summary) -> bool:
+        """Replace the summary of a run that is done; return False if it was not done."""
+        return self._update(run_id, (RunState.DONE,), summary=summary)
+
     def fail(self, run_id: str, kind: str, message: str) -> bool:
         """Mark an active run as failed; return False if it was not active.
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from usl_backend.encoders import family_of, free_path
-from usl_backend.errors import EncoderError, SettingsError
+from usl_backend.errors import EncoderError, InputError, SettingsError
+from usl_backend.instances import FEWEST_CONTROLS
 from usl_backend.selection import METHODS, Selector, make
 from usl_backend.settings.budget import Budget, default_rows
 from usl_backend.settings.host import HostSettings
@@ -58,7 +59,7 @@ class RunSettings(BaseModel):
         ge=0,
         le=10_000,
         description="Size of an unbiased test set: tasks drawn uniformly from the whole pool, independent of the "
-        "picks, and queued right after them.",
+        "picks, and queued right after them. At least 20, or 0 for none.",
     )
     keep_labels: bool = Field(
         False,
@@ -82,6 +83,13 @@ class RunSettings(BaseModel):
         if self.budget is None:
             return default_rows(classes=classes, pool=pool)
         return self.budget.rows(classes=classes, pool=pool)
+
+    def check_control(self, pool: int) -> None:
+        """Raise InputError for a control set that is larger than the number of tasks it is drawn from."""
+        if self.control > pool:
+            raise InputError(
+                f"control is {self.control} but only {pool} tasks can be drawn; lower control to {pool} or less"
+            )
 
     @field_validator("encoder", mode="before")
     @classmethod
@@ -121,7 +129,8 @@ class RunSettings(BaseModel):
         Raises
         ------
         SettingsError
-            Unknown name (the nearest known one is suggested) or invalid value.
+            Unknown name (the nearest known one is suggested) or invalid value, or a control set on which nothing can
+            ever be measured.
         """
         merged: dict[str, Any] = {}
         merged.update(_from_environment(os.environ if environ is None else environ))
@@ -133,6 +142,11 @@ class RunSettings(BaseModel):
                 if value is not None:
                     merged[name] = value
         settings = cls._validated(merged)
+        if 0 < settings.control < FEWEST_CONTROLS:  # older runs may have such a set
+            raise SettingsError(
+                f"control is {settings.control}, but nothing can be measured on a control set of fewer than "
+                f"{FEWEST_CONTROLS}; give {FEWEST_CONTROLS} or more, or 0 for none"
+            )
         known = settings.selector().values()
         return settings.model_copy(update={"options": {name: known[name] for name in settings.options}})
 

@@ -130,6 +130,7 @@ class ListSource:
         if free < 1:
             raise InputError(_nothing_left(found, self.target.address))
         self.settings.rows_to_choose(classes=len(found.classes), pool=free)
+        self.settings.check_control(free)
         return found
 
     def _inventory(

@@ -150,3 +150,4 @@ def _check(project: Inventory, free: int, settings: RunSettings) -> None:
             f"(task {task}: {why}); check the label config's value and the tasks' data"
         )
     settings.rows_to_choose(classes=len(project.classes), pool=free)
+    settings.check_control(free)

@@ -32,12 +32,15 @@ class Prediction:
         None if stored without one.
     result
         Label Studio's regions; empty for ours on tasks that no other model predicted.
+    id
+        Label Studio's id of the prediction.
     """
 
     task: int
     model_version: str
     score: float | None
     result: Result = field(repr=False)
+    id: int = 0
 
 
 def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
@@ -47,7 +50,11 @@ def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
     rows = rows if isinstance(rows, list) else rows.get("results", [])
     return [
         Prediction(
-            int(row["task"]), str(row.get("model_version") or ""), row.get("score"), row.get("result") or []
+            int(row["task"]),
+            str(row.get("model_version") or ""),
+            row.get("score"),
+            row.get("result") or [],
+            int(row.get("id") or 0),
         )
         for row in rows
     ]

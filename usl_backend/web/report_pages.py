@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from usl_backend.report.check import load_check
+from usl_backend.report.check import control_set, load_check
 from usl_backend.report.view import PER_PAGE, PLOTLY, View, static_directory, studio_links, template_directory
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
@@ -90,13 +90,15 @@ def _page(run_id: str, part: str, heading: str) -> Response:
     if isinstance(found, Awaited):
         page = render_template("report_awaited.html", run=run, part=part, heading=heading, awaited=found)
         return Response(page, mimetype="text/html")
+    files = services().store.files(run.id)
     view = View(
         run=run,
         report=found.report,
         sources=found.sources,
         image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
         task_url=studio_links(run, services().host.label_studio_url),
-        check=load_check(services().store.files(run.id)),
+        controls=len(control_set(files)),
+        check=load_check(files),
     )
     number = request.args.get("page", "")
     stretch = view.page(int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1)

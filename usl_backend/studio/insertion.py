@@ -1,0 +1,86 @@
+"""Insert tasks into a queue that is in force; `queue.py` publishes one and adds to its end."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from usl_backend.errors import InputError, StudioError, StudioNotFoundError
+from usl_backend.studio import preannotations
+from usl_backend.studio.bulk import CARRIED_SCORE, NewPrediction, import_predictions, in_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.preannotations import Prediction
+
+
+def insert(
+    client: StudioClient, project: Project, *, version: str, tasks: Sequence[int], after: Collection[int]
+) -> int:
+    """Queue tasks right behind others, before all that come later; can be repeated when interrupted.
+
+    Parameters
+    ----------
+    client
+        With a token of a user who may change the project.
+    project
+        As it is now.
+    version
+        Model version of the run; must be the project's current one.
+    tasks : (b,) task ids
+        In rank order. Those queued further behind move up, with their pre-annotation if they have one.
+    after
+        Tasks that stay before them.
+
+    Returns
+    -------
+    int
+        Number of tasks that were queued or moved.
+
+    Raises
+    ------
+    InputError
+        The project's current model version is another one.
+    StudioError
+        Label Studio did not accept all tasks; those queued keep their place.
+    """
+    if project.model_version != version:
+        raise InputError(
+            f'the model version of project {project.id} is "{project.model_version}", not {version}; start a new run'
+        )
+    held: dict[int, list[Prediction]] = {}
+    for one in preannotations.predictions(client, project.id):
+        if one.model_version == version:
+            held.setdefault(one.task, []).append(one)
+    score = {task: min(_score(one) for one in stored) for task, stored in held.items()}
+    first, wanted = set(after), set(tasks)
+    low = max((at for task, at in score.items() if task in first and at < CARRIED_SCORE), default=0.0)
+    high = min((at for task, at in score.items() if at > low and task not in wanted), default=CARRIED_SCORE)
+    new = [task for task in tasks if not low < score.get(task, CARRIED_SCORE) < high]
+    # Half of the gap stays free for those inserted next.
+    step = (high - low) / 2 / max(len(new), 1)
+    scored = {
+        task: NewPrediction(
+            low + step * (place + 1), next((one.result for one in held.get(task, ()) if one.result), [])
+        )
+        for place, task in enumerate(new)
+    }
+    for batch in in_batches(new):
+        created = import_predictions(client, project.id, version, {task: scored[task] for task in batch})
+        if created != len(batch):
+            raise StudioError(
+                f"Label Studio queued {created} of {len(batch)} tasks of project {project.id}; try again, queued tasks "
+                "keep their place"
+            )
+    # Of two predictions the lower score decides, so those further behind are not missed for an instant.
+    for one in (one for task in tasks for one in held.get(task, ()) if not low < _score(one) < high):
+        with contextlib.suppress(StudioNotFoundError):  # its answer was lost, and it was asked again
+            client.http.json("DELETE", f"/api/predictions/{one.id}/")
+    return len(new)
+
+
+def _score(prediction: Prediction) -> float:
+    """Return the Studio score; Label Studio serves predictions without one last."""
+    return CARRIED_SCORE if prediction.score is None else prediction.score
