@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from digit_run import png
 from shell import Shell, forget_host_settings
@@ -296,3 +298,29 @@ def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None
     told = shell("select", photos, "--budget", "100%", "--method", "random")
     assert told.code == 0, told.err
     assert b"a/na\xefve.png" in Path(shell.store.get("photos-1").summary.selection).read_bytes()
+
+
+def test_select__pictures_inside_a_table(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "digits.parquet"
+    pictures = [{"bytes": png(DIGITS[row]), "path": f"{row}.png"} for row in range(30)]
+    pq.write_table(pa.table({"image": pictures, "label": [str(row % 10) for row in range(30)]}), path)
+    told = shell("select", path, "--budget", 5, "-o", tmp_path / "out.csv")
+    assert told.code == 0, told.err
+    assert "chose 5 of 30" in told.out
+    rows = rows_of(tmp_path / "out.csv")
+    assert [row["source"] for row in rows if row["role"] == "pick"] == [
+        f"parquet:{path}/image/{row['id']}/{row['id']}.png" for row in rows if row["role"] == "pick"
+    ]
+    assert shell("report", "digits-1", "-o", tmp_path / "report.html").code == 0
+    assert "data:image/" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_select__table_of_a_spreadsheet(shell: Shell, photos: Path) -> None:
+    rows = "".join(f"{row:02d}.png;Käse;;\r\n" for row in range(0, 60, 2))
+    table = photos / "b" / "list.csv"
+    table.write_bytes(f"sep=;\r\npath;label;;\r\n{rows}".encode("cp1252"))
+    told = shell("select", table, "--budget", 4, "--json")
+    assert told.code == 0, told.err
+    summary = told.json["summary"]
+    assert summary["pool"]["encoded"] == 30
+    assert f"{table} is not UTF-8 and was read as cp1252, a guess" in " ".join(summary["warnings"])

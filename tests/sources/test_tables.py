@@ -1,6 +1,7 @@
 """CSV, JSON lines and Parquet as people write them, and as they should not."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from usl_backend.errors import InputError
+from usl_backend.media import Location, MediaReader
 from usl_backend.sources import Entry, Listing, read_manifest
 from usl_backend.sources.table_listing import TableListing
 from usl_backend.sources.target import Target
@@ -138,10 +140,139 @@ def test_table__lines_that_are_no_json_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_table__bytes_that_are_not_utf8(tmp_path: Path) -> None:
+def test_table__one_line_that_is_not_utf8_among_others(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
-    path.write_bytes(b"text\nfine\nna\xefve\n")
-    assert [entry.fault for entry in listing(path)] == [None, '"text" is not UTF-8']
+    path.write_bytes("text\nfine\nnaïve\n".encode() + b"na\xefve\n" + "Zoë\n".encode())
+    found = listing(path)
+    assert [entry.fault for entry in found] == [None, None, '"text" is not UTF-8', None]
+    assert found.guessed_encoding == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "cp1252", "cp1251"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_table__encodings_of_spreadsheets(tmp_path: Path, kind: str, encoding: str) -> None:
+    texts = ["Быстрая лиса", "Это хорошо"] if encoding == "cp1251" else ["Grüße aus Köln", "C'est ça, l'été"]
+    lines = {
+        "csv": ["id;text", *(f"{row};{text}" for row, text in enumerate(texts))],
+        "jsonl": [
+            json.dumps({"id": row, "text": text}, ensure_ascii=False) for row, text in enumerate(texts)
+        ],
+    }[kind]
+    path = tmp_path / f"m.{kind}"
+    path.write_bytes("\r\n".join(lines).encode(encoding))
+    found = listing(path)
+    assert [(entry.key, entry.source) for entry in found] == list(zip("01", texts, strict=True))
+    assert found.guessed_encoding == ("" if encoding in ("utf-16", "utf-8-sig") else encoding)
+
+
+def test_table__file_names_of_another_encoding_are_found_as_they_lie_on_disk(tmp_path: Path) -> None:
+    raw = b"t\xe9l\xe9.png"
+    for name in (raw, "été.png".encode()):
+        (tmp_path / os.fsdecode(name)).touch()
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"path\n" + raw + b"\n" + "été.png".encode("cp1252") + b"\ngar\xe7on.png\n")
+    assert [Path(entry.source).name for entry in listing(path)] == [os.fsdecode(raw), "été.png", "garçon.png"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label,,\r\n1.png,cat,,\r\n2.png,dog,,\r\n",
+        "path,label,,\n1.png,cat\n2.png,dog,,\n",  # trailing fields cut off
+        "path,label\n1.png,cat,,\n2.png,dog,,\n",
+        ",path,label\n0,1.png,cat\n1,2.png,dog\n",  # the index that pandas writes
+        "path,,label,\n1.png,x,cat,note\n2.png,,dog,\n",
+    ],
+)
+def test_table__columns_without_a_name_are_ignored(tmp_path: Path, content: str) -> None:
+    found = [(entry.source, entry.label, entry.fault) for entry in listing(csv_file(tmp_path, content))]
+    assert found == [(str(tmp_path / "1.png"), "cat", None), (str(tmp_path / "2.png"), "dog", None)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\r\nid;text\r\na;one, two, three\r\n",
+        '"sep=;"\nid;text\na;one, two, three\n',
+        "SEP=|\nid|text\na|one, two, three\n",
+        "sep=\t\nid\ttext\na\tone, two, three\n",
+        'sep=,\nid,text\na,"one, two, three"\n',
+        "\ufeffsep=;\nid;text\na;one, two, three\n",
+    ],
+)
+def test_table__first_line_that_names_the_delimiter(tmp_path: Path, content: str) -> None:
+    found = listing(csv_file(tmp_path, content))
+    assert [(entry.row, entry.key, entry.source) for entry in found] == [(0, "a", "one, two, three")]
+
+
+def test_table__first_line_that_names_the_delimiter_in_utf16(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes("sep=;\r\nid;text\r\na;Grüße, Köln\r\n".encode("utf-16"))
+    assert [(entry.key, entry.source) for entry in listing(path)] == [("a", "Grüße, Köln")]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_table__whole_numbers_that_a_gap_made_floats(tmp_path: Path, kind: str) -> None:
+    rows = [{"id": float(i), "path": f"{i}.png", "label": i % 3 + 0.0 if i % 2 else None} for i in range(6)]
+    path = as_kind(tmp_path, kind, rows)
+    if kind == "csv":  # `as_kind` writes 0.0 as nothing
+        path.write_text(
+            "id,path,label\n"
+            + "".join(f"{r['id']},{r['path']},{'' if r['label'] is None else r['label']}\n" for r in rows)
+        )
+    found = [(entry.key, entry.label) for entry in listing(path)]
+    assert found == [("0", None), ("1", "1"), ("2", None), ("3", "0"), ("4", None), ("5", "2")]
+
+
+def test_table__versions_and_fractions_stay_as_they_are_written(tmp_path: Path) -> None:
+    found = listing(csv_file(tmp_path, "path,label\n1.png,1.0\n2.png,1.5\n3.png,2.0\n"))
+    assert [entry.label for entry in found] == ["1.0", "1.5", "2.0"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_table__labels_that_are_nan_are_no_class(tmp_path: Path, kind: str) -> None:
+    rows = [{"path": f"{i}.png", "label": float(i) if i < 3 else float("nan")} for i in range(12)]
+    labels = [entry.label for entry in listing(as_kind(tmp_path, kind, rows))]
+    assert labels == ["0", "1", "2", *[None] * 9]
+
+
+def test_table__pictures_inside(tmp_path: Path) -> None:
+    struct = [
+        {"bytes": b"\x89PNG one", "path": "deep/été 1.png"},
+        {"bytes": None, "path": "2.png"},
+        {"bytes": b"", "path": None},
+        None,
+        {"bytes": b"\xff\xd8 five", "path": None},
+    ]
+    path = tmp_path / "a b.parquet"
+    pq.write_table(pa.table({"image": struct, "label": range(5)}), path, row_group_size=2)
+    found = listing(path)
+    address = f"parquet:{tmp_path}/a%20b.parquet/image"
+    assert (found.modality, found.data_key) == ("image", "image")
+    assert [(entry.source, entry.fault) for entry in found] == [
+        (f"{address}/0/%C3%A9t%C3%A9%201.png", None),
+        (str(tmp_path / "2.png"), None),
+        ("", '"image" is empty'),
+        ("", '"image" is empty'),
+        (f"{address}/4/row-4", None),
+    ]
+    with MediaReader(local_roots=found.roots, object_stores=True) as reader:
+        assert reader.read(Location(url=f"{address}/4/row-4")) == b"\xff\xd8 five"
+
+
+@pytest.mark.parametrize("name", ["image", "scan"])
+def test_table__pictures_inside_as_plain_bytes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({name: [b"\x89PNG\r\n\x1a\n", None], "size": [1, 2]}), path)
+    found = listing(path)
+    assert (found.modality, found.data_key) == ("image", name)
+    assert [entry.source for entry in found] == [f"parquet:{path}/{name}/0/row-0", ""]
+
+
+def test_table__texts_and_paths_stored_as_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"text": [b"one", "zwölf".encode()], "label": [b"a", b"b"]}), path)
+    assert [(entry.source, entry.label) for entry in listing(path)] == [("one", "a"), ("zwölf", "b")]
 
 
 @pytest.mark.parametrize(

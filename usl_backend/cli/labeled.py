@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +131,7 @@ class LabeledReader:
     def _listed(self, listing: Listing) -> Labeled:
         """Embed the labeled rows of a table of pictures or texts."""
         from usl_backend.instances import EmbeddedField, Instance
+        from usl_backend.sources.listed import guess_of
         from usl_backend.sources.media import MediaAccess
 
         instances: list[Instance] = []
@@ -154,7 +155,11 @@ class LabeledReader:
         fields = (EmbeddedField("source", listing.modality, 1.0),)
         with MediaAccess.of_list(self.host, listing.roots).open() as media:
             pool = self._embed(instances, fields, media)
-        return _joined(pool, labels, unusable, names=names, what=f"labeled rows of {listing.address}")
+        found = _joined(pool, labels, unusable, names=names, what=f"labeled rows of {listing.address}")
+        if not listing.guessed_encoding:
+            return found
+        guess = guess_of(listing.address, listing.guessed_encoding)
+        return replace(found, warning="; ".join(filter(None, (guess, found.warning))))
 
     def _embed(self, instances: Sequence[Instance], fields: Sequence[EmbeddedField], media: Media) -> Pool:
         """Embed the instances, using the cache that runs share; unreadable ones are left out."""

@@ -6,6 +6,7 @@ numeric and IPv6-wrapped spellings; credentials that follow a redirect to anothe
 answers without end in bytes or time; decompression bombs.
 """
 
+from usl_backend.media.inside import inside_address, is_inside
 from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
 from usl_backend.media.pictures import decode_image, make_thumbnail, to_png
 from usl_backend.media.reader import MediaReader
@@ -17,6 +18,8 @@ __all__ = [
     "UnauthorizedError",
     "UnavailableError",
     "decode_image",
+    "inside_address",
+    "is_inside",
     "make_thumbnail",
     "to_png",
 ]

@@ -21,6 +21,7 @@ from urllib.parse import unquote, unquote_to_bytes, urljoin
 
 from usl_backend.errors import MediaError
 from usl_backend.media.addresses import Address, Hop, Resolver, parse, resolve
+from usl_backend.media.inside import ParquetPictures, is_inside
 from usl_backend.media.limits import (
     Location,
     MediaLimits,
@@ -56,7 +57,8 @@ class MediaReader:
     resolver
         Replaces `socket.getaddrinfo`.
     object_stores
-        Allow addresses such as `s3://`, read with the credentials of this host.
+        Allow addresses such as `s3://`, read with the credentials of this host, and pictures inside Parquet files
+        below the roots.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class MediaReader:
         self._allowed = frozenset(host.strip().lower().rstrip(".") for host in allowed_hosts)
         self._resolver = resolver
         self._connections = Connections()
+        self._inside = ParquetPictures(self.limits, self._open_file) if object_stores else None
 
     def __reduce__(self) -> tuple[Callable[[], MediaReader], tuple[()]]:
         """Pickle as a reader with the same rules and new connections."""
@@ -98,6 +101,8 @@ class MediaReader:
         self._connections.close()
         if self._objects is not None:
             self._objects.close()
+        if self._inside is not None:
+            self._inside.close()
 
     def locate(self, source: str) -> Location:
         """Return the untrusted location of a source outside Label Studio, without opening it.
@@ -143,6 +148,8 @@ class MediaReader:
             data = self._read_data_url(location.url.lstrip())
         elif self._objects is not None and is_object(location.url):
             data = self._objects.read(location.url)
+        elif self._inside is not None and is_inside(location.url):
+            data = self._inside.read(location.url)
         else:
             data = self._read_url(location)
         if not data:
@@ -164,6 +171,17 @@ class MediaReader:
             return next((path for path in inside if path.exists()), inside[0])
         except (OSError, RuntimeError, ValueError) as error:
             raise MediaError(f"the path cannot be resolved: {short_reason(error)}") from error
+
+    def _open_file(self, path: str) -> BufferedReader:
+        """Open a file below a root, or one that is a root itself, of any size."""
+        found = self._below_root(path)
+        root = next(root for root in self._roots if found.is_relative_to(root))
+        if found == root:
+            root = root.parent
+        try:
+            return _open_below(root, found.relative_to(root).parts)
+        except OSError as error:
+            raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
 
     def _read_file(self, path: Path) -> bytes:
         """Read a path below a root; resolve it first only if it contains links."""

@@ -28,12 +28,15 @@ class Listed:
         Sentence about files that were ignored; "" if there are none.
     with_label
         Number of rows that have a label.
+    guessed_encoding
+        Encoding of a table's characters if it had to be guessed, else "".
     """
 
     modality: Modality | Literal["vectors"]
     roots: tuple[str, ...]
     passed_over: str
     with_label: int
+    guessed_encoding: str = ""
 
 
 @dataclass(frozen=True)

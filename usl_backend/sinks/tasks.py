@@ -16,7 +16,7 @@ import numpy as np
 
 from usl_backend.errors import InputError, MediaError, RunError
 from usl_backend.instances import Queue
-from usl_backend.media import to_png
+from usl_backend.media import is_inside, to_png
 from usl_backend.runs.published import Destination, Published, PublishedPool
 from usl_backend.runs.summary import PoolSummary
 from usl_backend.sinks.queue import publish, tab_of
@@ -262,7 +262,7 @@ class _Shown:
                 values[one.row] = instance.source
             elif self.refer_by == "local-files":
                 values[one.row] = self._local(one.key, instance.source)
-            elif self.refer_by == "url" or (self.refer_by is None and not instance.source.startswith("/")):
+            elif self.refer_by == "url" or (self.refer_by is None and not _is_here(instance.source)):
                 values[one.row] = self._address(one.key, instance.source)
         lacking = [one for one in chosen if one.row not in values]
         # few files in memory at a time
@@ -291,6 +291,10 @@ class _Shown:
         """Return the address of a file under Label Studio's local-files root."""
         root = None if self.documents_root is None else self.documents_root.resolve()
         path = Path(source).resolve()
+        if is_inside(source):
+            raise InputError(
+                f"{key} is inside a Parquet file, which no browser opens; use --import-as upload"
+            )
         if root is None or not path.is_relative_to(root):
             below = "is not set" if root is None else f"is {root}"
             raise InputError(
@@ -301,6 +305,11 @@ class _Shown:
 
     def _address(self, key: str, source: str) -> str:
         """Return the image's own address."""
-        if source.startswith("/"):
+        if _is_here(source):
             raise InputError(f"{key} is a local file without a URL; use --import-as upload")
         return source
+
+
+def _is_here(source: str) -> bool:
+    """Return True for a file of this host, or a picture inside one: no browser can open it."""
+    return source.startswith("/") or is_inside(source)

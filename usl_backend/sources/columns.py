@@ -10,6 +10,7 @@ from typing import Any, Final
 from usl_backend.errors import InputError, nearest_name
 from usl_backend.instances import Modality
 from usl_backend.sources.folder import is_picture
+from usl_backend.sources.tables import Inside
 
 IMAGES: Final = (
     "image", "image_path", "path", "file", "filename", "file_name", "filepath", "file_path", "img", "image_url", "url",
@@ -20,6 +21,9 @@ IDS: Final = ("id", "image_id", "text_id", "uid", "uuid")
 LABELS: Final = ("label", "class", "category")
 NONE: Final = "none"
 """Value of a column option that disables the column."""
+_FLOAT: Final = re.compile(r"-?\d{1,15}\.0")
+_WHOLE: Final = 2.0**53
+"""Floats below this are exact whole numbers."""
 _ADDRESS: Final = re.compile(r"(?:https?|s3|gs|gcs|az|abfs|file|data):", re.IGNORECASE)
 
 
@@ -92,6 +96,27 @@ def is_address(value: str) -> bool:
     return _ADDRESS.match(value) is not None
 
 
+def as_text(value: object) -> str:
+    """Return an id or class as text: "" if it is missing, 3.0 as "3", because a gap makes floats of whole numbers."""
+    if value is None or value != value:  # NaN differs from itself
+        return ""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").strip()
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+        return str(int(value))
+    return str(value).strip()
+
+
+def written_as_floats(values: Sequence[Any]) -> bool:
+    """Return True if all texts of a column are whole numbers written as floats, such as "3.0", or empty."""
+    return all(not value.strip() or _FLOAT.fullmatch(value.strip()) for value in values)
+
+
+def without_fraction(value: str) -> str:
+    """Return "3" for "3.0", and other texts as they are."""
+    return value.strip().removesuffix(".0") if _FLOAT.fullmatch(value.strip()) else value
+
+
 def _data_column(names: Sequence[str], first: Sequence[Sequence[Any]], where: str) -> str:
     """Return the only column that can hold the data."""
     lower = {name.lower(): name for name in names}
@@ -101,7 +126,7 @@ def _data_column(names: Sequence[str], first: Sequence[Sequence[Any]], where: st
             name
             for place, name in enumerate(names)
             if (values := [row[place] for row in first if row[place] not in (None, "")])
-            and all(isinstance(value, str) and _looks_like_picture(value) for value in values)
+            and all(map(_looks_like_picture, values))
         ]
     listed = ", ".join(names) or "none"
     if len(named) > 1:
@@ -122,12 +147,16 @@ def _modality(name: str, values: Sequence[Any], *, known: bool) -> Modality:
         return "text"
     if known and name.lower() in IMAGES:
         return "image"
-    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    texts = [
+        value for value in values if isinstance(value, Inside) or (isinstance(value, str) and value.strip())
+    ]
     return "image" if texts and all(map(_looks_like_picture, texts)) else "text"
 
 
-def _looks_like_picture(value: str) -> bool:
-    """Return True if a value looks like the path or address of an image."""
+def _looks_like_picture(value: object) -> bool:
+    """Return True for a picture in the table, and for what looks like the path or address of one."""
+    if not isinstance(value, str):
+        return isinstance(value, Inside)
     text = value.strip()
     if len(text) > 4_096 and text[:5].lower() != "data:":
         return False

@@ -68,6 +68,11 @@ class Listing(Protocol):
         """Kind of file -> number of ignored files; complete after a full iteration."""
         ...
 
+    @property
+    def guessed_encoding(self) -> str:
+        """Encoding of the list's characters if it had to be guessed, else ""."""
+        ...
+
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries; rows are 0, 1, 2, ..."""
         ...

@@ -58,6 +58,7 @@ class Folder:
     """
 
     modality: Modality = "image"
+    guessed_encoding = ""
     data_key = "path"
 
     def __init__(self, path: Path, *, pattern: str | None = None, progress: Progress | None = None) -> None:
@@ -174,6 +175,7 @@ class ObjectFolder:
     """
 
     modality: Modality = "image"
+    guessed_encoding = ""
     data_key = "path"
     roots: tuple[Path, ...] = ()
 

@@ -109,6 +109,8 @@ class ListSource:
                 f"{len(skipped):,} of {inventory.tasks:,} could not be used and were left out; the "
                 f"first is {key}: {skipped[first]}"
             )
+        if inventory.outside is not None and inventory.outside.guessed_encoding:
+            found.append(guess_of(inventory.title, inventory.outside.guessed_encoding))
         with_label = 0 if inventory.outside is None else inventory.outside.with_label
         if with_label and not self.settings.keep_labels:
             found.append(
@@ -158,6 +160,7 @@ class ListSource:
                 roots=() if reader is None else tuple(str(root) for root in reader.listing.roots),
                 passed_over="" if reader is None else describe(reader.listing.passed_over),
                 with_label=len(labeled),
+                guessed_encoding="" if reader is None else reader.listing.guessed_encoding,
             ),
         )
 
@@ -184,6 +187,11 @@ class _EntryReader:
             if self.rows % _EVERY == 1:
                 progress("reading the list", self.rows, 0)
             yield Instance(entry.row, entry.modality, entry.source)
+
+
+def guess_of(address: str, encoding: str) -> str:
+    """Say that a table's encoding was guessed."""
+    return f"{address} is not UTF-8 and was read as {encoding}, a guess; if characters look wrong, save it as UTF-8"
 
 
 def _keep_rows(files: RunFiles, keys: Sequence[str] | None, labels: Sequence[str | None] | None) -> None:

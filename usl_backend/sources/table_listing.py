@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from usl_backend.errors import InputError
-from usl_backend.sources.columns import Columns, choose, is_address
+from usl_backend.media import inside_address
+from usl_backend.sources.columns import (
+    Columns,
+    as_text,
+    choose,
+    is_address,
+    without_fraction,
+    written_as_floats,
+)
 from usl_backend.sources.entries import Entry
-from usl_backend.sources.tables import first_rows, open_table
+from usl_backend.sources.tables import Inside, first_rows, open_table
 
 if TYPE_CHECKING:
     from usl_backend.instances import Modality
@@ -65,7 +73,10 @@ class TableListing:
         )
         self._base = base if base is not None else str(self.path.parent)
         local = () if is_address(self._base) else (Path(self._base).resolve(),)
-        self.roots = (*local, *(root.resolve() for root in roots))
+        within = (self.path,) if self.address != str(self.path) else ()  # the copy of a remote table
+        self.roots = (*local, *within, *(root.resolve() for root in roots))
+        self.guessed_encoding = self._table.guessed_encoding
+        self._floats = set() if self._table.typed else self._float_columns(first)
         self.passed_over: Mapping[str, int] = {}
 
     @property
@@ -95,13 +106,13 @@ class TableListing:
             named = dict(zip(self.columns.names, values, strict=True))
             key, fault = self._key(row, named, seen)
             source, unusable = self._source(named[self.columns.data])
-            label = named[self.columns.label] if self.columns.label is not None else None
+            label = "" if self.columns.label is None else self._text(self.columns.label, named)
             yield Entry(
                 row,
                 key,
                 self.modality,
                 source,
-                label=None if label is None or not str(label).strip() else str(label),
+                label=label or None,
                 fault=fault or unusable,
             )
         if row < 0:
@@ -112,20 +123,35 @@ class TableListing:
         column = self.columns.id
         if column is None:
             return str(row), None
-        value = named[column]
-        if value is None or value != value or not str(value).strip():  # NaN differs from itself
+        key = self._text(column, named)
+        if not key:
             return str(row), f'its "{column}" is empty'
-        key = str(value)
         if key in seen:
             return key, f'its "{column}" is "{key[:80]}", as that of row {seen[key]}'
         seen[key] = row
         return key, None
+
+    def _text(self, column: str, named: Mapping[str, Any]) -> str:
+        """Return a row's id or label, or ""."""
+        text = as_text(named[column])
+        return without_fraction(text) if column in self._floats else text
+
+    def _float_columns(self, first: Sequence[Sequence[Any]]) -> set[str]:
+        """Return the columns of ids and labels in which a gap made floats of whole numbers."""
+        places = {name: self._table.names.index(name) for name in self.columns.names}
+        return {
+            name
+            for name in (self.columns.id, self.columns.label)
+            if name is not None and written_as_floats([row[places[name]] for row in first])
+        }
 
     def _source(self, value: object) -> tuple[str, str | None]:
         """Return the row's source, and why it is invalid if it is."""
         name = self.columns.data
         if value is None or (isinstance(value, str) and not value.strip()):
             return "", f'"{name}" is empty'
+        if isinstance(value, Inside) and self.modality == "image":
+            return inside_address(str(self.path), column=value.column, row=value.row, name=value.name), None
         if not isinstance(value, str):
             return "", f'"{name}" is a {type(value).__name__}, not a text or address'
         if self.modality == "text":
@@ -147,4 +173,15 @@ class TableListing:
             return source
         if is_address(self._base) and not source.startswith("/"):
             return f"{self._base}/{source}"
-        return os.path.normpath(os.path.join(self._base, source))  # noqa: PTH118 - the media reader resolves links
+        path = os.path.normpath(os.path.join(self._base, source))  # noqa: PTH118 - the media reader resolves links
+        if self.guessed_encoding and not os.path.exists(path):  # noqa: PTH110
+            return self._as_on_disk(path)
+        return path
+
+    def _as_on_disk(self, path: str) -> str:
+        """Return a path with the bytes that the table has if there is such a file, which needs no guess."""
+        try:
+            other = os.fsdecode(path.encode(self.guessed_encoding))
+        except UnicodeEncodeError:
+            return path
+        return other if os.path.exists(other) else path  # noqa: PTH110

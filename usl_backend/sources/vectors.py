@@ -15,7 +15,7 @@ import numpy as np
 from usl_backend.errors import InputError, nearest_name
 from usl_backend.instances import Pool
 from usl_backend.media.limits import short_reason
-from usl_backend.sources.columns import IDS, LABELS, NONE
+from usl_backend.sources.columns import IDS, LABELS, NONE, as_text
 from usl_backend.sources.tables import arrow
 
 if TYPE_CHECKING:
@@ -265,9 +265,9 @@ class _Npz(_Rows):
             id_name = _beside(names, IDS, id_key, self._name, where, flag="--id-key")
             label_name = _beside(names, LABELS, label_key, self._name, where, flag="--label-key")
             if id_name is not None:
-                self.keys = [_text(value) for value in self._column(arrays, id_name, where)]
+                self.keys = [as_text(value) for value in self._column(arrays, id_name, where)]
             if label_name is not None:
-                self.labels = [_text(value) or None for value in self._column(arrays, label_name, where)]
+                self.labels = [as_text(value) or None for value in self._column(arrays, label_name, where)]
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.floating], Mapping[int, str]]]:
         row_bytes = self.width * self._dtype.itemsize
@@ -313,9 +313,9 @@ class _ParquetRows(_Rows):
             columns = file.read(columns=beside) if beside else None
             value_type = file.schema_arrow.field(self._name).type.value_type
         if columns is not None and self._id is not None:
-            self.keys = [_text(value) for value in columns.column(self._id).to_pylist()]
+            self.keys = [as_text(value) for value in columns.column(self._id).to_pylist()]
         if columns is not None and label is not None:
-            self.labels = [_text(value) or None for value in columns.column(label).to_pylist()]
+            self.labels = [as_text(value) or None for value in columns.column(label).to_pylist()]
         self.kept = np.dtype(np.float16 if str(value_type) == "halffloat" else np.float32)
         self.width = self._usual_width()
 
@@ -424,11 +424,6 @@ def _beside(
         return key
     wanted = {*usual, *(f"{name}s" for name in usual)}
     return None if key == NONE else next((name for name in names if name in wanted and name != vectors), None)
-
-
-def _text(value: object) -> str:
-    """Convert an id or label to text; "" if it is missing."""
-    return "" if value is None or value != value else str(value).strip()  # NaN differs from itself
 
 
 def _key_faults(keys: Sequence[str]) -> dict[int, str]:
