@@ -1,6 +1,9 @@
+import json
+from dataclasses import asdict
+
 import pytest
 
-from usl_backend.instances import Place, Queue
+from usl_backend.instances import Instance, Place, Queue
 
 
 def test_queue__picks_then_the_rest_of_the_control_set_then_the_reserve() -> None:
@@ -32,3 +35,18 @@ def test_queue__more_control_tasks_leave_the_tasks_made_for_places() -> None:
 @pytest.mark.parametrize("control", [False, True])
 def test_place__in_the_role_of_a_control_is_always_part_of_the_control_set(control: bool) -> None:
     assert Place(4, 0, "control", control=control).control
+
+
+SEVERAL = Instance(4, "image", "a", ("b", "c"), (("t",), ("u", "v")), "7")
+
+
+def test_instance__one_field_at_a_time() -> None:
+    assert SEVERAL.of_field(0, "image") == Instance(4, "image", "a", ("b", "c"), key="7")
+    assert SEVERAL.of_field(1, "text") == Instance(4, "text", "t", key="7")
+    assert SEVERAL.of_field(2, "text") == Instance(4, "text", "u", ("v",), key="7")
+
+
+def test_instance__is_read_back_from_json_also_of_the_former_form() -> None:
+    assert Instance.from_json(json.loads(json.dumps(asdict(SEVERAL)))) == SEVERAL
+    former = {"id": 4, "modality": "image", "source": "a", "parts": ["t", "u"], "key": ""}
+    assert Instance.from_json(former) == Instance(4, "image", "a", fields=(("t",), ("u",)))

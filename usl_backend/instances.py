@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One image or text to label.
+    """One thing to label: an image or text, or several of them that one task shows together.
 
     Attributes
     ----------
@@ -33,9 +33,12 @@ class Instance:
     modality
         Kind of media that `source` refers to.
     source
-        Path, URL or Label Studio reference of an image, or the text itself.
-    parts
-        Sources of the further fields if several are embedded together.
+        Path, URL or Label Studio reference of an image, or the text itself. Of several it is the first, which stands
+        for the instance where only one can be shown.
+    more
+        The further ones, if the embedded field shows several. The instance's row is the mean of theirs.
+    fields
+        What each further field shows, in order, if several fields are embedded together.
     key
         For the encoder that looks vectors up: the key of the instance's vector, or the vector itself as a JSON
         list; "" otherwise.
@@ -44,11 +47,39 @@ class Instance:
     id: int
     modality: Modality
     source: str
-    parts: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    fields: tuple[tuple[str, ...], ...] = ()
     key: str = ""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.parts))  # read from JSON as a list
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Everything that the first field shows, in order."""
+        return (self.source, *self.more)
+
+    @property
+    def parts(self) -> tuple[Instance, ...]:
+        """The instance once for each distinct source of its first field, with that source only."""
+        if not self.more and not self.fields:
+            return (self,)
+        return tuple(replace(self, source=one, more=(), fields=()) for one in dict.fromkeys(self.sources))
+
+    def of_field(self, number: int, modality: Modality) -> Instance:
+        """Return the instance with what one of its fields shows only, 0 being the first."""
+        first, *more = self.sources if number == 0 else self.fields[number - 1]
+        return replace(self, modality=modality, source=first, more=tuple(more), fields=())
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read the JSON object of an instance, also one that an earlier version stored."""
+        former = [[source] for source in values.get("parts", ())]  # former form: one source per further field
+        return cls(
+            id=values["id"],
+            modality=values["modality"],
+            source=values["source"],
+            more=tuple(values.get("more", ())),
+            fields=tuple(tuple(sources) for sources in values.get("fields", former)),
+            key=values.get("key", ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -63,11 +94,14 @@ class Pool:
         Unit-length rows; may be memory-mapped.
     skipped
         Instance id -> reason why it could not be read; disjoint from `ids`.
+    incomplete
+        Instance id -> which of its several pictures or texts are missing from its row, and why; among `ids`.
     """
 
     ids: NDArray[np.int64]
     embeddings: NDArray[np.floating]
     skipped: Mapping[int, str] = field(default_factory=dict)
+    incomplete: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2 or len(self.ids) != len(self.embeddings):

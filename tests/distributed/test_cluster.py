@@ -91,15 +91,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Instance]:
     }.items():
         (folder / name).write_bytes(content)
         paths.append(folder / name)
-    return [
-        Instance(10 + number, "image", str(path)) for number, path in enumerate([*paths, folder / "none.png"])
-    ]
+    paths.append(folder / "none.png")
+    several = Instance(9, "image", str(paths[5]), tuple(map(str, [folder / "cut.png", paths[300], paths[5]])))
+    return [several, *(Instance(10 + number, "image", str(path)) for number, path in enumerate(paths))]
 
 
 def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     cluster: Cluster, pictures: list[Instance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed_cluster, "PART_ROWS", 32)
+    monkeypatch.setattr(embed_cluster, "BLOCK_ROWS", 32)
     monkeypatch.setattr(embed_cluster, "FLUSH_ROWS", 50)
     load = partial(encoders.load, "efficientnet-lite0", image_size=SIZE)
     encoder = load()
@@ -128,7 +128,7 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
 
     cache = EmbeddingCache(tmp_path / "elsewhere", encoder_key=encoder.key, dim=encoder.dim)
     # Of a content with the same first bytes the workers believe that it is known: it goes out a second time.
-    cache.append([hashes[7][:16] + 48 * "0"], here.embeddings[:1])
+    cache.append([hashes[8][:16] + 48 * "0"], here.embeddings[:1])
     cache.flush()
     plan = WorkerPlan(load, encoder.key, Elsewhere(cluster.address, access), workers=2)
     remote = partial(embed_on_cluster, pictures, plan=plan, cluster=cluster, progress=progress)
@@ -139,7 +139,9 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     assert there.embeddings.tobytes() == here.embeddings.tobytes()
     assert there.skipped == here.skipped
     assert len(here.skipped) == 4
-    assert seen[-1] == (len(pictures), len(pictures))
+    assert there.incomplete == here.incomplete
+    assert list(here.incomplete) == [9]
+    assert seen[-1] == (len(pictures) + 2,) * 2
     # What the cluster wrote are ordinary shards: nothing is left to encode here.
     shards = list(cache.directory.glob("*.json"))
     assert len(shards) > 2

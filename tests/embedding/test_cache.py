@@ -37,6 +37,33 @@ def test_gather__rows_in_the_asked_order_across_shards(
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["out.npy"]
 
 
+def test_gather__several_contents_become_their_unit_length_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GATHER_ROWS", 3)
+    cache = cache_at(tmp_path)
+    for start in range(0, 20, 10):
+        fill(cache, list(range(start, start + 10)))
+        cache.flush()
+    groups = [[3], [1, 12, 5], [7, 7], [19], [0, 1, 2, 3, 4, 5, 6], [12, 3], [4]]
+    contents = [digest(one[0]) if len(one) == 1 else tuple(map(digest, one)) for one in groups]
+    gathered = cache.gather(contents, tmp_path / "out.npy")
+    for row, numbers in zip(gathered, groups, strict=True):
+        mean = rows(numbers).astype(np.float64).mean(axis=0)
+        wanted = rows(numbers)[0] if len(numbers) == 1 else mean / np.linalg.norm(mean)
+        np.testing.assert_allclose(row, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(gathered[[0, 3, 6]], rows([3, 19, 4]))
+
+
+def test_gather__of_rows_without_a_mean_direction_the_first_stands(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    opposite = np.zeros((2, DIM), dtype=np.float32)
+    opposite[:, 0] = 1, -1
+    cache.append([digest(1), digest(2)], opposite)
+    gathered = cache.gather([(digest(1), digest(2))], tmp_path / "out.npy")
+    np.testing.assert_array_equal(gathered, opposite[:1])
+
+
 def test_gather__nothing(tmp_path: Path) -> None:
     assert cache_at(tmp_path).gather([], tmp_path / "out.npy").shape == (0, DIM)
 

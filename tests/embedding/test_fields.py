@@ -14,7 +14,9 @@ def unit(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
 
 def test_joined__cosines_are_the_weighted_mean_of_the_fields(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    instances = [Instance(number, "image", f"{number}.png", (f"text {number}",)) for number in range(1, 8)]
+    instances = [
+        Instance(number, "image", f"{number}.png", fields=((f"text {number}",),)) for number in range(1, 8)
+    ]
     rows = [unit(rng, 7, 5), unit(rng, 7, 3)]
     unread = [{2: "no picture"}, {2: "no text", 5: "no text"}]
     seen: list[tuple[str, str]] = []
@@ -43,7 +45,11 @@ def test_joined__nothing_readable(tmp_path: Path) -> None:
         return Pool(np.empty(0, np.int64), np.empty((0, 4), np.float32), {1: f"field {number}"}), []
 
     pool, hashes = joined(
-        [Instance(1, "image", "a", ("b",))], ("image", "text"), (1, 1), embed=embed, directory=tmp_path
+        [Instance(1, "image", "a", fields=(("b",),))],
+        ("image", "text"),
+        (1, 1),
+        embed=embed,
+        directory=tmp_path,
     )
     assert (len(pool), hashes, pool.skipped) == (0, [], {1: "field 0"})
 
@@ -54,6 +60,29 @@ def test_joined__folders_of_the_fields_go_when_one_fails(tmp_path: Path) -> None
 
     with pytest.raises(RuntimeError, match="stopped"):
         joined(
-            [Instance(1, "image", "a", ("b",))], ("image", "text"), (1, 1), embed=embed, directory=tmp_path
+            [Instance(1, "image", "a", fields=(("b",),))],
+            ("image", "text"),
+            (1, 1),
+            embed=embed,
+            directory=tmp_path,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_joined__a_field_may_show_several_and_lack_some(tmp_path: Path) -> None:
+    shown: dict[int, list[tuple[str, ...]]] = {}
+
+    def embed(number: int, part: list[Instance], folder: Path) -> tuple[Pool, list[str]]:
+        shown[number] = [one.sources for one in part]
+        kept = part[: len(part) - number]
+        skipped = {one.id: "no text" for one in part[len(part) - number :]}
+        pool = Pool(
+            np.array([one.id for one in kept]), np.ones((len(kept), 1), np.float32), skipped, {2: "b", 3: "c"}
+        )
+        return pool, [f"{one.id:064d}" for one in kept]
+
+    instances = [Instance(number, "image", "a", ("b", "c"), (("t", "u"),)) for number in (1, 2, 3)]
+    pool, _ = joined(instances, ("image", "text"), (1.0, 1.0), embed=embed, directory=tmp_path)
+    assert shown == {0: [("a", "b", "c")] * 3, 1: [("t", "u")] * 3}
+    assert pool.skipped == {3: "no text"}
+    assert pool.incomplete == {2: "b"}

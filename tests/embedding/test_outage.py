@@ -4,6 +4,7 @@ import pytest
 
 from usl_backend.embedding.outage import OutagePolicy
 from usl_backend.embedding.outcome import Outcome
+from usl_backend.embedding.reading import Content
 from usl_backend.errors import CancelledError, StudioUnreachableError
 from usl_backend.instances import Instance
 
@@ -17,7 +18,7 @@ def miss(number: int) -> Outcome:
 
 
 def delivery(number: int) -> Outcome:
-    return Outcome(instance(number), f"{number:x}")
+    return Outcome(instance(number), (Content(f"{number:x}"),))
 
 
 class Origin:

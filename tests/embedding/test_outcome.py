@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from usl_backend.embedding.outcome import Access, Examiner, Outcome
-from usl_backend.embedding.reading import Reading
+from usl_backend.embedding.reading import Content, Reading
 from usl_backend.errors import MediaError, StudioAuthError, StudioError, StudioNotFoundError
 from usl_backend.instances import Instance
 from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError
@@ -26,6 +26,10 @@ def png(shade: int) -> bytes:
 
 def hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def hashes(outcomes: Sequence[Outcome]) -> list[str]:
+    return [" ".join(each.hash for each in one.contents) for one in outcomes]
 
 
 def picture(number: int) -> Instance:
@@ -94,8 +98,11 @@ def square(number: int) -> np.ndarray:
 def test_here__a_text_is_its_own_content_and_encoded_once(desk: Desk) -> None:
     desk.have = {hash_of(b"old")}
     told = desk.here(*(Instance(number, "text", words) for number, words in enumerate(["new", "old", "new"])))
-    assert [one.content for one in told] == ["new", None, None]
-    assert [one.content_hash for one in told] == [hash_of(words) for words in (b"new", b"old", b"new")]
+    assert [one.contents for one in told] == [
+        (Content(hash_of(b"new"), "new"),),
+        (Content(hash_of(b"old")),),
+        (Content(hash_of(b"new")),),
+    ]
     assert desk.delivered == []
 
 
@@ -103,9 +110,9 @@ def test_here__a_picture_is_decoded_where_it_is_new(desk: Desk) -> None:
     desk.have = {hash_of(png(2))}
     again = Instance(9, "image", "1")
     first, known, repeated = desk.here(picture(1), picture(2), again)
-    np.testing.assert_array_equal(first.content, square(1))
-    assert known == Outcome(picture(2), hash_of(png(2)))
-    assert repeated == Outcome(again, hash_of(png(1)))
+    np.testing.assert_array_equal(first.contents[0].value, square(1))
+    assert known == Outcome(picture(2), (Content(hash_of(png(2))),))
+    assert repeated == Outcome(again, (Content(hash_of(png(1))),))
     assert desk.delivered == [1, 2, 9]
 
 
@@ -131,7 +138,7 @@ def test_here__what_label_studio_does_not_have_is_skipped_and_other_errors_are_r
 def test_here__a_refused_token_is_renewed_once(desk: Desk) -> None:
     desk.shelf.failures = {"1?1": UnauthorizedError("401"), "2?1": UnauthorizedError("401")}
     desk.shelf.failures["2?2"] = UnauthorizedError("401 again")
-    assert desk.here(picture(1))[0].content_hash == hash_of(png(1))
+    assert hashes(desk.here(picture(1))) == [hash_of(png(1))]
     with pytest.raises(StudioAuthError, match=r"401 again.*renew LABEL_STUDIO_API_KEY"):
         desk.here(picture(2))
     desk.trusted = False
@@ -149,23 +156,30 @@ def test_delivers__origin_that_says_anything_is_there(desk: Desk, failure, answe
     assert desk.access.delivers(picture(1)) is answers
     desk.refused[2] = StudioNotFoundError("no task 2")
     assert desk.access.delivers(picture(2)) is True
-    assert desk.here(picture(1))[0].content is not None, "a probe claims nothing"
+    assert desk.here(picture(1))[0].contents[0].value is not None, "a probe claims nothing"
 
 
 def test_in_process__what_a_process_found_is_taken_as_it_is(desk: Desk) -> None:
     desk.have = {hash_of(png(3))}
     found = [
-        Reading(hash_of(png(1)), square(1)),
-        Reading(hash_of(png(1)), square(1)),
-        Reading(hash_of(png(3))),
-        Reading(hash_of(b"cut"), reason="truncated"),
+        Reading((Content(hash_of(png(1)), square(1)),)),
+        Reading((Content(hash_of(png(1)), square(1)),)),
+        Reading((Content(hash_of(png(3))),)),
+        Reading((Content(hash_of(b"cut"), reason="truncated"),)),
         Reading(reason="answered 502", unavailable=True),
     ]
     some = [picture(number) for number in range(1, 6)]
     told = desk.in_process(lambda _: found, *some)
-    assert [one.content is None for one in told] == [False, True, True, True, True]
-    assert [one.content_hash for one in told] == [one.content_hash for one in found]
-    assert [one.skipped for one in told] == ["", "", "", "truncated", "answered 502"]
+    assert [[each.value is None for each in one.contents] for one in told] == [
+        [False],
+        [True],
+        [True],
+        [True],
+        [],
+    ]
+    assert hashes(told) == [hash_of(png(1)), hash_of(png(1)), hash_of(png(3)), hash_of(b"cut"), ""]
+    assert told[3].contents[0].reason == "truncated"
+    assert [one.skipped for one in told] == ["", "", "", "", "answered 502"]
     assert [one.missed for one in told] == [False, False, False, False, True]
     assert desk.shelf.read_urls == []
     assert desk.delivered == [1, 2, 3, 4]
@@ -177,19 +191,19 @@ def test_in_process__what_cannot_be_located_is_not_sent(desk: Desk) -> None:
 
     def read(locations: Sequence[Location]) -> list[Reading]:
         sent.extend(str(one.url) for one in locations)
-        return [Reading(hash_of(png(1)), square(1)), Reading(hash_of(png(4)), square(4))]
+        return [Reading((Content(hash_of(png(number)), square(number)),)) for number in (1, 4)]
 
     words = Instance(3, "text", "words")
     told = desk.in_process(read, picture(1), picture(2), words, picture(4))
     assert sent == ["1?1", "4?1"]
-    assert [one.content_hash for one in told] == [hash_of(png(1)), "", hash_of(b"words"), hash_of(png(4))]
+    assert hashes(told) == [hash_of(png(1)), "", hash_of(b"words"), hash_of(png(4))]
     assert told[1].skipped == "it is gone from Label Studio: no task 2"
     assert desk.shelf.read_urls == [], "each got the reading of its own"
 
 
 def test_in_process__without_its_process_a_thread_reads(desk: Desk) -> None:
     told = desk.in_process(lambda _: None, picture(1), picture(2))
-    assert [one.content_hash for one in told] == [hash_of(png(1)), hash_of(png(2))]
+    assert hashes(told) == [hash_of(png(1)), hash_of(png(2))]
     assert desk.shelf.read_urls == ["1?2", "2?2"]
 
 
@@ -201,11 +215,26 @@ def test_in_process__reads_nothing_more_when_stopping(desk: Desk) -> None:
 
 
 def test_in_process__content_that_only_seemed_known_is_read(desk: Desk) -> None:
-    (told,) = desk.in_process(lambda _: [Reading(hash_of(png(1)))], picture(1))
-    np.testing.assert_array_equal(told.content, square(1))
+    (told,) = desk.in_process(lambda _: [Reading((Content(hash_of(png(1))),))], picture(1))
+    np.testing.assert_array_equal(told.contents[0].value, square(1))
 
 
 def test_in_process__a_refused_token_is_renewed(desk: Desk) -> None:
     (told,) = desk.in_process(lambda _: [Reading(reason="401", unauthorized=True)], picture(1))
-    np.testing.assert_array_equal(told.content, square(1))
+    np.testing.assert_array_equal(told.contents[0].value, square(1))
     assert desk.shelf.read_urls == ["1?2"]
+
+
+def test_in_process__one_file_may_hold_several_pictures(desk: Desk) -> None:
+    """Those that are known already are not encoded again; one that is broken has a reason of its own."""
+    desk.have = {hash_of(b"frame 1")}
+    frames = (
+        Content(hash_of(b"frame 1")),
+        Content(hash_of(b"frame 2"), square(2)),
+        Content(hash_of(b"frame 3"), reason="damaged"),
+    )
+    (told,) = desk.in_process(lambda _: [Reading(frames)], picture(1))
+    assert told == Outcome(picture(1), frames)
+    assert desk.delivered == [1]
+    (again,) = desk.in_process(lambda _: [Reading(frames)], picture(2))
+    assert [one.value is None for one in again.contents] == [True, True, True]

@@ -8,7 +8,8 @@ import pytest
 from usl_backend.embedding import pump as module
 from usl_backend.embedding.outcome import Outcome
 from usl_backend.embedding.pump import Pump
-from usl_backend.embedding.stage import Part
+from usl_backend.embedding.reading import Content
+from usl_backend.embedding.stage import LooseRows
 from usl_backend.errors import CancelledError, RunError
 from usl_backend.instances import Instance
 from usl_backend.progress import Progress, ignore
@@ -29,7 +30,7 @@ class Lengths:
         return np.array([[len(text)] for text in batch], dtype=np.float32)
 
 
-class Counted(Part):
+class Counted(LooseRows):
     """Rows in memory, and how many waited at each flush."""
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ def texts(count: int) -> list[Instance]:
 
 def as_they_are(some: Sequence[Instance], _: threading.Event) -> Iterator[Outcome]:
     for instance in some:
-        yield Outcome(instance, f"{instance.id:x}", instance.source)
+        yield Outcome(instance, (Content(f"{instance.id:x}", instance.source),))
 
 
 def pump_of(encoder: Lengths, rows: Counted, progress: Progress = ignore, kept=lambda: None) -> Pump:
@@ -99,7 +100,7 @@ def test_pump__what_is_put_aside_is_neither_encoded_nor_counted(encoder, rows, m
     def examine(some: Sequence[Instance], _: threading.Event) -> Iterator[Outcome]:
         for one in some:
             # Every third is put aside, every third has a row, every third is new.
-            yield Outcome(one, f"{one.id:x}", one.source if one.id % 3 == 2 else None)
+            yield Outcome(one, (Content(f"{one.id:x}", one.source if one.id % 3 == 2 else None),))
 
     threads: set[str] = set()
 
@@ -123,7 +124,7 @@ def test_pump__reads_ahead_by_no_more_than_its_window(encoder, rows, several) ->
         for one in some:
             with lock:
                 examined.append(one.id)
-            yield Outcome(one, f"{one.id:x}", one.source)
+            yield Outcome(one, (Content(f"{one.id:x}", one.source),))
 
     def encode(batch: Sequence[str]) -> np.ndarray:
         time.sleep(0.01)  # the threads read on as far as they may

@@ -15,7 +15,14 @@ import pytest
 
 from usl_backend.demo import dataset
 from usl_backend.embedding import reading as module
-from usl_backend.embedding.reading import Reading, ReadingProcess, ReadingProcesses, is_known, read_picture
+from usl_backend.embedding.reading import (
+    Content,
+    Reading,
+    ReadingProcess,
+    ReadingProcesses,
+    is_known,
+    read_pictures,
+)
 from usl_backend.errors import MediaError
 from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError, decode_image
 
@@ -53,34 +60,39 @@ def prefix(content_hash: str) -> int:
 
 def same(one: Reading, other: Reading) -> bool:
     """Equal in all fields; arrays have no equality of their own."""
-    without = [dataclasses.replace(each, content=None) for each in (one, other)]
-    if one.content is None or other.content is None:
-        return without[0] == without[1] and one.content is other.content
-    return without[0] == without[1] and np.array_equal(one.content, other.content)
-
-
-def test_read_picture__decodes_what_is_wanted(reader, files) -> None:
-    location = reader.locate(str(files[0]))
-    reading = read_picture(reader, location, size=SIZE, wanted=lambda _: True)
-    assert reading.content_hash == hash_of(files[0])
-    expected = decode_image(files[0].read_bytes(), size=SIZE, limits=reader.limits)
-    np.testing.assert_array_equal(reading.content, expected)
-    asked: list[str] = []
-    assert (
-        read_picture(reader, location, size=SIZE, wanted=lambda one: bool(asked.append(one))).content is None
+    bare, values = [], []
+    for each in (one, other):
+        contents = tuple(dataclasses.replace(content, value=None) for content in each.contents)
+        bare.append(dataclasses.replace(each, contents=contents))
+        values.append([content.value for content in each.contents])
+    return bare[0] == bare[1] and all(
+        one is other if one is None or other is None else np.array_equal(one, other)
+        for one, other in zip(*values, strict=True)
     )
+
+
+def test_read_pictures__decodes_what_is_wanted(reader, files) -> None:
+    location = reader.locate(str(files[0]))
+    reading = read_pictures(reader, location, size=SIZE, wanted=lambda _: True)
+    (content,) = reading.contents
+    assert content.hash == hash_of(files[0])
+    expected = decode_image(files[0].read_bytes(), size=SIZE, limits=reader.limits)
+    np.testing.assert_array_equal(content.value, expected)
+    asked: list[str] = []
+    unwanted = read_pictures(reader, location, size=SIZE, wanted=lambda one: bool(asked.append(one)))
+    assert unwanted == Reading((Content(hash_of(files[0])),))
     assert asked == [hash_of(files[0])]
 
 
 @pytest.mark.parametrize(
     "error", [UnavailableError("busy"), UnauthorizedError("401"), MediaError("too large")]
 )
-def test_read_picture__says_what_was_wrong(error: MediaError) -> None:
+def test_read_pictures__says_what_was_wrong(error: MediaError) -> None:
     class Failing(MediaReader):
         def read(self, _: Location) -> bytes:
             raise error
 
-    reading = read_picture(Failing(), Location(), size=SIZE, wanted=lambda _: True)
+    reading = read_pictures(Failing(), Location(), size=SIZE, wanted=lambda _: True)
     assert reading == Reading(
         reason=str(error),
         unavailable=isinstance(error, UnavailableError),
@@ -94,14 +106,16 @@ def test_reading_process__reads_what_a_thread_reads(process, reader, files, tmp_
     locations = [reader.locate(str(path)) for path in files]
     locations += [Location(path=cut), Location(path=tmp_path / "outside.png")]
     expected = [
-        read_picture(reader, one, size=SIZE, wanted=lambda content: content != hash_of(files[2]))
+        read_pictures(reader, one, size=SIZE, wanted=lambda content: content != hash_of(files[2]))
         for one in locations
     ]
     for some in (slice(None), slice(-2, None)):
         found = process.read(locations[some])
         assert len(found) == len(expected[some])
         assert all(map(same, found, expected[some]))
-    assert [one.content is None for one in expected] == [False, False, True, False, False, False, True, True]
+    assert [[content.value is None for content in one.contents] for one in expected] == [
+        [False], [False], [True], [False], [False], [False], [True], []
+    ]  # fmt: skip
 
 
 def test_reading_process__that_was_killed_says_so(process, reader, files) -> None:
@@ -131,7 +145,7 @@ def test_reading_process__ends_with_its_parent_in_the_middle_of_a_fetch(unanswer
     script = f"""
 import numpy as np
 from usl_backend.media import Location, MediaReader
-from usl_backend.embedding.reading import ReadingProcess
+from usl_backend.embedding.reading import  Content, ReadingProcess
 if __name__ == "__main__":
     process = ReadingProcess(MediaReader(allowed_hosts=["127.0.0.1"]), size=32, known=np.array([], np.uint64))
     print(process._process.pid, flush=True)
@@ -182,7 +196,7 @@ class Puppet:
         self.alive = True
 
     def read(self, locations: list[Location]) -> list[Reading] | None:
-        return [Reading(str(id(self)))] * len(locations) if self.alive else None
+        return [Reading(reason=str(id(self)))] * len(locations) if self.alive else None
 
     def close(self) -> None:
         self.alive = False
@@ -210,8 +224,8 @@ def test_reading_processes__each_thread_has_one(puppets, reader) -> None:
     one = [processes.read([Location()]) for _ in range(2)]
     other = in_thread(lambda: processes.read([Location()]))
     assert len(puppets) == 2
-    assert one == [[Reading(str(id(puppets[0])))]] * 2
-    assert other == [Reading(str(id(puppets[1])))]
+    assert one == [[Reading(reason=str(id(puppets[0])))]] * 2
+    assert other == [Reading(reason=str(id(puppets[1])))]
     processes.close()
     assert [puppet.alive for puppet in puppets] == [False, False]
 

@@ -174,6 +174,40 @@ def test_embed__unreadable_instances_are_set_aside_with_their_reasons(run, encod
     assert encoder.encoded == 20
 
 
+def test_embed__several_pictures_of_one_instance_are_one_row(run, encoder, network, files, reader) -> None:
+    """Each picture is encoded once, whoever shows it; a broken one is missing from the mean of the others."""
+    a, b, c = map(str, files[:3])
+    instances = [
+        Instance(1, "image", a, (b, c)),
+        Instance(2, "image", b, ("/etc/passwd", c, b)),
+        Instance(3, "image", "/etc/passwd", ("/etc/hosts",)),
+        Instance(4, "image", a),
+        Instance(5, "image", "/etc/passwd", (c,)),
+    ]
+    told: list[tuple[str, int, int]] = []
+    pool, hashes = run(instances, progress=lambda *report: told.append(report))
+    assert encoder.encoded == 3
+    pictures = [decode_image(path.read_bytes(), size=SIZE, limits=reader.limits) for path in files[:3]]
+    alone = np.concatenate([network.encode([one]) for one in pictures]).astype(np.float64)
+    means = np.stack([alone.mean(axis=0), (2 * alone[1] + alone[2]) / 3])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    assert pool.ids.tolist() == [1, 2, 4, 5]
+    np.testing.assert_allclose(pool.embeddings[:2], means, atol=1e-6)
+    np.testing.assert_array_equal(pool.embeddings[2:], alone[[0, 2]].astype(np.float32))
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in files[:3]]
+    assert hashes == [
+        hashlib.sha256(b"".join(digests)).hexdigest(),
+        hashlib.sha256(digests[1] + digests[2] + digests[1]).hexdigest(),
+        digests[0].hex(),
+        digests[2].hex(),
+    ]
+    assert list(pool.skipped) == [3]
+    assert pool.skipped[3].endswith("(the first of 2 images)")
+    assert sorted(pool.incomplete) == [2, 5]
+    assert pool.incomplete[2].startswith("1 of 4 images left out, the first is number 2: ")
+    assert told[-1][1:] == (11, 11)
+
+
 def test_embed__everything_unreadable_is_an_empty_pool(run, tmp_path) -> None:
     pool, hashes = run([Instance(1, "image", str(tmp_path / "none.png"))])
     assert len(pool) == 0

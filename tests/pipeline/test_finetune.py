@@ -118,7 +118,8 @@ def test_picture_trainer__texts_and_several_fields_are_refused(tmp_path: Path) -
     pool, chosen = Pool(np.array([4]), np.ones((1, 2), np.float32)), settings(method="usl-t", mode="finetune")
     for odd, named in (
         (Instance(4, "text", "words"), "a text"),
-        (Instance(4, "image", "a.png", parts=("b.png",)), "several fields"),
+        (Instance(4, "image", "a.png", fields=(("b.png",),)), "several fields"),
+        (Instance(4, "image", "a.png", ("b.png",)), "2 images"),
     ):
         with MediaAccess().open() as media, pytest.raises(InputError, match=rf"task 4 has {named}"):
             picture_trainer(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from usl_backend.instances import Pool, Queue
@@ -105,3 +107,23 @@ def test_summarize__warnings_of_a_training_are_told() -> None:
         warnings=(),
     )
     assert found.warnings == (told, "another")
+
+
+def test_summarize__tasks_with_several_images_are_counted() -> None:
+    lacking = replace(pool({}), incomplete={3: "1 of 2 images left out, the first is number 2: answered 404"})
+    found = summarize(
+        RUN,
+        RunSettings.resolve(environ={}),
+        inventory=replace(INVENTORY, several=6),
+        pool=lacking,
+        selection=Selection(np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {}),
+        published=Published(Queue.of([5])),
+        encoder_key="key",
+        seconds={},
+        encoded=0,
+        warnings=(),
+    )
+    assert (found.pool.several, found.pool.incomplete) == (6, 1)
+    assert found.warnings == (
+        f"some images or texts of 1 task are missing from their rows; the first is task 3: {lacking.incomplete[3]}",
+    )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,12 +40,16 @@ def test_atomic_write__not_there_before_the_end(tmp_path):
 
 
 def test_instances__round_trip(files):
-    instances = [Instance(4, "image", "/data/upload/ü.png"), Instance(9, "text", "two\nlines\u2028three")]
+    instances = [
+        Instance(4, "image", "/data/upload/ü.png", ("/b.png",), (("words", "more words"),), "k"),
+        Instance(9, "text", "two\nlines\u2028three"),
+    ]
     assert not files.has_instances()
     inventory = Inventory(
         classes=("a", "b"),
         fields=(EmbeddedField("photo", "image", 0.5),),
         skipped={7: "it is empty"},
+        several=1,
         outside=Listed("image", ("/photos",), "2 hidden", 3),
     )
     files.write_instances(instances, inventory)
@@ -72,6 +78,20 @@ def test_pool__embeddings_already_in_place_are_not_written_again(files):
     files.write_pool(Pool(pool.ids, mapped), ["00"] * 5)
     assert files.embeddings.stat().st_ino == before
     np.testing.assert_array_equal(files.read_pool()[0].embeddings, pool.embeddings)
+
+
+def test_pool__keeps_what_is_missing_from_a_row(files):
+    pool = replace(_pool(), incomplete={2: "1 of 3 images left out"})
+    files.write_pool(pool, ["00"] * 5)
+    assert files.read_pool()[0].incomplete == {2: "1 of 3 images left out"}
+
+
+def test_pool__of_a_former_version_lacks_nothing(files):
+    files.write_pool(_pool(), ["00"] * 5)
+    with np.load(files.directory / files.POOL) as arrays:
+        kept = {name: arrays[name] for name in arrays if name != "incomplete"}
+    np.savez(files.directory / files.POOL, **kept)
+    assert files.read_pool()[0].incomplete == {}
 
 
 def test_pool__empty(files):

@@ -68,7 +68,7 @@ def test_fetch__unlabeled_tasks_by_id_and_skips_with_their_reason() -> None:
             task(5, image=""),
             task(6, image=None),
             task(7, text="no picture here"),
-            task(8, image=["a.png", "b.png"]),
+            task(8, image={"url": "a.png"}),
         ]
     )
     instances, project = fetch(listing)
@@ -80,7 +80,7 @@ def test_fetch__unlabeled_tasks_by_id_and_skips_with_their_reason() -> None:
         5: '"image" is empty',
         6: '"image" is empty',
         7: 'its data has no "image"',
-        8: '"image" is a list, not an address',
+        8: '"image" is a dict, not an address',
     }
     assert (project.tasks, project.annotated, project.labeled, project.classes) == (8, 2, (), ("cat", "dog"))
 
@@ -156,10 +156,18 @@ def test_fetch__texts_are_their_own_sources() -> None:
 def test_fetch__several_fields_are_parts_of_one_instance() -> None:
     listing = Listing([task(1, image="a.png", html="<b>bold</b>"), task(2, image="b.png")], BOTH)
     instances, project = fetch(listing, data_key="html=0.5,image", budget=1)
-    assert instances == [Instance(1, "text", "bold", ("a.png",))]
+    assert instances == [Instance(1, "text", "bold", fields=(("a.png",),))]
     assert project.skipped == {2: 'its data has no "html"'}
     assert project.fields == (("html", "text", 0.5), ("image", "image", 1.0))
     assert project.data_key == "html"
+
+
+def test_fetch__a_list_of_pictures_is_one_instance() -> None:
+    listing = Listing([task(1, image=["a.png", " b.png"]), task(2, image=[]), task(3, image=["a.png", 4])])
+    instances, project = fetch(listing, budget=1)
+    assert instances == [Instance(1, "image", "a.png", ("b.png",))]
+    assert project.several == 1
+    assert project.skipped == {2: '"image" is empty', 3: '"image" is a int, not an address'}
 
 
 @pytest.mark.parametrize(

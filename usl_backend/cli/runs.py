@@ -158,6 +158,8 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
     summary = run.summary
     if summary is not None:
         yield f"chose {summary.picks} of {summary.pool.readable} tasks, {summary.reserve} in reserve"
+        if summary.pool.several:
+            yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"
         if isinstance(summary, PoolSummary):
             yield f"picks: {summary.selection}"
         if summary.tab is not None:

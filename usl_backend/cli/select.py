@@ -306,6 +306,8 @@ def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]
         f"run {run_id}: chose {summary.picks} of {summary.pool.readable} unlabeled tasks (budget {asked})"
         f"{control} and {summary.reserve} in reserve, by {summary.method.name}{preset}, seed {summary.seed}"
     )
+    if summary.pool.several:
+        yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"
     for warning in summary.warnings:
         yield f"warning: {warning}"
     picks = published.queue.of_role("pick")

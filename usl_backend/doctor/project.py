@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from usl_backend.doctor.check import Check, remedy_of
 from usl_backend.errors import USLError
-from usl_backend.instances import Instance
 from usl_backend.media import decode_image
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.media import MediaAccess
@@ -89,9 +88,9 @@ def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: 
             task = tasks[place]
             try:
                 instance = shown.instance(task.id, task.data)
-                for field, source in zip(shown.shown, (instance.source, *instance.parts), strict=True):
+                for number, field in enumerate(shown.shown):
                     if field.modality == "image":
-                        content = media.read(Instance(task.id, "image", source))
+                        content = media.read(instance.of_field(number, "image"))
                         decode_image(content, size=32, limits=media.limits)
             except USLError as error:
                 broken.append(f"task {task.id}: {error}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 FLUSH_ROWS: Final = 1_024
 """Rows after which whoever adds them flushes: what a crash can cost, plus one batch."""
 _GATHER_ROWS: Final = 8_192
+_NO_DIRECTION: Final = 1e-6
+
+Contents = str | tuple[str, ...]
+"""What a row is made of: a hexadecimal content hash, or those of several contents, whose mean it is."""
 
 
 class EmbeddingCache:
@@ -155,13 +159,14 @@ class EmbeddingCache:
                     self._places[key] = number * MAX_ROWS + row
                     del self._pending[key]
 
-    def gather(self, hashes: Sequence[str], out_path: Path) -> NDArray[np.float32]:
+    def gather(self, contents: Sequence[Contents], out_path: Path) -> NDArray[np.float32]:
         """Write the rows of the given contents, in their order, to one file; a block at a time in memory.
 
         Parameters
         ----------
-        hashes
-            n hexadecimal content hashes, repeats allowed; pending rows are flushed first.
+        contents
+            For each of n rows a content hash, or several, at least one: the mean of their rows is brought to unit
+            length. Repeats are allowed; pending rows are flushed first.
         out_path
             `.npy` file, replaced in one step when it is complete.
 
@@ -178,24 +183,24 @@ class EmbeddingCache:
             The file cannot be written.
         """
         self.flush()
+        counts = np.array([1 if isinstance(one, str) else len(one) for one in contents], dtype=np.int64)
+        ends = np.cumsum(counts)
+        hashes = [each for one in contents for each in ((one,) if isinstance(one, str) else one)]
         with self._lock:
             if not self.known(hashes).all():
                 raise KeyError("gather was asked for contents that have no embedding")
             places = np.array([self._places[bytes.fromhex(one)] for one in hashes], dtype=np.int64)
-        shards, rows = places // MAX_ROWS, places % MAX_ROWS
-        mapped = {int(number): self._shards.rows(int(number)) for number in np.unique(shards)}
+        mapped = {int(number): self._shards.rows(int(number)) for number in np.unique(places // MAX_ROWS)}
         try:
             out_path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(out_path) as file:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (len(places), self.dim)}
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(contents), self.dim)}
                 np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-                for start in range(0, len(places), _GATHER_ROWS):
-                    part = slice(start, start + _GATHER_ROWS)
-                    block = np.empty((len(shards[part]), self.dim), dtype=np.float32)
-                    for number in np.unique(shards[part]):
-                        here = shards[part] == number
-                        block[here] = mapped[int(number)][rows[part][here]]
-                    file.write(block.tobytes())
+                for start in range(0, len(contents), _GATHER_ROWS):
+                    here = counts[start : start + _GATHER_ROWS]
+                    end = int(ends[start + len(here) - 1])
+                    rows = _rows_at(places[end - int(here.sum()) : end], mapped, self.dim)
+                    file.write(_means(rows, here).tobytes())
         except OSError as error:
             raise StorageError(
                 f"embeddings cannot be written to {out_path}: {error.strerror or error}; free some disk "
@@ -217,3 +222,29 @@ class EmbeddingCache:
         sha256, count = self._unchecked.pop(number)
         if not self._shards.is_sound(number, sha256=sha256, count=count):
             self._places = {key: at for key, at in self._places.items() if at // MAX_ROWS != number}
+
+
+def _rows_at(
+    places: NDArray[np.int64], mapped: Mapping[int, NDArray[np.float32]], dim: int
+) -> NDArray[np.float32]:
+    """Read the rows at some places of the shards."""
+    shards, rows = places // MAX_ROWS, places % MAX_ROWS
+    block = np.empty((len(places), dim), dtype=np.float32)
+    for number in np.unique(shards):
+        here = shards == number
+        block[here] = mapped[int(number)][rows[here]]
+    return block
+
+
+def _means(rows: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Replace each run of so many rows by its unit-length mean; a single row stays as it is."""
+    starts = np.cumsum(counts) - counts
+    made: NDArray[np.float32] = rows[starts]
+    several = np.flatnonzero(counts > 1)
+    for place in several:
+        mean = rows[starts[place] : starts[place] + counts[place]].mean(axis=0, dtype=np.float64)
+        length = float(np.linalg.norm(mean))
+        # Opposite rows have no mean direction: the first stands for them.
+        if length > _NO_DIRECTION:
+            made[place] = mean / length
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ import numpy as np
 
 from usl_backend.distributed.tables import map_table
 from usl_backend.embedding.cache import FLUSH_ROWS
+from usl_backend.embedding.outcome import Outcome
+from usl_backend.embedding.parts import Settled, parts_of
 from usl_backend.embedding.pump import STEP
-from usl_backend.embedding.reading import is_known
-from usl_backend.embedding.stage import embed_part, lay_out
+from usl_backend.embedding.reading import Content, is_known
+from usl_backend.embedding.stage import embed_loose, lay_out
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import EncoderError, RunError, StudioAuthError, StudioUnreachableError, USLError
 from usl_backend.instances import Instance, Pool
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
     from usl_backend.progress import Progress
     from usl_backend.sources.media import Media, MediaAccess
 
-PART_ROWS: Final = 256
-"""Instances per part: what the death of a worker costs, a second or two."""
+BLOCK_ROWS: Final = 256
+"""Parts of instances per block: what the death of a worker costs, a second or two."""
 
 _FAILURES: Final[Mapping[str, type[USLError]]] = {
     kind.__name__: kind for kind in (EncoderError, StudioAuthError, StudioUnreachableError)
@@ -97,7 +100,7 @@ def embed_on_cluster(
     Parameters
     ----------
     instances, cache, directory, progress, kept
-        As for `stage.embed`; progress is reported after each part.
+        As for `stage.embed`; progress is reported after each block.
     plan
         What each worker loads.
     cluster
@@ -115,34 +118,36 @@ def embed_on_cluster(
 
     Notes
     -----
-    Equal contents are encoded once per part, not once per pool: a call must not depend on others, because it is
+    Equal contents are encoded once per block, not once per pool: a call must not depend on others, because it is
     repeated when its worker dies. Workers know the first 8 bytes of the hashes in the cache; should a new
-    content share them, its instances go out again.
+    content share them, its parts go out again.
     """
-    hashes: dict[int, str] = {}
-    skipped: dict[int, str] = {}
-    waiting: Sequence[Instance] = instances
+    parts = parts_of(instances)
+    settled = Settled(instances)
+    waiting: Sequence[int] = range(len(parts))
     prefixes = cache.prefixes()
     while waiting:
-        parts = [waiting[start : start + PART_ROWS] for start in range(0, len(waiting), PART_ROWS)]
-        done = len(instances) - len(waiting)
-        results = map_table(cluster, [_columns(part) for part in parts], _Worker, plan, prefixes)
+        blocks = [waiting[start : start + BLOCK_ROWS] for start in range(0, len(waiting), BLOCK_ROWS)]
+        done = len(parts) - len(waiting)
+        hashes: dict[int, list[str]] = {}
+        results = map_table(cluster, [_columns(parts, block) for block in blocks], _Worker, plan, prefixes)
         try:
             with contextlib.closing(results):
                 for result in results:
                     _raise_failure(result)
-                    _take_in(result, cache, hashes, skipped)
+                    for place, outcome in _outcomes(result, parts, cache):
+                        settled.add(outcome)
+                        hashes[place] = [one.hash for one in outcome.contents if not one.reason]
                     if cache.pending >= FLUSH_ROWS:
                         cache.flush()
                         kept()
-                    done += len(result["id"])
-                    progress(STEP, done, len(instances))
+                    done += len(result["place"])
+                    progress(STEP, done, len(parts))
         finally:
             cache.flush()
-        settled = dict(zip(hashes, cache.known(list(hashes.values())), strict=True))
-        waiting = [one for one in waiting if one.id not in skipped and not settled[one.id]]
+        waiting = [place for place in waiting if not cache.known(hashes[place]).all()]
         prefixes = prefixes[:0]
-    return lay_out(hashes, skipped, cache, directory)
+    return lay_out(settled.assemble(), cache, directory)
 
 
 class _Worker:
@@ -152,44 +157,40 @@ class _Worker:
         keep_freed_memory()  # before anything imports torch
         self._plan, self._prefixes = plan, prefixes
 
-    def __call__(self, part: Columns) -> Columns:
-        """Embed one part, or return the failure that ends the run: for an exception the cluster would try again."""
-        instances = [
+    def __call__(self, block: Columns) -> Columns:
+        """Embed one block, or return the failure that ends the run: for an exception the cluster would try again."""
+        parts = [
             Instance(int(number), modality, source)
-            for number, modality, source in zip(part["id"], part["modality"], part["source"], strict=True)
+            for number, modality, source in zip(block["id"], block["modality"], block["source"], strict=True)
         ]
         try:
-            return self._embedded(instances)
+            return {"place": block["place"], **self._embedded(parts)}
         except USLError as error:
             return {
-                "id": np.array([-1]),
+                "place": np.array([-1]),
                 "failure": np.array([f"{type(error).__name__}:{error}"], dtype=object),
             }
 
-    def _embedded(self, instances: Sequence[Instance]) -> Columns:
-        """Hash, reason and row of each instance."""
-        found = embed_part(
-            instances,
+    def _embedded(self, parts: Sequence[Instance]) -> Columns:
+        """Contents, reason and rows of each part."""
+        outcomes, rows = embed_loose(
+            parts,
             media=self._media,
             encoder=self._encoder,
             known=self._known,
             workers=self._plan.workers,
         )
-        # A row travels with the first instance that shows its content.
-        first = {content_hash: number for number, content_hash in reversed(found.hashes.items())}
-        ids = [instance.id for instance in instances]
-        hashes = [found.hashes.get(number, "") for number in ids]
-        rows = [
-            found.rows[content_hash].tobytes()
-            if content_hash in found.rows and first[content_hash] == number
-            else b""
-            for number, content_hash in zip(ids, hashes, strict=True)
+        # A row travels with the first part that shows its content.
+        travels = [
+            {one.hash: rows.pop(one.hash) for one in outcome.contents if one.hash in rows}
+            for outcome in outcomes
         ]
+        contents = [json.dumps([(one.hash, one.reason) for one in outcome.contents]) for outcome in outcomes]
         return {
-            "id": np.array(ids, dtype=np.int64),
-            "content_hash": np.array(hashes, dtype=object),
-            "skipped": np.array([found.skipped.get(number, "") for number in ids], dtype=object),
-            "row": np.array(rows, dtype=object),
+            "contents": np.array(contents, dtype=object),
+            "skipped": np.array([outcome.skipped for outcome in outcomes], dtype=object),
+            "new": np.array([" ".join(some) for some in travels], dtype=object),
+            "rows": np.array([b"".join(map(_bytes, some.values())) for some in travels], dtype=object),
         }
 
     def _known(self, content_hash: str) -> bool:
@@ -210,12 +211,14 @@ class _Worker:
         return encoder
 
 
-def _columns(part: Sequence[Instance]) -> Mapping[str, Sequence[Any]]:
-    """Turn a part into a table."""
+def _columns(parts: Sequence[Instance], block: Sequence[int]) -> Mapping[str, Sequence[Any]]:
+    """Turn the parts at some places into a table."""
+    some = [parts[place] for place in block]
     return {
-        "id": [instance.id for instance in part],
-        "modality": [instance.modality for instance in part],
-        "source": [instance.source for instance in part],
+        "place": list(block),
+        "id": [part.id for part in some],
+        "modality": [part.modality for part in some],
+        "source": [part.source for part in some],
     }
 
 
@@ -226,19 +229,17 @@ def _raise_failure(result: Columns) -> None:
         raise _FAILURES.get(kind, RunError)(message)
 
 
-def _take_in(result: Columns, cache: EmbeddingCache, hashes: dict[int, str], skipped: dict[int, str]) -> None:
-    """Add the rows to the cache, the hashes and reasons to the run."""
-    for number, content_hash, reason, row in _instances(result):
-        if reason:
-            skipped[number] = reason
-        else:
-            hashes[number] = content_hash
-        if row:
-            cache.append([content_hash], np.frombuffer(row, dtype=np.float32)[None])
+def _outcomes(
+    result: Columns, parts: Sequence[Instance], cache: EmbeddingCache
+) -> Iterator[tuple[int, Outcome]]:
+    """Add a worker's rows to the cache; yield the place and the outcome of each of its parts."""
+    columns = (result[name] for name in ("place", "contents", "skipped", "new", "rows"))
+    for place, contents, reason, new, rows in zip(*columns, strict=True):
+        found = tuple(Content(one, reason=why) for one, why in json.loads(contents))
+        yield int(place), Outcome(parts[int(place)], found, str(reason))
+        if new:
+            cache.append(new.split(), np.frombuffer(rows, dtype=np.float32).reshape(-1, cache.dim))
 
 
-def _instances(result: Columns) -> Iterator[tuple[int, str, str, bytes]]:
-    """Id, content hash, reason and row of each instance of a worker's table."""
-    columns = (result[name] for name in ("id", "content_hash", "skipped", "row"))
-    for number, content_hash, reason, row in zip(*columns, strict=True):
-        yield int(number), str(content_hash), str(reason), bytes(row)
+def _bytes(row: NDArray[np.float32]) -> bytes:
+    return row.tobytes()

@@ -88,8 +88,9 @@ class Encoding:
             known = len(cache)
             begun, total = number * len(instances), fields * len(instances)
 
-            def report(step: str, done: int, _: int, /) -> None:
-                progress(step, begun + done, total)
+            def report(step: str, done: int, parts: int, /) -> None:
+                # An instance may show several parts; people count instances.
+                progress(step, begun + done * len(instances) // max(1, parts), total)
 
             try:
                 if self.elsewhere is None:

@@ -6,7 +6,6 @@ import hashlib
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +39,7 @@ def joined(
     Parameters
     ----------
     instances
-        Each with one source per field.
+        Each with what every field shows.
     modalities, weights
         One per field.
     embed
@@ -62,12 +61,13 @@ def joined(
     try:
         for number, (folder, modality) in enumerate(zip(folders, modalities, strict=True)):
             folder.mkdir(exist_ok=True)
-            pool, found = embed(number, [_part(one, number, modality) for one in instances], folder)
+            pool, found = embed(number, [one.of_field(number, modality) for one in instances], folder)
             pools.append(pool)
             hashes.append(dict(zip(pool.ids.tolist(), found, strict=True)))
         skipped = {task: why for pool in reversed(pools) for task, why in pool.skipped.items()}
         ids = np.array(sorted(set(pools[0].ids.tolist()).difference(skipped)), dtype=np.int64)
         rows = _write(pools, weights, ids, directory / EMBEDDINGS)
+        incomplete = {task: why for pool in reversed(pools) for task, why in pool.incomplete.items()}
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,13 +75,8 @@ def joined(
         hashlib.sha256(b"".join(bytes.fromhex(one[task]) for one in hashes)).hexdigest()
         for task in ids.tolist()
     ]
-    return Pool(ids, rows, skipped), contents
-
-
-def _part(instance: Instance, number: int, modality: Modality) -> Instance:
-    """Return the instance with one field's source only."""
-    source = (instance.source, *instance.parts)[number]
-    return replace(instance, modality=modality, source=source, parts=())
+    kept = {task: why for task, why in incomplete.items() if task not in skipped}
+    return Pool(ids, rows, skipped, kept), contents
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""One instance to its outcome: a content to encode, a content that is known, or the reason why there is none."""
+"""One instance to its outcome: contents to encode, contents that are known, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usl_backend.embedding.reading import Reading, read_picture
+from usl_backend.embedding.reading import Content, Reading, read_pictures
 from usl_backend.errors import MediaError, StudioAuthError, StudioNotFoundError
 
 if TYPE_CHECKING:
@@ -23,25 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of examining one instance.
+    """The result of examining one instance that shows a single part.
 
     Attributes
     ----------
     instance
         The one that was examined.
-    content_hash
-        SHA-256 of its content, hexadecimal; "" where it could not be read.
-    content : (size, size, 3) uint8, str or None
-        To be encoded; None where that is not possible or not needed.
+    contents
+        What the part holds, usually one picture or text; empty where it could not be read.
     skipped
-        Why it cannot be embedded; "" where it can.
+        Why it could not be read; "" where it could.
     missed
         A trusted origin failed to deliver it, for a reason that may pass.
     """
 
     instance: Instance
-    content_hash: str = ""
-    content: NDArray[np.uint8] | str | None = None
+    contents: tuple[Content, ...] = ()
     skipped: str = ""
     missed: bool = False
 
@@ -70,7 +67,7 @@ class Access:
             A trusted origin answers 401 even to fresh credentials.
         """
         for location in self.media.locations(instance):
-            reading = read_picture(self.media.reader, location, size=self.size, wanted=wanted)
+            reading = read_pictures(self.media.reader, location, size=self.size, wanted=wanted)
             if not reading.unauthorized:
                 break
         if reading.unauthorized and location.trusted:
@@ -148,7 +145,8 @@ class Examiner:
         """Examine one instance; `given` is what a process found, and where."""
         if instance.modality == "text":
             content_hash = hashlib.sha256(instance.source.encode()).hexdigest()
-            return Outcome(instance, content_hash, instance.source if self._claim(content_hash) else None)
+            text = instance.source if self._claim(content_hash) else None
+            return Outcome(instance, (Content(content_hash, text),))
         try:
             if given is None or (given[0].trusted and given[1].unauthorized):
                 given = None
@@ -159,20 +157,22 @@ class Examiner:
             return Outcome(instance, skipped=f"it is gone from Label Studio: {error}")
         except MediaError as error:
             return Outcome(instance, skipped=str(error))
-        if not reading.content_hash:
+        if not reading.contents:
             missed = reading.unavailable and location.trusted
             return Outcome(instance, skipped=reading.reason, missed=missed)
         if location.trusted:
             self._delivered(instance)
-        content = reading.content
-        if given is not None and not reading.reason:
-            # A process cannot claim.
-            if content is None and not self._known([reading.content_hash])[0]:
+        contents = reading.contents
+        if given is not None:
+            unread = [one.hash for one in contents if one.value is None and not one.reason]
+            if not all(self._known(unread)):
                 # Another content has a hash that begins with the same bytes.
                 return self._outcome(instance)
-            if not self._claim(reading.content_hash):
-                content = None
-        return Outcome(instance, reading.content_hash, content, skipped=reading.reason)
+            # A process cannot claim.
+            contents = tuple(
+                one if one.reason or self._claim(one.hash) else Content(one.hash) for one in contents
+            )
+        return Outcome(instance, contents)
 
     def _claim(self, content_hash: str) -> bool:
         """Tell whether a content is to be encoded: it has no row, and nobody has claimed it before."""

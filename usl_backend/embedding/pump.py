@@ -81,7 +81,7 @@ class Pump:
         self._total, self._progress, self._kept = total, progress, kept
         self._batch = max(encoder.batch, _PER_CORE * usable_cpus())
         self._waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
-        self._done = 0
+        self._waiting_instances = self._done = 0
 
     def run(
         self,
@@ -134,11 +134,13 @@ class Pump:
         self._progress(STEP, self._done, self._total)
 
     def _take(self, outcome: Outcome) -> None:
-        """Count a settled instance, or have its content wait for the encoder."""
-        if outcome.content is None:
-            self._done += 1
+        """Count a settled instance, or have its contents wait for the encoder."""
+        new = [(one.hash, one.value) for one in outcome.contents if one.value is not None]
+        self._waiting += new
+        if new:
+            self._waiting_instances += 1
         else:
-            self._waiting.append((outcome.content_hash, outcome.content))
+            self._done += 1
 
     def _encode(self) -> None:
         """Encode what waits, and write the rows from time to time."""
@@ -146,7 +148,8 @@ class Pump:
         rows = self._encoder.encode([content for _, content in self._waiting])
         self._waiting.clear()
         self._rows.append(hashes, rows)
-        self._done += len(hashes)
+        self._done += self._waiting_instances
+        self._waiting_instances = 0
         if self._rows.pending >= FLUSH_ROWS:
             self._rows.flush()
             self._kept()

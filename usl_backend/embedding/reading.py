@@ -12,14 +12,21 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from usl_backend.errors import MediaError
-from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError, decode_image
+from usl_backend.media import (
+    Location,
+    MediaLimits,
+    MediaReader,
+    UnauthorizedError,
+    UnavailableError,
+    decode_image,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -33,34 +40,51 @@ PREFIX_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """A picture or text that gets a row in the cache.
+
+    Attributes
+    ----------
+    hash
+        Names it in the cache, 64 hexadecimal digits: SHA-256 of the bytes, or where one file holds several pictures
+        SHA-256 of the file's hash and the picture's place in it.
+    value : (size, size, 3) uint8, str or None
+        To be encoded; None where it cannot be decoded or is not wanted.
+    reason
+        Why it cannot be decoded though it was wanted; "" where nothing went wrong.
+    """
+
+    hash: str
+    value: NDArray[np.uint8] | str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The result of reading one location.
 
     Attributes
     ----------
-    content_hash
-        SHA-256 of the bytes, hexadecimal; "" where there are none.
-    content : (size, size, 3) uint8 or None
-        None where it cannot be decoded or nobody wanted it.
+    contents
+        What its bytes hold, usually one picture; empty where there are no bytes.
     reason
-        Why there is no content though it was wanted; "" where nothing went wrong.
+        Why there are no bytes; "" where there are.
     unavailable
         The source did not answer.
     unauthorized
         The source answered 401.
     """
 
-    content_hash: str = ""
-    content: NDArray[np.uint8] | None = None
+    contents: tuple[Content, ...] = ()
     reason: str = ""
     unavailable: bool = False
     unauthorized: bool = False
 
 
-def read_picture(
+def read_pictures(
     reader: MediaReader, location: Location, *, size: int, wanted: Callable[[str], bool]
 ) -> Reading:
-    """Read and hash a picture, and decode it to `size` x `size` pixels where the content of its hash is wanted."""
+    """Read and hash what is at a location, and decode to `size` x `size` pixels those contents that are wanted."""
     try:
         data = reader.read(location)
     except MediaError as error:
@@ -69,13 +93,21 @@ def read_picture(
             unavailable=isinstance(error, UnavailableError),
             unauthorized=isinstance(error, UnauthorizedError),
         )
+    return Reading(tuple(_contents(data, size=size, limits=reader.limits, wanted=wanted)))
+
+
+def _contents(
+    data: bytes, *, size: int, limits: MediaLimits, wanted: Callable[[str], bool]
+) -> Iterator[Content]:
+    """Hash what some bytes hold, and decode what of it is wanted."""
     content_hash = hashlib.sha256(data).hexdigest()
     if not wanted(content_hash):
-        return Reading(content_hash)
+        yield Content(content_hash)
+        return
     try:
-        return Reading(content_hash, decode_image(data, size=size, limits=reader.limits))
+        yield Content(content_hash, decode_image(data, size=size, limits=limits))
     except MediaError as error:
-        return Reading(content_hash, reason=str(error))
+        yield Content(content_hash, reason=str(error))
 
 
 class ReadingProcess:
@@ -185,7 +217,7 @@ def _serve(end: Connection, reader: MediaReader, size: int, known: NDArray[np.ui
     while True:
         try:
             locations: list[Location] = end.recv()
-            end.send([read_picture(reader, location, size=size, wanted=wanted) for location in locations])
+            end.send([read_pictures(reader, location, size=size, wanted=wanted) for location in locations])
         except (EOFError, OSError):
             return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from usl_backend.embedding.outage import OutagePolicy
 from usl_backend.embedding.outcome import Access, Examiner, Outcome
+from usl_backend.embedding.parts import Assembled, Settled, digest_of, parts_of
 from usl_backend.embedding.pump import STEP, Pump
 from usl_backend.embedding.reading import ReadingProcesses
 from usl_backend.errors import EncoderError
@@ -46,10 +47,11 @@ def embed(
     """Read every instance, encode what the cache lacks, and lay the rows out by id.
 
     Threads read, hash and decode ahead of the encoder by a bounded number of instances, so memory does not
-    grow with the pool; a text is its own content and needs no reading. Equal contents are encoded once. One
-    unreadable instance never fails the run. What a trusted origin fails to deliver is asked for once more at the end,
-    so that a short outage costs no instance; after a longer one, or when the token is not accepted any more, the run
-    stops, and what was encoded until then is kept.
+    grow with the pool; a text is its own content and needs no reading. Equal contents are encoded once. The row of an
+    instance that shows several pictures or texts is the mean of their rows, brought to unit length. One unreadable
+    instance never fails the run, and one broken picture of several is left out alone. What a trusted origin fails to
+    deliver is asked for once more at the end, so that a short outage costs no instance; after a longer one, or when
+    the token is not accepted any more, the run stops, and what was encoded until then is kept.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def embed(
     pool : Pool
         Rows by ascending id, memory-mapped; unreadable instances in `skipped`.
     hashes : list of str
-        SHA-256 of each row's content, hexadecimal, in row order.
+        SHA-256 of each row's content, or of the hashes of its contents, hexadecimal, in row order.
 
     Raises
     ------
@@ -95,46 +97,43 @@ def embed(
     """
     _check_modality(instances, encoder)
     access = Access(media, encoder.size)
-    pump = Pump(encoder, cache, total=len(instances), progress=progress, kept=kept)
+    parts = parts_of(instances)
+    pump = Pump(encoder, cache, total=len(parts), progress=progress, kept=kept)
+    settled = Settled(instances)
     reading = ReadingProcesses(media.reader, size=encoder.size, known=cache.prefixes()) if processes else None
     try:
-        settled = _settle(instances, access, pump, known=cache.known, workers=workers, processes=reading)
+        _settle(parts, settled, access, pump, known=cache.known, workers=workers, processes=reading)
     finally:
         if reading is not None:
             reading.close()
         cache.flush()
-    pool, ordered = lay_out(*settled.split(), cache, directory)
-    progress(STEP, len(instances), len(instances))
+    pool, ordered = lay_out(settled.assemble(), cache, directory)
+    progress(STEP, len(parts), len(parts))
     return pool, ordered
 
 
-def lay_out(
-    hashes: Mapping[int, str], skipped: Mapping[int, str], cache: EmbeddingCache, directory: Path
-) -> tuple[Pool, list[str]]:
+def lay_out(found: Assembled, cache: EmbeddingCache, directory: Path) -> tuple[Pool, list[str]]:
     """Write the rows of the instances that were read by ascending id; return the pool and each row's hash."""
-    ids = sorted(hashes)
-    ordered = [hashes[instance_id] for instance_id in ids]
+    ids = sorted(found.contents)
+    ordered = [found.contents[instance_id] for instance_id in ids]
     rows = cache.gather(ordered, directory / EMBEDDINGS)
-    return Pool(np.array(ids, dtype=np.int64), rows, skipped), ordered
+    pool = Pool(np.array(ids, dtype=np.int64), rows, found.skipped, found.incomplete)
+    return pool, [digest_of(contents) for contents in ordered]
 
 
 @dataclass
-class Part:
-    """Rows of some instances, to be added to a cache on another machine.
+class LooseRows:
+    """Rows in memory, to be added to a cache on another machine.
 
     Attributes
     ----------
-    hashes
-        Instance id -> content hash.
-    skipped
-        Instance id -> why it cannot be read; disjoint from `hashes`.
+    is_known
+        Tells whether that cache has a content.
     rows
         Content hash -> (dim,) float32, for contents that were not known.
     """
 
     is_known: Callable[[str], bool]
-    hashes: dict[int, str] = field(default_factory=dict)
-    skipped: dict[int, str] = field(default_factory=dict)
     rows: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     pending: int = 0
 
@@ -150,35 +149,43 @@ class Part:
         """Do nothing: the rows stay in memory."""
 
 
-def embed_part(
-    instances: Sequence[Instance],
+def embed_loose(
+    parts: Sequence[Instance],
     *,
     media: Media,
     encoder: Encoder,
     known: Callable[[str], bool],
     workers: int,
-) -> Part:
-    """Read some instances and encode what is not known, as `embed` does, for a cache on another machine.
+) -> tuple[list[Outcome], dict[str, NDArray[np.float32]]]:
+    """Read some parts and encode what is not known, as `embed` does, for a cache on another machine.
 
     Parameters
     ----------
-    instances, media, encoder, workers
+    parts
+        Each shows one picture or text; several may have one id.
+    media, encoder, workers
         As for `embed`.
     known
         Tells whether a content hash has a row already.
+
+    Returns
+    -------
+    outcomes
+        Of each part, in order, without values.
+    rows
+        Content hash -> (dim,) float32, for contents that were not known.
 
     Raises
     ------
     EncoderError, StudioUnreachableError, StudioAuthError
         As `embed`.
     """
-    _check_modality(instances, encoder)
-    part = Part(known)
-    access = Access(media, encoder.size)
-    pump = Pump(encoder, part, total=len(instances), progress=ignore, kept=lambda: None)
-    settled = _settle(instances, access, pump, known=part.known, workers=workers)
-    part.hashes, part.skipped = settled.split()
-    return part
+    _check_modality(parts, encoder)
+    rows = LooseRows(known)
+    pump = Pump(encoder, rows, total=len(parts), progress=ignore, kept=lambda: None)
+    settled = Settled(())
+    _settle(parts, settled, Access(media, encoder.size), pump, known=rows.known, workers=workers)
+    return [settled.outcome(part) for part in parts], rows.rows
 
 
 def _check_modality(instances: Sequence[Instance], encoder: Encoder) -> None:
@@ -191,16 +198,16 @@ def _check_modality(instances: Sequence[Instance], encoder: Encoder) -> None:
 
 
 def _settle(
-    instances: Sequence[Instance],
+    parts: Sequence[Instance],
+    settled: Settled,
     access: Access,
     pump: Pump,
     *,
     known: Callable[[Sequence[str]], Sequence[bool] | NDArray[np.bool_]],
     workers: int,
     processes: ReadingProcesses | None = None,
-) -> _Settled:
-    """Settle every instance; what a trusted origin did not deliver is asked for once more at the end."""
-    settled = _Settled()
+) -> None:
+    """Settle every part; what a trusted origin did not deliver is asked for once more at the end."""
     outages = OutagePolicy(delivers=access.delivers, wait=pump.wait)
     examiner = Examiner(access, known=known, delivered=outages.delivered)
 
@@ -211,40 +218,9 @@ def _settle(
         return accepted
 
     if processes is None:
-        pump.run(instances, examine=examiner.here, settle=settle, workers=workers)
+        pump.run(parts, examine=examiner.here, settle=settle, workers=workers)
     else:
         in_process = partial(examiner.in_process, processes=processes)
-        pump.run(instances, examine=in_process, settle=settle, workers=workers, several=_PER_MESSAGE)
+        pump.run(parts, examine=in_process, settle=settle, workers=workers, several=_PER_MESSAGE)
     if missed := outages.ask_again():
         pump.run(missed, examine=examiner.here, settle=settle, workers=workers)  # too few for processes
-    return settled
-
-
-@dataclass
-class _Settled:
-    """Content hash, or reason to skip, of the instances so far."""
-
-    hashes: dict[int, str] = field(default_factory=dict)
-    skipped: dict[int, str] = field(default_factory=dict)
-    undecodable: dict[str, str] = field(default_factory=dict)
-    """Content hash -> reason; only the first instance of equal contents is told it."""
-
-    def add(self, outcome: Outcome) -> None:
-        """Take in an outcome."""
-        if outcome.content_hash:
-            self.hashes[outcome.instance.id] = outcome.content_hash
-            if outcome.skipped:
-                self.undecodable[outcome.content_hash] = outcome.skipped
-        else:
-            self.skipped[outcome.instance.id] = outcome.skipped
-
-    def split(self) -> tuple[dict[int, str], dict[int, str]]:
-        """Hashes of the instances that have a row, and reasons of the others."""
-        skipped = dict(self.skipped)
-        hashes: dict[int, str] = {}
-        for instance_id, content_hash in self.hashes.items():
-            if content_hash in self.undecodable:
-                skipped[instance_id] = self.undecodable[content_hash]
-            else:
-                hashes[instance_id] = content_hash
-        return hashes, skipped

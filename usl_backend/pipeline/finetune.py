@@ -74,11 +74,13 @@ def picture_trainer(
     EncoderError
         The encoder is not a torch network for images.
     """
-    odd = next((one for one in instances if one.modality != "image" or one.parts or one.key), None)
+    odd = next(
+        (one for one in instances if one.modality != "image" or one.more or one.fields or one.key), None
+    )
     if odd is not None:
         raise InputError(
             f'mode is "finetune", which trains on one image per task, but task {odd.id} has '
-            f'{"several fields" if odd.parts else f"a {odd.modality}"}; choose mode="heads"'
+            f'{_instead_of_one_image(odd)}; choose mode="heads"'
         )
     network = image_network(
         settings.encoder or DEFAULTS["image"], image_size=settings.image_size, directory=encoders
@@ -172,3 +174,10 @@ def pool_pictures(
     partial.replace(path)
     mapped: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
+
+
+def _instead_of_one_image(instance: Instance) -> str:
+    """Say what an instance shows instead of one image."""
+    if instance.fields:
+        return "several fields"
+    return f"{len(instance.sources)} images" if instance.modality == "image" else f"a {instance.modality}"

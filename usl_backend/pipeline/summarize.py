@@ -83,6 +83,8 @@ def summarize(
             skipped=len(skipped),
             encoded=encoded,
             passed_over="" if inventory.outside is None else inventory.outside.passed_over,
+            several=inventory.several,
+            incomplete=len(pool.incomplete),
         ),
         skipped=SkippedNote(
             count=len(skipped),
@@ -103,7 +105,7 @@ def summarize(
         model_version=published.model_version,
         verified=published.verified,
         carried_over=len(published.carried_over),
-        warnings=(*warnings, *_of_training(selection), *published.warnings),
+        warnings=(*warnings, *_of_parts(pool), *_of_training(selection), *published.warnings),
         seconds=dict(seconds),
         dry_run=run.dry_run,
     )
@@ -133,3 +135,15 @@ def _brief(values: Any) -> Any:
 def _of_training(selection: Selection) -> list[str]:
     """Return the warnings of a method that trains."""
     return list(selection.diagnostics.get("training", {}).get("warnings", ()))
+
+
+def _of_parts(pool: Pool) -> list[str]:
+    """Warn about instances that lack some of their several images or texts."""
+    if not pool.incomplete:
+        return []
+    first = min(pool.incomplete)
+    count = len(pool.incomplete)
+    missing = (
+        f"some images or texts of {count:,} {'task' if count == 1 else 'tasks'} are missing from their rows"
+    )
+    return [f"{missing}; the first is task {first}: {pool.incomplete[first]}"]

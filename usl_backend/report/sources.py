@@ -73,7 +73,7 @@ class Sources:
             return None
         with self._path.open("rb") as stream:
             stream.seek(int(self._offsets[place]))
-            return Instance(**json.loads(stream.readline()))
+            return Instance.from_json(json.loads(stream.readline()))
 
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return the ids, ascending, and the file offset of each line; cached with the report."""

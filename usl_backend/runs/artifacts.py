@@ -171,7 +171,7 @@ class RunFiles:
             json.loads(
                 next(stream)
             )  # parse the inventory line too: a damaged file must not pass for an empty one
-            return [Instance(**json.loads(line)) for line in stream]
+            return [Instance.from_json(json.loads(line)) for line in stream]
 
     def read_inventory(self) -> Inventory:
         """Return the inventory of the pool."""
@@ -254,6 +254,7 @@ class RunFiles:
                 hashes=np.asarray(hashes, dtype="U"),
                 skipped=np.asarray(list(pool.skipped), dtype=np.int64),
                 reasons=np.asarray(json.dumps(list(pool.skipped.values()))),
+                incomplete=np.asarray(json.dumps(list(pool.incomplete.items()))),
                 elsewhere=np.asarray(json.dumps(elsewhere)),
             )
 
@@ -264,12 +265,14 @@ class RunFiles:
             skipped = dict(zip(arrays["skipped"].tolist(), reasons, strict=True))
             ids, hashes = arrays["ids"], arrays["hashes"].tolist()
             elsewhere = json.loads(str(arrays["elsewhere"])) if "elsewhere" in arrays else None
+            # Pools of former versions have neither.
+            incomplete = dict(json.loads(str(arrays["incomplete"]))) if "incomplete" in arrays else {}
         if elsewhere is not None:
             return Pool(ids, self._vectors(Path(elsewhere["path"]), elsewhere["stamp"]), skipped), hashes
         with self._reading(self.EMBEDDINGS) as path:
             # an empty array cannot be mapped
             embeddings = np.load(path, mmap_mode="r" if len(ids) else None, allow_pickle=False)
-            return Pool(ids, embeddings, skipped), hashes
+            return Pool(ids, embeddings, skipped, incomplete), hashes
 
     def _vectors(self, path: Path, stamp: list[int]) -> NDArray[np.floating]:
         """Memory-map embeddings stored in another file, and check that the file has not changed."""

@@ -62,6 +62,8 @@ class Inventory:
         Ids of the annotated tasks among the instances; empty unless labels are kept.
     skipped
         Id -> reason why there is no media to read.
+    several
+        Number of instances that show several images or texts in one field; their rows are means.
     outside
         Details of a pool outside Label Studio; None for a project.
     """
@@ -76,6 +78,7 @@ class Inventory:
     fields: tuple[EmbeddedField, ...] = (EmbeddedField("image", "image", 1.0),)
     labeled: tuple[int, ...] = ()
     skipped: Mapping[int, str] = field(default_factory=dict)
+    several: int = 0
     outside: Listed | None = None
 
     @property

@@ -41,6 +41,10 @@ class PoolNote:
         All tasks, those with an annotation, and the rest.
     readable, skipped
         Unlabeled tasks that were embedded, and those that could not be read.
+    several
+        Tasks that show several images or texts, embedded as the mean of theirs.
+    incomplete
+        Tasks of which some of several images or texts could not be read and are missing from the mean.
     encoded
         Embeddings that were not in the cache; None if an earlier attempt built the pool.
     passed_over
@@ -54,6 +58,8 @@ class PoolNote:
     skipped: int = 0
     encoded: int | None = None
     passed_over: str = ""
+    several: int = 0
+    incomplete: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,9 @@ class Summary:
         """Return one JSON object."""
         adapter: TypeAdapter[Any] = _POOL if isinstance(self, PoolSummary) else _PROJECT
         made: dict[str, Any] = adapter.dump_python(self, mode="json")
-        if not self.pool.passed_over:
-            del made["pool"]["passed_over"]
+        for name in ("passed_over", "several", "incomplete"):
+            if not made["pool"][name]:
+                del made["pool"][name]
         return made
 
 

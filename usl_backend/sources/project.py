@@ -103,6 +103,7 @@ class ProjectSource:
             annotated=annotated,
             labeled=tuple(sorted(labeled)),
             skipped=skipped,
+            several=sum(_shows_several(one) for one in instances),
         )
         free = len(instances) - len(labeled)
         _check(found, free, self.settings)
@@ -131,6 +132,11 @@ class ProjectSource:
             f"the first is task {min(skipped)}: {skipped[min(skipped)]}"
         )
         return [warning]
+
+
+def _shows_several(instance: Instance) -> bool:
+    """Tell whether one of the fields shows several images or texts."""
+    return bool(instance.more) or any(len(sources) > 1 for sources in instance.fields)
 
 
 def _check(project: Inventory, free: int, settings: RunSettings) -> None:

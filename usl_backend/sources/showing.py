@@ -73,14 +73,14 @@ class Showing:
         MediaError
             The data lacks a field; the message is the reason to show.
         """
-        sources = [_source(field, data) for field in self.shown]
+        (first, *more), *fields = (_sources(field, data) for field in self.shown)
         key = ""
         if self.vectors:
             value = data.get(self.vectors)
             if value is None or value == "":
                 raise MediaError(f'its data has no "{self.vectors}"')
             key = value if isinstance(value, str) else json.dumps(value)
-        return Instance(task_id, self.shown[0].modality, sources[0], tuple(sources[1:]), key)
+        return Instance(task_id, self.shown[0].modality, first, tuple(more), tuple(fields), key)
 
 
 def _check_encoder(encoder: str | None, shown: Sequence[Field]) -> str:
@@ -100,16 +100,18 @@ def _check_encoder(encoder: str | None, shown: Sequence[Field]) -> str:
     return ""
 
 
-def _source(field: Field, data: Mapping[str, Any]) -> str:
-    """Return the address or text that a field shows for a task."""
+def _sources(field: Field, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the addresses, or the text, that a field shows of a task."""
     key = field.tag.data_key
     if key not in data:
         raise MediaError(f'its data has no "{key}"')
     source = data[key]
     if field.modality == "text":
-        return text_of(field.tag, source)
-    if isinstance(source, str) and source.strip():
-        return source.strip()
-    if isinstance(source, str) or source is None:
+        return (text_of(field.tag, source),)
+    if source in (None, "", []) or (isinstance(source, str) and not source.strip()):
         raise MediaError(f'"{key}" is empty')
-    raise MediaError(f'"{key}" is a {type(source).__name__}, not an address')
+    found = source if isinstance(source, list) else [source]
+    for one in found:
+        if not isinstance(one, str):
+            raise MediaError(f'"{key}" is a {type(one).__name__}, not an address')
+    return tuple(one.strip() for one in found)
