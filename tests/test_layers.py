@@ -28,18 +28,20 @@ LAYERS = {
     # Above the sources: vectors that somebody made already are looked up in a file that a source can read.
     "embedding": 5,
     "sinks": 5,
-    "pipeline": 6,
-    "exports": 6,
-    "report": 6,
-    "jobs": 7,
-    "doctor": 7,
-    "adapter": 8,
-    "web": 8,
-    "demo": 9,
-    "cli": 10,
-    "__main__": 11,
+    # Below exports and pages, which show suggestions; above the embedding, which makes rows of class names.
+    "suggesting": 6,
+    "pipeline": 7,
+    "exports": 7,
+    "report": 7,
+    "jobs": 8,
+    "doctor": 8,
+    "adapter": 9,
+    "web": 9,
+    "demo": 10,
+    "cli": 11,
+    "__main__": 12,
     # The front door: it names things of every layer, lazily, and no room may come in through it.
-    "__init__": 12,
+    "__init__": 13,
 }
 # Of layer 0 only: the foundations may lean on each other.
 FOUNDATION = {"version", "errors", "instances", "progress"}

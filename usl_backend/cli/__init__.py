@@ -27,6 +27,7 @@ VERBS = {
     "resume": ("select", "Continue a run that failed, was cancelled or was interrupted."),
     "extend": ("extend", "Queue a project's new tasks after the picks, without a new run."),
     "control": ("control", "Draw tasks to measure accuracy on, after a run."),
+    "suggest": ("suggest", "Suggest a class for every task that has none, from the labels that are there."),
     "report": ("report", "Compare a run's picks with random ones, and write its report."),
     "export": ("results", "Write the labeled and unlabeled tasks of a project to files."),
     "evaluate": ("evaluate", "Compare methods with random selection on labeled data."),
