@@ -70,6 +70,20 @@ def test_main__help_loads_no_verb_and_no_library() -> None:
         assert (f"  {verb} " in done.stdout) == (verb not in HIDDEN)
 
 
+def test_main__without_flock_names_the_systems_that_it_runs_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    with pytest.raises(SystemExit) as left:
+        main(["doctor"])
+    assert left.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: usl-backend runs on Linux and macOS, and this is Windows; on Windows install it in WSL "
+        "(`wsl --install`, then as on Linux)\n"
+    )
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_main__help_of_a_verb_loads_no_network_library(verb: str) -> None:
     code = (

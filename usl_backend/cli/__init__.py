@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import NoReturn
 
 import click
@@ -88,6 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         Arguments without the program's name; None reads those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if find_spec("fcntl") is None:
+        # Locks of runs and of the data directory are flocks, which Windows does not have.
+        click.echo(
+            f"error: usl-backend runs on Linux and macOS, and this is {platform.system()}; on Windows install it in "
+            "WSL (`wsl --install`, then as on Linux)",
+            err=True,
+        )
+        sys.exit(1)
     try:
         result = app.main(given, prog_name="usl-backend", standalone_mode=False)
         code = result if isinstance(result, int) else 0

@@ -22,7 +22,8 @@ class HostSettings(BaseModel):
     They are read from the environment and from flags, never from extra_params, and are never stored.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # pydantic up to 2.9 warns of every field that begins with "model_", as MODEL_DIR does.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
     label_studio_url: str = Field(
         "http://localhost:8080", description="Address at which this host reaches Label Studio."
