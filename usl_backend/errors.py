@@ -69,6 +69,10 @@ class StudioAuthError(StudioError):
     """Label Studio does not accept the configured token."""
 
 
+class SupersededError(StudioError):
+    """Another installation of this package switched the project to its own queue meanwhile."""
+
+
 class StudioNotFoundError(StudioError):
     """Label Studio has no such project, task or view."""
 

@@ -14,7 +14,7 @@ from usl_backend.demo.project import fill
 from usl_backend.embedding import outage
 from usl_backend.runs import Run, RunState
 from usl_backend.settings import RunSettings
-from usl_backend.studio import bulk, queue, transport
+from usl_backend.studio import patience, queue, transport
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.preannotations import predictions
 
@@ -91,7 +91,7 @@ def stand(
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of attempts in seconds instead of a minute."""
     monkeypatch.setattr(transport, "BACK_OFF", 0.02)
-    monkeypatch.setattr(bulk, "_RETRY_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.1)
 
 
 # What passes is waited out: the run is done, its queue whole, nothing twice.

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ from live_studio import LiveProject, LiveStudio, choice
 
 from usl_backend.errors import InputError, StudioError
 from usl_backend.instances import QueueState
-from usl_backend.studio import bulk, queue
+from usl_backend.studio import bulk, leftovers, queue
 from usl_backend.studio.client import StudioClient
+from usl_backend.studio.model_versions import delete_version, model_version
 from usl_backend.studio.queue import Switch, publish
 from usl_backend.studio.reset import reset
 from usl_backend.studio.verification import release, verify_first
@@ -185,7 +187,7 @@ def test_publish__pre_annotations_survive_a_rerun_and_their_source(
     project.predict(project.tasks[:4], version="other", label="owl")
     client.update_project(project.id, model_version="other")
     first = put(project, chosen(project, 3))
-    queue.delete_version(client, project.id, "other")
+    delete_version(client, project.id, "other")
     second = put(project, chosen(project, 3, seed=1), state=first.state)
     assert second.carried_over == project.tasks[:4]
     third = publish(
@@ -272,7 +274,7 @@ def test_publish__goes_on_after_an_interruption(
     earlier = put(project, [project.tasks[0]]).state
     saved: list[QueueState] = [earlier]
     order, run = chosen(project, 4), run_id(project)
-    version = queue.model_version(run)
+    version = model_version(run)
 
     class Killed(BaseException):
         pass
@@ -288,15 +290,19 @@ def test_publish__goes_on_after_an_interruption(
             ]
             client.http.json("POST", f"/api/projects/{project.id}/import/predictions", body=rows)
         else:
-            if where == "before the switch":
-                patch.setattr(StudioClient, "update_project", die)
-            else:
-                name = "_ensure_tab" if where == "before the tab" else "_remove_earlier"
-                patch.setattr(queue, name, die)
+            place, name = {
+                "before the switch": (StudioClient, "update_project"),
+                "before the tab": (queue, "_ensure_tab"),
+                "cleanup": (leftovers, "remove_leftovers"),
+            }[where]
+            patch.setattr(place, name, die)
             with pytest.raises(Killed):
                 publish(client, project.now, run_id=run, picks=order, state=earlier, save=saved.append)
+    in_force = project.now.model_version
     published = publish(client, project.now, run_id=run, picks=order, state=saved[-1], save=saved.append)
-    assert project.model_versions() == {version: 4}
+    assert project.model_versions() == {published.model_version: 4}
+    # after the switch the queue in force stays
+    assert (published.model_version == in_force) == (where in ("before the tab", "cleanup"))
     assert [view["data"]["title"] for view in project.views()] == ["Default", f"USL picks {run}"]
     assert published.state.original_sampling == "Sequential sampling"
     assert project.serve([client], 4) == order
@@ -310,13 +316,13 @@ def test_publish__other_scores_under_the_same_version_are_replaced(
     project = make_project(8)
     run = run_id(project)
     rows = [
-        {"task": t, "result": [], "score": 0.5, "model_version": queue.model_version(run)}
+        {"task": t, "result": [], "score": 0.5, "model_version": model_version(run)}
         for t in (*project.tasks[:3], project.tasks[0])
     ]
     client.http.json("POST", f"/api/projects/{project.id}/import/predictions", body=rows)
     order = chosen(project, 4)
-    publish(client, project.now, run_id=run, picks=order)
-    assert project.model_versions() == {queue.model_version(run): 4}
+    published = publish(client, project.now, run_id=run, picks=order)
+    assert project.model_versions() == {published.model_version: 4}
     assert project.serve([client], 4) == order
 
 
@@ -479,11 +485,30 @@ def test_verify_first__takes_back_what_a_killed_call_left(
     project = make_project(10)
     order = chosen(project, 4)
     put(project, order)
+    since = client.clock()
     held = client.next_task(project.id)
     assert held is not None
     assert held["id"] == order[0]
     if killed == "with the skip made":
         client.annotate(order[0], [], was_cancelled=True)
-    assert verify_first(client, project.now, order, left=True).outcome == "first"
+    assert verify_first(client, project.now, order, since=since).outcome == "first"
     assert all(task.unlabeled for task in client.tasks(project.id, only_unlabeled=False))
     assert project.serve([second_annotator], 4) == order
+
+
+def test_verify_first__leaves_the_skips_that_somebody_decided_on(
+    make_project: MakeProject, client: StudioClient
+) -> None:
+    project = make_project(10)
+    order = chosen(project, 4)
+    client.annotate(order[0], [], was_cancelled=True)
+    put(project, order)
+    time.sleep(1.1)  # Label Studio's clock is read in whole seconds
+    since = client.clock()
+    # skipped in the browser, which tells how long it took
+    body = {"result": [], "was_cancelled": True, "lead_time": 3.5}
+    path = f"/api/tasks/{order[0]}/annotations/"
+    client.http.json("POST", path, params={"was_cancelled": 1}, body=body)
+    found = verify_first(client, project.now, order, since=since)
+    assert (found.outcome, found.task) == ("later", order[1])
+    assert [one["lead_time"] for one in client.annotations(order[0])] == [None, 3.5]

@@ -1,3 +1,5 @@
+import contextlib
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -176,3 +178,25 @@ def test_checkpoint__is_replaced_whole_and_cleared(files):
     kept.clear()
     kept.clear()
     assert kept.read() is None
+
+
+def test_reading_back__remembers_when_the_first_interrupted_one_began(files):
+    with files.reading_back(100.0) as since:
+        assert since is None
+    for now in (200.0, 300.0):
+        with contextlib.suppress(KeyboardInterrupt), files.reading_back(now) as since:
+            assert since == (None if now == 200.0 else 200.0)
+            raise KeyboardInterrupt
+    with files.reading_back(400.0) as since:
+        assert since == 200.0
+    with files.reading_back(500.0) as since:
+        assert since is None
+
+
+def test_reading_back__understands_the_empty_mark_of_former_versions(files):
+    mark = files.directory / files.READING_BACK
+    mark.touch()
+    os.utime(mark, (150.0, 150.0))
+    with files.reading_back(200.0) as since:
+        assert since == 150.0
+    assert not mark.exists()

@@ -1,7 +1,7 @@
 import pytest
 
 from usl_backend.errors import InputError
-from usl_backend.studio.model_versions import is_of_run, is_ours, model_version
+from usl_backend.studio.model_versions import Origin, is_of_run, is_ours, model_version, origin
 
 
 @pytest.mark.parametrize("installation", ["", "3f9a1c", "000000"])
@@ -41,3 +41,16 @@ def test_run_of__pools_outside_label_studio(installation):
 
 def test_is_ours__a_model_of_the_users_is_not():
     assert not is_ours("usl-model-2")
+
+
+@pytest.mark.parametrize("run", ["12-7", "photos_2-3"])
+@pytest.mark.parametrize("installation", ["", "3f9a1c", "202611"])
+@pytest.mark.parametrize("at", [None, 1795794646.0])
+def test_origin__is_what_the_version_was_made_of(run, installation, at):
+    version = model_version(run, installation, at=at)
+    assert origin(version) == Origin(run, installation)
+    assert version.endswith("-20261127T155046") == (at is not None)
+
+
+def test_origin__of_what_is_not_ours():
+    assert [origin(name) for name in (None, "", "other", "usl-12-7-20261127")] == [None] * 4

@@ -18,7 +18,7 @@ from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE
 from usl_backend.studio.client import Project, StudioClient, Task
 from usl_backend.studio.model_versions import is_ours
-from usl_backend.studio.queue import SAMPLING
+from usl_backend.studio.switch import SAMPLING
 
 _MEDIA_TRIED = 3
 

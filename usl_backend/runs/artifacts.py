@@ -362,19 +362,30 @@ class RunFiles:
             return published_from_json(json.loads(path.read_text(encoding="utf-8")))
 
     @contextmanager
-    def reading_back(self) -> Iterator[bool]:
+    def reading_back(self, now: float) -> Iterator[float | None]:
         """Leave a mark on disk while the queue is read back; the mark stays if the block raises.
+
+        Parameters
+        ----------
+        now
+            Time by Label Studio's clock, unix s.
 
         Yields
         ------
-        bool
-            True if the mark of an earlier, interrupted read-back was found: its traces may be left in Label Studio.
+        float or None
+            When an earlier, interrupted read-back began, whose traces may be left in Label Studio; None if there was
+            none.
         """
         mark = self.directory / self.READING_BACK
-        left = mark.exists()
-        with atomic_write(mark):
-            pass
-        yield left
+        since: float | None = None
+        if mark.exists():
+            try:
+                since = float(mark.read_text("ascii"))
+            except ValueError:  # an empty mark of a former version
+                since = mark.stat().st_mtime
+        with atomic_write(mark) as stream:
+            stream.write(str(now if since is None else since).encode())
+        yield since
         mark.unlink(missing_ok=True)
 
     @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from usl_backend.errors import StudioError
 from usl_backend.runs.published import Published, Verified
 from usl_backend.runs.summary import Tab
+from usl_backend.studio.patience import waited_out
 from usl_backend.studio.queue import publish as publish_queue
 from usl_backend.studio.verification import verify_first
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from usl_backend.runs.summary import Summary
     from usl_backend.selection.base import Selection
     from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.verification import Verification
 
 
 class QueueSink:
@@ -115,9 +117,13 @@ def tab_of(studio_url: str, project_id: int, published: Published) -> Tab | None
 
 def _read_back(client: StudioClient, project: Project, queue: Queue, *, files: RunFiles) -> Verified:
     """Check that Label Studio would serve the first pick next; the result does not affect the queue."""
+
+    def ask() -> Verification:
+        with files.reading_back(client.clock()) as since:
+            return verify_first(client, project, queue.instances, since=since)
+
     try:
-        with files.reading_back() as left:
-            found = verify_first(client, project, queue.instances, left=left)
+        found = waited_out(client, ask)
     except StudioError as error:
         return Verified(False, "unknown", f"the order could not be read back: {error}")
     return Verified(found.ok, found.outcome, found.detail)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,22 +15,18 @@ from usl_backend.errors import (
     USLError,
 )
 from usl_backend.studio.model_versions import delete_version, versions
-from usl_backend.studio.preannotations import Result, predictions
+from usl_backend.studio.patience import waited_out
+from usl_backend.studio.preannotations import predictions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from usl_backend.progress import Progress
     from usl_backend.studio.client import Project, StudioClient
-
-logger = logging.getLogger(__name__)
+    from usl_backend.studio.preannotations import Prediction, Result
 
 CARRIED_SCORE: Final = 1.0
 _BATCH = 10_000
-_RETRIES = 3
-"""Most times that writing is continued after a temporary failure, from the predictions stored by then."""
-_RETRY_PAUSE_SECONDS = 2.0
-"""A request whose answer was lost may still be running behind a proxy: wait before checking its effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +59,19 @@ def write_predictions(
     now: Project,
     version: str,
     new: dict[int, NewPrediction],
-    counts: Mapping[str, int],
     *,
     warnings: list[str],
     progress: Progress | None,
 ) -> int:
-    """Write `new` without deleted tasks; retry temporary failures, and delete the version if writing fails."""
-    retries = 0
+    """Write `new` without deleted tasks; wait out temporary failures, and delete the version if writing fails.
+
+    Nobody may see these predictions yet: `version` is not in force.
+    """
     while True:
         try:
-            return _write_missing(client, now, version, new, counts, progress=progress)
+            return waited_out(client, lambda: _write_missing(client, now, version, new, progress=progress))
         except USLError as error:
-            temporary = isinstance(error, StudioTroubleError | StudioUnreachableError)
-            if temporary and retries < _RETRIES:
-                retries += 1
-                logger.info("continuing to write %s after: %s", version, error)
-                time.sleep(_RETRY_PAUSE_SECONDS * retries)
-                counts = versions(client, now.id)
-                continue
-            if now.model_version != version:
-                # Nobody has seen these predictions yet; keeping them would leave a half-written queue.
+            if not isinstance(error, StudioUnreachableError):
                 with contextlib.suppress(StudioError):
                     delete_version(client, now.id, version)
             if not isinstance(error, _TasksDeletedError):
@@ -94,10 +80,30 @@ def write_predictions(
                 del new[task]
             if not any(prediction.score < CARRIED_SCORE for prediction in new.values()):
                 raise InputError("all chosen tasks were deleted during the run; start a new run") from error
-            warnings.append(
-                f"{len(error.tasks)} tasks (first: {error.tasks[0]}) were deleted during the run and are left out"
-            )
-            counts = versions(client, now.id)
+            warnings.append(left_out(error.tasks))
+
+
+def left_out(tasks: Sequence[int]) -> str:
+    """Return the warning about tasks that do not exist any more."""
+    return f"{len(tasks)} tasks (first: {tasks[0]}) were deleted during the run and are left out"
+
+
+def fits(held: Sequence[Prediction], new: Mapping[int, NewPrediction]) -> bool:
+    """Return True if all stored predictions of the tasks in `new` have the score and the result given there."""
+    return all(
+        one.score is not None
+        and abs(one.score - new[one.task].score) < 1e-9
+        and _shown(one.result) == _shown(new[one.task].result)
+        for one in held
+        if one.task in new
+    )
+
+
+def _shown(result: Result) -> list[tuple[object, ...]]:
+    """Return the parts of a result that annotators see; Label Studio adds others."""
+    return [
+        tuple(region.get(name) for name in ("from_name", "to_name", "type", "value")) for region in result
+    ]
 
 
 def _write_missing(
@@ -105,20 +111,16 @@ def _write_missing(
     now: Project,
     version: str,
     new: Mapping[int, NewPrediction],
-    counts: Mapping[str, int],
     *,
     progress: Progress | None,
 ) -> int:
     """Write those of `new` that Label Studio does not hold yet; return the number it holds then."""
     missing = list(new)
-    if counts.get(version):
+    if versions(client, now.id).get(version):
         held = [p for p in predictions(client, now.id) if p.model_version == version]
-        times = Counter(p.task for p in held)
-        planned = all(
-            p.task in new and p.score is not None and abs(p.score - new[p.task].score) < 1e-9 for p in held
-        )
-        if planned and max(times.values(), default=1) == 1:
-            missing = [task for task in new if task not in times]
+        there = {p.task for p in held}
+        if len(there) == len(held) and there <= set(new) and fits(held, new):
+            missing = [task for task in new if task not in there]
         else:
             delete_version(client, now.id, version)
     done = len(new) - len(missing)
@@ -131,7 +133,7 @@ def _write_missing(
         except StudioError as error:
             created, refusal = 0, error
         if created != len(batch):
-            if deleted := _deleted_tasks(client, now.id, new):
+            if deleted := deleted_tasks(client, now.id, new):
                 raise _TasksDeletedError(deleted)
             raise refusal or StudioTroubleError(
                 f"Label Studio created {created} of {len(batch)} predictions for project {now.id};"
@@ -159,7 +161,7 @@ def import_predictions(
     return int(answer["created"])
 
 
-def _deleted_tasks(client: StudioClient, project_id: int, tasks: Iterable[int]) -> list[int]:
+def deleted_tasks(client: StudioClient, project_id: int, tasks: Iterable[int]) -> list[int]:
     """Return those of `tasks` that no longer exist in the project."""
     present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
     return [task for task in tasks if task not in present]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
+import time
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
@@ -16,7 +19,7 @@ from usl_backend.studio import media_locations
 from usl_backend.studio.transport import ATTEMPTS, TokenKind, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from usl_backend.media import Location
@@ -29,6 +32,12 @@ PAGE_SIZE = 5000
 # On SQLite, Label Studio answers pages of more than about 990 uploaded files with 500 ("Expression tree is too large").
 SMALL_PAGE_SIZE = 500
 _READ_SIZE = 2**20
+_LISTED: Mapping[str, Any] = {
+    "fields": "task_only",
+    "include": "id,data,total_annotations,cancelled_annotations",
+    # Keep storage URLs as stored: signed ones differ in every listing.
+    "resolve_uri": "false",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +246,14 @@ class StudioClient:
         """Return Label Studio's release, such as `1.23.2`."""
         return str(self.http.json("GET", "/api/version", timeout=30).get("release", "unknown"))
 
+    def clock(self) -> float:
+        """Return the time by Label Studio's clock (unix s, whole seconds), which also dates what it stores."""
+        stamp = self.http.request("GET", "/api/version", timeout=30).headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(stamp).timestamp()
+        except ValueError:
+            return time.time()
+
     def whoami(self) -> str:
         """Return the e-mail address of the token's user.
 
@@ -316,14 +333,7 @@ class StudioClient:
             Each once, even if tasks are added meanwhile. If tasks are deleted meanwhile, others may be missing
             from this listing.
         """
-        include = "id,data,total_annotations,cancelled_annotations"
-        params = {
-            "project": project_id,
-            "fields": "task_only",
-            "include": include,
-            # Keep storage URLs as stored: signed ones differ in every listing.
-            "resolve_uri": "false",
-        }
+        params = {**_LISTED, "project": project_id}
         seen: set[int] = set()
         page, page_size, read = 1, PAGE_SIZE, 0
         while True:
@@ -345,15 +355,7 @@ class StudioClient:
                 if row["id"] in seen:
                     continue
                 seen.add(row["id"])
-                data = row.get("data") or {}
-                if data_key is not None:
-                    data = {data_key: data[data_key]} if data_key in data else {}
-                task = Task(
-                    id=int(row["id"]),
-                    data=data,
-                    annotations=int(row.get("total_annotations") or 0),
-                    cancelled=int(row.get("cancelled_annotations") or 0),
-                )
+                task = _task_of(row, data_key)
                 if task.unlabeled or not only_unlabeled:
                     yield task
             if progress:
@@ -361,6 +363,15 @@ class StudioClient:
             if not rows or read >= total:
                 return
             page += 1
+
+    def tasks_of(self, project_id: int, ids: Sequence[int]) -> Iterator[Task]:
+        """Read some tasks of a project; those that do not exist are left out."""
+        for start in range(0, len(ids), SMALL_PAGE_SIZE):
+            some = list(ids[start : start + SMALL_PAGE_SIZE])
+            query = json.dumps({"selectedItems": {"all": False, "included": some}})
+            params = {**_LISTED, "project": project_id, "query": query, "page_size": SMALL_PAGE_SIZE}
+            for row in self.http.json("GET", "/api/tasks", params=params)["tasks"]:
+                yield _task_of(row, None)
 
     def locate(self, task_id: int, source: str) -> Location:
         """Return the location of the media behind a value of a task's data; see `media_locations.locate`.
@@ -431,8 +442,22 @@ class StudioClient:
         return list(self.http.json("GET", f"/api/tasks/{task_id}/")["annotations"])
 
     def delete_annotation(self, annotation_id: int) -> None:
-        """Delete an annotation."""
-        self.http.request("DELETE", f"/api/annotations/{annotation_id}/").close()
+        """Delete an annotation; harmless if it does not exist."""
+        with contextlib.suppress(StudioNotFoundError):
+            self.http.request("DELETE", f"/api/annotations/{annotation_id}/").close()
+
+
+def _task_of(row: Mapping[str, Any], data_key: str | None) -> Task:
+    """Convert a row of a listing; keep only one key of its data if one is given."""
+    data = row.get("data") or {}
+    if data_key is not None:
+        data = {data_key: data[data_key]} if data_key in data else {}
+    return Task(
+        id=int(row["id"]),
+        data=data,
+        annotations=int(row.get("total_annotations") or 0),
+        cancelled=int(row.get("cancelled_annotations") or 0),
+    )
 
 
 def _json_array(chunks: Iterator[str]) -> Iterator[dict[str, Any]]:

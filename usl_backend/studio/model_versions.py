@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError
@@ -12,11 +14,39 @@ if TYPE_CHECKING:
 
 RUN_ID = re.compile(r"(?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
 # "pool" distinguishes our versions from a user's model named, say, usl-something-2.
-_OURS = re.compile(r"usl-(?:([0-9]+-[0-9]+)|pool-([a-z][a-z0-9_]*-[0-9]+))(?:-[0-9a-f]{6})?", re.ASCII)
+_OURS = re.compile(
+    r"usl-(?:([0-9]+-[0-9]+)|pool-([a-z][a-z0-9_]*-[0-9]+))(?:-([0-9a-f]{6}))?(?:-([0-9]{8}T[0-9]{6}))?",
+    re.ASCII,
+)
+_TIME = "%Y%m%dT%H%M%S"
 
 
-def model_version(run_id: str, installation: str = "") -> str:
-    """Return the model version of a run, such as `usl-12-7-3f9a1c`, or `usl-pool-photos-3-3f9a1c` for a pool.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Parts of a model version that a run wrote.
+
+    Attributes
+    ----------
+    run_id
+        Id of the run within its installation.
+    installation
+        As in `model_version`; "" in the older form.
+    """
+
+    run_id: str
+    installation: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """Predictions of one model version in Label Studio: their number, and when the latest was written (unix s)."""
+
+    count: int
+    latest: float
+
+
+def model_version(run_id: str, installation: str = "", *, at: float | None = None) -> str:
+    """Return a model version of a run, such as `usl-12-7-3f9a1c-20261127T155046` or `usl-pool-photos-3-3f9a1c`.
 
     `connect` refuses backend titles that start with `usl-`, because titles are model versions too.
 
@@ -26,7 +56,10 @@ def model_version(run_id: str, installation: str = "") -> str:
         `<project>-<number>` or `<pool>-<number>`.
     installation
         Six hexadecimal digits that identify the data directory: each numbers its own runs, and two backends on one
-        project must not mistake each other's predictions for their own. Empty gives the older form `usl-12-7`.
+        project must not mistake each other's predictions for their own. Empty leaves it out, as former versions did.
+    at
+        Time in unix s at which writing begins. Each attempt has a version of its own: if an older one is deleted late,
+        that does not touch the newer. None leaves it out, as former versions did.
 
     Raises
     ------
@@ -37,8 +70,18 @@ def model_version(run_id: str, installation: str = "") -> str:
         raise InputError(
             f"run id {run_id!r} is not of the form <project>-<number>, such as 12-7, or <pool>-<number>"
         )
-    named = f"usl-{run_id}" if run_id[0].isdecimal() else f"usl-pool-{run_id}"
-    return f"{named}-{installation}" if installation else named
+    parts = [f"usl-{run_id}" if run_id[0].isdecimal() else f"usl-pool-{run_id}"]
+    if installation:
+        parts.append(installation)
+    if at is not None:
+        parts.append(datetime.fromtimestamp(at, UTC).strftime(_TIME))
+    return "-".join(parts)
+
+
+def origin(version: str | None) -> Origin | None:
+    """Return run and installation that wrote a model version; None if no run did."""
+    found = _OURS.fullmatch(version or "")
+    return None if found is None else Origin(found[1] or found[2], found[3] or "")
 
 
 def is_ours(version: str | None) -> bool:
@@ -46,15 +89,10 @@ def is_ours(version: str | None) -> bool:
     return version is not None and _OURS.fullmatch(version) is not None
 
 
-def run_of(version: str) -> str | None:
-    """Return the id of the run that wrote a model version, in any installation; None if no run did."""
-    found = _OURS.fullmatch(version)
-    return None if found is None else found[1] or found[2]
-
-
 def is_of_run(version: str, run_id: str) -> bool:
     """Return True if the run with that id, in any installation, wrote this model version."""
-    return run_of(version) == run_id
+    found = origin(version)
+    return found is not None and found.run_id == run_id
 
 
 def versions(client: StudioClient, project_id: int) -> dict[str, int]:
@@ -66,6 +104,18 @@ def versions(client: StudioClient, project_id: int) -> dict[str, int]:
     return {str(version): int(count) for version, count in answer.items()}
 
 
+def stored_versions(client: StudioClient, project_id: int) -> dict[str, StoredVersion]:
+    """Count a project's predictions per model version, and tell when the latest was written."""
+    path = f"/api/projects/{project_id}/model-versions/"
+    answer = client.http.json("GET", path, params={"extended": "true"})
+    return {
+        str(row["model_version"]): StoredVersion(
+            int(row["count"]), datetime.fromisoformat(row["latest"]).timestamp()
+        )
+        for row in answer["static"]
+    }
+
+
 def delete_version(client: StudioClient, project_id: int, version: str) -> None:
     """Delete all predictions of a model version; harmless if there are none.
 
@@ -75,5 +125,5 @@ def delete_version(client: StudioClient, project_id: int, version: str) -> None:
     current = client.project(project_id).model_version
     path = f"/api/projects/{project_id}/model-versions/"
     client.http.json("DELETE", path, body={"model_version": version})
-    if current and current != version and client.project(project_id).model_version != current:
+    if current and current != version and not client.project(project_id).model_version:
         client.update_project(project_id, model_version=current)

@@ -2,41 +2,38 @@
 
 Label Studio's uncertainty sampling serves the unlabeled tasks that have a prediction of the project's model version,
 lowest score first, and respects locks. Therefore each run writes predictions under its own model version and then
-switches the project to that version. Annotators notice nothing until the switch.
+switches the project to that version. Annotators notice nothing until the switch. `leftovers.py` has the rules by which
+several installations can publish to one project at the same time: the last switch wins, and its queue is whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import (
-    InputError,
-    StudioError,
-)
+from usl_backend.errors import InputError, StudioError
 from usl_backend.instances import QueueState
-from usl_backend.studio import preannotations, tabs
+from usl_backend.studio import leftovers, preannotations, tabs
 from usl_backend.studio.bulk import (
     CARRIED_SCORE,
-    MiscountError,
     NewPrediction,
+    deleted_tasks,
+    fits,
     import_predictions,
     in_batches,
+    left_out,
     write_predictions,
 )
-from usl_backend.studio.model_versions import delete_version, is_ours, model_version, run_of, versions
+from usl_backend.studio.model_versions import Origin, is_ours, model_version, origin, versions
+from usl_backend.studio.patience import waited_out
+from usl_backend.studio.switch import SAMPLING, Written, check_in_force, refuse_another, switch_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from usl_backend.progress import Progress
     from usl_backend.studio.client import Project, StudioClient
-
-logger = logging.getLogger(__name__)
-
-SAMPLING = "Uncertainty sampling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,8 @@ def publish(
 ) -> Switch:
     """Make Label Studio serve `picks` first, in order, then `reserve`.
 
-    Repeating the call for the same run, also after an interruption, creates no duplicates.
+    Repeating the call for the same run, also after an interruption, creates no duplicates: a queue of the run that is
+    in force and whole stays, any other is written again and replaces it.
 
     Parameters
     ----------
@@ -105,6 +103,8 @@ def publish(
     ------
     InputError
         There are no picks, a task appears twice, or a new project has the old one's id.
+    SupersededError
+        Another installation switched the project to its own queue meanwhile; that one is in force.
     StudioError
         Label Studio refused, or does not hold all predictions. The project's settings are unchanged, unless the
         failure came after the switch; a repeated call continues from there.
@@ -118,8 +118,8 @@ def publish(
         client,
         project,
         {task: NewPrediction(rank / len(ranked), []) for rank, task in enumerate(ranked)},
-        version=model_version(run_id, installation),
         run_id=run_id,
+        installation=installation,
         below=(len(picks) - 0.5) / len(ranked),
         state=state,
         save=save,
@@ -132,50 +132,58 @@ def put_in_force(
     project: Project,
     new: dict[int, NewPrediction],
     *,
-    version: str,
     run_id: str,
+    installation: str,
     below: float,
     state: QueueState | None,
     save: Callable[[QueueState], None] | None,
     progress: Progress | None,
 ) -> Switch:
-    """Write predictions under a version of ours, with other models' pre-annotations, and switch the project to it.
+    """Write predictions under a new version of ours, with other models' pre-annotations, and switch the project to it.
 
     Parameters
     ----------
     new
         Task id -> prediction. Pre-annotations of other models fill in empty results; tasks that have one and are
         not here are added behind the others.
-    version, run_id
-        The model version, and the run that it belongs to.
+    run_id, installation
+        The run that the version belongs to.
     below
         Upper limit of the Studio score of picks, for the run's tab.
 
     Notes
     -----
-    Other parameters, result and errors are those of `publish`. Nothing is in force before the switch; a repeated call
-    with the same predictions writes the missing ones only.
+    Other parameters, result and errors are those of `publish`. Nothing is in force before the switch. If a version of
+    the run is in force and holds the same predictions, it is kept.
     """
     now = client.project(project.id)
-    if now.key != project.key:
-        raise InputError(
-            f"project {project.id} was deleted and another project now has its id; start a new run for it"
-        )
+    refuse_another(now, project.key)
+    own = Origin(run_id, installation)
     warnings: list[str] = []
     counts = versions(client, project.id)
-    planned = _planned_state(now, counts, run_id=run_id, version=version, state=state, warnings=warnings)
-    carried = _carry_over(client, now, counts, version=version, new=new, state=planned, warnings=warnings)
-    created = write_predictions(client, now, version, new, counts, warnings=warnings, progress=progress)
-    if save:
-        save(planned)
-    if (now.sampling, now.model_version) != (SAMPLING, version):
-        client.update_project(project.id, sampling=SAMPLING, model_version=version)
-    final = _ensure_tab(client, project.id, planned, below=below)
-    if (held := versions(client, project.id).get(version, 0)) != created:
-        raise MiscountError(held, created, version)  # a lost request took effect late
+    planned = _planned_state(now, counts, run_id=run_id, state=state, warnings=warnings)
+    carried = _carry_over(client, now, counts, new=new, state=planned, warnings=warnings)
+    version = now.model_version or ""
+    created = _held(client, now, version, new, warnings) if origin(version) == own else 0
+    if created:
+        written = Written(version, own, created, begun=0.0)
+        planned = dataclasses.replace(planned, model_version=version)
+        if save:
+            save(planned)
+        if now.sampling != SAMPLING:
+            client.update_project(project.id, sampling=SAMPLING)
+    else:
+        leftovers.remove_attempts(client, project.id, own=own, in_force=now.model_version)
+        begun = client.clock()
+        version = _unused_name(own, begun, counts)
+        created = write_predictions(client, now, version, new, warnings=warnings, progress=progress)
+        written = Written(version, own, created, begun)
+        planned = switch_to(client, project, written, planned=planned, save=save)
+    final = waited_out(client, lambda: _ensure_tab(client, project.id, planned, below=below))
+    leftovers.remove_leftovers(client, project.id, keep=version, own=own)
+    check_in_force(client, project.id, written)
     if save:
         save(final)
-    _remove_earlier(client, project.id, keep=version)
     warnings += _overlap_warnings(now)
     assert final.view_id is not None
     return Switch(version, final.view_id, created, carried, tuple(warnings), final)
@@ -228,12 +236,42 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     return len(new)
 
 
+def _held(
+    client: StudioClient,
+    now: Project,
+    version: str,
+    new: dict[int, NewPrediction],
+    warnings: list[str],
+) -> int:
+    """Return the number of predictions of a version if all of `new` are among them, else 0.
+
+    Tasks that were deleted since are taken out of `new`. The version may hold more, which `append` added.
+    """
+    held = [one for one in preannotations.predictions(client, now.id) if one.model_version == version]
+    there = {one.task for one in held}
+    lacking = [task for task in new if task not in there]
+    gone = deleted_tasks(client, now.id, lacking) if lacking and held else []
+    if len(gone) < len(lacking) or len(there) < len(held) or not fits(held, new):
+        return 0
+    for task in gone:
+        del new[task]
+    if gone:
+        warnings.append(left_out(gone))
+    return len(held)
+
+
+def _unused_name(own: Origin, begun: float, counts: Mapping[str, int]) -> str:
+    """Return a version of the run that no attempt has used."""
+    while (version := model_version(own.run_id, own.installation, at=begun)) in counts:
+        begun += 1
+    return version
+
+
 def _planned_state(
     now: Project,
     counts: Mapping[str, int],
     *,
     run_id: str,
-    version: str,
     state: QueueState | None,
     warnings: list[str],
 ) -> QueueState:
@@ -254,7 +292,7 @@ def _planned_state(
         sampling = "Sequential sampling"
     return QueueState(
         run_id=run_id,
-        model_version=version,
+        model_version="",
         sampling=SAMPLING,
         view_id=state.view_id if state is not None and state.run_id == run_id else None,
         default_view_id=state.default_view_id if state is not None else None,
@@ -268,7 +306,6 @@ def _carry_over(
     now: Project,
     counts: Mapping[str, int],
     *,
-    version: str,
     new: dict[int, NewPrediction],
     state: QueueState,
     warnings: list[str],
@@ -297,7 +334,7 @@ def _carry_over(
     if results:
         named = ", ".join(v for v in sources if not is_ours(v)) or "an earlier model"
         warnings.append(
-            f"pre-annotations of {len(results)} tasks ({named}) were copied into {version}, so that annotators"
+            f"pre-annotations of {len(results)} tasks ({named}) were copied into the queue, so that annotators"
             " still see them; after the chosen tasks, tasks with pre-annotations come before those without,"
             " and predictions that another model adds later are hidden until the next run or reset"
         )
@@ -309,7 +346,7 @@ def _ensure_tab(client: StudioClient, project_id: int, state: QueueState, *, bel
     present = tabs.views(client, project_id)
     default = state.default_view_id
     if not present:
-        default = tabs.create_default(client, project_id)
+        default = tabs.create_default(client, project_id) or default
     ours = [
         view
         for view in present
@@ -322,16 +359,6 @@ def _ensure_tab(client: StudioClient, project_id: int, state: QueueState, *, bel
             client, project_id, run_id=state.run_id, model_version=state.model_version, below=below
         )
     return dataclasses.replace(state, view_id=view_id, default_view_id=default)
-
-
-def _remove_earlier(client: StudioClient, project_id: int, *, keep: str) -> None:
-    """Delete the predictions and tabs of earlier runs."""
-    for version in versions(client, project_id):
-        if is_ours(version) and version != keep:
-            delete_version(client, project_id, version)
-    for view in tabs.views(client, project_id):
-        if tabs.is_of_a_run(view) and view["data"]["title"] != tabs.title(str(run_of(keep))):
-            tabs.delete(client, int(view["id"]))
 
 
 def _overlap_warnings(now: Project) -> list[str]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.studio import tabs
-from usl_backend.studio.model_versions import delete_version, is_of_run, is_ours, versions
-from usl_backend.studio.queue import SAMPLING
+from usl_backend.studio import leftovers, tabs
+from usl_backend.studio.model_versions import (
+    delete_version,
+    is_of_run,
+    is_ours,
+    origin,
+    stored_versions,
+    versions,
+)
+from usl_backend.studio.switch import SAMPLING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +49,11 @@ def reset(client: StudioClient, project: Project, state: QueueState | None) -> R
     state
         Stored by the last run. If None (lost), predictions and tabs of runs are deleted, but the original settings
         are unknown.
+
+    Notes
+    -----
+    Predictions that another installation is writing at this moment are left; its next run removes them once they are
+    abandoned.
     """
     now = client.project(project.id)
     counts = versions(client, project.id)
@@ -49,12 +61,32 @@ def reset(client: StudioClient, project: Project, state: QueueState | None) -> R
     changes = _model_version(client, now, counts, state, report) | _sampling(now, state, report)
     if changes:
         client.update_project(project.id, **changes)
-    for version in filter(is_ours, counts):
-        if counts[version]:
+    for version in _over(client, now, state, report):
+        if counts.get(version):
             delete_version(client, project.id, version)
             report.restored.append(f"predictions: {counts[version]} of {version} deleted")
     _tabs(client, project.id, state, report)
     return ResetReport(tuple(report.restored), tuple(report.left))
+
+
+def _over(client: StudioClient, now: Project, state: QueueState | None, report: _PartialReport) -> list[str]:
+    """Return the versions that no other installation is writing."""
+    listed = {tabs.version_of(view) for view in tabs.views(client, now.id) if tabs.is_of_a_run(view)}
+    own = origin(state.model_version) if state is not None else None
+    clock = client.clock()
+    found = []
+    for version, stored in stored_versions(client, now.id).items():
+        wrote = origin(version)
+        if wrote is None:
+            continue
+        ours = not wrote.installation or (own is not None and own.installation == wrote.installation)
+        if ours or version == now.model_version or version in listed or leftovers.is_abandoned(stored, clock):
+            found.append(version)
+        else:
+            report.left.append(
+                f"predictions: {stored.count} of {version}, which another installation is writing"
+            )
+    return found
 
 
 def _model_version(

@@ -26,13 +26,18 @@ def views(client: StudioClient, project_id: int) -> list[dict[str, Any]]:
     return list(client.http.json("GET", "/api/dm/views/", params={"project": project_id}))
 
 
-def create_default(client: StudioClient, project_id: int) -> int:
+def create_default(client: StudioClient, project_id: int) -> int | None:
     """Create the Default tab, which Label Studio shows without storing it while a project has none; return its id.
 
-    Without it the first stored tab would be the only one and hide all other tasks.
+    Without it the first stored tab would be the only one and hide all other tasks. None if somebody else created one
+    at the same time.
     """
     data = {"title": DEFAULT_TITLE, "type": "list", "target": "tasks"}
-    return int(client.http.json("POST", "/api/dm/views/", body={"project": project_id, "data": data})["id"])
+    made = int(client.http.json("POST", "/api/dm/views/", body={"project": project_id, "data": data})["id"])
+    if min(int(view["id"]) for view in views(client, project_id) if is_plain_default(view)) < made:
+        delete(client, made)
+        return None
+    return made
 
 
 def create_picks(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from usl_backend.errors import StudioError
+from usl_backend.errors import StudioError, StudioTroubleError, StudioUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def verify_first(
     project: Project,
     ranked: Sequence[int],
     *,
-    left: bool = False,
+    since: float | None = None,
 ) -> Verification:
     """Request the next task from Label Studio, as an annotator does, and release it.
 
@@ -59,18 +60,18 @@ def verify_first(
     ----------
     ranked : (m,) task ids
         Picks and reserve in rank order.
-    left
-        True if an earlier call may have been killed midway: a lock or a skip that it left on the first pick is
-        then removed.
+    since
+        When an earlier call began that was killed midway, by Label Studio's clock (unix s): a lock or a skip that it
+        left on the first pick is then removed. Older skips are somebody's decision and stay. None: there was none.
     """
-    if left:
-        _take_back_skip(client, ranked[0])
+    if since is not None:
+        _take_back_skip(client, ranked[0], since)
     served = client.next_task(project.id)
     if served is None:
         return Verification("nothing", None, None, "Label Studio has no task left for the token's user")
     task, rule = int(served["id"]), str(served.get("queue") or "")
     rank = ranked.index(task) if task in ranked else None
-    if "Task lock" in rule and not (left and rank == 0):
+    if "Task lock" in rule and not (since is not None and rank == 0):
         # Do not release it: the token's user may be labeling it.
         detail = f"the token's user already has task {task} open, so the order could not be verified"
         return Verification("own task", task, rank, detail)
@@ -90,20 +91,32 @@ def verify_first(
     )
 
 
-def _take_back_skip(client: StudioClient, task: int) -> None:
-    """Delete the empty skip of the token's user on a task, if there is one."""
+def _take_back_skip(client: StudioClient, task: int, since: float) -> None:
+    """Delete the skip that an earlier call made on a task since a time, if there is one.
+
+    Skips in Label Studio's pages carry the seconds that they took; those of this package do not.
+    """
     me = client.user_id()
     for annotation in client.annotations(task):
         owner = annotation.get("completed_by")  # a number or an object, depending on the release
         own = (owner.get("id") if isinstance(owner, dict) else owner) == me
-        if own and annotation.get("was_cancelled") and not annotation.get("result"):
+        bare = annotation.get("was_cancelled") and not annotation.get("result")
+        timed = annotation.get("lead_time") is not None
+        if own and bare and not timed and _moment(annotation.get("created_at")) >= since:
             client.delete_annotation(int(annotation["id"]))
+
+
+def _moment(text: str | None) -> float:
+    """Return a time of Label Studio in unix s; 0 if there is none."""
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def release(client: StudioClient, task: int) -> None:
     """Release the lock of the token's user on a task."""
     try:
         annotation = client.annotate(task, [], was_cancelled=True)
+    except (StudioTroubleError, StudioUnreachableError):
+        raise
     except StudioError:
         # Some tasks cannot be skipped; an empty annotation releases the lock as well.
         annotation = client.annotate(task, [])
