@@ -104,7 +104,9 @@ def test_main__version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["frob"], "error: No such command 'frob'. (see usl-backend --help)"),
+        (["frob"], 'error: "frob" is no command; '),
+        (["selct", "12"], 'error: "selct" is no command; did you mean "select"? (see usl-backend --help)'),
+        (["export", "nothere", "--check"], "error: there is no directory 'nothere'; give that of an export"),
         (["select"], "error: Missing argument 'TARGET'. (see usl-backend select --help)"),
         (["select", "12", "--budgte", "3"], "error: No such option '--budgte'. Did you mean '--budget'?"),
         (["select", "12", "--seed", "x"], "error: Invalid value for '--seed': 'x' is not a valid integer. (see"),

@@ -198,6 +198,14 @@ def test_project_split__another_project_under_the_same_number_is_refused(store: 
         split_of(store, Studio({}, key="12.999"))
 
 
+def test_exported_run__dry_runs_alone_are_named(store: RunStore) -> None:
+    dry = completed(store, dry_run=True)
+    with pytest.raises(
+        ExportError, match=f"project 12 has only dry runs, such as {dry.id}.*without --dry-run"
+    ):
+        exported_run(store, 12)
+
+
 def test_exported_run__newest_completed_run_that_is_no_dry_run(store: RunStore) -> None:
     with pytest.raises(ExportError, match="project 12 has no completed run"):
         exported_run(store, 12)

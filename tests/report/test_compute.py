@@ -63,7 +63,13 @@ def test_build__is_computed_once_and_again_when_forced(small: Made) -> None:
     assert build(small.run, small.files, progress=note) == first
     assert steps == []
     again = build(small.run, small.files, force=True, progress=note)
-    assert steps == ["comparing", "coverage", "galleries", "other seeds", "map"]
+    assert steps == [
+        "comparing",
+        "measuring coverage",
+        "building galleries",
+        "selecting with other seeds",
+        "drawing the map",
+    ]
     assert (again.whys, again.trust) == (first.whys, first.trust)
 
 
@@ -90,7 +96,7 @@ def test_build__of_a_method_that_is_gone_says_so_and_has_all_else(
 
 def test_build__stopped_on_the_way_leaves_no_report(small: Made) -> None:
     def stop(step: str, _done: int, _total: int) -> None:
-        if step == "map":
+        if step == "drawing the map":
             raise CancelledError("enough")
 
     with pytest.raises(CancelledError):

@@ -179,7 +179,9 @@ def test_select__progress_is_called_and_may_cancel():
     rows, _ = blobs(300, 8, seed=4, dtype=np.float32)
     seen = []
     USL().select(rows, 6, rng=0, progress=lambda *call: seen.append(call))
-    assert {"project", "neighbors", "k-means", "pick", "order"} <= {step for step, _, _ in seen}
+    assert {"projecting rows", "finding neighbors", "clustering", "picking", "ordering picks"} <= {
+        step for step, _, _ in seen
+    }
     assert all(0 <= done <= total for _, done, total in seen)
 
     def cancel(step, done, total):

@@ -13,6 +13,11 @@ def _fail(store, message):
     return run.id
 
 
+def test_root__leads_to_the_list_of_runs(client):
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/usl/")
+
+
 def test_list_runs__empty_tells_how_to_start(client):
     page = client.get("/usl/").text
     assert "Start Training" in page

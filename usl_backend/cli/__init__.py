@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import click
 
-from usl_backend.errors import SettingsError, USLError
+from usl_backend.errors import SettingsError, USLError, nearest_name
 from usl_backend.version import VERSION
 
 VERBS = {
@@ -48,9 +48,9 @@ class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [verb for verb in VERBS if verb not in HIDDEN]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
-            return None
+            ctx.fail(f'"{cmd_name}" is no command; {nearest_name(cmd_name, self.list_commands(ctx))}')
         module = import_module(f"usl_backend.cli.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command

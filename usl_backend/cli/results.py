@@ -68,6 +68,10 @@ def export(
     if check and Path(target).is_dir():
         _report_check(Path(target), as_json=as_json)
         return
+    if check and not (RUN_ID.fullmatch(target) or target.isdecimal() or "://" in target):
+        raise click.UsageError(
+            f"there is no directory {target!r}; give that of an export, a project or a run"
+        )
     host = host_settings(flags)
     store = open_store(host)
     url, project_id = (None, None) if "-" in target and "/" not in target else parse_target(target)

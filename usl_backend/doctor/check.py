@@ -32,8 +32,7 @@ class Check:
     remedy: str = ""
 
 
-def remedy_of(error: USLError) -> str:
-    """Return a command to copy, beyond the remedy in the message."""
-    if isinstance(error, StudioError):
-        return "LABEL_STUDIO_URL=http://... LABEL_STUDIO_API_KEY=... usl-backend doctor"
-    return "export LABEL_STUDIO_URL=http://localhost:8080 LABEL_STUDIO_API_KEY=..."
+def remedy_of(error: USLError, *, studio_url: str) -> str:
+    """Return a command to copy, beyond the remedy in the message, with the address that is configured, if any."""
+    settings = f"LABEL_STUDIO_URL={studio_url or 'http://localhost:8080'} LABEL_STUDIO_API_KEY=..."
+    return f"{settings} usl-backend doctor" if isinstance(error, StudioError) else f"export {settings}"

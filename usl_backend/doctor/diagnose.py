@@ -44,7 +44,15 @@ def diagnose(
     try:
         client = StudioClient.from_settings(host, url=studio_url)
     except USLError as error:
-        return [*found, Check("Label Studio settings", "failed", str(error), remedy_of(error))]
+        return [
+            *found,
+            Check(
+                "Label Studio settings",
+                "failed",
+                str(error),
+                remedy_of(error, studio_url=host.label_studio_url),
+            ),
+        ]
     url = backend_url or backend_address(host)
     with client:
         lines = [*check_studio(client), *check_backend_running(host)]

@@ -47,7 +47,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     try:
         tasks = list(client.tasks(project.id, only_unlabeled=False))
     except USLError as error:
-        return [Check("project", "failed", str(error), remedy_of(error))]
+        return [Check("project", "failed", str(error), remedy_of(error, studio_url=client.url))]
     unlabeled = [task for task in tasks if task.unlabeled]
     found = [_check_tasks(client, project, tasks, unlabeled)]
     try:
@@ -65,7 +65,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
         try:
             found += step()
         except USLError as error:
-            found.append(Check(name, "failed", str(error), remedy_of(error)))
+            found.append(Check(name, "failed", str(error), remedy_of(error, studio_url=client.url)))
     return found
 
 

@@ -29,7 +29,7 @@ def check_studio(client: StudioClient) -> list[Check]:
         release = client.version()
     except USLError as error:
         if not isinstance(error, StudioAuthError):
-            return [Check("Label Studio", "failed", str(error), remedy_of(error))]
+            return [Check("Label Studio", "failed", str(error), remedy_of(error, studio_url=client.url))]
         release = "unknown"
     found: list[Check] = []
     numbers = tuple(int(part) for part in release.split(".")[:2] if part.isdecimal())

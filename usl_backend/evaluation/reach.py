@@ -163,7 +163,7 @@ def reach(
         nonlocal done
         done += 1
         if progress is not None:
-            progress("coverage", done, total)
+            progress("measuring coverage", done, total)
 
     apart = np.empty((draws, len(seen)))
     for draw, chosen in enumerate(sets):

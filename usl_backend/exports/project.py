@@ -26,9 +26,15 @@ def exported_run(store: RunStore, project_id: int) -> Run:
     ExportError
         The project has no completed run.
     """
-    for run in store.list(project=project_id, state=RunState.DONE):
+    completed = store.list(project=project_id, state=RunState.DONE)
+    for run in completed:
         if not run.dry_run and store.files(run.id).has_pool():
             return run
+    if completed and all(run.dry_run for run in completed):
+        raise ExportError(
+            f"project {project_id} has only dry runs, such as {completed[0].id}, which queue nothing to label; run "
+            f"`usl-backend select {project_id}` without --dry-run first"
+        )
     raise ExportError(
         f"project {project_id} has no completed run in data directory {store.directory}; run "
         f"`usl-backend select {project_id}` first, or set MODEL_DIR to the directory that has its runs"

@@ -108,20 +108,20 @@ class _Build:
         if score is None:
             score = density(neighbors.distances, floor=1e-3) if neighbors else np.ones(len(rows), np.float32)
         percentile = percentiles(score)
-        self.step("coverage")
+        self.step("measuring coverage")
         # Use a separate seed: random selections must be independent of the run's.
         rng = np.random.default_rng([self.settings.seed, 0x5EED])
         found = reach(rows, selection.indices, rng=rng, held=held)
         whys = explain(
             pool.ids, rows, selection, percentile=percentile, coverage=found.picks, before=found.before
         )
-        self.step("galleries")
+        self.step("building galleries")
         groups = duplicate_groups(selection.diagnostics, neighbors, score)
         repeats = int(
             selection.diagnostics.get("near_duplicate_rows", sum(len(group) - 1 for group in groups))
         )
         near = neighborhoods(rows, selection)
-        self.step("other seeds")
+        self.step("selecting with other seeds")
         steady, note = None, None
         if len(pool) > STABILITY_ROWS:
             note = f"Not computed: selecting again from {len(pool):,} tasks with other seeds would take too long."
@@ -150,7 +150,7 @@ class _Build:
             stability=steady,
             stability_note=note,
         )
-        self.step("map")
+        self.step("drawing the map")
         points, made = self.points(pool, rows, selection, neighbors, percentile)
         self.step("")
         report = Report(

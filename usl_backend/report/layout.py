@@ -105,11 +105,11 @@ def lay_out(
     if importlib.util.find_spec("umap") is None:
         return Layout(start, "pca", "umap-learn is not installed; pip install 'usl-backend[map]' adds it")
     if progress is not None:
-        progress("neighbors", 0, 0)
+        progress("finding neighbors", 0, 0)
     if neighbors is None or neighbors.indices.shape[1] < NEIGHBORS - 1:
         neighbors = nearest_neighbors(np.ascontiguousarray(rows), k=NEIGHBORS - 1)
     if progress is not None:
-        progress("umap", 0, 0)
+        progress("placing rows on the map", 0, 0)
     try:
         return Layout(_umap(rows, start, neighbors, seed), "umap", "")
     except Exception as error:  # noqa: BLE001 - UMAP is optional and compiled at run time: its failure must not fail the map

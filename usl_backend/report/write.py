@@ -127,7 +127,7 @@ def _pictures(tasks: Iterable[int], thumbnails: Thumbnails, progress: Progress |
             if address is not None:
                 found[task] = address
             if progress is not None:
-                progress("thumbnails", done, len(wanted))
+                progress("making thumbnails", done, len(wanted))
     return found
 
 

@@ -57,7 +57,7 @@ def greedy_cover(
         above -= cover
         gains[block] = np.maximum(above, 0.0, out=above).sum(axis=1, dtype=np.float64)
         if report is not None:
-            report("gain", block.stop, n)
+            report("computing gains", block.stop, n)
     forbidden = set(held.tolist())
     queue = [(-gain, row) for row, gain in enumerate(gains.tolist()) if row not in forbidden]
     heapq.heapify(queue)
@@ -78,7 +78,7 @@ def greedy_cover(
         picks[step], gain[step] = row, -negative
         np.maximum(cover, similarity(rows[row : row + 1], targets)[0], out=cover)
         if report is not None:
-            report("pick", step + 1, budget)
+            report("picking", step + 1, budget)
     return picks, gain
 
 

@@ -43,7 +43,7 @@ def order_picks(
     rng
         Source of the k-means starts.
     progress
-        Called as `progress("order", clusters ordered, m)`.
+        Called as `progress("ordering picks", clusters ordered, m)`.
 
     Returns
     -------
@@ -79,10 +79,10 @@ def order_picks(
         by_gain = np.argsort(-gain, kind="stable")
         tail.append((left[drop][by_gain], gain[by_gain]))
         if progress is not None:
-            progress("order", m - len(keep), m)
+            progress("ordering picks", m - len(keep), m)
         left, means, mass = left[keep], middle[labels[keep]], total[labels[keep]]
     if progress is not None:
-        progress("order", m, m)
+        progress("ordering picks", m, m)
     order = np.concatenate([left, *(clusters for clusters, _ in reversed(tail))])
     return order, np.concatenate([[scatter], *(gain for _, gain in reversed(tail))])
 

@@ -137,9 +137,9 @@ class RowMethod(Parameters, Untrained):
         budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
         report = progress or ignore
         with one_thread():
-            report("project", 0, 1)
+            report("projecting rows", 0, 1)
             rows = fit_projection(embeddings, dimensions=self.projection).apply(embeddings)
-            report("project", 1, 1)
+            report("projecting rows", 1, 1)
             picks = self.choose(Problem(rows, budget, held, generator(rng), report))
             cluster = nearest_pick(rows, picks.rows)
         return Selection(

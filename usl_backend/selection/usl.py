@@ -222,10 +222,10 @@ class _Run:
     ) -> Selection:
         p = self.p
         n = len(embeddings)
-        self.report("project", 0, 1)
+        self.report("projecting rows", 0, 1)
         rows = _prepare(p, embeddings)
         zero_rows = int((~rows.any(axis=1)).sum())
-        self.report("project", 1, 1)
+        self.report("projecting rows", 1, 1)
         near = self.neighborhood(
             rows, held, neighbors, budget, reuse=not np.may_share_memory(rows, embeddings)
         )
@@ -340,7 +340,7 @@ class _Run:
         picks, utility = pick_rounds(
             base, found.labels, clusters=clusters, held=held, weight=p.repulsion_weight, rounds=p.rounds,
             momentum=p.momentum, repulsion=lambda picks: self.scaled(crowd.of(picks)),
-            report=lambda done, total: self.report("pick", done, total),
+            report=lambda done, total: self.report("picking", done, total),
         )  # fmt: skip
         if (picks >= 0).all():
             return picks, found.labels, 0

@@ -40,6 +40,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app.register_blueprint(protocol.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(metrics.blueprint)
+    app.register_blueprint(pages.root)
     app.register_blueprint(pages.blueprint, url_prefix="/usl")
     app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
     for blueprint in api.BLUEPRINTS:

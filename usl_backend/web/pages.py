@@ -9,6 +9,13 @@ from usl_backend.runs import STAGES
 from usl_backend.web.services import services
 
 blueprint = Blueprint("pages", __name__)
+root = Blueprint("root", __name__)
+
+
+@root.get("/")
+def go_to_runs() -> AnyResponse:
+    """Lead a browser that opens the server's bare address to the list of runs."""
+    return redirect(url_for("pages.list_runs"))
 
 
 @blueprint.get("/")

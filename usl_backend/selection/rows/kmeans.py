@@ -82,7 +82,7 @@ def paper_kmeans(
     workers
         Threads over blocks; no influence on the result.
     progress
-        Called as `progress("k-means", step, iterations)`.
+        Called as `progress("clustering", step, iterations)`.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def paper_kmeans(
         unchanged = np.array_equal(moved[held:], centers[held:], equal_nan=True)
         centers[held:] = moved[held:]
         if progress is not None:
-            progress("k-means", iterations if unchanged else step + 1, iterations)
+            progress("clustering", iterations if unchanged else step + 1, iterations)
         if unchanged:
             # The remaining steps would repeat this one.
             break
@@ -170,7 +170,7 @@ def kmeans(
     workers
         Threads over blocks; no influence on the result.
     progress
-        Called as `progress("k-means", step, total)`.
+        Called as `progress("clustering", step, total)`.
 
     Returns
     -------
@@ -202,12 +202,12 @@ def kmeans(
         if best is None or trial.inertia < best.inertia:
             best = trial
         if progress is not None:
-            progress("k-means", attempt + 1, total)
+            progress("clustering", attempt + 1, total)
     assert best is not None
 
     def report(step: int) -> None:
         if progress is not None:
-            progress("k-means", attempts + step, total)
+            progress("clustering", attempts + step, total)
 
     return descend(
         rows,

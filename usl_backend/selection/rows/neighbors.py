@@ -70,7 +70,7 @@ def nearest_neighbors(
     seed
         Of the cells.
     progress
-        Called as `progress("neighbors", rows done, n)`.
+        Called as `progress("finding neighbors", rows done, n)`.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def nearest_neighbors(
         indices[targets], distances[targets] = found
         before, done = done, done + len(targets)
         if progress is not None and (done == n or before // 4096 != done // 4096):
-            progress("neighbors", done, n)
+            progress("finding neighbors", done, n)
 
     with one_thread():
         if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:

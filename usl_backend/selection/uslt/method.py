@@ -274,10 +274,10 @@ class _Run:
         self, embeddings: NDArray[Any], budget: int, held: NDArray[np.int64], given: Neighbors | None
     ) -> Selection:
         p = self.p
-        self.report("project", 0, 1)
+        self.report("projecting rows", 0, 1)
         projection = fit_projection(embeddings, dimensions=p.projection)
         rows = projection.apply(embeddings)
-        self.report("project", 1, 1)
+        self.report("projecting rows", 1, 1)
         around = neighborhood(
             rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), held=held, given=given,
             workers=p.workers, progress=self.progress,
@@ -335,7 +335,7 @@ class _Run:
             points if self.p.smoothing else leaders, groups.leaders, indices,
             projection=projection, start=start, clusters=clusters, parameters=self.p,
             seed=int(self.rng.integers(2**62)), checkpoint=self.checkpoint,
-            report=lambda done, total: self.report("train", done, total),
+            report=lambda done, total: self.report("training", done, total),
         )  # fmt: skip
         heads = self.p.heads if self.p.confidence == "mean" else 1
         return _Found(answers.clusters[0], answers.sureness(heads=heads), answers, history)
