@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from waitress.server import create_server
-
 from usl_backend.errors import SettingsError
 from usl_backend.jobs import Jobs
 from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.runs import RunStore
 from usl_backend.settings import RunSettings
 from usl_backend.web.app import create_app
+from usl_backend.web.connections import listen
 from usl_backend.web.credentials import check_exposure
 from usl_backend.web.dispatcher import UrgentFirst
 from usl_backend.web.guard import MAX_PREDICT_BODY
@@ -58,16 +57,12 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
         try:
             dispatcher = UrgentFirst()
             dispatcher.set_thread_count(THREADS)
-            server = create_server(
+            server = listen(
                 create_app(host, jobs),
-                _dispatcher=dispatcher,
+                dispatcher,
                 host=host.host,
                 port=host.port,
-                ident=None,
-                clear_untrusted_proxy_headers=True,
-                max_request_body_size=MAX_PREDICT_BODY,
-                connection_limit=500,
-                channel_timeout=60,
+                most_bytes=MAX_PREDICT_BODY,
             )
         except OSError as error:
             raise SettingsError(
@@ -77,7 +72,7 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
         try:
             jobs.start()
             with contextlib.suppress(SystemExit), _ended_by_signals():
-                address = f"http://{_url_host(host.host)}:{_port(server, host.port)}"
+                address = f"http://{_url_host(host.host)}:{server.effective_listen[0][1]}"
                 logger.info("listening on %s", address)
                 if not host.basic_auth_user:
                     logger.info("no credentials are set, so only this machine can connect")
@@ -90,12 +85,6 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
             jobs.stop()
     finally:
         store.close()
-
-
-def _port(server: object, configured: int) -> int:
-    """Return the port that the server really listens on; its sockets share it."""
-    sockets = getattr(server, "effective_listen", None)
-    return int(sockets[0][1] if sockets else getattr(server, "effective_port", configured))
 
 
 def _url_host(host: str) -> str:
