@@ -138,7 +138,7 @@ def test_trust__says_it_honestly(site: Site) -> None:
     assert report.trust.verdict == "clear"
     assert "The picks are worth more than random tasks." in page
     assert f"{100 * report.trust.random_mean[-1]:.1f} %" in page
-    assert "--control 100" in page
+    assert "usl-backend control 12 --tasks 100" in page
 
 
 @pytest.mark.parametrize("verdict", ["small", "none"])
