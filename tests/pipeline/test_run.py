@@ -16,7 +16,7 @@ from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.progress import RunProgress
 from usl_backend.runs.summary import PoolNote
 from usl_backend.settings import HostSettings, RunSettings
-from usl_backend.studio.client import Project, Task
+from usl_backend.studio.client import LabeledTask, Project, Task
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/>
 </Choices></View>"""
@@ -35,7 +35,7 @@ class Studio:
     """Tasks 1 .. n that show the pictures; `open_files` counts how often one was located."""
 
     pictures: Path
-    labeled: frozenset[int] = frozenset()
+    labeled_tasks: frozenset[int] = frozenset()
     broken: frozenset[int] = frozenset()
     located: list[int] = field(default_factory=list)
     listed: int = 0
@@ -50,8 +50,17 @@ class Studio:
         self.listed += 1
         for number in range(1, PICTURES + 1):
             name = "missing" if number in self.broken else f"{number:04d}"
-            yield Task(number, {"image": f"{name}.png"}, int(number in self.labeled), 0)
+            yield Task(number, {"image": f"{name}.png"}, int(number in self.labeled_tasks), 0)
         progress("listing tasks", PICTURES, PICTURES)
+
+    def labeled(self, project_id: int) -> Iterator[LabeledTask]:
+        for number in sorted(self.labeled_tasks):
+            value = {"choices": ["ab"[number % 2]]}
+            yield LabeledTask(
+                number,
+                {},
+                ({"id": number, "completed_by": 1, "result": [{"from_name": "c", "value": value}]},),
+            )
 
     def locate(self, task_id: int, source: str) -> Location:
         self.located.append(task_id)
@@ -158,7 +167,7 @@ def test_execute__resumed_run_goes_on_after_its_last_complete_stage(bench: Bench
 def test_execute__labeled_tasks_hold_their_place_and_are_never_queued(bench: Bench, pictures: Path) -> None:
     labeled = frozenset(range(1, 21))
     run = bench.start(budget=6, reserve=14, keep_labels=True)
-    bench.execute(run, Studio(pictures, labeled=labeled))
+    bench.execute(run, Studio(pictures, labeled_tasks=labeled))
     queued = {*queue(bench, run), *queue(bench, run, "reserve")}
     assert len(queued) == 20
     assert not queued & labeled
@@ -295,3 +304,43 @@ def test_execute__encoder_is_finetuned_on_the_pictures_of_the_run(bench: Bench, 
     assert {"reading pictures", "train"} <= set(steps)
     assert not (files.directory / "pictures.npy").exists()
     assert files.checkpoint().read() is None
+
+
+@pytest.mark.parametrize(
+    ("labeled", "rule"), [(7, "keep-labels"), (8, "least-sure-half"), (20, "smallest-margin")]
+)
+def test_execute__next_round_goes_by_the_labels_and_says_so(
+    bench: Bench, pictures: Path, labeled: int, rule: str
+) -> None:
+    run = bench.start(budget=4, reserve=2, next=True)
+    assert run.settings["keep_labels"]
+    bench.execute(run, Studio(pictures, labeled_tasks=frozenset(range(1, labeled + 1))))
+    picks, summary = queue(bench, run), bench.store.get(run.id).summary
+    assert len(set(picks)) == 4
+    assert min(picks) > labeled
+    assert summary.method.diagnostics["next"]["rule"] == rule
+    assert summary.method.next_round.startswith(f"next round by {rule} (")
+    assert f"{labeled} labels of 2 classes are {labeled / 2:.1f} per class" in summary.method.next_round
+    stored = bench.store.files(run.id).read_labels()
+    assert stored == {number: "ab"[number % 2] for number in range(1, labeled + 1)}
+
+
+def test_execute__resumed_next_round_goes_by_the_labels_of_its_first_attempt(
+    bench: Bench, pictures: Path
+) -> None:
+    chosen = []
+    for later in (8, 20):
+        run = bench.start(budget=4, reserve=2, next=True)
+
+        def cancel(stage: str) -> Progress:
+            def stop(step: str, _done: int, _total: int, /) -> None:
+                if step == "suggesting":
+                    raise CancelledError
+
+            return stop
+
+        with pytest.raises(CancelledError):
+            bench.execute(run, Studio(pictures, labeled_tasks=frozenset(range(1, 9))), watch=cancel)
+        bench.execute(run, Studio(pictures, labeled_tasks=frozenset(range(1, later + 1))))
+        chosen.append(queue(bench, run))
+    assert chosen[0] == chosen[1]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from usl_backend.errors import InputError, SettingsError
 from usl_backend.instances import Pool
-from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
+from usl_backend.pipeline.select import Readable, choose_next, final_budget, rows_of, search, select
 from usl_backend.settings import RunSettings
 
 NOTHING = np.array([], np.int64)
@@ -96,3 +96,28 @@ def test_search__are_the_nearest_rows_of_the_paper() -> None:
 def test_search__method_without_neighbors_and_single_row_have_none() -> None:
     assert search(pool(), settings(method="random")) is None
     assert search(pool(1), settings()) is None
+
+
+def test_choose_next__labels_of_the_control_set_teach_nothing() -> None:
+    made = pool()
+    digits = {int(one): str(number % 2) for number, one in enumerate(made.ids.tolist()[:40])}
+
+    def told(withheld: set[int], classes: tuple[str, ...]) -> dict[str, object]:
+        found = choose_next(
+            made,
+            settings(next=True),
+            5,
+            labels=digits,
+            withheld=withheld,
+            classes=classes,
+            labeled=np.arange(40),
+            neighbors=None,
+            progress=None,
+        )
+        assert min(found.indices) >= 40, "control tasks are not chosen either"
+        return dict(found.diagnostics["next"])
+
+    assert told(set(), ())["labels"] == 40
+    assert told(set(made.ids.tolist()[:30]), ("0", "1", "2"))["labels"] == 10
+    # a class that the label config no longer has still counts
+    assert told(set(), ("1", "2"))["classes"] == 3

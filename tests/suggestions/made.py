@@ -41,6 +41,7 @@ def as_suggestions(label, confidence, given=None):
         confidence=confidence,
         order=np.lexsort((np.arange(len(label)), -confidence, ~given)),
         given=given,
+        margin=confidence,
         probe=confidence,
         agreement=confidence,
         classes=np.unique(label),

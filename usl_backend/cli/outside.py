@@ -113,6 +113,8 @@ def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
     )
     if pool.passed_over:
         yield f"passed over: {pool.passed_over}"
+    if summary.method.next_round:
+        yield summary.method.next_round
     for warning in summary.warnings:
         yield f"warning: {warning}"
     table = Path(summary.selection)

@@ -308,6 +308,8 @@ def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]
     )
     if summary.pool.several:
         yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"
+    if summary.method.next_round:
+        yield summary.method.next_round
     for warning in summary.warnings:
         yield f"warning: {warning}"
     picks = published.queue.of_role("pick")

@@ -15,12 +15,12 @@ from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.instances import Queue, pool_digest
 from usl_backend.pipeline.finetune import PICTURES, picture_trainer, trains_on_images
 from usl_backend.pipeline.rows import Rows, Stages
-from usl_backend.pipeline.select import Readable, final_budget, rows_of, search, select
+from usl_backend.pipeline.select import Readable, choose_next, final_budget, rows_of, search, select
 from usl_backend.pipeline.summarize import summarize
 from usl_backend.runs.retention import tidy
 from usl_backend.selection.rows.threads import computing_on
 from usl_backend.settings import RunSettings
-from usl_backend.sinks.control import control_rows
+from usl_backend.sinks.control import control_rows, earlier_control, further_rows
 from usl_backend.sinks.queue import QueueSink
 from usl_backend.sinks.reserve import reserve_rows
 from usl_backend.sinks.table import TableSink
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Instance, Pool
+    from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.runs.inventory import Inventory
     from usl_backend.runs.progress import RunProgress
@@ -178,21 +179,47 @@ class Execution:
             report = self.progress.stage("select")
             report(f"choosing {budget} of {free} tasks", 0, 0)
             with self.stages.timed("select"), self._computing():
-                chosen = select(
-                    pool,
-                    self.settings,
-                    budget,
-                    labeled=labeled,
-                    neighbors=self._neighbors(pool),
-                    progress=report,
-                    checkpoint=self.files.checkpoint(),
-                    trainer=self._trainer(pool, hashes, instances, inventory),
-                )
+                if self.settings.next:
+                    chosen = self._next_round(pool, budget, inventory, labeled, report)
+                else:
+                    chosen = select(
+                        pool,
+                        self.settings,
+                        budget,
+                        labeled=labeled,
+                        neighbors=self._neighbors(pool),
+                        progress=report,
+                        checkpoint=self.files.checkpoint(),
+                        trainer=self._trainer(pool, hashes, instances, inventory),
+                    )
                 self.files.write_selection(chosen)
                 self.files.checkpoint().clear()
                 (self.files.directory / PICTURES).unlink(missing_ok=True)
                 self.progress.kept()
         return self.files.read_selection()
+
+    def _next_round(
+        self, pool: Pool, budget: int, inventory: Inventory, labeled: NDArray[np.int64], report: Progress
+    ) -> Selection:
+        """Choose by the labels that are there; they are stored, so that a resumed run goes by the same ones."""
+        if not self.files.has_labels():
+            report("reading the labels", 0, 0)
+            self.files.write_labels(self.source.labels(self.files))
+        return choose_next(
+            pool,
+            self.settings,
+            budget,
+            labels=self.files.read_labels(),
+            withheld=self._handed_on(pool),
+            classes=inventory.classes,
+            labeled=labeled,
+            neighbors=self._neighbors(pool),
+            progress=report,
+        )
+
+    def _handed_on(self, pool: Pool) -> tuple[int, ...]:
+        """Return the control set of the run before, where labels are kept."""
+        return earlier_control(self.run, pool, store=self.store) if self.settings.keep_labels else ()
 
     def _neighbors(self, pool: Pool) -> Neighbors | None:
         """Return the neighbor search, the longest part of a selection, stored as a separate artifact."""
@@ -247,7 +274,13 @@ class Execution:
     def _queue(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> Queue:
         """Build the queue: the picks, a control set drawn from the whole pool, and the reserve."""
         free = np.setdiff1d(np.arange(len(pool)), labeled)
-        control = control_rows(free, self.settings.control, seed=self.settings.seed)
+        handed_on = np.searchsorted(pool.ids, np.asarray(self._handed_on(pool), dtype=np.int64))
+        if len(handed_on):
+            lacking = max(0, self.settings.control - len(handed_on))
+            more = further_rows(np.setdiff1d(free, handed_on), lacking, n=len(pool), seed=self.settings.seed)
+            control = np.concatenate([handed_on, more])
+        else:
+            control = control_rows(free, self.settings.control, seed=self.settings.seed)
         reserve = reserve_rows(
             selection,
             self.settings.reserve,

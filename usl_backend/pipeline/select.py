@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from usl_backend.cpus import usable_cpus
 from usl_backend.errors import InputError
 from usl_backend.settings import RunSettings
+from usl_backend.suggestions import next_round
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,6 +113,63 @@ def select(
         rng=settings.seed,
         labeled=labeled if len(labeled) else None,
         neighbors=neighbors,
+        progress=progress,
+    )
+
+
+def choose_next(
+    pool: Pool,
+    settings: RunSettings,
+    budget: int,
+    *,
+    labels: Mapping[int, str],
+    withheld: Collection[int],
+    classes: Sequence[str],
+    labeled: NDArray[np.int64],
+    neighbors: Neighbors | None,
+    progress: Progress | None,
+) -> Selection:
+    """Choose `budget` rows by the rule for so many labels.
+
+    Parameters
+    ----------
+    pool
+        Embedded tasks.
+    settings
+        Method, preset, options and seed.
+    budget
+        Number of rows to choose.
+    labels
+        Id -> class of the labeled instances.
+    withheld
+        Ids of the control set: their labels teach nothing.
+    classes
+        Classes of the label config; may be empty.
+    labeled : (l,) int64
+        Rows that must not be chosen.
+    neighbors
+        Result of `search`.
+    progress
+        Called as `progress(step, done, total)`.
+    """
+    taught = {one: name for one, name in labels.items() if one not in withheld}
+    names = [*classes, *sorted(set(taught.values()) - set(classes))]
+    place = {name: number for number, name in enumerate(names)}
+    known = np.full(len(pool), -1)
+    for row, one in enumerate(pool.ids.tolist()):
+        if one in taught:
+            known[row] = place[taught[one]]
+    if progress is not None:
+        progress("suggesting", 0, 0)
+    return next_round(
+        pool.embeddings,
+        known,
+        budget,
+        rng=settings.seed,
+        method=settings.selector(workers=usable_cpus()),
+        held=labeled,
+        neighbors=neighbors,
+        classes=len(names) or None,
         progress=progress,
     )
 

@@ -111,6 +111,7 @@ class RunFiles:
     EMBEDDINGS: Final = "embeddings.npy"
     POOL: Final = "pool.npz"
     NEIGHBORS: Final = "neighbors.npz"
+    LABELS: Final = "labels.json"
     CHECKPOINT: Final = "training.pt"
     SELECTION: Final = "selection.npz"
     SELECTION_TEXT: Final = "selection.json"
@@ -307,6 +308,21 @@ class RunFiles:
         """Return the stored neighbor search."""
         with self._arrays(self.NEIGHBORS) as arrays:
             return Neighbors(arrays["indices"], arrays["distances"], bool(arrays["exact"]))
+
+    def has_labels(self) -> bool:
+        """Return True once the labels that a next round goes by are stored."""
+        return (self.directory / self.LABELS).is_file()
+
+    def write_labels(self, labels: Mapping[int, str]) -> None:
+        """Store the class of each labeled instance, by id."""
+        with atomic_write(self.directory / self.LABELS) as stream:
+            stream.write(json.dumps({str(one): name for one, name in labels.items()}).encode())
+
+    def read_labels(self) -> dict[int, str]:
+        """Return the labels that the next round went by."""
+        with self._reading(self.LABELS) as path:
+            stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+            return {int(one): name for one, name in stored.items()}
 
     def checkpoint(self) -> StoredCheckpoint:
         """Return the checkpoint of a method that trains; it is kept until the selection is stored."""

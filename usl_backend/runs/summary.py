@@ -96,6 +96,11 @@ class MethodNote:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def next_round(self) -> str:
+        """The rule of a next round and why, in one sentence; "" for a run that was none."""
+        return str(self.diagnostics.get("next", {}).get("why", ""))
+
 
 @dataclass(frozen=True)
 class EncoderNote:

@@ -65,6 +65,12 @@ class RunSettings(BaseModel):
         False,
         description="Count annotated tasks as picks of their clusters and spend the budget on the others.",
     )
+    next: bool = Field(
+        False,
+        description="Choose a next round by the labels that are there: below 4 per class as `keep_labels`, then among "
+        "the half of the tasks with the least sure suggestions, from 10 on the tasks whose best two classes are close. "
+        "Sets `keep_labels`.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="Method options.")
 
     @field_validator("budget", mode="before")
@@ -129,8 +135,8 @@ class RunSettings(BaseModel):
         Raises
         ------
         SettingsError
-            Unknown name (the nearest known one is suggested) or invalid value, or a control set on which nothing can
-            ever be measured.
+            Unknown name (the nearest known one is suggested) or invalid value, a control set on which nothing can
+            ever be measured, or a next round by a method that trains.
         """
         merged: dict[str, Any] = {}
         merged.update(_from_environment(os.environ if environ is None else environ))
@@ -147,8 +153,15 @@ class RunSettings(BaseModel):
                 f"control is {settings.control}, but nothing can be measured on a control set of fewer than "
                 f"{FEWEST_CONTROLS}; give {FEWEST_CONTROLS} or more, or 0 for none"
             )
-        known = settings.selector().values()
-        return settings.model_copy(update={"options": {name: known[name] for name in settings.options}})
+        method = settings.selector()
+        if settings.next and method.trains_on is not None:
+            raise SettingsError(
+                f"next is set, but the method is {settings.method}, which is trained anew on the whole pool; use the "
+                "method usl, or keep_labels without next"
+            )
+        known = method.values()
+        update: dict[str, Any] = {"options": {name: known[name] for name in settings.options}}
+        return settings.model_copy(update=update | ({"keep_labels": True} if settings.next else {}))
 
     def to_json(self) -> dict[str, Any]:
         """Return a flat JSON object with the names of the flags; method options are on the same level."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from usl_backend.errors import InputError
+from usl_backend.runs import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from numpy.typing import NDArray
 
-    from usl_backend.instances import Queue
+    from usl_backend.instances import Pool, Queue
+    from usl_backend.runs import Run, RunStore
 
 _STREAM = 0xC0
 """Stream number that makes this draw independent of the seed's other uses."""
@@ -103,3 +105,40 @@ def counted(queue: Queue, labeled: Container[int], *, seed: int) -> tuple[int, .
     np.random.default_rng([seed, _STREAM, _COUNTED]).shuffle(drawn)
     share = len(reached) / len(others) if others else 1.0
     return (*(one for one in drawn[: round(share * len(drawn))] if one in labeled), *reached)
+
+
+def earlier_control(run: Run, pool: Pool, *, store: RunStore) -> tuple[int, ...]:
+    """Return the control set that the run before hands on to one that keeps labels.
+
+    It stays a uniform draw: of the instances that are new in the pool as large a share is drawn.
+
+    Parameters
+    ----------
+    run
+        The new run.
+    pool
+        Its pool, labeled instances included.
+    store
+        Store of the earlier runs.
+
+    Returns
+    -------
+    tuple of int
+        Ids in the new pool; empty if there was no control set, or its run was removed.
+    """
+    for earlier in store.list(project=run.project, pool=run.pool, state=RunState.DONE):
+        files = store.files(earlier.id)
+        other = earlier.project_key and run.project_key and earlier.project_key != run.project_key
+        if earlier.dry_run or other or not files.has_published():
+            continue
+        drawn = np.asarray(files.read_published().queue.control_set, dtype=np.int64)
+        if not len(drawn) or not files.has_pool():
+            return ()
+        before = files.read_pool()[0].ids
+        held = np.setdiff1d(np.asarray(files.read_inventory().labeled, dtype=np.int64), drawn)
+        fresh = np.flatnonzero(~np.isin(pool.ids, np.union1d(before, held)))
+        share = len(drawn) / max(1, len(before) - int(np.isin(before, held).sum()))
+        seed = int(run.settings.get("seed") or 0)
+        more = further_rows(fresh, round(share * len(fresh)), n=len(pool), seed=seed)
+        return (*drawn[np.isin(drawn, pool.ids)].tolist(), *pool.ids[more].tolist())
+    return ()

@@ -27,6 +27,17 @@ class Source(Protocol):
             Label Studio refuses the request or fails.
         """
 
+    def labels(self, files: RunFiles) -> dict[int, str]:
+        """Return the class of each labeled instance, by id.
+
+        Raises
+        ------
+        InputError
+            Instances have no single class.
+        StudioError
+            Label Studio refuses the request or fails.
+        """
+
     def access(self, inventory: Inventory) -> MediaAccess:
         """Return the access rights to the pool's media, which can be sent to other processes."""
 

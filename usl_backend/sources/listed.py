@@ -75,6 +75,10 @@ class ListSource:
             reader = _EntryReader(opened)
             files.write_instances(reader.instances(put, progress), lambda: self._checked(reader))
 
+    def labels(self, files: RunFiles) -> dict[int, str]:
+        """Return the classes that the list gives."""
+        return {row.row: row.label for row in files.read_rows() if row.label is not None}
+
     def access(self, inventory: Inventory) -> MediaAccess:
         """Return access to addresses and to files under the allowed folders."""
         assert inventory.outside is not None

@@ -13,6 +13,7 @@ from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.media import Media, MediaAccess
 from usl_backend.sources.showing import Showing
 from usl_backend.studio.label_config import parse
+from usl_backend.studio.labels import classifier, read_labels
 
 if TYPE_CHECKING:
     from usl_backend.progress import Progress
@@ -109,6 +110,18 @@ class ProjectSource:
         _check(found, free, self.settings)
         logger.info("project %s: %s of %s tasks can be selected", self.project_id, free, total)
         return sorted(instances, key=lambda instance: instance.id), found
+
+    def labels(self, files: RunFiles) -> dict[int, str]:  # noqa: ARG002 - a project holds its labels itself
+        """Read the class of each labeled task; conflicts and skips have none."""
+        config = parse(self.client.project(self.project_id).label_config)
+        tag = classifier(config)
+        if tag.multiple:
+            raise InputError(
+                f"Choices {tag.name!r} takes several choices per task, but the next round goes by one class per task; "
+                "use keep_labels instead of next"
+            )
+        found = read_labels(self.client.labeled(self.project_id), config, control=tag.name)
+        return {task: chosen[0] for task, chosen in found.by_task.items() if len(chosen) == 1}
 
     def access(self, inventory: Inventory) -> MediaAccess:  # noqa: ARG002 - Label Studio knows where its media are
         """Return access to media that Label Studio serves or that are under its local-files root on this host."""

@@ -5,6 +5,7 @@ from usl_backend.suggestions.calibration import Calibration, calibrate
 from usl_backend.suggestions.checking import LabelCheck, label_check
 from usl_backend.suggestions.control import Control
 from usl_backend.suggestions.estimates import Share, accuracy, unseen_share, wilson
+from usl_backend.suggestions.rounds import NextRule, next_round, next_rule
 from usl_backend.suggestions.suggesting import Suggestions, suggest
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Calibration",
     "Control",
     "LabelCheck",
+    "NextRule",
     "Share",
     "Suggestions",
     "accept",
@@ -20,6 +22,8 @@ __all__ = [
     "clopper_pearson",
     "controls_needed",
     "label_check",
+    "next_round",
+    "next_rule",
     "suggest",
     "unseen_share",
     "wilson",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from usl_backend.selection.rows.threads import row_blocks
 from usl_backend.suggestions.ground import check_labels, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.selection import Neighbors
+
+_BLOCK: Final = 65_536
+"""Rows whose margins are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Suggestions:
         Rows, surest first, ties by row: given labels in front, the rows to review first at the end.
     given : (n,) bool
         True where the label was given.
+    margin : (n,) float32
+        Gap between the best two classes of the row, 0 to 1; low = torn between two; 1 for given labels.
     probe : (n,) float32
         Share that the probe alone gives to the label, 0 to 1.
     agreement : (n,) float32
@@ -42,6 +48,7 @@ class Suggestions:
     confidence: NDArray[np.float32]
     order: NDArray[np.int64]
     given: NDArray[np.bool_]
+    margin: NDArray[np.float32]
     probe: NDArray[np.float32]
     agreement: NDArray[np.float32]
     classes: NDArray[np.int64]
@@ -129,7 +136,19 @@ def suggest(
         confidence=confidence,
         order=np.lexsort((everyone, -confidence, ~given)),
         given=given,
+        margin=np.where(given, np.float32(1.0), _margin(found.mean)),
         probe=np.where(given, np.float32(1.0), found.probe[everyone, best]),
         agreement=ground.agreement(label),
         classes=found.classes,
     )
+
+
+def _margin(shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gap between the two largest shares of each row; a single class has no rival."""
+    if shares.shape[1] < 2:
+        return np.ones(len(shares), dtype=np.float32)
+    margin = np.empty(len(shares), dtype=np.float32)
+    for block in row_blocks(len(shares), size=_BLOCK):
+        best = np.partition(shares[block], -2, axis=1)[:, -2:]
+        margin[block] = best[:, 1] - best[:, 0]
+    return margin
