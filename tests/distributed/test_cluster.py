@@ -66,7 +66,7 @@ def test_selection__picks_are_the_local_ones_though_a_worker_dies(cluster: Clust
 
     def progress(step: str, done: int, total: int) -> None:
         nonlocal killed
-        if not killed and step == "neighbors":
+        if not killed and step == "finding neighbors":
             killed = kill_worker("_compute")
 
     with computing_on(ClusterBlocks(cluster)):

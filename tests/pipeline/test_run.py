@@ -274,7 +274,7 @@ def test_execute__cancelled_training_goes_on_from_its_last_epoch(
 
     def cancel(stage: str) -> Progress:
         def report(step: str, done: int, total: int) -> None:
-            if step == "train" and files.checkpoint().read() is not None:
+            if step == "training" and files.checkpoint().read() is not None:
                 raise CancelledError("enough")
 
         return report

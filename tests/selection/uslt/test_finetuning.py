@@ -112,7 +112,7 @@ def test_picture_trainer__same_seed_same_picks_also_after_a_resume(options):
     kept = Memory()
 
     def stop(step, done, total):
-        if step == "train" and kept.writes == 2:
+        if step == "training" and kept.writes == 2:
             raise CancelledError("enough")
 
     with pytest.raises(CancelledError):

@@ -94,7 +94,7 @@ def test_select__resumed_training_ends_where_an_unbroken_one_does(stopped_after)
     kept = Memory()
 
     def stop(step, done, total):
-        if step == "train" and kept.writes == stopped_after:
+        if step == "training" and kept.writes == stopped_after:
             raise CancelledError("enough")
 
     with pytest.raises(CancelledError):
