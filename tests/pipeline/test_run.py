@@ -301,7 +301,7 @@ def test_execute__encoder_is_finetuned_on_the_pictures_of_the_run(bench: Bench, 
     told = files.read_selection().diagnostics["training"]
     assert len(told["local_loss"]) == 2
     assert len(set(queue(bench, run))) == 4
-    assert {"reading pictures", "train"} <= set(steps)
+    assert {"reading pictures", "training"} <= set(steps)
     assert not (files.directory / "pictures.npy").exists()
     assert files.checkpoint().read() is None
 

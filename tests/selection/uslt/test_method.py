@@ -129,7 +129,7 @@ def test_select__progress_counts_the_steps_of_training():
     rows, _ = blobs(200, 12, seed=3, dtype=np.float32)
     seen = []
     USLT(**SHORT).select(rows, 5, rng=0, progress=lambda *told: seen.append(told))
-    steps = [told[1:] for told in seen if told[0] == "train"]
+    steps = [told[1:] for told in seen if told[0] == "training"]
     assert steps == [(done, 9) for done in range(1, 10)]
 
 
