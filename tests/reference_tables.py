@@ -184,10 +184,16 @@ def rewritten(text: str) -> str:
 
 
 def _commands() -> dict[str, click.Command]:
-    """Verb -> command, without hidden ones."""
+    """Verb -> command, without hidden ones; what a verb has below it follows it."""
     context = click.Context(app)
-    found = {name: app.get_command(context, name) for name in app.list_commands(context)}
-    return {name: command for name, command in found.items() if command is not None}
+    found: dict[str, click.Command] = {}
+    for name in app.list_commands(context):
+        command = app.get_command(context, name)
+        assert command is not None
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {below}": one for below, one in command.commands.items()}
+    return found
 
 
 def _names(flag: click.Option) -> str:

@@ -34,6 +34,7 @@ VERBS = {
     "export": ("results", "Write the labeled and unlabeled tasks of a project to files."),
     "evaluate": ("evaluate", "Compare methods with random selection on labeled data."),
     "reset": ("results", "Restore a project's sampling, tab and predictions."),
+    "encoders": ("encoders", "List the encoders of this host; `encoders pull NAME` downloads weights."),
     "doctor": ("service", "Check the requirements of a run, and suggest remedies."),
     "gc": ("runs", "Remove the files of old runs."),
     "work": ("work", "Compute a run in this process; used by the server."),

@@ -51,7 +51,7 @@ class Family:
     extra
         Required extra of this package; "" for none.
     weights
-        Origin of the weights.
+        DownloadRecord of the weights.
     files
         True if the part of the name between the prefix and an `@` is a file.
     """
@@ -76,14 +76,14 @@ ENCODERS: Final[dict[str, Family]] = {
         "image",
         "torchvision:MODEL or torchvision:WEIGHTS",
         "",
-        "torchvision's own file, in the encoder directory or torch's hub cache",
+        "torchvision's own file (`encoders pull`), in the encoder directory or torch's hub cache",
     ),
     "sentence-transformers": Family(
         "sentences",
         "text",
         "sentence-transformers:NAME",
         "text",
-        "a directory in the encoder directory, or the hub's cache",
+        "a directory (`encoders pull`) in the encoder directory, or the hub's cache",
         files=True,
     ),
     "timm": Family(
@@ -91,14 +91,14 @@ ENCODERS: Final[dict[str, Family]] = {
         "image",
         "timm:MODEL",
         "timm",
-        "`MODEL.safetensors` in the encoder directory, or the hub's cache",
+        "`MODEL.safetensors` (`encoders pull`) in the encoder directory, or the hub's cache",
     ),
     "open_clip": Family(
         "open_clip_models",
         "image",
         "open_clip:MODEL or open_clip:MODEL/TAG",
         "open-clip",
-        "`MODEL-TAG.safetensors` in the encoder directory",
+        "`MODEL-TAG.safetensors` (`encoders pull`) in the encoder directory",
     ),
     "onnx": Family(
         "onnx_models", "image", "onnx:NAME", "onnx", "the file in the encoder directory", files=True

@@ -37,6 +37,25 @@ class Request:
     directory: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class HubPlace:
+    """Repository of the Hugging Face hub with an encoder's weights.
+
+    Attributes
+    ----------
+    repository
+        Such as `timm/resnet18.a1_in1k`.
+    files
+        Files with the weights, of which the first that exists is wanted; empty if all files of the model are.
+    target
+        Path below the encoder directory: of the file without its suffix, or of the directory.
+    """
+
+    repository: str
+    files: tuple[str, ...]
+    target: str
+
+
 class Encoder(Protocol):
     """Encoder of pictures or texts to unit-length rows."""
 

@@ -105,6 +105,11 @@ def hub_file(repository: str, name: str) -> Path | None:
 
 def hub_snapshots(repository: str) -> list[Path]:
     """List the snapshots of a repository in this host's Hugging Face cache, newest first."""
-    home = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
-    snapshots = Path(home).expanduser() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    snapshots = hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
     return sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def hub_cache() -> Path:
+    """Return this host's Hugging Face cache."""
+    home = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
+    return Path(home).expanduser()

@@ -1,12 +1,14 @@
-"""Image towers of CLIP models of the open_clip library, with weights from disk (never downloaded)."""
+"""Image towers of CLIP models of the open_clip library, with weights from disk."""
 
 from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.encoders.files import digest_of, first_existing
+from usl_backend.encoders.base import HubPlace
+from usl_backend.encoders.files import first_existing
 from usl_backend.encoders.images import ImageNetwork, output_dim, pixel_scale
+from usl_backend.encoders.origins import verified_digest
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
@@ -27,16 +29,14 @@ def build(request: Request) -> ImageNetwork:
     EncoderError
         open_clip is not installed, the model is unknown, or its weights are not on this host.
     """
-    library = import_beside_torchvision("open_clip", encoder=request.name, extra="open-clip")
-    name, _, tag = request.argument.partition("/")
-    if name not in library.list_models():
-        raise EncoderError(f"encoder {request.name}: {nearest_name(name, library.list_models())}")
-    stem = f"{name}-{tag}" if tag else name
+    library, name, tag = _named(request)
+    stem = _stem(name, tag)
     files = [f"{stem}{suffix}" for suffix in (".safetensors", ".pt", ".bin")]
     path = next((found for file in files if (found := first_existing(file, (request.directory,)))), None)
     if path is None:
         raise EncoderError(
-            f"the weights of encoder {request.name} are not on this host; put open_clip's file as {files[0]} into "
+            f"the weights of encoder {request.name} are not on this host; download them by `usl-backend encoders pull "
+            f"{request.name}`, or put open_clip's file as {files[0]} into "
             f"{request.directory or 'the encoder directory (USL_ENCODER_DIR)'}"
         )
     more: dict[str, Any] = {"force_image_size": request.image_size} if request.image_size else {}
@@ -61,12 +61,53 @@ def build(request: Request) -> ImageNetwork:
     return ImageNetwork(
         model.visual,
         name=f"open_clip-{stem}{'-quickgelu' if quick else ''}",
-        digest=digest_of(path),
+        digest=verified_digest(path, encoder=request.name),
         dim=output_dim(model.visual, side, encoder=request.name),
         size=side,
         mean=mean,
         std=std,
     )
+
+
+def hub_place(request: Request) -> HubPlace:
+    """Return where the weights of `open_clip:MODEL/TAG` are published.
+
+    Raises
+    ------
+    EncoderError
+        open_clip is not installed, the model or tag is unknown, or there is no tag.
+    """
+    library, name, tag = _named(request)
+    tags = [one for model, one in library.list_pretrained() if model == name]
+    if tag not in tags:
+        said = (
+            nearest_name(tag, tags)
+            if tag
+            else f"name the weights too, such as {name}/{tags[0]}"
+            if tags
+            else ""
+        )
+        raise EncoderError(f"encoder {request.name}: {said or 'open_clip knows no weights for it'}")
+    repository, _, file = str(library.get_pretrained_cfg(name, tag).get("hf_hub") or "").rpartition("/")
+    if not repository:
+        raise EncoderError(f"encoder {request.name} is not on the hub; choose another")
+    file = file or "open_clip_pytorch_model.bin"
+    safe = file.removesuffix(".bin") + ".safetensors"
+    return HubPlace(repository, ("open_clip_model.safetensors", safe, file), _stem(name, tag))
+
+
+def _named(request: Request) -> tuple[Any, str, str]:
+    """Return the library, and the model and the tag that the argument names."""
+    library = import_beside_torchvision("open_clip", encoder=request.name, extra="open-clip")
+    name, _, tag = request.argument.partition("/")
+    if name not in library.list_models():
+        raise EncoderError(f"encoder {request.name}: {nearest_name(name, library.list_models())}")
+    return library, name, tag
+
+
+def _stem(name: str, tag: str) -> str:
+    """Return the name of the file with the weights, without its suffix."""
+    return f"{name}-{tag}" if tag else name
 
 
 def _lacks_quick_gelu(library: Any, name: str, tag: str) -> bool:

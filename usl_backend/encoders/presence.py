@@ -23,9 +23,13 @@ def weights_are_here(name: str) -> bool:
     name
         Encoder, as in the setting `encoder`.
     """
-    if name not in _PACKAGES:
-        return True
+    return name not in _PACKAGES or packaged_weights(name) is not None
+
+
+def packaged_weights(name: str) -> Path | None:
+    """Return the file with the weights of an encoder that installs with a package; None if it is not there."""
     package, pattern = _PACKAGES[name]
     found = find_spec(package)
     folders = found.submodule_search_locations if found is not None else None
-    return any(path.stat().st_size > 0 for folder in folders or () for path in Path(folder).rglob(pattern))
+    paths = (path for folder in folders or () for path in Path(folder).rglob(pattern))
+    return next((path for path in paths if path.stat().st_size > 0), None)

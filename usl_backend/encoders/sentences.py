@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from usl_backend.cpus import usable_cpus
-from usl_backend.encoders.files import digest_of, find_file, hub_snapshots, is_free_path
+from usl_backend.encoders.base import HubPlace
+from usl_backend.encoders.files import find_file, hub_snapshots, is_free_path
 from usl_backend.encoders.images import best_device, halve_until_it_fits, safe_name
+from usl_backend.encoders.origins import verified_digest
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.errors import EncoderError
 from usl_backend.instances import MAX_CHARACTERS
@@ -219,7 +221,7 @@ def load(request: Request) -> SentenceEncoder:
             "one there with SentenceTransformer.save"
         ) from error
     name = request.name if request.name == MINILM else request.argument
-    return SentenceEncoder(model, name=name, digest=digest_of(path))
+    return SentenceEncoder(model, name=name, digest=verified_digest(path, encoder=request.name))
 
 
 def _saved_by(path: Path) -> str:
@@ -259,7 +261,15 @@ def _model_directory(request: Request) -> Path:
     except EncoderError as error:
         if is_free_path(name):
             raise
-        repository = name if "/" in name else f"sentence-transformers/{name}"
-        for snapshot in hub_snapshots(repository):
+        for snapshot in hub_snapshots(hub_place(request).repository):
             return snapshot
-        raise EncoderError(f"{error}; the hub's cache on this host does not have it either") from error
+        raise EncoderError(
+            f"{error}; the hub's cache on this host does not have it either. If it is the name of a published model, "
+            f"`usl-backend encoders pull {request.name}` downloads it"
+        ) from error
+
+
+def hub_place(request: Request) -> HubPlace:
+    """Return where a model is published; a name without owner is one of sentence-transformers' own."""
+    name = request.argument
+    return HubPlace(name if "/" in name else f"sentence-transformers/{name}", (), name)

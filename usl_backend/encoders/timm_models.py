@@ -1,12 +1,14 @@
-"""Models of the timm library, including DINOv2, with weights from disk (never downloaded)."""
+"""Models of the timm library, including DINOv2, with weights from disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.encoders.files import digest_of, first_existing, hub_file
+from usl_backend.encoders.base import HubPlace
+from usl_backend.encoders.files import first_existing, hub_file
 from usl_backend.encoders.images import ImageNetwork, output_dim, pixel_scale
+from usl_backend.encoders.origins import verified_digest
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.encoders.weights import load_state, read_state
 from usl_backend.errors import EncoderError, nearest_name
@@ -28,11 +30,8 @@ def build(request: Request) -> ImageNetwork:
         timm is not installed, the model is unknown, or its weights are not on this host; the message says which
         file to put where.
     """
-    timm = import_beside_torchvision("timm", encoder=request.name, extra="timm")
+    timm, config = _config(request)
     name = request.argument
-    if not timm.is_model(name.partition(".")[0]):
-        raise EncoderError(f"encoder {request.name}: {nearest_name(name, timm.list_models())}")
-    config = _config(timm, request)
     path = _weights(config, request)
     size = request.image_size or int(config.input_size[-1])
     module = _create(timm, name, size if request.image_size else None, request.name).eval()
@@ -41,12 +40,29 @@ def build(request: Request) -> ImageNetwork:
     return ImageNetwork(
         module,
         name=f"timm-{name}",
-        digest=digest_of(path),
+        digest=verified_digest(path, encoder=request.name),
         dim=output_dim(module, size, encoder=request.name),
         size=size,
         mean=mean,
         std=std,
     )
+
+
+def hub_place(request: Request) -> HubPlace:
+    """Return where timm publishes the weights of a model.
+
+    Raises
+    ------
+    EncoderError
+        timm is not installed, or the model or its publication is unknown.
+    """
+    _, config = _config(request)
+    if not config.hf_hub_id:
+        raise EncoderError(
+            f"encoder {request.name} is not on the hub; put {config.url or 'its weights'} as {request.argument}.pth "
+            "into the encoder directory"
+        )
+    return HubPlace(config.hf_hub_id, ("model.safetensors", "pytorch_model.bin"), request.argument)
 
 
 def untrained(name: str, encoder: str) -> nn.Module:
@@ -75,14 +91,22 @@ def _create(timm: Any, name: str, size: int | None, encoder: str) -> nn.Module:
     return network
 
 
-def _config(timm: Any, request: Request) -> Any:
-    """Return timm's configuration of a model's weights."""
-    config = timm.models.get_pretrained_cfg(request.argument)
+def _config(request: Request) -> tuple[Any, Any]:
+    """Return timm and its configuration of a model's weights."""
+    timm = import_beside_torchvision("timm", encoder=request.name, extra="timm")
+    if not timm.is_model(request.argument.partition(".")[0]):
+        raise EncoderError(f"encoder {request.name}: {nearest_name(request.argument, timm.list_models())}")
+    try:
+        config = timm.models.get_pretrained_cfg(request.argument)
+    except RuntimeError as error:  # the part after the point is unknown
+        raise EncoderError(
+            f"encoder {request.name}: {nearest_name(request.argument, timm.list_pretrained())}"
+        ) from error
     if config is None:
         raise EncoderError(
             f"encoder {request.name}: timm has no weights for it; use checkpoint:FILE@{request.argument} with your own"
         )
-    return config
+    return timm, config
 
 
 def _weights(config: Any, request: Request) -> Path:
@@ -93,7 +117,8 @@ def _weights(config: Any, request: Request) -> Path:
     if found is None:
         source = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url or "its authors"
         raise EncoderError(
-            f"the weights of encoder {request.name} are not on this host; put model.safetensors from {source} as "
-            f"{own[0]} into {request.directory or 'the encoder directory (USL_ENCODER_DIR)'}"
+            f"the weights of encoder {request.name} are not on this host; download them by `usl-backend encoders pull "
+            f"{request.name}`, or put model.safetensors from {source} as {own[0]} into "
+            f"{request.directory or 'the encoder directory (USL_ENCODER_DIR)'}"
         )
     return found

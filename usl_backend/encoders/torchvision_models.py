@@ -1,13 +1,14 @@
-"""Classification models of torchvision by name or weights enum, with weights from disk (never downloaded)."""
+"""Classification models of torchvision by name or weights enum, with weights from disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from usl_backend.encoders.files import digest_of, first_existing
+from usl_backend.encoders.files import first_existing
 from usl_backend.encoders.images import ImageNetwork, output_dim, pixel_scale
+from usl_backend.encoders.origins import verified_digest
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.errors import EncoderError, nearest_name
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from usl_backend.encoders.base import Request
+
+
+LICENCE: Final = "bsd-3-clause"
+"""Licence of torchvision and of the weights that it trained."""
 
 
 def build(request: Request) -> ImageNetwork:
@@ -34,7 +39,7 @@ def build(request: Request) -> ImageNetwork:
         The name is unknown, or the weights are not on this host; the message says which file to put where.
     """
     models = import_torchvision().models
-    model, weights = _resolve(models, request)
+    model, weights = resolve(models, request)
     path = _weights_file(weights, request)
     transform = weights.transforms()
     own = int(transform.crop_size[0])
@@ -46,12 +51,29 @@ def build(request: Request) -> ImageNetwork:
     return ImageNetwork(
         module,
         name=f"torchvision-{model}",
-        digest=digest_of(path),
+        digest=verified_digest(path, encoder=request.name),
         dim=output_dim(module.eval(), size, encoder=request.name),
         size=size,
         mean=mean,
         std=std,
     )
+
+
+def published_url(request: Request) -> tuple[str, str]:
+    """Return the address and the licence of the weights that a name stands for.
+
+    Raises
+    ------
+    EncoderError
+        The name is unknown.
+    """
+    _, weights = resolve(import_torchvision().models, request)
+    return weights.url, licence_of(weights)
+
+
+def licence_of(weights: Any) -> str:
+    """Return the licence of weights: torchvision's own, unless they come with another."""
+    return str(weights.meta.get("license") or LICENCE)
 
 
 def remove_classifier(module: nn.Module) -> None:
@@ -78,8 +100,14 @@ def remove_classifier(module: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, nn.Identity())
 
 
-def _resolve(models: Any, request: Request) -> tuple[str, Any]:
-    """Return the model name and the weights that the argument names."""
+def resolve(models: Any, request: Request) -> tuple[str, Any]:
+    """Return the name of a model and the member of its weights enum that a request stands for.
+
+    Raises
+    ------
+    EncoderError
+        The name is unknown, or there are no weights for it.
+    """
     argument = request.argument
     known = models.list_models(module=models)
     if "." in argument:
@@ -111,7 +139,8 @@ def _weights_file(weights: Any, request: Request) -> Path:
     if path is None:
         places = " or ".join(str(place) for place in (request.directory, hub) if place is not None)
         raise EncoderError(
-            f"the weights of encoder {request.name} are not on this host; put {file} (from {weights.url}) into {places}"
+            f"the weights of encoder {request.name} are not on this host; download them by `usl-backend encoders pull "
+            f"{request.name}`, or put {file} (from {weights.url}) into {places}"
         )
     return path
 
