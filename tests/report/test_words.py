@@ -34,3 +34,8 @@ def test_tasks__singular_plural_and_thousands() -> None:
 )
 def test_small__three_digits(number: float, text: str) -> None:
     assert words.small(number) == text
+
+
+def test_moment__to_the_minute() -> None:
+    assert words.moment(0.0) == "1970-01-01 00:00 UTC"
+    assert words.moment(1_700_000_059.9) == "2023-11-14 22:14 UTC"

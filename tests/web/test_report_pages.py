@@ -21,6 +21,8 @@ from usl_backend.report import build, load
 from usl_backend.report.view import PLOTLY
 from usl_backend.runs import RunState
 from usl_backend.settings import HostSettings
+from usl_backend.suggesting.accuracy import RunAccuracy, save_accuracy
+from usl_backend.suggestions import Share
 from usl_backend.web import create_app
 from usl_backend.web.reports import EXTENSION, Reports
 
@@ -139,6 +141,19 @@ def test_trust__says_it_honestly(site: Site) -> None:
     assert "The picks are worth more than random tasks." in page
     assert f"{100 * report.trust.random_mean[-1]:.1f} %" in page
     assert "usl-backend control 12 --tasks 100" in page
+
+
+def test_trust__accuracy_of_suggestions_only_by_control_labels(site: Site) -> None:
+    page = site.page("trust")
+    assert "100 labeled control tasks tell the accuracy to about ±8 points" in page
+    assert "usl-backend accuracy 12-1 --target 0.9" in page
+    right = Share(0.8, 0.71, 0.83, 100, strata=5)
+    save_accuracy(site.made.files, RunAccuracy("12-1", 40, 100, 100, right, None, 0.9, 0.0))
+    page = site.page("trust")
+    assert "80 % (71 to 83 %) of the suggestions are right, by 100 control labels, in 5 parts" in page
+    assert "Target 90 %: not yet: 71-83 %." in page
+    assert "Labels of 1970-01-01 00:00 UTC" in page
+    assert "±8 points" not in page
 
 
 @pytest.mark.parametrize("verdict", ["small", "none"])

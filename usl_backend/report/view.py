@@ -10,12 +10,14 @@ from usl_backend.report import words
 from usl_backend.report.chart import Chart, LossChart, coverage_chart, loss_chart
 from usl_backend.report.record import ClusterView, Report, Why
 from usl_backend.report.sources import Sources, excerpt_of, name_of
+from usl_backend.suggesting.accuracy import purchases
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from usl_backend.report.check import ControlCheck
     from usl_backend.runs import Run
+    from usl_backend.suggesting.accuracy import RunAccuracy
 
 PLOTLY: Final = "plotly-gl2d-3.7.0.min.js"
 """Plotly's WebGL bundle from npm's plotly.js-gl2d-dist-min, the smallest one with `scattergl`."""
@@ -81,6 +83,8 @@ class View:
         Number of tasks in the control set.
     check
         Evaluation on the labels of the control set, if they were read.
+    accuracy
+        Accuracy of the suggestions, if it was measured.
     """
 
     run: Run
@@ -90,6 +94,7 @@ class View:
     task_url: Callable[[int], str | None]
     controls: int = 0
     check: ControlCheck | None = None
+    accuracy: RunAccuracy | None = None
     words: object = field(default=words)
 
     @property
@@ -97,6 +102,13 @@ class View:
         """The project's title, or its id."""
         summary = self.run.summary
         return (summary.project.title if summary is not None else "") or self.run.subject
+
+    @property
+    def accuracy_lines(self) -> list[str]:
+        """What is known about the accuracy of suggestions, or what a control set would buy."""
+        if self.accuracy is None:
+            return [str(one) for one in purchases()]
+        return list(self.accuracy.sentences(project=self.run.project))
 
     @property
     def chart(self) -> Chart:

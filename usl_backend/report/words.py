@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 
 def count(number: int) -> str:
@@ -36,3 +37,8 @@ def small(number: float) -> str:
         return "0" if number == 0 else "–"  # noqa: RUF001 - a dash for what is no number
     digits = max(0, 2 - math.floor(math.log10(abs(number))))
     return f"{number:,.{digits}f}" if digits <= 8 else f"{number:.2g}"
+
+
+def moment(seconds: float) -> str:
+    """Format Unix seconds to the minute: 0 -> "1970-01-01 00:00 UTC"."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")

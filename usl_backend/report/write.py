@@ -16,6 +16,7 @@ from usl_backend.report.record import load_map
 from usl_backend.report.sources import Sources, Thumbnails
 from usl_backend.report.view import PLOTLY, Page, View, static_directory, studio_links, template_directory
 from usl_backend.runs.artifacts import atomic_write
+from usl_backend.suggesting.accuracy import load_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +78,7 @@ def write_report(
     links = studio_links(run, studio_url)
     pictures: dict[int, str] = {}
     controls = len(control_set(files))
-    view = View(run, report, sources, pictures.get, links, controls, load_check(files))
+    view = View(run, report, sources, pictures.get, links, controls, load_check(files), load_accuracy(files))
     shown = view.shown()
     if report.modality == "image":
         pictures.update(_pictures(shown, Thumbnails(files, sources, read or _unread), progress))

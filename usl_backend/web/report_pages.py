@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.report.check import control_set, load_check
 from usl_backend.report.view import PER_PAGE, PLOTLY, View, static_directory, studio_links, template_directory
+from usl_backend.suggesting.accuracy import load_accuracy
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
 
@@ -99,6 +100,7 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         task_url=studio_links(run, services().host.label_studio_url),
         controls=len(control_set(files)),
         check=load_check(files),
+        accuracy=load_accuracy(files),
     )
     number = request.args.get("page", "")
     stretch = view.page(int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1)
