@@ -74,7 +74,7 @@ def test_simulation__lacks_what_it_should(on_mac: dict[str, str]) -> None:
 def test_select_and_report__on_a_mac_are_the_same(
     tmp_path: Path, photos: Path, on_mac: dict[str, str]
 ) -> None:
-    select = ("select", photos, "--budget", 5, "--control", 3, "--output")
+    select = ("select", photos, "--budget", 5, "--output")
     verb(on_mac, *select, tmp_path / "mac.csv")
     verb(ours() | {"MODEL_DIR": str(tmp_path / "linux")}, *select, tmp_path / "linux.csv")
     assert (tmp_path / "mac.csv").read_bytes() == (tmp_path / "linux.csv").read_bytes()

@@ -229,7 +229,7 @@ def test_open_clip__pairs_with_another_activation_are_those_of_the_library() -> 
     found = {pair for pair in listed if _lacks_quick_gelu(open_clip, *pair)}
     assert found == {(model, tag) for model, tag in listed if (f"{model}-quickgelu", tag) in listed}
     assert {("ViT-B-32", "openai"), ("RN50", "cc12m"), ("ViT-H-14-378", "dfn5b")} < found
-    assert len(found) >= 27
+    assert len(found) >= 26
 
 
 def onnx_file(path: Path, batch: object, side: object, *, output_rank: int = 2) -> None:
