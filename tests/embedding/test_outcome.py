@@ -106,6 +106,11 @@ def test_here__a_text_is_its_own_content_and_encoded_once(desk: Desk) -> None:
     assert desk.delivered == []
 
 
+def test_here__a_text_without_words_is_skipped(desk: Desk) -> None:
+    empty = Instance(1, "text", " ")
+    assert desk.here(empty) == [Outcome(empty, skipped="the text is empty")]
+
+
 def test_here__a_picture_is_decoded_where_it_is_new(desk: Desk) -> None:
     desk.have = {hash_of(png(2))}
     again = Instance(9, "image", "1")

@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -298,3 +299,33 @@ def test_npy__number_that_torchssl_insists_on(tmp_path: Path, labeled: int, want
     rows = tuple(Row(index, index, f"{index}.png", label="a") for index in range(labeled))
     directory = export_split(Split(rows, (), ("a", "b", "c", "d")), tmp_path / "out", format="npy")
     assert read_manifest(directory)["usage"]["num_labels_that_divides"] == wanted
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl", "csv"])
+def test_export_split__a_task_with_several_pictures_lists_them_all(
+    name: str, make_split: MakeSplit, pictures: list[Path], tmp_path: Path
+) -> None:
+    split = make_split()
+    several = replace(split.labeled[0], more=("/b, 2.png", "/c.png"))
+    split = replace(split, labeled=(several, *split.labeled[1:]))
+    target = export_split(split, tmp_path / "out", format=name, media="copy", fetch=local_file)
+    check_export(target)
+    text = (target / f"labeled.{name}").read_text(encoding="utf-8")
+    if name == "csv":
+        rows = list(csv.DictReader(text.splitlines(keepends=True)))
+        found = [json.loads(row["sources"]) for row in rows[:1]]
+    else:
+        rows = json.loads(text) if name == "json" else [json.loads(line) for line in text.split("\n") if line]
+        found = [row["sources"] for row in rows if "sources" in row]
+    assert found == [list(several.sources)]
+    assert rows[0]["source"] == several.source
+    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    assert [row["sources"] for row in manifest["rows"] if "sources" in row] == found
+    assert manifest["media"]["first_of_several"] == 1
+
+
+def test_export_split__several_texts_are_one_text_for_semilearn(tmp_path: Path) -> None:
+    rows = (Row(0, 4, "one", label="a", more=("two",)), Row(1, 5, "three"))
+    split = Split(rows[:1], rows[1:], ("a",))
+    target = export_split(split, tmp_path / "out", format="semilearn-text")
+    assert json.loads((target / "labeled.json").read_text())["0"]["ori"] == "one\ntwo"

@@ -21,6 +21,7 @@ def test_place_files__link_shares_the_bytes(make_split: MakeSplit, tmp_path: Pat
         "copied": 0,
         "hard_links": 7,
         "symbolic_links": 0,
+        "first_of_several": 0,
         "missing": {},
     }
 

@@ -11,7 +11,7 @@ import pytest
 from usl_backend.errors import ExportError
 from usl_backend.exports import export_split, read_manifest
 from usl_backend.exports.project import exported_run, project_split
-from usl_backend.instances import Instance, Pool, Queue
+from usl_backend.instances import EmbeddedField, Instance, Pool, Queue
 from usl_backend.runs import Run, RunStore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.published import Published
@@ -41,6 +41,7 @@ class Studio:
     label_config: str = CHOICES
     key: str = "12.100"
     tasks_now: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+    several: bool = False
 
     def project(self, project_id: int) -> Project:
         return Project(
@@ -63,7 +64,8 @@ class Studio:
 
     def labeled(self, project_id: int) -> Iterator[LabeledTask]:
         for task, entries in self.annotations.items():
-            yield LabeledTask(task, {"image": f"{task}.png"}, tuple(entries))
+            image = [f"{task}.png", f"{task}b.png"] if self.several else f"{task}.png"
+            yield LabeledTask(task, {"image": image}, tuple(entries))
 
 
 @pytest.fixture
@@ -228,3 +230,18 @@ def test_project_split__two_runs_share_the_labels_and_keep_their_ranks(store: Ru
         second.id: [(2, "pick", 1), (4, "pool", None)],
     }
     assert [split.manifest["run"] for split in splits.values()] == [first.id, second.id]
+
+
+def test_project_split__every_picture_of_a_task_is_listed(store: RunStore) -> None:
+    """Also of a labeled task that was not in the run's pool."""
+    run = completed(store)
+    files = store.files(run.id)
+    listed = [Instance(task, "image", f"{task}.png", (f"{task}b.png",)) for task in range(1, 7)]
+    files.write_instances(listed, Inventory(fields=(EmbeddedField("image", "image", 1.0),)))
+    studio = Studio({4: [annotation("dog")], 9: [annotation("cat")]}, several=True)
+    split = project_split(store, run, client=studio)  # type: ignore[arg-type]
+    assert {row.task: row.sources for row in split.labeled} == {
+        4: ("4.png", "4b.png"),
+        9: ("9.png", "9b.png"),
+    }
+    assert split.unlabeled[0].sources == ("1.png", "1b.png")

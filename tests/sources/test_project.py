@@ -165,9 +165,21 @@ def test_fetch__several_fields_are_parts_of_one_instance() -> None:
 def test_fetch__a_list_of_pictures_is_one_instance() -> None:
     listing = Listing([task(1, image=["a.png", " b.png"]), task(2, image=[]), task(3, image=["a.png", 4])])
     instances, project = fetch(listing, budget=1)
-    assert instances == [Instance(1, "image", "a.png", ("b.png",))]
-    assert project.several == 1
-    assert project.skipped == {2: '"image" is empty', 3: '"image" is a int, not an address'}
+    assert instances == [Instance(1, "image", "a.png", ("b.png",)), Instance(3, "image", "a.png", ("",))]
+    assert project.several == 2
+    assert project.skipped == {2: '"image" is empty'}
+
+
+def test_fetch__a_field_that_no_tag_shows_is_told_from_the_tasks() -> None:
+    listing = Listing([task(1, image="/a.png", md="one"), task(2, image="/b.png", md=["two", "three"])])
+    instances, project = fetch(listing, data_key="md", budget=1)
+    assert instances == [Instance(1, "text", "one"), Instance(2, "text", "two", ("three",))]
+    assert project.fields == (("md", "text", 1.0),)
+
+
+def test_fetch__a_field_is_not_looked_for_in_a_project_without_tasks() -> None:
+    with pytest.raises(InputError, match="has no tasks; import tasks"):
+        fetch(Listing([]), data_key="md")
 
 
 @pytest.mark.parametrize(

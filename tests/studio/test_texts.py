@@ -4,10 +4,11 @@ from usl_backend.errors import MediaError
 from usl_backend.instances import MAX_CHARACTERS
 from usl_backend.studio.label_config import ObjectTag
 from usl_backend.studio.texts import normalized, text_of
+from usl_backend.studio.values import Value
 
-TEXT = ObjectTag("t", "Text", "text")
-HYPER = ObjectTag("t", "HyperText", "html")
-TALK = ObjectTag("t", "Paragraphs", "talk", name_key="who", text_key="said")
+TEXT = ObjectTag("t", "Text", Value.field("text"))
+HYPER = ObjectTag("t", "HyperText", Value.field("html"))
+TALK = ObjectTag("t", "Paragraphs", Value.field("talk"), name_key="who", text_key="said")
 
 
 @pytest.mark.parametrize(

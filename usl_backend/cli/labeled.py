@@ -77,7 +77,7 @@ class LabeledReader:
             Label Studio refuses a request or fails.
         """
         from usl_backend.sources.media import MediaAccess
-        from usl_backend.sources.showing import Showing
+        from usl_backend.sources.showing import FIRST_TASKS, Showing
         from usl_backend.studio.client import StudioClient, parse_target
         from usl_backend.studio.label_config import parse
         from usl_backend.studio.labels import read_labels
@@ -85,8 +85,8 @@ class LabeledReader:
         url, project_id = parse_target(target)
         with StudioClient.from_settings(self.host, url=url) as client:
             config = parse(client.project(project_id).label_config)
-            shown = Showing.of(config, self.settings)
             tasks = list(client.labeled(project_id))
+            shown = Showing.of(config, self.settings, first=[task.data for task in tasks[:FIRST_TASKS]])
             by_task = read_labels(tasks, config, control=control).by_task
             labels = {task: choices[0] for task, choices in by_task.items() if len(choices) == 1}
             if not labels:

@@ -12,7 +12,7 @@ from usl_backend.errors import USLError
 from usl_backend.media import decode_image
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.media import MediaAccess
-from usl_backend.sources.showing import Showing
+from usl_backend.sources.showing import FIRST_TASKS, Showing
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE
@@ -51,13 +51,16 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     unlabeled = [task for task in tasks if task.unlabeled]
     found = [_check_tasks(client, project, tasks, unlabeled)]
     try:
-        shown = Showing.of(label_config.parse(project.label_config), RunSettings.resolve())
+        shown = Showing.of(
+            label_config.parse(project.label_config),
+            RunSettings.resolve(),
+            first=[task.data for task in tasks[:FIRST_TASKS]],
+        )
     except USLError as error:
         remedy = f"{client.url}/projects/{project.id}/settings/labeling"
         found.append(Check("label config", "failed", str(error), remedy))
     else:
-        tags = [field.tag for field in shown.shown]
-        detail = ", ".join(f"{tag.type} {tag.name!r} shows data key {tag.data_key!r}" for tag in tags)
+        detail = ", ".join(f"{field} shows data key {field.key!r}" for field in shown.shown)
         found.append(Check("label config", "ok", detail))
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))

@@ -144,6 +144,8 @@ class Examiner:
     def _outcome(self, instance: Instance, given: tuple[Location, Reading] | None = None) -> Outcome:
         """Examine one instance; `given` is what a process found, and where."""
         if instance.modality == "text":
+            if not instance.source.strip():
+                return Outcome(instance, skipped="the text is empty")
             content_hash = hashlib.sha256(instance.source.encode()).hexdigest()
             text = instance.source if self._claim(content_hash) else None
             return Outcome(instance, (Content(content_hash, text),))

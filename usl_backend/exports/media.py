@@ -46,6 +46,8 @@ class Placed:
     ----------
     copied, hard_links, symbolic_links
         Number of files of each kind.
+    first_of_several
+        Number of files that are the first of several media that their task shows.
     missing
         Task -> reason why its file could not be read; such rows are in neither part.
     """
@@ -53,6 +55,7 @@ class Placed:
     copied: int = 0
     hard_links: int = 0
     symbolic_links: int = 0
+    first_of_several: int = 0
     missing: dict[int, str] = field(default_factory=dict)
 
 
@@ -129,6 +132,7 @@ def place_files(
                 suffix = _suffix(row, found)
                 target = layout(row, part) + suffix
                 _put(found, directory / target, media=media, placed=placed)
+                placed.first_of_several += bool(row.more)
                 done.append(replace(row, file=target))
         kept[part] = tuple(done)
     if placed.missing and not any(kept.values()):

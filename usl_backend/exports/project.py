@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import ExportError, InputError
+from usl_backend.errors import ExportError, InputError, MediaError
 from usl_backend.exports.provenance import Classes, provenance
 from usl_backend.exports.split import Row, RowRole, Split, including_labeled
 from usl_backend.runs import RunState
+from usl_backend.studio.fields import Field, field_named
 from usl_backend.studio.label_config import ControlTag, LabelConfig, parse
 from usl_backend.studio.labels import classifier, read_labels
 
@@ -108,7 +109,8 @@ def project_split(
         )
     config = parse(project.label_config)
     asked = _single_choice(config, control)
-    tasks = _TaskReader(client.labeled(labeled_in.project), labeled_in)
+    shown = field_named(config, labeled_in.data_key, files.read_inventory().fields[0].modality)
+    tasks = _TaskReader(client.labeled(labeled_in.project), labeled_in, shown)
     labels = Classes(read_labels(tasks, config, control=asked.name))
     deleted: frozenset[int] = frozenset()
     if labeled_in.rows is None:
@@ -172,8 +174,9 @@ class _TaskReader:
     For a pool outside Label Studio it yields only the imported tasks, with their rows as ids.
     """
 
-    def __init__(self, tasks: Iterable[LabeledTask], project: _LabeledProject) -> None:
-        self.sources: dict[int, str] = {}
+    def __init__(self, tasks: Iterable[LabeledTask], project: _LabeledProject, shown: Field) -> None:
+        self.sources: dict[int, tuple[str, ...]] = {}
+        self._field = shown
         self.cancelled = 0
         self._tasks = tasks
         self._project = project
@@ -184,7 +187,10 @@ class _TaskReader:
             if rows is not None and read.id not in rows:
                 continue
             task = read if rows is None else replace(read, id=rows[read.id])
-            self.sources[task.id] = str(task.data.get(self._project.data_key) or "")
+            try:
+                self.sources[task.id] = self._field.sources(task.data)
+            except MediaError:
+                self.sources[task.id] = ("",)
             self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
             yield task
 
@@ -217,14 +223,14 @@ def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> fr
 
 
 def _rows(
-    files: RunFiles, labels: Classes, sources: Mapping[int, str], deleted: frozenset[int]
+    files: RunFiles, labels: Classes, sources: Mapping[int, tuple[str, ...]], deleted: frozenset[int]
 ) -> tuple[Row, ...]:
     """Return existing readable tasks of the pool and labeled or disputed tasks outside it, sorted by id."""
     instances = files.read_instances()
     pool, _ = files.read_pool()
     queued = {place.instance: place for place in files.read_published().queue.places}
     inside = set(pool.ids.tolist()) - deleted
-    known = {instance.id: instance.source for instance in instances if instance.id in inside}
+    known = {instance.id: instance.sources for instance in instances if instance.id in inside}
     outside = {task: sources[task] for task in (*labels.by_task, *labels.conflicts) if task not in inside}
     keys = {row.row: row.key for row in files.read_rows() if row.row in inside}
     rows = []
@@ -232,6 +238,6 @@ def _rows(
         place = queued.get(task)
         role: RowRole = "outside" if task in outside else place.role if place else "pool"
         rank = place.rank if place else None
-        source, label = known.get(task) or outside[task], labels.by_task.get(task)
-        rows.append(Row(index, task, source, role, rank, label, key=keys.get(task)))
+        (source, *more), label = known.get(task) or outside[task], labels.by_task.get(task)
+        rows.append(Row(index, task, source, role, rank, label, key=keys.get(task), more=tuple(more)))
     return tuple(rows)

@@ -37,6 +37,8 @@ class Row:
         Path of the media inside the export, with `/`; None if the export only lists the source.
     key
         Id in the list of a pool outside Label Studio, whose `task` is the row; None for a project's task.
+    more
+        Addresses of the further media, where the task shows several; `file` is that of the first.
     """
 
     index: int
@@ -47,6 +49,12 @@ class Row:
     label: str | None = None
     file: str | None = None
     key: str | None = None
+    more: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of all media that the task shows."""
+        return (self.source, *self.more)
 
     @property
     def path(self) -> str:

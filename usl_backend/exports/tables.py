@@ -16,6 +16,9 @@ PARTS = ("labeled", "unlabeled")
 COLUMNS = ("index", "task", "source", "file", "role", "rank")
 """Columns of both files; labeled files also have `label` as the last one."""
 
+SEVERAL = "sources"
+"""Further column, a JSON list, where a task shows several images or texts: all of them, `source` being the first."""
+
 
 def write_json(split: Split, directory: Path) -> Usage:
     """Write `labeled.json` and `unlabeled.json`: lists of objects, keys as in `COLUMNS`."""
@@ -23,7 +26,7 @@ def write_json(split: Split, directory: Path) -> Usage:
         with (directory / f"{name}.json").open("w", encoding="utf-8") as stream:
             stream.write("[")
             for place, row in enumerate(rows):
-                stream.write((",\n" if place else "\n") + _object(row, _columns(name)))
+                stream.write((",\n" if place else "\n") + _object(row, _columns(name, row.more)))
             stream.write("\n]\n")
     return {}
 
@@ -33,7 +36,7 @@ def write_jsonl(split: Split, directory: Path) -> Usage:
     for name, rows in _parts(split):
         with (directory / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
             for row in rows:
-                stream.write(_object(row, _columns(name)) + "\n")
+                stream.write(_object(row, _columns(name, row.more)) + "\n")
     return {}
 
 
@@ -42,8 +45,9 @@ def write_csv(split: Split, directory: Path) -> Usage:
     for name, rows in _parts(split):
         with (directory / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
-            writer.writerow(_columns(name))
-            writer.writerows(_values(rows, _columns(name)))
+            columns = _columns(name, any(row.more for row in rows))
+            writer.writerow(columns)
+            writer.writerows(_values(rows, columns))
     return {}
 
 
@@ -76,9 +80,9 @@ def _parts(split: Split) -> Iterable[tuple[str, tuple[Row, ...]]]:
     return zip(PARTS, (split.labeled, split.unlabeled), strict=True)
 
 
-def _columns(name: str) -> tuple[str, ...]:
-    """Return the columns of a file."""
-    return (*COLUMNS, "label") if name == "labeled" else COLUMNS
+def _columns(name: str, several: object) -> tuple[str, ...]:
+    """Return the columns of a file, with one more where tasks show several images or texts."""
+    return (*COLUMNS, *([SEVERAL] if several else []), *(["label"] if name == "labeled" else []))
 
 
 def _object(row: Row, columns: tuple[str, ...]) -> str:
@@ -88,7 +92,9 @@ def _object(row: Row, columns: tuple[str, ...]) -> str:
 
 def _values(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[list[object]]:
     """Yield the rows as lists."""
-    return ([getattr(row, column) for column in columns] for row in rows)
+    for row in rows:
+        values = [getattr(row, column) for column in columns]
+        yield [json.dumps(one, ensure_ascii=False) if isinstance(one, tuple) else one for one in values]
 
 
 def _contents(labeled: list[dict[str, Any]], unlabeled: list[dict[str, Any]]) -> Contents:

@@ -31,7 +31,7 @@ def write_semilearn_text(split: Split, directory: Path) -> Usage:
             stream.write("{")
             for place, row in enumerate(rows):
                 label = -1 if part == "unlabeled" else split.places[str(row.label)]
-                views = dict.fromkeys(("ori", "aug_0", "aug_1"), row.source)
+                views = dict.fromkeys(("ori", "aug_0", "aug_1"), "\n".join(row.sources))
                 entry = json.dumps({**views, "label": str(label)}, ensure_ascii=False)
                 stream.write((",\n" if place else "\n") + f'"{row.index}": {entry}')
             stream.write("\n}\n")

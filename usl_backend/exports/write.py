@@ -177,7 +177,7 @@ def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
             "rank": row.rank,
             "part": part,
         }
-        more = {"file": row.file, "id": row.key}
+        more = {"file": row.file, "id": row.key, "sources": list(row.sources) if row.more else None}
         yield entry | {name: value for name, value in more.items() if value is not None}
 
 

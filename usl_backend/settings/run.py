@@ -43,8 +43,8 @@ class RunSettings(BaseModel):
     )
     data_key: str | None = Field(
         None,
-        description="Task data field to embed if the label config shows several, or a combination with optional "
-        "weights: `image,text` or `image=1,text=0.5`.",
+        description="Fields of the tasks' data to embed if the label config shows several, or none: `image`, "
+        "`pages[0]`, `text:summary`, or several with optional weights: `image,text` or `image=1,text=0.5`.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the selection.")
     reserve: int = Field(

@@ -6,6 +6,7 @@ and reused by the next attempt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -160,7 +161,11 @@ def check_project(project: Project, key: str, modality: str) -> str:
             "reused, or LABEL_STUDIO_URL points to another Label Studio; start a new run"
         )
     tags = parse(project.label_config).objects
-    keys = [tag.data_key for tag in tags if EMBEDDED_TAGS.get(tag.type) == modality and tag.data_key]
+    keys = [
+        tag.data_key
+        for tag in tags
+        if EMBEDDED_TAGS.get(tag.type) == modality and re.fullmatch(r"[\w-]+", tag.data_key)
+    ]
     if len(set(keys)) != 1 or len({tag.data_key for tag in tags}) != 1:
         shown = ", ".join(f'{tag.type} "{tag.data_key}"' for tag in tags) or "nothing"
         raise InputError(

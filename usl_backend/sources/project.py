@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError, MediaError
@@ -11,7 +12,7 @@ from usl_backend.instances import Instance
 from usl_backend.runs.inventory import Inventory
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.media import Media, MediaAccess
-from usl_backend.sources.showing import Showing
+from usl_backend.sources.showing import FIRST_TASKS, Showing
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
 
@@ -74,13 +75,19 @@ class ProjectSource:
                 "start a new run"
             )
         config = parse(project.label_config)
-        shown = Showing.of(config, self.settings)
+        tasks = self.client.tasks(project.id, only_unlabeled=False, progress=progress)
+        first = list(islice(tasks, FIRST_TASKS))
+        if not first:
+            raise InputError(
+                f"{_named(project.id, project.title)} has no tasks; import tasks, then start again"
+            )
+        shown = Showing.of(config, self.settings, first=[task.data for task in first])
 
         instances: list[Instance] = []
         labeled: list[int] = []
         skipped: dict[int, str] = {}
         total = annotated = 0
-        for task in self.client.tasks(project.id, only_unlabeled=False, progress=progress):
+        for task in chain(first, tasks):
             total += 1
             annotated += not task.unlabeled
             if not task.unlabeled and not self.settings.keep_labels:
@@ -147,6 +154,11 @@ class ProjectSource:
         return [warning]
 
 
+def _named(project_id: int, title: str) -> str:
+    """Name a project in an error."""
+    return f'project {project_id} ("{title}")'
+
+
 def _shows_several(instance: Instance) -> bool:
     """Tell whether one of the fields shows several images or texts."""
     return bool(instance.more) or any(len(sources) > 1 for sources in instance.fields)
@@ -154,9 +166,7 @@ def _shows_several(instance: Instance) -> bool:
 
 def _check(project: Inventory, free: int, settings: RunSettings) -> None:
     """Refuse a project with too few selectable tasks before any media is read."""
-    name = f'project {project.id} ("{project.title}")'
-    if project.tasks == 0:
-        raise InputError(f"{name} has no tasks; import tasks, then start again")
+    name = _named(project.id, project.title)
     if project.annotated == project.tasks:
         raise InputError(
             f"all {project.tasks} tasks of {name} already have an annotation, so there is nothing to select; import "

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.encoders import family_of, vector_field
 from usl_backend.errors import EncoderError, InputError, MediaError
 from usl_backend.instances import EmbeddedField, Instance
-from usl_backend.studio.label_config import Field, LabelConfig, embedded_fields
-from usl_backend.studio.texts import text_of
+from usl_backend.studio.fields import Field, embedded_fields
 
 if TYPE_CHECKING:
     from usl_backend.settings import RunSettings
+    from usl_backend.studio.label_config import LabelConfig
+
+
+FIRST_TASKS: Final = 100
+"""Tasks that tell what a field holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,9 @@ class Showing:
     vectors: str = ""
 
     @classmethod
-    def of(cls, config: LabelConfig, settings: RunSettings) -> Showing:
+    def of(
+        cls, config: LabelConfig, settings: RunSettings, *, first: Sequence[Mapping[str, Any]] = ()
+    ) -> Showing:
         """Determine the embedded fields of a project.
 
         Parameters
@@ -42,6 +48,8 @@ class Showing:
             The project's label config.
         settings
             Settings, of which `data_key` and `encoder` are used.
+        first
+            Data of the first tasks.
 
         Raises
         ------
@@ -50,13 +58,13 @@ class Showing:
         EncoderError
             The encoder supports none of the fields.
         """
-        shown = embedded_fields(config, settings.data_key)
+        shown = embedded_fields(config, settings.data_key, first=first)
         return cls(shown, _check_encoder(settings.encoder, shown))
 
     @property
     def fields(self) -> tuple[EmbeddedField, ...]:
         """Return key, modality and weight of each field."""
-        return tuple(EmbeddedField(field.tag.data_key, field.modality, field.weight) for field in self.shown)
+        return tuple(EmbeddedField(field.key, field.modality, field.weight) for field in self.shown)
 
     def instance(self, task_id: int, data: Mapping[str, Any]) -> Instance:
         """Convert a task to an instance.
@@ -73,7 +81,7 @@ class Showing:
         MediaError
             The data lacks a field; the message is the reason to show.
         """
-        (first, *more), *fields = (_sources(field, data) for field in self.shown)
+        (first, *more), *fields = (field.sources(data) for field in self.shown)
         key = ""
         if self.vectors:
             value = data.get(self.vectors)
@@ -94,24 +102,7 @@ def _check_encoder(encoder: str | None, shown: Sequence[Field]) -> str:
         return vector_field(encoder)
     if all(field.modality != modality for field in shown):
         raise EncoderError(
-            f"encoder {encoder} takes {modality}s, but {shown[0].tag.type} {shown[0].tag.name!r} shows "
-            f"{shown[0].modality}s; choose another encoder, or unset it"
+            f"encoder {encoder} takes {modality}s, but {shown[0]} shows {shown[0].modality}s; choose another"
+            " encoder, or unset it"
         )
     return ""
-
-
-def _sources(field: Field, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the addresses, or the text, that a field shows of a task."""
-    key = field.tag.data_key
-    if key not in data:
-        raise MediaError(f'its data has no "{key}"')
-    source = data[key]
-    if field.modality == "text":
-        return (text_of(field.tag, source),)
-    if source in (None, "", []) or (isinstance(source, str) and not source.strip()):
-        raise MediaError(f'"{key}" is empty')
-    found = source if isinstance(source, list) else [source]
-    for one in found:
-        if not isinstance(one, str):
-            raise MediaError(f'"{key}" is a {type(one).__name__}, not an address')
-    return tuple(one.strip() for one in found)

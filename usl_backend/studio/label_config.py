@@ -1,27 +1,45 @@
-"""Parse a project's label config and choose the fields of a task to embed."""
+"""Parse a project's label config: what it shows of a task and what it asks; `fields.py` reads what is shown."""
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from usl_backend.errors import InputError
 from usl_backend.instances import Modality
+from usl_backend.studio.values import Repeat, Value
 
 EMBEDDED_TAGS: Final[dict[str, Modality]] = {
     "Image": "image",
     "Text": "text",
     "HyperText": "text",
     "Paragraphs": "text",
+    "Chat": "text",
 }
 """Object tags with data that an encoder can embed."""
 
 OTHER_TAGS: Final = frozenset(
-    {"Chat", "Audio", "AudioPlus", "Video", "TimeSeries", "Table", "List", "Pdf", "MultiChannelTimeSeries"}
-)
-"""Other object tags of Label Studio 1.23; their data cannot be embedded."""
+    {
+        "Audio", "AudioPlus", "Video", "TimeSeries", "Table", "List", "Pdf", "MultiChannel", "ReactCode",
+        "CustomInterface",
+    }
+)  # fmt: skip
+"""Other object tags of Label Studio 1.23; their data are embedded only where `data_key` names a field of them."""
+
+_VISUAL_TAGS: Final = frozenset({"Header", "Markdown"})
+# Label Studio reads the names of tags in any case.
+_SPELLING: Final = {
+    name.lower(): name
+    for name in (
+        *EMBEDDED_TAGS, *OTHER_TAGS, *_VISUAL_TAGS, "Choices", "Choice", "Taxonomy", "Pairwise", "Rating", "Labels",
+        "Label", "TextArea", "Number", "DateTime", "Ranker", "Brush", "BrushLabels", "Ellipse", "EllipseLabels",
+        "HyperTextLabels", "KeyPoint", "KeyPointLabels", "ParagraphLabels", "Polygon", "PolygonLabels", "Rectangle",
+        "RectangleLabels", "TimeSeriesLabels", "TimelineLabels", "VideoRectangle", "Relations", "Repeater",
+    )
+}  # fmt: skip
+_INDEX: Final = "{{idx}}"
+"""What stands for an item's index within a Repeater that names no `indexFlag`."""
 
 # Child tags that hold classes, and the attribute with the name.
 _CHOICE_TAGS = {"Choice": "value", "Label": "value"}
@@ -36,40 +54,31 @@ class ObjectTag:
     Attributes
     ----------
     name
-        Name within the config, such as `image`.
+        Name within the config, such as `image`; "" for a tag that only decorates, such as Header.
     type
         The tag, such as `Image`.
-    data_key
-        Key of the task's data that is shown: `image` for `value="$image"`.
+    value
+        What it shows.
     by_url
         True if the data is the URL of a text instead of the text itself.
+    encoding
+        For texts: `none`, `base64` or `base64unicode`.
     name_key, text_key
         For Paragraphs: keys of a paragraph's author and text.
     """
 
     name: str
     type: str
-    data_key: str
+    value: Value
     by_url: bool = False
+    encoding: str = "none"
     name_key: str = "author"
     text_key: str = "text"
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A part of a task to embed.
-
-    Attributes
-    ----------
-    tag
-        Object tag that shows it.
-    weight
-        Share relative to the other fields, above 0; only the ratio counts.
-    """
-
-    tag: ObjectTag
-    modality: Modality
-    weight: float = 1.0
+    @property
+    def data_key(self) -> str:
+        """What it shows, for people: `image` for `value="$image"`, a text with references as it is."""
+        return self.value.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ class ControlTag:
         True if several classes may be chosen at once.
     per_region
         True if it describes regions instead of the whole task.
+    repeated
+        True if a Repeater asks once per item of a list instead of once per task.
     """
 
     name: str
@@ -96,11 +107,18 @@ class ControlTag:
     classes: tuple[str, ...]
     multiple: bool = False
     per_region: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """Object and control tags of a label config, in document order."""
+    """Object and control tags of a label config, in document order.
+
+    Attributes
+    ----------
+    objects
+        Tags that show a field of the data, or that lack the value that says which.
+    """
 
     objects: tuple[ObjectTag, ...]
     controls: tuple[ControlTag, ...]
@@ -114,7 +132,10 @@ class LabelConfig:
     @property
     def classifier(self) -> ControlTag | None:
         """First Choices tag that classifies the whole task, else None."""
-        return next((tag for tag in self.controls if tag.type == "Choices" and not tag.per_region), None)
+        return next(
+            (tag for tag in self.controls if tag.type == "Choices" and not (tag.per_region or tag.repeated)),
+            None,
+        )
 
 
 def parse(label_config: str) -> LabelConfig:
@@ -134,142 +155,91 @@ def parse(label_config: str) -> LabelConfig:
         raise InputError(
             f"the label config is not well-formed XML ({error}); correct it in Settings"
         ) from error
-    objects: list[ObjectTag] = []
-    controls: list[ControlTag] = []
-    for element in root.iter():
-        name, value = element.get("name"), element.get("value") or element.get("valueList") or ""
-        if to_name := element.get("toName"):
-            classes = _classes(element)
-            choice = element.get("choice", "single")
-            controls.append(
-                ControlTag(
-                    name or "",
-                    element.tag,
-                    tuple(part.strip() for part in to_name.split(",")),
-                    classes,
-                    multiple=choice == "multiple",
-                    per_region="true" in {element.get("perRegion"), element.get("perItem")},
-                )
-            )
-        elif name and (value.startswith("$") or (element.tag in {*EMBEDDED_TAGS, *OTHER_TAGS} and not value)):
-            objects.append(
-                ObjectTag(
-                    name,
-                    element.tag,
-                    value.lstrip("$").strip(),
-                    by_url=element.get("valueType", "").lower() == "url",
-                    name_key=element.get("nameKey") or "author",
-                    text_key=element.get("textKey") or "text",
-                )
-            )
-    return LabelConfig(tuple(objects), tuple(controls))
+    reader = _Reader()
+    reader.read(root, ())
+    return LabelConfig(tuple(reader.objects), tuple(reader.controls))
 
 
-def embedded_fields(config: LabelConfig, data_key: str | None = None) -> tuple[Field, ...]:
-    """Choose the parts of a task to embed.
+@dataclass
+class _Reader:
+    """Collects the tags below an element, with the Repeaters around them."""
 
-    The default is the only Image, or the only text if there is no Image; an ambiguous config requires `data_key`.
+    objects: list[ObjectTag] = field(default_factory=list)
+    controls: list[ControlTag] = field(default_factory=list)
 
-    Parameters
-    ----------
-    data_key
-        Keys of the data, with or without weights, such as `image`, `image,text` or `image=1,text=0.5`.
-
-    Returns
-    -------
-    tuple of Field
-        In the order of `data_key`; a single one without it.
-
-    Raises
-    ------
-    InputError
-        The config shows nothing that can be embedded, shows several such fields and `data_key` is None, or
-        `data_key` is malformed or names an unsupported field.
-    """
-    if data_key is not None:
-        weights = parse_weights(data_key)
-        return tuple(_field(config, key, weight) for key, weight in weights.items())
-    for modality, plural in (("image", "images"), ("text", "texts")):
-        tags = [tag for tag in config.objects if EMBEDDED_TAGS.get(tag.type) == modality]
-        keys = list(dict.fromkeys(tag.data_key for tag in tags))
-        if len(keys) > 1:
-            raise InputError(
-                f"the label config shows several {plural} ({', '.join(keys)}); choose, for example"
-                f" --data-key {keys[0]}, or both by --data-key {keys[0]},{keys[1]} (data_key in the extra params)"
-            )
-        if tags and not keys[0]:
-            raise InputError(
-                f"the label config's {tags[0].type} shows no data; give it a value such as "
-                f'value="${modality}"'
-            )
-        if tags:
-            return (_field(config, keys[0], 1.0),)
-    if not config.objects:
-        raise InputError(
-            'the label config shows nothing of a task; add an object tag such as <Image name="image"'
-            ' value="$image"/> in Settings > Labeling Interface'
-        )
-    raise InputError(f"the label config shows {_kinds(config.objects)}, which is not supported yet; {_TAGS}")
+    def read(self, element: ET.Element, repeats: tuple[Repeat, ...]) -> None:
+        """Take in an element and everything below it."""
+        tag = _spelled(element)
+        attributes = {name.lower(): value for name, value in element.attrib.items()}
+        if tag == "Repeater":
+            repeats = (*repeats, Repeat(attributes.get("on", ""), attributes.get("indexflag") or _INDEX))
+        elif attributes.get("toname"):
+            self.controls.append(_control(tag, element, attributes, repeated=bool(repeats)))
+        if tag not in _CHOICE_TAGS and (shown := _object(tag, element, attributes, repeats)) is not None:
+            self.objects.append(shown)
+        if tag != "HyperText":  # its children are what it shows
+            for child in element:
+                self.read(child, repeats)
 
 
-def parse_weights(data_key: str) -> dict[str, float]:
-    """Parse the setting `data_key`, such as `image=1,text=0.5`.
-
-    Returns
-    -------
-    dict of str to float
-        Key -> weight, in the order of the text; 1 for a key without a weight.
-
-    Raises
-    ------
-    InputError
-        A key is empty or repeated, or a weight is not a number above 0.
-    """
-    weights: dict[str, float] = {}
-    for part in data_key.split(","):
-        key, equals, number = part.strip().partition("=")
-        try:
-            weight = float(number) if equals else 1.0
-        except ValueError:
-            weight = math.nan
-        if not key or key in weights or not 0 < weight < math.inf:
-            raise InputError(
-                f"data_key is {data_key!r}; write keys of the data, each once, such as image,text or image=1,text=0.5"
-            )
-        weights[key] = weight
-    return weights
+def _control(tag: str, element: ET.Element, attributes: dict[str, str], *, repeated: bool) -> ControlTag:
+    """Read a control tag."""
+    return ControlTag(
+        attributes.get("name", ""),
+        tag,
+        tuple(part.strip() for part in attributes["toname"].split(",")),
+        _classes(element),
+        multiple=attributes.get("choice") == "multiple",
+        per_region="true" in {attributes.get("perregion"), attributes.get("peritem")},
+        repeated=repeated,
+    )
 
 
-_TAGS: Final = f"{', '.join(EMBEDDED_TAGS)} are"
+def _object(
+    tag: str, element: ET.Element, attributes: dict[str, str], repeats: tuple[Repeat, ...]
+) -> ObjectTag | None:
+    """Read an object tag; None for anything that shows the same in every task."""
+    code = tag in {"ReactCode", "CustomInterface"}
+    if attributes.get("toname") and not code:
+        return None
+    value = Value((attributes.get("data", "") if code else _shown(tag, element, attributes)).strip(), repeats)
+    known = tag in EMBEDDED_TAGS or tag in OTHER_TAGS
+    name = attributes.get("name", "")
+    if not value.shows_data and (value.text or not known or not name):
+        return None
+    if not (known or tag in _VISUAL_TAGS or name):
+        return None
+    return ObjectTag(
+        name,
+        tag,
+        value,
+        by_url=attributes.get("valuetype", "").lower() == "url" or "resolver" in attributes,
+        encoding=attributes.get("encoding", "none").lower(),
+        name_key=attributes.get("namekey") or "author",
+        text_key=attributes.get("textkey") or "text",
+    )
 
 
-def _field(config: LabelConfig, key: str, weight: float) -> Field:
-    """Return the field for a key of the data."""
-    shown = [tag for tag in config.objects if tag.data_key == key]
-    if not shown:
-        known = ", ".join(sorted({tag.data_key for tag in config.objects})) or "nothing"
-        raise InputError(f"data_key is {key!r}, but the label config shows: {known}")
-    tag = next((tag for tag in shown if tag.type in EMBEDDED_TAGS), None)
-    if tag is None:
-        raise InputError(f"data_key is {key!r}, which is {_kinds(shown)} and not supported yet; {_TAGS}")
-    if tag.by_url and EMBEDDED_TAGS[tag.type] == "text":
-        raise InputError(
-            f'{tag.type} {tag.name!r} has valueType="url", which is not supported yet; put the text itself into the'
-            " tasks' data"
-        )
-    return Field(tag, EMBEDDED_TAGS[tag.type], weight)
+def _shown(tag: str, element: ET.Element, attributes: dict[str, str]) -> str:
+    """Return what a tag is given to show: its content before its attributes, as in the editor."""
+    inside = element.text or ""
+    if tag == "HyperText":
+        inside += "".join(ET.tostring(child, encoding="unicode") for child in element)
+    elif len(element):
+        inside = ""
+    return inside.strip() or attributes.get("valuelist") or attributes.get("value") or ""
 
 
-def _kinds(tags: tuple[ObjectTag, ...] | list[ObjectTag]) -> str:
-    """List the types of the tags, each once."""
-    return ", ".join(dict.fromkeys(tag.type for tag in tags))
+def _spelled(element: ET.Element) -> str:
+    """Return the name of a tag in the usual spelling."""
+    return _SPELLING.get(element.tag.lower(), element.tag)
 
 
 def _classes(element: ET.Element) -> tuple[str, ...]:
     """Return the choices or labels below a control, each once, in document order."""
     found = [
-        child.get("alias") or child.get(_CHOICE_TAGS[child.tag]) or ""
+        child.get("alias") or child.get(_CHOICE_TAGS[_spelled(child)]) or ""
         for child in element.iter()
-        if child.tag in _CHOICE_TAGS and child is not element
+        if _spelled(child) in _CHOICE_TAGS and child is not element
     ]
     return tuple(dict.fromkeys(name for name in found if name))

@@ -73,7 +73,7 @@ def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
     InputError
         There is no such Choices tag, or there are several and `control` is None.
     """
-    found = [tag for tag in config.controls if tag.type == "Choices" and not tag.per_region]
+    found = [tag for tag in config.controls if tag.type == "Choices" and not (tag.per_region or tag.repeated)]
     names = ", ".join(tag.name for tag in found)
     if control is not None:
         for tag in found:
@@ -87,6 +87,11 @@ def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
             f"the label config has several Choices ({names}); choose one, such as {found[0].name}"
         )
     if not found:
+        if repeated := next((tag.name for tag in config.controls if tag.repeated), None):
+            raise InputError(
+                f"{repeated!r} lies in a Repeater, so a task has a class per item instead of one; export such a project"
+                " from Label Studio itself"
+            )
         asked = ", ".join(dict.fromkeys(tag.type for tag in config.controls)) or "nothing"
         raise InputError(
             f"classes are read from Choices, but the label config asks for {asked};"

@@ -1,7 +1,8 @@
-"""Extract the plain text that a Text, HyperText or Paragraphs tag shows of a task."""
+"""Extract the plain text that a Text, HyperText, Paragraphs or Chat tag shows of a task."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import unicodedata
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import MediaError
 from usl_backend.instances import MAX_CHARACTERS
+from usl_backend.studio.chats import chat_text, is_chat
 
 if TYPE_CHECKING:
     from usl_backend.studio.label_config import ObjectTag
@@ -31,9 +33,9 @@ def text_of(tag: ObjectTag, value: object) -> str:
     Parameters
     ----------
     tag
-        A Text, HyperText or Paragraphs.
+        A Text, HyperText, Paragraphs or Chat, or a tag of type "" for a field that no tag shows.
     value
-        The task's data under the tag's key.
+        What its value leads to in the task's data.
 
     Returns
     -------
@@ -47,20 +49,35 @@ def text_of(tag: ObjectTag, value: object) -> str:
     """
     if tag.type == "Paragraphs":
         raw = _dialogue(tag, value)
+    elif tag.type in {"Chat", ""} and is_chat(value):
+        raw = chat_text(value)
     elif isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
         raw = " ".join(map(str, value))  # Text shows a list of words as one text
     elif isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
-        raw = str(value)
+        raw = _decoded(tag, str(value))
     elif value is None:
         raw = ""
     else:
-        raise MediaError(f'"{tag.data_key}" is a {type(value).__name__}, not a text')
+        what = "a list of messages with role and content" if tag.type == "Chat" else "a text"
+        raise MediaError(f'"{tag.data_key}" is a {type(value).__name__}, not {what}')
     text = normalized(_visible_text(raw) if tag.type == "HyperText" else raw)
     if not text:
         raise MediaError(
             f'"{tag.data_key}" is empty' if not raw.strip() else f'"{tag.data_key}" shows no text'
         )
     return text
+
+
+def _decoded(tag: ObjectTag, text: str) -> str:
+    """Decode a text that the tag says is base64."""
+    if not tag.encoding.startswith("base64"):
+        return text
+    try:
+        return base64.b64decode(text, validate=True).decode(
+            "utf-8" if tag.encoding == "base64unicode" else "latin-1"
+        )
+    except ValueError as error:
+        raise MediaError(f'"{tag.data_key}" is not a text in {tag.encoding}: {error}') from None
 
 
 def normalized(text: str) -> str:
