@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from usl_backend.instances import Instance, Pool
 from usl_backend.runs import RunStore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.lock import Lock
-from usl_backend.runs.summary import PoolNote, Summary, Tab
+from usl_backend.runs.summary import PoolNote, ProjectNote, Summary, Tab
 
 Told = Callable[..., tuple[int, str, str]]
 
@@ -72,6 +73,20 @@ def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(
     assert [run["id"] for run in json.loads(told("status", "12", "--json")[1])] == [done.id]
 
 
+@pytest.mark.parametrize("width", [50, 79, 200])
+def test_status__table_fits_the_terminal_and_names_the_project(
+    store: RunStore, told: Told, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    run = store.claim(store.create(project=12, settings={"budget": "10", "method": "usl"}).id)
+    store.finish(run.id, dataclasses.replace(SUMMARY, project=ProjectNote(12, title="Animals of the wood")))
+    table = [line for line in told("status", "12")[1].splitlines() if line]
+    assert [line.split()[0] for line in table] == ["run", run.id]
+    assert all(len(line) <= width for line in table)
+    assert "Animals of the" in table[1]
+    assert ("usl" in table[1]) == (width == 200)
+
+
 def test_status__the_whole_directory_at_a_glance(store: RunStore, told: Told) -> None:
     assert "not running; `usl-backend serve`" in told("status")[1]
     for project, message in enumerate(["first", "second", "third", "no answer from Label Studio"], start=1):
@@ -86,6 +101,7 @@ def test_status__the_whole_directory_at_a_glance(store: RunStore, told: Told) ->
         seen = json.loads(told("status", "--json")[1])
     assert code == 0
     assert f"process {os.getpid()}" in out
+    assert "pages       http://127.0.0.1:9090/usl/" in out
     assert "4 failed, 1 queued" in out
     assert "3 KiB of runs, 5 MiB of at most 20.0 GiB of embeddings" in out
     assert [line.partition(": ")[2] for line in out.splitlines() if line.startswith("last error")] == [
@@ -115,6 +131,7 @@ def test_status__one_run_with_its_unreadable_tasks(store: RunStore, told: Told) 
     assert out.splitlines()[0] == f"run {run.id}: done"
     assert "chose 10 of 300 tasks, 20 in reserve" in out
     assert "tab: http://localhost:8080/projects/12/data?tab=4" in out
+    assert f"page: http://127.0.0.1:9090/usl/runs/{run.id}" in out
     assert "warning: 2 of 302 unlabeled tasks could not be read" in out
     assert out.splitlines()[-3:] == [
         "2 unreadable tasks:",

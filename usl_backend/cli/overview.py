@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from usl_backend.doctor.host import backend_address
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held, holder
 from usl_backend.runs.retention import CACHE, bytes_of
@@ -98,6 +99,8 @@ def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
     """Return the lines of the overview, for people."""
     server = f"process {seen.server}" if seen.server else "not running; `usl-backend serve` starts it"
     yield f"server      {server}"
+    if seen.server:
+        yield f"pages       {pages_address(host)}/"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(seen.runs.items()))
     yield f"runs        {counts or 'none yet'}"
     yield (
@@ -106,6 +109,11 @@ def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
     )
     for failure in seen.errors:
         yield f"last error  run {failure.run}, {moment(failure.at)}: {failure.message}"
+
+
+def pages_address(host: HostSettings) -> str:
+    """Return the address of the pages of the server on this host, without a trailing slash."""
+    return f"{backend_address(host)}/usl"
 
 
 def moment(seconds: float) -> str:

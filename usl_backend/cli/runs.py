@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usl_backend.cli.options import DATA, host_options, host_settings, json_option, open_store
-from usl_backend.cli.overview import lines, moment, overview, size
+from usl_backend.cli.overview import lines, moment, overview, pages_address, size
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import InputError
 from usl_backend.runs import RunState
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usl_backend.runs import Run, RunStore
+
+
+_COLUMNS = ("run", "state", "budget", "method", "picks", "progress", "started", "took", "title")
+_NARROW = ("run", "state", "picks", "progress", "title")
+_WIDE = 100
+"""Width in characters from which every column has room."""
 
 
 @click.command(cls=Verb)
@@ -37,7 +43,7 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
         if as_json:
             click.echo(json.dumps(run.to_json(), indent=1))
         else:
-            for line in _details(store, run):
+            for line in _details(store, run, pages=pages_address(host)):
                 click.echo(line)
         return
     runs = store.list(**_narrowed(store, target), limit=limit)
@@ -130,24 +136,34 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "state", "budget", "method", "picks", "progress", "started", "took"):
-        table.add_column(heading)
+    console = Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = _COLUMNS if console.width >= _WIDE else _NARROW
+    for heading in shown:
+        table.add_column(heading, no_wrap=heading != "progress", overflow="ellipsis")
     for run in runs:
-        table.add_row(
-            run.id + (" (dry)" if run.dry_run else ""),
-            shown_state(store, run),
-            str(run.settings.get("budget") or "default"),
-            str(run.settings.get("method", "")),
-            "" if run.summary is None else str(run.summary.picks),
-            f"{run.stage} {run.done}/{run.total}" if run.state is RunState.RUNNING and run.stage else "",
-            moment(run.started_at or run.created_at),
-            _duration(run),
-        )
-    Console().print(table)
+        cells = _cells(run, state=shown_state(store, run))
+        table.add_row(*(cells[heading] for heading in shown))
+    console.print(table)
 
 
-def _details(store: RunStore, run: Run) -> Iterator[str]:
+def _cells(run: Run, *, state: str) -> dict[str, str]:
+    """Return what the table says of a run, by column."""
+    running = run.state is RunState.RUNNING and run.stage
+    return {
+        "run": run.id + (" (dry)" if run.dry_run else ""),
+        "state": state,
+        "budget": str(run.settings.get("budget") or "default"),
+        "method": str(run.settings.get("method", "")),
+        "picks": "" if run.summary is None else str(run.summary.picks),
+        "progress": f"{run.stage} {run.done}/{run.total}" if running else "",
+        "started": moment(run.started_at or run.created_at),
+        "took": _duration(run),
+        "title": "" if run.summary is None else run.summary.project.title,
+    }
+
+
+def _details(store: RunStore, run: Run, *, pages: str) -> Iterator[str]:
     """Return the lines about one run."""
     yield f"run {run.id}: {shown_state(store, run)}{' (dry run)' if run.dry_run else ''}"
     yield f"{run.subject}, created {moment(run.created_at)}, attempts {run.attempts}"
@@ -164,6 +180,7 @@ def _details(store: RunStore, run: Run) -> Iterator[str]:
             yield f"picks: {summary.selection}"
         if summary.tab is not None:
             yield f"tab: {summary.tab.url}"
+        yield f"page: {pages}/runs/{run.id}"
         yield "seconds: " + ", ".join(f"{stage} {taken}" for stage, taken in summary.seconds.items())
         for warning in summary.warnings:
             yield f"warning: {warning}"
