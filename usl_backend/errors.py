@@ -43,6 +43,10 @@ class MediaError(USLError):
     """An instance cannot be read or decoded; the run continues without it."""
 
 
+class MediaHostError(USLError):
+    """Hosts of media are busy or away, and too many of a pool's files are missing; they may be had later."""
+
+
 class StudioError(USLError):
     """Label Studio refused a request, failed or gave an unexpected answer."""
 

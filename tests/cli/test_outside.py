@@ -242,6 +242,51 @@ def test_resume__goes_on_where_a_run_was_stopped(
     assert len(rows_of(told["summary"]["selection"])) == 25
 
 
+def test_resume__after_a_host_stayed_away_to_the_same_picks(
+    shell: Shell, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usl_backend.embedding.outage._PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("usl_backend.media.hosts._BACKOFF_SECONDS", 0.01)
+    left = 1000
+
+    class Host(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                super().do_GET()
+            else:
+                self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, directory=str(photos))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        name = f"127.0.0.1:{server.server_port}"
+        urls = [f"http://{name}/{path.relative_to(photos)}" for path in sorted(photos.glob("?/*.png"))]
+        (photos / "list.csv").write_text("url\n" + "\n".join(urls))
+        select = ("select", photos / "list.csv", "--budget", 5, "--media-allowed-hosts", "127.0.0.1")
+        expected = rows_of(shell(*select, "--json").json["summary"]["selection"])
+        left = 20
+        told = shell(*select)
+        assert told.code == 1
+        assert (
+            f"40 of 60 files could not be fetched for reasons that may pass: 40 of {name} (127.0" in told.err
+        )
+        assert "answered 503 Service Unavailable); resume the run" in told.err
+        run = shell.store.get("list-2")
+        assert (run.state, run.stage, dict(run.error or {})["type"]) == (
+            RunState.PAUSED, "embed", "MediaHostError"
+        )  # fmt: skip
+        assert not list(shell.store.run_directory("list-2").glob("selection*"))
+        left = 1000
+        resumed = shell("resume", "list-2", "--media-allowed-hosts", "127.0.0.1", "--json").json
+        server.shutdown()
+    assert (resumed["state"], resumed["summary"]["pool"]["readable"]) == (RunState.DONE, 60)
+    assert rows_of(resumed["summary"]["selection"]) == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

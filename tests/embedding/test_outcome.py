@@ -15,6 +15,7 @@ from usl_backend.media import Location, MediaReader, UnauthorizedError, Unavaila
 from usl_backend.sources.media import Media
 
 SIZE = 8
+HOST = "http://images.test"
 GOING = threading.Event()
 
 
@@ -44,11 +45,13 @@ class Shelf(MediaReader):
         self.failures: dict[str, MediaError] = {}
         self.read_urls: list[str] = []
 
-    def read(self, location: Location) -> bytes:
-        self.read_urls.append(str(location.url))
-        if str(location.url) in self.failures:
-            raise self.failures[str(location.url)]
-        return png(int(str(location.url).partition("?")[0]))
+    def read(self, location: Location, *, once: bool = False) -> bytes:
+        self.probed = once
+        url = str(location.url).removeprefix(f"{HOST}/")
+        self.read_urls.append(url)
+        if url in self.failures:
+            raise self.failures[url]
+        return png(int(url.partition("?")[0]))
 
 
 class Desk:
@@ -60,19 +63,14 @@ class Desk:
         self.refused: dict[int, Exception] = {}
         self.tokens: dict[int, int] = {}
         self.have: set[str] = set()
-        self.delivered: list[int] = []
         self.access = Access(Media(self.shelf, self.locate), SIZE)
-        self.examiner = Examiner(
-            self.access,
-            known=lambda hashes: [one in self.have for one in hashes],
-            delivered=lambda instance: self.delivered.append(instance.id),
-        )
+        self.examiner = Examiner(self.access, known=lambda hashes: [one in self.have for one in hashes])
 
     def locate(self, instance: Instance) -> Location:
         if instance.id in self.refused:
             raise self.refused[instance.id]
         token = self.tokens[instance.id] = self.tokens.get(instance.id, 0) + 1
-        return Location(url=f"{instance.source}?{token}", trusted=self.trusted)
+        return Location(url=f"{HOST}/{instance.source}?{token}", trusted=self.trusted)
 
     def here(self, *some: Instance) -> list[Outcome]:
         return list(self.examiner.here(some, GOING))
@@ -103,7 +101,6 @@ def test_here__a_text_is_its_own_content_and_encoded_once(desk: Desk) -> None:
         (Content(hash_of(b"old")),),
         (Content(hash_of(b"new")),),
     ]
-    assert desk.delivered == []
 
 
 def test_here__a_text_without_words_is_skipped(desk: Desk) -> None:
@@ -116,21 +113,23 @@ def test_here__a_picture_is_decoded_where_it_is_new(desk: Desk) -> None:
     again = Instance(9, "image", "1")
     first, known, repeated = desk.here(picture(1), picture(2), again)
     np.testing.assert_array_equal(first.contents[0].value, square(1))
-    assert known == Outcome(picture(2), (Content(hash_of(png(2))),))
-    assert repeated == Outcome(again, (Content(hash_of(png(1))),))
-    assert desk.delivered == [1, 2, 9]
+    assert known == Outcome(picture(2), (Content(hash_of(png(2))),), host="images.test", trusted=True)
+    assert repeated == Outcome(again, (Content(hash_of(png(1))),), host="images.test", trusted=True)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_here__only_a_trusted_origin_misses(desk: Desk, trusted: bool) -> None:
+def test_here__what_may_pass_is_a_miss_of_the_host_that_failed(desk: Desk, trusted: bool) -> None:
     desk.trusted = trusted
-    desk.shelf.failures = {"1?1": UnavailableError("answered 502"), "2?1": MediaError("too large")}
-    assert desk.here(picture(1), picture(2)) == [
-        Outcome(picture(1), skipped="answered 502", missed=trusted),
-        Outcome(picture(2), skipped="too large"),
+    desk.shelf.failures = {
+        "1?1": UnavailableError("answered 502"),
+        "2?1": UnavailableError("answered 503", host="behind.test"),
+        "3?1": MediaError("too large"),
+    }
+    assert desk.here(picture(1), picture(2), picture(3)) == [
+        Outcome(picture(1), skipped="answered 502", missed=True, host="images.test", trusted=trusted),
+        Outcome(picture(2), skipped="answered 503", missed=True, host="behind.test", trusted=trusted),
+        Outcome(picture(3), skipped="too large", host="images.test", trusted=trusted),
     ]
-    desk.here(picture(3))
-    assert desk.delivered == ([3] if trusted else [])
 
 
 def test_here__what_label_studio_does_not_have_is_skipped_and_other_errors_are_raised(desk: Desk) -> None:
@@ -148,7 +147,7 @@ def test_here__a_refused_token_is_renewed_once(desk: Desk) -> None:
         desk.here(picture(2))
     desk.trusted = False
     desk.shelf.failures["3?1"] = UnauthorizedError("401 of a stranger")
-    assert desk.here(picture(3)) == [Outcome(picture(3), skipped="401 of a stranger")]
+    assert desk.here(picture(3)) == [Outcome(picture(3), skipped="401 of a stranger", host="images.test")]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +158,7 @@ def test_delivers__origin_that_says_anything_is_there(desk: Desk, failure, answe
     if failure is not None:
         desk.shelf.failures["1?1"] = failure
     assert desk.access.delivers(picture(1)) is answers
+    assert desk.shelf.probed, "its host is asked once, whatever is known of it"
     desk.refused[2] = StudioNotFoundError("no task 2")
     assert desk.access.delivers(picture(2)) is True
     assert desk.here(picture(1))[0].contents[0].value is not None, "a probe claims nothing"
@@ -187,7 +187,6 @@ def test_in_process__what_a_process_found_is_taken_as_it_is(desk: Desk) -> None:
     assert [one.skipped for one in told] == ["", "", "", "", "answered 502"]
     assert [one.missed for one in told] == [False, False, False, False, True]
     assert desk.shelf.read_urls == []
-    assert desk.delivered == [1, 2, 3, 4]
 
 
 def test_in_process__what_cannot_be_located_is_not_sent(desk: Desk) -> None:
@@ -200,7 +199,7 @@ def test_in_process__what_cannot_be_located_is_not_sent(desk: Desk) -> None:
 
     words = Instance(3, "text", "words")
     told = desk.in_process(read, picture(1), picture(2), words, picture(4))
-    assert sent == ["1?1", "4?1"]
+    assert sent == [f"{HOST}/1?1", f"{HOST}/4?1"]
     assert hashes(told) == [hash_of(png(1)), "", hash_of(b"words"), hash_of(png(4))]
     assert told[1].skipped == "it is gone from Label Studio: no task 2"
     assert desk.shelf.read_urls == [], "each got the reading of its own"
@@ -239,7 +238,7 @@ def test_in_process__one_file_may_hold_several_pictures(desk: Desk) -> None:
         Content(hash_of(b"frame 3"), reason="damaged"),
     )
     (told,) = desk.in_process(lambda _: [Reading(frames)], picture(1))
-    assert told == Outcome(picture(1), frames)
+    assert told == Outcome(picture(1), frames, trusted=True)
     assert desk.delivered == [1]
     (again,) = desk.in_process(lambda _: [Reading(frames)], picture(2))
     assert [one.value is None for one in again.contents] == [True, True, True]

@@ -201,9 +201,27 @@ def test_wait__reports_all_the_time_and_can_be_stopped(encoder, rows, monkeypatc
 
     pump = pump_of(encoder, rows, progress)
     begun = time.monotonic()
-    pump.wait(0.025)
+    pump.wait(0.025, host="images.test", reason="images.test answered 429")
     assert time.monotonic() - begun >= 0.025
     assert 1 <= len(told) <= 4
     with pytest.raises(CancelledError):
-        pump.wait(60)
-    assert set(told) == {(module.STEP, 0, 100)}
+        pump.wait(60, host="images.test", reason="images.test answered 429")
+    said = "waiting for images.test: answered 429, next try in {} s"
+    assert set(told) == {(said.format(1), 0, 100), (said.format(60), 0, 100)}
+
+
+def test_pump__tells_for_which_host_its_threads_wait(encoder, rows, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.0)
+    told: list[str] = []
+    waiting = iter(["waiting for images.test: answered 429, next try in 8 s"])
+    pump = Pump(
+        encoder,
+        rows,
+        total=100,
+        progress=lambda step, *_: told.append(step),
+        kept=lambda: None,
+        waiting=lambda: next(waiting, ""),
+    )
+    pump.run(texts(9), examine=as_they_are, settle=lambda _: True, workers=1)
+    assert told[0] == "waiting for images.test: answered 429, next try in 8 s"
+    assert set(told[1:]) == {module.STEP}

@@ -85,18 +85,26 @@ def test_read_pictures__decodes_what_is_wanted(reader, files) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UnavailableError("busy"), UnauthorizedError("401"), MediaError("too large")]
+    "error",
+    [
+        UnavailableError("busy"),
+        UnavailableError("busy", host="behind.test"),
+        UnauthorizedError("401"),
+        MediaError("too large"),
+    ],
 )
 def test_read_pictures__says_what_was_wrong(error: MediaError) -> None:
     class Failing(MediaReader):
-        def read(self, _: Location) -> bytes:
+        def read(self, _: Location, *, once: bool = False) -> bytes:
             raise error
 
-    reading = read_pictures(Failing(), Location(), size=SIZE, wanted=lambda _: True)
+    location = Location(url="http://images.test/a.png")
+    reading = read_pictures(Failing(), location, size=SIZE, wanted=lambda _: True)
     assert reading == Reading(
         reason=str(error),
         unavailable=isinstance(error, UnavailableError),
         unauthorized=isinstance(error, UnauthorizedError),
+        host=getattr(error, "host", "") or "images.test",
     )
 
 

@@ -18,6 +18,7 @@ from usl_backend.errors import (
     CancelledError,
     EncoderError,
     MediaError,
+    MediaHostError,
     StudioAuthError,
     StudioError,
     StudioNotFoundError,
@@ -302,23 +303,28 @@ class Refusing(MediaReader):
         self.calls = 0
         self.lock = threading.Lock()
 
-    def read(self, location: Location) -> bytes:
+    def read(self, location: Location, *, once: bool = False) -> bytes:
         with self.lock:
             self.calls += 1
         error = self.fails(location)
         if error is not None:
             raise error
-        return super().read(location)
+        return super().read(location, once=once)
 
 
 def trusted(instance: Instance) -> Location:
     return Location(path=Path(instance.source), trusted=True)
 
 
+def of_stranger(instance: Instance) -> Location:
+    return Location(path=Path(instance.source))
+
+
 def test_embed__outage_stops_the_run_and_keeps_its_rows(run, encoder, files, monkeypatch) -> None:
-    down = set(map(str, files[100:]))
+    calls = iter(range(10**6))
+    down = True
     refusing = Refusing(
-        lambda location: UnavailableError("studio answered 502") if str(location.path) in down else None,
+        lambda _: UnavailableError("studio answered 502") if down and next(calls) >= 100 else None,
         local_roots=[files[0].parent],
     )
     monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
@@ -326,7 +332,7 @@ def test_embed__outage_stops_the_run_and_keeps_its_rows(run, encoder, files, mon
         StudioUnreachableError, match=r"cannot be fetched any more.* studio answered 502; resume"
     ):
         run(instances_of(files), reader=refusing, locate=trusted, workers=1)
-    down.clear()
+    down = False
     before = encoder.encoded
     assert before >= 64
     pool, _ = run(instances_of(files), reader=refusing, locate=trusted)
@@ -358,21 +364,45 @@ def test_embed__outage_at_the_very_end_stops_the_run(run, files, monkeypatch) ->
         run(instances_of(files), reader=refusing, locate=trusted)
 
 
-def test_embed__single_failures_of_a_trusted_origin_are_skips(run, files) -> None:
-    down = {str(path) for path in files[::5]}
+@pytest.mark.parametrize("whose", [trusted, of_stranger])
+def test_embed__few_files_that_stay_away_are_set_aside_by_name(run, files, monkeypatch, whose) -> None:
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
+    down = {str(path) for path in files[::50]}
     refusing = Refusing(
         lambda location: UnavailableError("answered 503") if str(location.path) in down else None,
         local_roots=[files[0].parent],
     )
-    pool, _ = run(instances_of(files), reader=refusing, locate=trusted)
-    assert len(pool) == 160
-    assert set(pool.skipped.values()) == {"answered 503"}
+    pool, _ = run(instances_of(files), reader=refusing, locate=whose)
+    assert len(pool) == 196
+    assert pool.skipped == dict.fromkeys((100, 150, 200, 250), "answered 503")
+    assert refusing.calls >= 200 + 4, "asked for once more"
 
 
-def test_embed__strangers_that_are_down_never_stop_the_run(run, files) -> None:
-    refusing = Refusing(lambda _: UnavailableError("no answer"), local_roots=[files[0].parent])
-    pool, _ = run(instances_of(files), reader=refusing)
-    assert len(pool.skipped) == 200
+@pytest.mark.parametrize("whose", [trusted, of_stranger])
+def test_embed__with_more_of_them_the_run_pauses_but_reads_all_others(
+    run, encoder, files, monkeypatch, whose
+) -> None:
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
+    down = {str(path) for path in files[::40]}
+    refusing = Refusing(
+        lambda location: UnavailableError("answered 503") if str(location.path) in down else None,
+        local_roots=[files[0].parent],
+    )
+    with pytest.raises(MediaHostError, match=r"5 of 200 files .* 5 of one host \(answered 503\).*now 0\.02"):
+        run(instances_of(files), reader=refusing, locate=whose)
+    assert encoder.encoded == 195
+    pool, _ = run(instances_of(files), reader=refusing, locate=whose, missing=0.025)
+    assert len(pool) == 195
+    down.clear()
+    pool, _ = run(instances_of(files), reader=refusing, locate=whose)
+    assert (len(pool), encoder.encoded) == (200, 200)
+
+
+def test_embed__a_stranger_that_stays_away_pauses_the_run(run, files, monkeypatch) -> None:
+    monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.01)
+    refusing = Refusing(lambda _: UnavailableError("no answer", host="a.test"), local_roots=[files[0].parent])
+    with pytest.raises(MediaHostError, match=r"200 of 200 files .*: 200 of a\.test \(no answer\)"):
+        run(instances_of(files), reader=refusing)
 
 
 def test_embed__expired_token_is_renewed_once(run, files) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from usl_backend.errors import (
     InputError,
+    MediaHostError,
     RunError,
     StorageError,
     StudioAuthError,
@@ -54,6 +55,7 @@ def test_run_here__failure_is_in_the_record(store, host, run):
         StudioTroubleError("503", status=503),
         StudioAuthError("set LABEL_STUDIO_API_KEY"),
         StorageError("free some disk space"),
+        MediaHostError("300 of 300 files could not be fetched"),
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EROFS, "Read-only file system", "/data/x"),
     ],

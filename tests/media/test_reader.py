@@ -2,6 +2,7 @@ import base64
 import os
 import pickle
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from usl_backend.errors import MediaError
-from usl_backend.media import Location, MediaLimits, MediaReader, UnauthorizedError, UnavailableError, reader
+from usl_backend.media import (
+    Location,
+    MediaLimits,
+    MediaReader,
+    UnauthorizedError,
+    UnavailableError,
+    host_of,
+    hosts,
+)
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -185,7 +194,7 @@ def test_read__connects_to_the_checked_address(monkeypatch: pytest.MonkeyPatch) 
         return [(socket.AF_INET, 1, 6, "", (address, port)) for address in ("8.8.8.8", "9.9.9.9")]
 
     with MediaReader(resolver=resolver) as guarded, pytest.raises(UnavailableError, match="stop"):
-        guarded.read(Location(url="http://public.test/"))
+        guarded.read(Location(url="http://public.test/"), once=True)
     assert connected == [("8.8.8.8", 80), ("9.9.9.9", 80)]
 
 
@@ -294,19 +303,16 @@ def silence(handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize("answer", [drip_body, drip_head, silence])
-def test_read__slow_answers_end_at_the_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_ATTEMPTS", 1)
+def test_read__slow_answers_end_at_the_deadline(answer: Answer) -> None:
     with (
         serving(answer) as server,
-        MediaReader(limits=MediaLimits(seconds=0.3)) as guarded,
+        MediaReader(limits=MediaLimits(seconds=0.3), patience=0) as guarded,
         pytest.raises(UnavailableError, match="did not deliver in time"),
     ):
         guarded.read(Location(url=server.url, trusted=True))
 
 
-def test_read__truncated_answer(monkeypatch: pytest.MonkeyPatch, media: MediaReader) -> None:
-    monkeypatch.setattr(reader, "_ATTEMPTS", 1)
-
+def test_read__truncated_answer(media: MediaReader) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
@@ -315,7 +321,7 @@ def test_read__truncated_answer(monkeypatch: pytest.MonkeyPatch, media: MediaRea
         handler.close_connection = True
 
     with serving(answer) as server, pytest.raises(UnavailableError, match="600 bytes before the end"):
-        media.read(Location(url=server.url, trusted=True))
+        media.read(Location(url=server.url, trusted=True), once=True)
 
 
 def test_read__compressed_answer_is_refused(media: MediaReader) -> None:
@@ -329,44 +335,107 @@ def test_read__empty_answer(media: MediaReader) -> None:
         media.read(Location(url=server.url, trusted=True))
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of milliseconds."""
+    monkeypatch.setattr(hosts, "_BACKOFF_SECONDS", 0.002)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("trusted", [True, False])
 @pytest.mark.parametrize(
     ("status", "error", "tries"),
-    [(401, UnauthorizedError, 1), (403, MediaError, 1), (404, MediaError, 1), (429, UnavailableError, 3),
-     (503, UnavailableError, 3), (502, UnavailableError, 3)],
+    [(401, UnauthorizedError, 1), (403, MediaError, 1), (404, MediaError, 1), (410, MediaError, 1),
+     (500, UnavailableError, 5), (502, UnavailableError, 5), (503, UnavailableError, 5),
+     (504, UnavailableError, 5), (522, UnavailableError, 5)],
 )  # fmt: skip
-def test_read__status(
-    status: int, error: type[MediaError], tries: int, media: MediaReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "_BACKOFF_SECONDS", 0.001)
-    with serving(body(b"no", status)) as server:
+def test_read__status(status: int, error: type[MediaError], tries: int, trusted: bool) -> None:
+    with serving(body(b"no", status)) as server, MediaReader(allowed_hosts=["127.0.0.1"]) as media:
         with pytest.raises(error, match=f"127.0.0.1 answered {status}") as caught:
-            media.read(Location(url=f"{server.url}/?token=secret", trusted=True))
+            media.read(Location(url=f"{server.url}/?token=secret", trusted=trusted))
         assert type(caught.value) is error
+        assert getattr(caught.value, "host", f"127.0.0.1:{server.port}") == f"127.0.0.1:{server.port}"
         assert "secret" not in str(caught.value)
         assert len(server.requests) == tries
 
 
-def test_read__a_restarting_server_costs_nothing(media: MediaReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_BACKOFF_SECONDS", 0.001)
-    answers = iter([body(b"", 503), body(b"", 502), body(b"bytes")])
-    with serving(lambda handler: next(answers)(handler)) as server:
-        assert media.read(Location(url=server.url, trusted=True)) == b"bytes"
+def slammed(handler: BaseHTTPRequestHandler) -> None:
+    """Closes the connection instead of answering."""
+    handler.close_connection = True
 
 
-def test_read__strangers_get_one_try() -> None:
-    with serving(body(b"no", 503)) as server, MediaReader(allowed_hosts=["127.0.0.1"]) as allowed:
-        with pytest.raises(UnavailableError):
-            allowed.read(Location(url=server.url))
-        assert len(server.requests) == 1
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+    handler.close_connection = True
 
 
-def test_read__nobody_listens(media: MediaReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_ATTEMPTS", 1)
+def cut(handler: BaseHTTPRequestHandler) -> None:
+    """Closes the connection in the middle of the answer."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b"x" * 400)
+    handler.close_connection = True
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "failure",
+    [body(b"", 429), body(b"", 502), body(b"", 503, Retry_After="0"), body(b"", 504), slammed, reset, cut],
+    ids=["429", "502", "503", "504", "closed", "reset", "cut"],
+)
+def test_read__a_host_that_fails_for_a_moment_costs_nothing(failure: Answer) -> None:
+    answers = iter([failure, failure, body(b"bytes")])
+    with (
+        serving(lambda handler: next(answers)(handler)) as server,
+        MediaReader(allowed_hosts=["127.0.0.1"]) as media,
+    ):
+        assert media.read(Location(url=server.url)) == b"bytes"
+        assert len(server.requests) == 3
+
+
+def test_read__waits_for_as_long_as_the_host_asks() -> None:
+    asked: list[float] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(time.monotonic())
+        (body(b"bytes") if len(asked) > 1 else body(b"", 503, Retry_After="1"))(handler)
+
+    with serving(answer) as server, MediaReader(allowed_hosts=["127.0.0.1"]) as media:
+        assert media.read(Location(url=server.url)) == b"bytes"
+    assert 1.0 <= asked[1] - asked[0] < 5.0
+
+
+@pytest.mark.usefixtures("quick")
+def test_read__a_host_behind_a_redirect_is_asked_again_and_named() -> None:
+    answers = iter([body(b"", 503), body(b"bytes"), *[body(b"", 503)] * 5])
+    with (
+        serving(lambda handler: next(answers)(handler)) as far,
+        serving(redirect(lambda: far.url)) as near,
+        MediaReader(allowed_hosts=["127.0.0.1"]) as media,
+    ):
+        assert media.read(Location(url=near.url)) == b"bytes"
+        with pytest.raises(UnavailableError) as caught:
+            media.read(Location(url=near.url))
+        assert caught.value.host == f"127.0.0.1:{far.port}"
+        assert len(near.requests) == 2
+
+
+def test_read__nobody_listens(media: MediaReader) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         with pytest.raises(UnavailableError, match="refused"):
-            media.read(Location(url=f"http://127.0.0.1:{port}/", trusted=True))
+            media.read(Location(url=f"http://127.0.0.1:{port}/", trusted=True), once=True)
+
+
+def test_host_of__a_location() -> None:
+    assert host_of(Location(url="https://Images.Test:443/a.png?x=1")) == "images.test"
+    assert host_of(Location(url="http://images.test:81/a.png")) == "images.test:81"
+    assert host_of(Location(url="s3://photos/a/b.png")) == "s3://photos"
+    for nowhere in (Location(path=Path("/a.png")), Location(url="data:,a"), Location(url="ftp://host/a")):
+        assert host_of(nowhere) == ""
 
 
 # -- connections -------------------------------------------------------------------------------------------
@@ -565,16 +634,21 @@ def test_reader__sent_to_another_process_keeps_its_rules(tmp_path: Path) -> None
     (tmp_path / "a.txt").write_bytes(b"words")
     limits = MediaLimits(bytes=10, seconds=1.5)
     with MediaReader(
-        limits=limits, local_roots=[tmp_path], allowed_hosts=["127.0.0.1:1"], object_stores=True
+        limits=limits,
+        local_roots=[tmp_path],
+        allowed_hosts=["127.0.0.1:1"],
+        object_stores=True,
+        patience=3.5,
     ) as one:
         other = pickle.loads(pickle.dumps(one))
     with other:
         assert other.limits == limits
+        assert other.patience == 3.5
         assert other.read(other.locate(str(tmp_path / "a.txt"))) == b"words"
         assert other.locate("s3://bucket/a.png") == Location(url="s3://bucket/a.png")
         with pytest.raises(MediaError, match="outside"):
             other.locate("/etc/passwd")
         with pytest.raises(UnavailableError):
-            other.read(Location(url="http://127.0.0.1:1/a.png"))
+            other.read(Location(url="http://127.0.0.1:1/a.png"), once=True)
         with pytest.raises(MediaError, match="private"):
             other.read(Location(url="http://127.0.0.1:2/a.png"))

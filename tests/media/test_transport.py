@@ -109,7 +109,7 @@ def test_read__tls_asks_for_the_name_at_the_checked_address(server: TLSServer, r
 
 def test_read__tls_certificate_of_another_name_is_refused(server: TLSServer, reader: MediaReader) -> None:
     with pytest.raises(UnavailableError, match=r"connection to other\.test failed"):
-        reader.read(Location(url=f"https://other.test:{server.port}/a.png"))
+        reader.read(Location(url=f"https://other.test:{server.port}/a.png"), once=True)
     assert server.heads == []
 
 
@@ -118,7 +118,7 @@ def test_read__tls_unknown_authority_is_refused(server: TLSServer) -> None:
         MediaReader(allowed_hosts=[NAME], resolver=to_loopback) as strict,
         pytest.raises(UnavailableError, match="connection to"),
     ):
-        strict.read(Location(url=f"https://{NAME}:{server.port}/a.png"))
+        strict.read(Location(url=f"https://{NAME}:{server.port}/a.png"), once=True)
     assert server.heads == []
 
 
@@ -129,6 +129,6 @@ def test_read__tls_silence_ends_at_the_deadline(certificate: Path) -> None:
         with MediaReader(limits=limits, allowed_hosts=[NAME], resolver=to_loopback) as impatient:
             impatient._connections._context.load_verify_locations(certificate)
             with pytest.raises(UnavailableError, match="did not deliver in time"):
-                impatient.read(Location(url=f"https://{NAME}:{slow.port}/a.png"))
+                impatient.read(Location(url=f"https://{NAME}:{slow.port}/a.png"), once=True)
     finally:
         slow.close()

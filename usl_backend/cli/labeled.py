@@ -187,6 +187,7 @@ class LabeledReader:
                 directory=Path(folder),
                 progress=lambda _step, done, _total: bar.update(max(done - bar.pos, 0)),
                 workers=host.media_workers,
+                missing=host.media_missing,
             )
             return Pool(pool.ids, np.array(pool.embeddings, dtype=np.float32), pool.skipped)
 

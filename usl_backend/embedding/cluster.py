@@ -14,6 +14,7 @@ import numpy as np
 
 from usl_backend.distributed.tables import map_table
 from usl_backend.embedding.cache import FLUSH_ROWS
+from usl_backend.embedding.outage import TOLERATED, check_missed
 from usl_backend.embedding.outcome import Outcome
 from usl_backend.embedding.parts import Settled, parts_of
 from usl_backend.embedding.pump import STEP
@@ -91,6 +92,7 @@ def embed_on_cluster(
     directory: Path,
     progress: Progress,
     kept: Callable[[], None] = lambda: None,
+    missing: float = TOLERATED,
 ) -> tuple[Pool, list[str]]:
     """Embed on the workers of a cluster, with the same rows and reasons as `stage.embed`.
 
@@ -99,7 +101,7 @@ def embed_on_cluster(
 
     Parameters
     ----------
-    instances, cache, directory, progress, kept
+    instances, cache, directory, progress, kept, missing
         As for `stage.embed`; progress is reported after each block.
     plan
         What each worker loads.
@@ -120,11 +122,13 @@ def embed_on_cluster(
     -----
     Equal contents are encoded once per block, not once per pool: a call must not depend on others, because it is
     repeated when its worker dies. Workers know the first 8 bytes of the hashes in the cache; should a new
-    content share them, its parts go out again.
+    content share them, its parts go out again. So do, once, those that their hosts did not deliver to a worker.
     """
     parts = parts_of(instances)
     settled = Settled(instances)
     waiting: Sequence[int] = range(len(parts))
+    missed: set[int] = set()
+    asked_again = False
     prefixes = cache.prefixes()
     while waiting:
         blocks = [waiting[start : start + BLOCK_ROWS] for start in range(0, len(waiting), BLOCK_ROWS)]
@@ -137,7 +141,11 @@ def embed_on_cluster(
                     _raise_failure(result)
                     for place, outcome in _outcomes(result, parts, cache):
                         settled.add(outcome)
+                        (missed.add if outcome.missed else missed.discard)(place)
                         hashes[place] = [one.hash for one in outcome.contents if not one.reason]
+                    if all(result["missed"]):
+                        # Before every other block waits for the same host.
+                        check_missed(settled.missed.values(), total=len(parts), share=missing)
                     if cache.pending >= FLUSH_ROWS:
                         cache.flush()
                         kept()
@@ -146,7 +154,10 @@ def embed_on_cluster(
         finally:
             cache.flush()
         waiting = [place for place in waiting if not cache.known(hashes[place]).all()]
+        if not waiting and not asked_again:
+            asked_again, waiting = True, sorted(missed)
         prefixes = prefixes[:0]
+    check_missed(settled.missed.values(), total=len(parts), share=missing)
     return lay_out(settled.assemble(), cache, directory)
 
 
@@ -189,6 +200,8 @@ class _Worker:
         return {
             "contents": np.array(contents, dtype=object),
             "skipped": np.array([outcome.skipped for outcome in outcomes], dtype=object),
+            "missed": np.array([outcome.missed for outcome in outcomes], dtype=bool),
+            "host": np.array([outcome.host for outcome in outcomes], dtype=object),
             "new": np.array([" ".join(some) for some in travels], dtype=object),
             "rows": np.array([b"".join(map(_bytes, some.values())) for some in travels], dtype=object),
         }
@@ -233,10 +246,10 @@ def _outcomes(
     result: Columns, parts: Sequence[Instance], cache: EmbeddingCache
 ) -> Iterator[tuple[int, Outcome]]:
     """Add a worker's rows to the cache; yield the place and the outcome of each of its parts."""
-    columns = (result[name] for name in ("place", "contents", "skipped", "new", "rows"))
-    for place, contents, reason, new, rows in zip(*columns, strict=True):
+    columns = (result[name] for name in ("place", "contents", "skipped", "missed", "host", "new", "rows"))
+    for place, contents, reason, missed, host, new, rows in zip(*columns, strict=True):
         found = tuple(Content(one, reason=why) for one, why in json.loads(contents))
-        yield int(place), Outcome(parts[int(place)], found, str(reason))
+        yield int(place), Outcome(parts[int(place)], found, str(reason), bool(missed), str(host))
         if new:
             cache.append(new.split(), np.frombuffer(rows, dtype=np.float32).reshape(-1, cache.dim))
 

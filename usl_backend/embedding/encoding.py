@@ -13,6 +13,7 @@ from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.embedding.cluster import Elsewhere, WorkerPlan, embed_on_cluster
 from usl_backend.embedding.fields import joined
 from usl_backend.embedding.lookup import Lookup
+from usl_backend.embedding.outage import TOLERATED
 from usl_backend.embedding.stage import embed
 from usl_backend.encoders import DEFAULTS, Encoder, family_of
 from usl_backend.encoders import load as load_encoder
@@ -72,6 +73,7 @@ class Encoding:
         progress: Progress,
         workers: int,
         kept: Callable[[], None] = lambda: None,
+        missing: float = TOLERATED,
     ) -> tuple[Pool, list[str]]:
         """Embed every field of the instances and join the rows; parameters as for `stage.embed`.
 
@@ -104,6 +106,7 @@ class Encoding:
                         workers=workers,
                         processes=wants_processes(encoder, len(part)),
                         kept=kept,
+                        missing=missing,
                     )
                 plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers)
                 with connect(self.elsewhere.address) as cluster:
@@ -115,6 +118,7 @@ class Encoding:
                         directory=folder,
                         progress=report,
                         kept=kept,
+                        missing=missing,
                     )
             finally:
                 self.encoded += len(cache) - known

@@ -34,13 +34,19 @@ class Outcome:
     skipped
         Why it could not be read; "" where it could.
     missed
-        A trusted origin failed to deliver it, for a reason that may pass.
+        Its host failed to deliver it, for a reason that may pass.
+    host
+        The one that was asked, or that failed; "" for a text or a file.
+    trusted
+        It comes from Label Studio.
     """
 
     instance: Instance
     contents: tuple[Content, ...] = ()
     skipped: str = ""
     missed: bool = False
+    host: str = ""
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,10 @@ class Access:
     media: Media
     size: int
 
-    def read(self, instance: Instance, *, wanted: Callable[[str], bool]) -> tuple[Location, Reading]:
-        """Locate and read a picture.
+    def read(
+        self, instance: Instance, *, wanted: Callable[[str], bool], once: bool = False
+    ) -> tuple[Location, Reading]:
+        """Locate and read a picture; with `once` its host is asked only once.
 
         Raises
         ------
@@ -67,7 +75,7 @@ class Access:
             A trusted origin answers 401 even to fresh credentials.
         """
         for location in self.media.locations(instance):
-            reading = read_pictures(self.media.reader, location, size=self.size, wanted=wanted)
+            reading = read_pictures(self.media.reader, location, size=self.size, wanted=wanted, once=once)
             if not reading.unauthorized:
                 break
         if reading.unauthorized and location.trusted:
@@ -78,9 +86,9 @@ class Access:
         return location, reading
 
     def delivers(self, instance: Instance) -> bool:
-        """Tell whether the origin answers for an instance, if only that it is gone or no picture."""
+        """Tell whether a host answers for an instance, if only that it is gone or no picture; ask once."""
         try:
-            _, reading = self.read(instance, wanted=lambda _: False)
+            _, reading = self.read(instance, wanted=lambda _: False, once=True)
         except (MediaError, StudioNotFoundError):
             return True
         return not reading.unavailable
@@ -95,18 +103,12 @@ class Examiner:
         Reads pictures. A text is its own content.
     known
         Tells which contents have a row already.
-    delivered
-        Called with every instance that a trusted origin delivered.
     """
 
     def __init__(
-        self,
-        access: Access,
-        *,
-        known: Callable[[Sequence[str]], Sequence[bool] | NDArray[np.bool_]],
-        delivered: Callable[[Instance], None],
+        self, access: Access, *, known: Callable[[Sequence[str]], Sequence[bool] | NDArray[np.bool_]]
     ) -> None:
-        self._access, self._known, self._delivered = access, known, delivered
+        self._access, self._known = access, known
         self._claimed: set[str] = set()
         self._claiming = threading.Lock()
 
@@ -159,11 +161,6 @@ class Examiner:
             return Outcome(instance, skipped=f"it is gone from Label Studio: {error}")
         except MediaError as error:
             return Outcome(instance, skipped=str(error))
-        if not reading.contents:
-            missed = reading.unavailable and location.trusted
-            return Outcome(instance, skipped=reading.reason, missed=missed)
-        if location.trusted:
-            self._delivered(instance)
         contents = reading.contents
         if given is not None:
             unread = [one.hash for one in contents if one.value is None and not one.reason]
@@ -174,7 +171,14 @@ class Examiner:
             contents = tuple(
                 one if one.reason or self._claim(one.hash) else Content(one.hash) for one in contents
             )
-        return Outcome(instance, contents)
+        return Outcome(
+            instance,
+            contents,
+            skipped=reading.reason,
+            missed=reading.unavailable,
+            host=reading.host,
+            trusted=location.trusted,
+        )
 
     def _claim(self, content_hash: str) -> bool:
         """Tell whether a content is to be encoded: it has no row, and nobody has claimed it before."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from usl_backend.embedding.outage import Miss
 from usl_backend.embedding.outcome import Outcome
 from usl_backend.embedding.reading import Content
 
@@ -47,7 +48,13 @@ class Assembled:
 
 
 class Settled:
-    """What the parts of some instances hold, as far as they are examined."""
+    """What the parts of some instances hold, as far as they are examined.
+
+    Attributes
+    ----------
+    missed
+        Part -> why its host failed to deliver it, for a reason that may pass.
+    """
 
     def __init__(self, instances: Sequence[Instance]) -> None:
         self._instances = instances
@@ -57,9 +64,10 @@ class Settled:
         self._unread: dict[int | tuple[int, str], str] = {}
         # Content hash -> reason; of equal contents only the first is decoded.
         self._undecodable: dict[str, str] = {}
+        self.missed: dict[int | tuple[int, str], Miss] = {}
 
     def add(self, outcome: Outcome) -> None:
-        """Take in the outcome of a part."""
+        """Take in the outcome of a part, in the place of an earlier one."""
         key = self._key(outcome.instance.id, outcome.instance.source)
         hashes = tuple(one.hash for one in outcome.contents)
         if hashes:
@@ -67,6 +75,10 @@ class Settled:
             self._undecodable.update((one.hash, one.reason) for one in outcome.contents if one.reason)
         else:
             self._unread[key] = outcome.skipped
+        if outcome.missed:
+            self.missed[key] = Miss(outcome.host, outcome.skipped)
+        else:
+            self.missed.pop(key, None)
 
     def outcome(self, part: Instance) -> Outcome:
         """Return what a part turned out to hold, without the values to encode."""
@@ -76,7 +88,14 @@ class Settled:
             Content(one, reason=self._undecodable.get(one, ""))
             for one in ((hashes,) if isinstance(hashes, str) else hashes)
         )
-        return Outcome(part, tuple(contents), self._unread.get(key, ""))
+        miss = self.missed.get(key)
+        return Outcome(
+            part,
+            tuple(contents),
+            self._unread.get(key, ""),
+            missed=miss is not None,
+            host=miss.host if miss is not None else "",
+        )
 
     def assemble(self) -> Assembled:
         """Put the parts of every instance together."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.embedding.cache import FLUSH_ROWS
+from usl_backend.media import waiting_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,13 +73,23 @@ class Pump:
         Called about every half second.
     kept
         Called after each flush.
+    waiting
+        Says which host is waited for, in words for progress; "" for none.
     """
 
     def __init__(
-        self, encoder: Encoder, rows: RowStore, *, total: int, progress: Progress, kept: Callable[[], None]
+        self,
+        encoder: Encoder,
+        rows: RowStore,
+        *,
+        total: int,
+        progress: Progress,
+        kept: Callable[[], None],
+        waiting: Callable[[], str] = lambda: "",
     ) -> None:
         self._encoder, self._rows = encoder, rows
         self._total, self._progress, self._kept = total, progress, kept
+        self._host_waited_for = waiting
         self._batch = max(encoder.batch, _PER_CORE * usable_cpus())
         self._waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
         self._waiting_instances = self._done = 0
@@ -123,15 +134,15 @@ class Pump:
         finally:
             ahead.stop()
 
-    def wait(self, seconds: float) -> None:
-        """Wait, and report progress meanwhile, which raises when the run has to stop."""
+    def wait(self, seconds: float, *, host: str, reason: str) -> None:
+        """Wait for a host, and report so meanwhile, which raises when the run has to stop."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._report()
+            self._report(waiting_for(host, reason, left))
             time.sleep(min(left, _PATIENCE_SECONDS))
 
-    def _report(self) -> None:
-        self._progress(STEP, self._done, self._total)
+    def _report(self, waiting: str = "") -> None:
+        self._progress(waiting or self._host_waited_for() or STEP, self._done, self._total)
 
     def _take(self, outcome: Outcome) -> None:
         """Count a settled instance, or have its contents wait for the encoder."""

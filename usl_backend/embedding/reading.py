@@ -26,6 +26,7 @@ from usl_backend.media import (
     UnauthorizedError,
     UnavailableError,
     decode_image,
+    host_of,
 )
 
 if TYPE_CHECKING:
@@ -70,30 +71,40 @@ class Reading:
     reason
         Why there are no bytes; "" where there are.
     unavailable
-        The source did not answer.
+        The source did not answer, for a reason that may pass.
     unauthorized
         The source answered 401.
+    host
+        The one that did not answer, or else the one of the location; "" for a file.
     """
 
     contents: tuple[Content, ...] = ()
     reason: str = ""
     unavailable: bool = False
     unauthorized: bool = False
+    host: str = ""
 
 
 def read_pictures(
-    reader: MediaReader, location: Location, *, size: int, wanted: Callable[[str], bool]
+    reader: MediaReader,
+    location: Location,
+    *,
+    size: int,
+    wanted: Callable[[str], bool],
+    once: bool = False,
 ) -> Reading:
-    """Read and hash what is at a location, and decode to `size` x `size` pixels those contents that are wanted."""
+    """Read and hash what is at a location, and decode to `size` x `size` pixels those contents that are wanted.
+
+    With `once` its host is asked at once, whatever is known of it, and not again.
+    """
+    host = host_of(location)
     try:
-        data = reader.read(location)
+        data = reader.read(location, once=once)
+    except UnavailableError as error:
+        return Reading(reason=str(error), unavailable=True, host=error.host or host)
     except MediaError as error:
-        return Reading(
-            reason=str(error),
-            unavailable=isinstance(error, UnavailableError),
-            unauthorized=isinstance(error, UnauthorizedError),
-        )
-    return Reading(tuple(_contents(data, size=size, limits=reader.limits, wanted=wanted)))
+        return Reading(reason=str(error), unauthorized=isinstance(error, UnauthorizedError), host=host)
+    return Reading(tuple(_contents(data, size=size, limits=reader.limits, wanted=wanted)), host=host)
 
 
 def _contents(

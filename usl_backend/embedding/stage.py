@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from usl_backend.embedding.outage import OutagePolicy
+from usl_backend.embedding.outage import TOLERATED, OutagePolicy, check_missed, tolerated
 from usl_backend.embedding.outcome import Access, Examiner, Outcome
 from usl_backend.embedding.parts import Assembled, Settled, digest_of, parts_of
 from usl_backend.embedding.pump import STEP, Pump
@@ -43,15 +43,16 @@ def embed(
     workers: int,
     processes: bool = False,
     kept: Callable[[], None] = lambda: None,
+    missing: float = TOLERATED,
 ) -> tuple[Pool, list[str]]:
     """Read every instance, encode what the cache lacks, and lay the rows out by id.
 
     Threads read, hash and decode ahead of the encoder by a bounded number of instances, so memory does not
     grow with the pool; a text is its own content and needs no reading. Equal contents are encoded once. The row of an
     instance that shows several pictures or texts is the mean of their rows, brought to unit length. One unreadable
-    instance never fails the run, and one broken picture of several is left out alone. What a trusted origin fails to
-    deliver is asked for once more at the end, so that a short outage costs no instance; after a longer one, or when
-    the token is not accepted any more, the run stops, and what was encoded until then is kept.
+    instance never fails the run, and one broken picture of several is left out alone. What a host fails to
+    deliver for a reason that may pass is asked for again at the end, so that a short outage costs no instance; after a
+    longer one, or when the token is not accepted any more, the run stops, and what was encoded until then is kept.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def embed(
         decode. The media's reader is sent there.
     kept
         Called when new rows are on the disk.
+    missing
+        Share of the files that may be set aside because their hosts are busy or away.
 
     Returns
     -------
@@ -86,8 +89,10 @@ def embed(
     ------
     EncoderError
         An instance is not of the encoder's modality.
+    MediaHostError
+        Hosts failed to deliver more than that for about a minute; the run can be resumed.
     StudioUnreachableError
-        A trusted origin stopped delivering and did not come back for a minute; the run can be resumed.
+        Label Studio stopped delivering and did not come back for a minute; the run can be resumed.
     StudioAuthError
         A trusted origin answers 401 even to fresh credentials.
     RunError
@@ -98,15 +103,32 @@ def embed(
     _check_modality(instances, encoder)
     access = Access(media, encoder.size)
     parts = parts_of(instances)
-    pump = Pump(encoder, cache, total=len(parts), progress=progress, kept=kept)
+    pump = Pump(
+        encoder,
+        cache,
+        total=len(parts),
+        progress=progress,
+        kept=kept,
+        waiting=media.reader.hosts.waiting,
+    )
     settled = Settled(instances)
     reading = ReadingProcesses(media.reader, size=encoder.size, known=cache.prefixes()) if processes else None
     try:
-        _settle(parts, settled, access, pump, known=cache.known, workers=workers, processes=reading)
+        _settle(
+            parts,
+            settled,
+            access,
+            pump,
+            known=cache.known,
+            workers=workers,
+            allowed=tolerated(len(parts), missing),
+            processes=reading,
+        )
     finally:
         if reading is not None:
             reading.close()
         cache.flush()
+    check_missed(settled.missed.values(), total=len(parts), share=missing)
     pool, ordered = lay_out(settled.assemble(), cache, directory)
     progress(STEP, len(parts), len(parts))
     return pool, ordered
@@ -159,6 +181,8 @@ def embed_loose(
 ) -> tuple[list[Outcome], dict[str, NDArray[np.float32]]]:
     """Read some parts and encode what is not known, as `embed` does, for a cache on another machine.
 
+    Whether too many were missed is for the caller to say, who knows the other parts.
+
     Parameters
     ----------
     parts
@@ -184,7 +208,8 @@ def embed_loose(
     rows = LooseRows(known)
     pump = Pump(encoder, rows, total=len(parts), progress=ignore, kept=lambda: None)
     settled = Settled(())
-    _settle(parts, settled, Access(media, encoder.size), pump, known=rows.known, workers=workers)
+    access, allowed = Access(media, encoder.size), tolerated(len(parts), TOLERATED)
+    _settle(parts, settled, access, pump, known=rows.known, workers=workers, allowed=allowed)
     return [settled.outcome(part) for part in parts], rows.rows
 
 
@@ -205,11 +230,13 @@ def _settle(
     *,
     known: Callable[[Sequence[str]], Sequence[bool] | NDArray[np.bool_]],
     workers: int,
+    allowed: int,
     processes: ReadingProcesses | None = None,
 ) -> None:
-    """Settle every part; what a trusted origin did not deliver is asked for once more at the end."""
-    outages = OutagePolicy(delivers=access.delivers, wait=pump.wait)
-    examiner = Examiner(access, known=known, delivered=outages.delivered)
+    """Settle every part; what a host did not deliver for now is asked for again at the end."""
+    hosts = access.media.reader.hosts
+    outages = OutagePolicy(allowed=allowed, delivers=access.delivers, wait=pump.wait, rest=hosts.rest)
+    examiner = Examiner(access, known=known)
 
     def settle(outcome: Outcome) -> bool:
         accepted = outages.accepts(outcome)
@@ -222,5 +249,7 @@ def _settle(
     else:
         in_process = partial(examiner.in_process, processes=processes)
         pump.run(parts, examine=in_process, settle=settle, workers=workers, several=_PER_MESSAGE)
-    if missed := outages.ask_again():
+    while missed := outages.ask_again():
         pump.run(missed, examine=examiner.here, settle=settle, workers=workers)  # too few for processes
+    for outcome in outages.left_over():
+        settled.add(outcome)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from usl_backend.errors import (
     CancelledError,
+    MediaHostError,
     RunError,
     StorageError,
     StudioAuthError,
@@ -44,7 +45,13 @@ DONE: Final = 0
 FAILED: Final = 1
 STOPPED: Final = 3
 """Exit codes of `work`."""
-WAITED_FOR: Final = (StorageError, StudioAuthError, StudioTroubleError, StudioUnreachableError)
+WAITED_FOR: Final = (
+    MediaHostError,
+    StorageError,
+    StudioAuthError,
+    StudioTroubleError,
+    StudioUnreachableError,
+)
 """Errors caused by the environment, not the run: it pauses, and can be resumed once they are fixed."""
 HEARTBEAT = 10.0
 """Seconds between two heartbeats in the run's record."""

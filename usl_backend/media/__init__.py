@@ -6,20 +6,24 @@ numeric and IPv6-wrapped spellings; credentials that follow a redirect to anothe
 answers without end in bytes or time; decompression bombs.
 """
 
+from usl_backend.media.hosts import PATIENCE, waiting_for
 from usl_backend.media.inside import inside_address, is_inside
 from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
 from usl_backend.media.pictures import decode_image, make_thumbnail, to_png
-from usl_backend.media.reader import MediaReader
+from usl_backend.media.reader import MediaReader, host_of
 
 __all__ = [
+    "PATIENCE",
     "Location",
     "MediaLimits",
     "MediaReader",
     "UnauthorizedError",
     "UnavailableError",
     "decode_image",
+    "host_of",
     "inside_address",
     "is_inside",
     "make_thumbnail",
     "to_png",
+    "waiting_for",
 ]

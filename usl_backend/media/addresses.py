@@ -139,10 +139,12 @@ def resolve(target: Hop, resolver: Resolver, *, private: bool) -> list[Address]:
             answers = resolver(target.host, target.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             reason = short_reason(error)
-            raise UnavailableError(f"the name {target.host} cannot be resolved: {reason}") from error
+            raise UnavailableError(
+                f"the name {target.host} cannot be resolved: {reason}", host=target.authority
+            ) from error
         found = [Address(answer[0], tuple(answer[4])) for answer in answers]
     if not found:
-        raise UnavailableError(f"the name {target.host} has no address")
+        raise UnavailableError(f"the name {target.host} has no address", host=target.authority)
     for address in found:
         if not private and not is_public(address.sockaddr[0]):
             raise MediaError(

@@ -10,7 +10,23 @@ from usl_backend.errors import MediaError
 
 
 class UnavailableError(MediaError):
-    """The source did not answer or was busy: the instance itself may be fine, so a retry makes sense."""
+    """The source did not answer or was busy: the instance itself may be fine, so a retry makes sense.
+
+    Attributes
+    ----------
+    host : str
+        Host that failed, with its port if that is not the scheme's, or `s3://bucket`; "" if there is none.
+    busy : bool
+        The host is there and asks for fewer requests.
+    retry_after : float or None
+        Seconds for which it asks to be left alone.
+    """
+
+    def __init__(
+        self, message: str, *, host: str = "", busy: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.host, self.busy, self.retry_after = host, busy, retry_after
 
 
 class UnauthorizedError(MediaError):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import MediaError
+from usl_backend.media.hosts import BUSY
 from usl_backend.media.limits import MediaLimits, UnavailableError, short_reason
 
 if TYPE_CHECKING:
@@ -21,12 +23,19 @@ SCHEMES: Final = frozenset({"s3", "gs", "gcs", "az", "abfs"})
 """Schemes of object stores; fsspec's other schemes are never opened."""
 _PACKAGES: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 _SCHEME: Final = re.compile(r"([A-Za-z0-9]+)://")
+_REFUSED: Final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+"""OSErrors of a store that answers; the others are those of a store that is busy or away."""
 
 
 def is_object(address: str) -> bool:
     """Return True for an address with a scheme of an object store."""
     match = _SCHEME.match(address)
     return match is not None and match[1].lower() in SCHEMES
+
+
+def bucket(address: str) -> str:
+    """Return the store and bucket of an object's address, such as `s3://photos`."""
+    return "/".join(address.split("/")[:3])
 
 
 class ObjectStores:
@@ -47,7 +56,7 @@ class ObjectStores:
         Raises
         ------
         UnavailableError
-            The store did not answer in time.
+            The store did not answer in time, or was busy.
         MediaError
             There is no such object, it is too large, or the store refuses.
         """
@@ -92,12 +101,15 @@ class ObjectStores:
             return future.result(seconds or self.limits.seconds)
         except TimeoutError as error:
             future.cancel()
-            raise UnavailableError(f"{address} was not delivered in time") from error
+            raise UnavailableError(f"{address} was not delivered in time", host=bucket(address)) from error
         except MediaError:
             raise
         except FileNotFoundError as error:
             raise MediaError("there is no such object") from error
         except Exception as error:  # every store raises its own exceptions
+            if _may_pass(error):
+                reason = f"{bucket(address)} is busy or away: {short_reason(error)}"
+                raise UnavailableError(reason, host=bucket(address), busy=_status(error) == 429) from error
             raise MediaError(f"the store refuses: {short_reason(error)}") from error
 
 
@@ -116,3 +128,37 @@ def _store(address: str) -> tuple[Any, str]:
             f'{scheme}:// needs {package}: pip install "usl-backend[objects]" {package}'
         ) from error
     return store, path
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Return True for failures after which the same request may succeed."""
+    status = _status(error)
+    if status is not None:
+        return status in BUSY
+    # Connections that fail are OSErrors in every store's library, or name one as their cause.
+    chain = _causes(error)
+    return any(isinstance(one, OSError | EOFError) and not isinstance(one, _REFUSED) for one in chain)
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status that a store's library tells in one of its own ways."""
+    for one in _causes(error):
+        response = getattr(one, "response", None)
+        told = (
+            response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        )
+        for value in (told, *(getattr(one, name, None) for name in ("status_code", "status", "code"))):
+            with suppress(ValueError):
+                if isinstance(value, int | str) and 100 <= (status := int(value)) < 600:
+                    return status
+    return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it was raised from, at most ten."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and len(chain) < 10:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain

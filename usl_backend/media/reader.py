@@ -8,7 +8,6 @@ import contextlib
 import errno
 import http.client
 import os
-import random
 import re
 import socket
 import stat
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_to_bytes, urljoin
 
 from usl_backend.errors import MediaError
-from usl_backend.media.addresses import Address, Hop, Resolver, parse, resolve
+from usl_backend.media.addresses import Hop, Resolver, parse, resolve
+from usl_backend.media.hosts import BUSY, PATIENCE, Hosts, retry_after
 from usl_backend.media.inside import ParquetPictures, is_inside
 from usl_backend.media.limits import (
     Location,
@@ -29,7 +29,7 @@ from usl_backend.media.limits import (
     UnavailableError,
     short_reason,
 )
-from usl_backend.media.objects import ObjectStores, is_object
+from usl_backend.media.objects import ObjectStores, bucket, is_object
 from usl_backend.media.transport import Connections
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 
 _HEADERS: Final = {"User-Agent": "usl-backend", "Accept": "image/*,*/*;q=0.5"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_BUSY: Final = frozenset({429, 500, 502, 503, 504})
 _CHUNK: Final = 1 << 18
-_ATTEMPTS: Final = 3
-_BACKOFF_SECONDS: Final = 0.4
 
 
 class MediaReader:
@@ -59,6 +56,13 @@ class MediaReader:
     object_stores
         Allow addresses such as `s3://`, read with the credentials of this host, and pictures inside Parquet files
         below the roots.
+    patience
+        Seconds for which a busy or absent host is asked again for one file; see `hosts.Host`.
+
+    Attributes
+    ----------
+    hosts : Hosts
+        What this reader has learned of the hosts that it asked.
     """
 
     def __init__(
@@ -69,8 +73,11 @@ class MediaReader:
         allowed_hosts: Sequence[str] = (),
         resolver: Resolver = socket.getaddrinfo,
         object_stores: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
         self.limits = limits or MediaLimits()
+        self.patience = patience
+        self.hosts = Hosts()
         self._objects = ObjectStores(self.limits) if object_stores else None
         self._roots = tuple(Path(root).resolve() for root in local_roots)
         self._allowed = frozenset(host.strip().lower().rstrip(".") for host in allowed_hosts)
@@ -87,6 +94,7 @@ class MediaReader:
             allowed_hosts=tuple(self._allowed),
             resolver=self._resolver,
             object_stores=self._objects is not None,
+            patience=self.patience,
         )
         return make, ()
 
@@ -97,7 +105,11 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections; the reader stays usable, except for object stores."""
+        """Close the idle connections, and wait for no host any more.
+
+        The reader stays usable, except for object stores.
+        """
+        self.hosts.close()
         self._connections.close()
         if self._objects is not None:
             self._objects.close()
@@ -123,18 +135,20 @@ class MediaReader:
             return Location(url=source)
         return Location(path=self._below_root(source))
 
-    def read(self, location: Location) -> bytes:
+    def read(self, location: Location, *, once: bool = False) -> bytes:
         """Read the whole file or answer: 1 to `limits.bytes` bytes.
 
         Parameters
         ----------
         location
             From `locate`, or from `studio` for media of Label Studio.
+        once
+            Ask at once and only once, whatever is known of the host.
 
         Raises
         ------
         UnavailableError
-            No answer, or the server was busy; trusted locations are retried first.
+            The host did not answer or was busy, also after `patience`.
         UnauthorizedError
             The server answered 401.
         MediaError
@@ -147,11 +161,12 @@ class MediaReader:
         elif _is_data_url(location.url):
             data = self._read_data_url(location.url.lstrip())
         elif self._objects is not None and is_object(location.url):
-            data = self._objects.read(location.url)
+            read = partial(self._objects.read, location.url)
+            data = self.hosts[bucket(location.url)].fetch(read, patience=0.0 if once else self.patience)
         elif self._inside is not None and is_inside(location.url):
             data = self._inside.read(location.url)
         else:
-            data = self._read_url(location)
+            data = self._read_url(location, patience=0.0 if once else self.patience)
         if not data:
             raise MediaError("the file is empty (0 bytes)")
         return data
@@ -232,21 +247,9 @@ class MediaReader:
             raise self._too_large(len(data))
         return data
 
-    def _read_url(self, location: Location) -> bytes:
-        """Fetch a URL; retry trusted ones after a pause, as Label Studio may be busy or restarting."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return self._fetch(location)
-            except UnavailableError:
-                if attempt == _ATTEMPTS or not location.trusted:
-                    raise
-                pause = _BACKOFF_SECONDS * 3 ** (attempt - 1)
-                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
-        raise AssertionError("unreachable")
-
-    def _fetch(self, location: Location) -> bytes:
-        deadline = time.monotonic() + self.limits.seconds
-        url = location.url or ""
+    def _read_url(self, location: Location, *, patience: float) -> bytes:
+        """Follow the redirects of a URL to its content; each host is asked with patience."""
+        url, seconds = location.url or "", self.limits.seconds
         home = parse(url).origin
         at_home = True
         for _ in range(self.limits.redirects + 1):
@@ -256,34 +259,41 @@ class MediaReader:
             private = (location.trusted and at_home) or not self._allowed.isdisjoint(
                 {target.host, f"{target.host}:{target.port}"}
             )
-            addresses = resolve(target, self._resolver, private=private)
-            headers = {**_HEADERS, **(location.headers if at_home else {})}
-            answer = self._get(target, addresses, headers, deadline)
+            get = partial(
+                self._get,
+                target,
+                headers={**_HEADERS, **(location.headers if at_home else {})},
+                private=private,
+                seconds=seconds,
+            )
+            answer, taken = self.hosts[target.authority].fetch(get, patience=patience)
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer)
+            url, seconds = urljoin(url, answer), seconds - taken
         raise MediaError(f"more than {self.limits.redirects} redirects")
 
     def _get(
-        self, target: Hop, addresses: list[Address], headers: dict[str, str], deadline: float
-    ) -> bytes | str:
-        """Return the body, or the URL of the next hop."""
+        self, target: Hop, *, headers: dict[str, str], private: bool, seconds: float
+    ) -> tuple[bytes | str, float]:
+        """Return the body, or the URL of the next hop, and the seconds that it took."""
+        begun = time.monotonic()
+        addresses = resolve(target, self._resolver, private=private)
         try:
-            connection, response = self._connections.get(target, addresses, headers, deadline)
+            connection, response = self._connections.get(target, addresses, headers, begun + seconds)
             try:
                 onward = response.headers.get("Location")
                 if response.status in _REDIRECTS and onward:
                     if response.length is not None and response.length <= _CHUNK:
                         response.read()
-                    return onward
-                return self._body(target, response)
+                    return onward, time.monotonic() - begun
+                return self._body(target, response), time.monotonic() - begun
             finally:
                 self._connections.keep(connection, response)
         except TimeoutError as error:
-            raise UnavailableError(f"{target.host} did not deliver in time") from error
+            raise _unavailable(target, f"{target.host} did not deliver in time") from error
         except (OSError, http.client.HTTPException) as error:
             reason = short_reason(error)
-            raise UnavailableError(f"the connection to {target.host} failed: {reason}") from error
+            raise _unavailable(target, f"the connection to {target.host} failed: {reason}") from error
 
     def _body(self, target: Hop, response: http.client.HTTPResponse) -> bytes:
         """Read the answer in chunks under the limits."""
@@ -291,7 +301,11 @@ class MediaReader:
             text = f"{target.host} answered {response.status} {response.reason}".rstrip()
             if response.status == 401:
                 raise UnauthorizedError(text)
-            raise (UnavailableError if response.status in _BUSY else MediaError)(text)
+            if response.status in BUSY:
+                rest = retry_after(response.headers.get("Retry-After"))
+                busy = response.status == 429 or rest is not None
+                raise UnavailableError(text, host=target.authority, busy=busy, retry_after=rest)
+            raise MediaError(text)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise MediaError(f"{target.host} sent a compressed answer, which was not requested")
         if response.length is not None and response.length > self.limits.bytes:
@@ -304,13 +318,30 @@ class MediaReader:
             if size > self.limits.bytes:
                 raise self._too_large(size)
         if response.length:
-            raise UnavailableError(
-                f"{target.host} closed the connection {response.length} bytes before the end"
+            raise _unavailable(
+                target, f"{target.host} closed the connection {response.length} bytes before the end"
             )
         return b"".join(pieces)
 
     def _too_large(self, size: int) -> MediaError:
         return MediaError(f"at least {size:,} bytes are more than the limit of {self.limits.bytes:,}")
+
+
+def host_of(location: Location) -> str:
+    """Return the host of a location as failures name it; "" for a file, or where it has none that can be asked."""
+    url = location.url
+    if url is None or _is_data_url(url):
+        return ""
+    if is_object(url):
+        return bucket(url)
+    try:
+        return parse(url).authority
+    except MediaError:
+        return ""
+
+
+def _unavailable(target: Hop, reason: str) -> UnavailableError:
+    return UnavailableError(reason, host=target.authority)
 
 
 def _is_data_url(source: str) -> bool:

@@ -129,6 +129,7 @@ class Rows:
                     progress=report,
                     workers=self.host.media_workers,
                     kept=self.progress.kept,
+                    missing=self.host.media_missing,
                 )
                 self.files.write_pool(pool, hashes)
                 self.encoded = encoding.encoded

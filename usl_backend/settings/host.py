@@ -100,6 +100,13 @@ class HostSettings(BaseModel):
     media_timeout: float = Field(
         _LIMITS.seconds, gt=0, description="Maximum time to fetch a media file, in seconds."
     )
+    media_missing: float = Field(
+        0.02,
+        ge=0.0,
+        le=1.0,
+        description="Share of a pool that may be left out because its hosts are busy or away, though each file was "
+        "asked for again; a run that would lose more pauses and publishes nothing.",
+    )
     media_max_pixels: int = Field(_LIMITS.pixels, ge=1, description="Maximum size of an image, in pixels.")
 
     @field_validator("label_studio_url", "public_url")

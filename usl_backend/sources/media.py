@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError, MediaError, StudioAuthError, StudioNotFoundError
 from usl_backend.instances import Instance
-from usl_backend.media import Location, MediaLimits, MediaReader, UnauthorizedError
+from usl_backend.media import PATIENCE, Location, MediaLimits, MediaReader, UnauthorizedError
 from usl_backend.runs.artifacts import atomic_write
 from usl_backend.settings import HostSettings
 
@@ -71,7 +71,7 @@ class MediaAccess:
         assert client is not None, "a project's media need Label Studio"
         return cls.of_project(host, client)
 
-    def open(self, client: StudioClient | None = None) -> Media:
+    def open(self, client: StudioClient | None = None, *, patience: float = PATIENCE) -> Media:
         """Open the media.
 
         Parameters
@@ -79,6 +79,8 @@ class MediaAccess:
         client
             Label Studio client for a project's media; None connects with the token in this process's environment,
             as the workers of a cluster do.
+        patience
+            Seconds for which a busy or absent host is asked again for one file.
 
         Raises
         ------
@@ -90,6 +92,7 @@ class MediaAccess:
             local_roots=self.roots,
             allowed_hosts=self.allowed_hosts,
             object_stores=not self.studio,
+            patience=patience,
         )
         if not self.studio:
             return Media(reader, locate)
@@ -177,8 +180,13 @@ class Media:
 
 
 @contextmanager
-def open_run_media(host: HostSettings, files: RunFiles) -> Iterator[Media]:
+def open_run_media(host: HostSettings, files: RunFiles, *, patience: float = PATIENCE) -> Iterator[Media]:
     """Open the media of a run that has listed its pool, connecting to Label Studio for a project's run.
+
+    Parameters
+    ----------
+    patience
+        As for `MediaAccess.open`.
 
     Raises
     ------
@@ -188,12 +196,12 @@ def open_run_media(host: HostSettings, files: RunFiles) -> Iterator[Media]:
     from usl_backend.studio.client import StudioClient
 
     if files.read_inventory().outside is not None:
-        with MediaAccess.of_run(host, files, None).open() as media:
+        with MediaAccess.of_run(host, files, None).open(patience=patience) as media:
             yield media
         return
     with (
         StudioClient.from_settings(host) as client,
-        MediaAccess.of_project(host, client).open(client) as media,
+        MediaAccess.of_project(host, client).open(client, patience=patience) as media,
     ):
         yield media
 

@@ -45,6 +45,8 @@ NICENESS: Final = 15
 """Added to the server's niceness for the process that makes a report, so that runs come first."""
 PAUSE: Final = 10.0
 """Seconds without requests for pictures after their host did not respond."""
+_PATIENCE: Final = 2.0
+"""Seconds for which a page asks a busy host again for a picture."""
 LOG: Final = "log.txt"
 _SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in OPTIONS if option.secret)}
 
@@ -191,7 +193,7 @@ class Reports:
         if place not in self._readers:
             with self._lock:
                 if place not in self._readers:
-                    opening = open_run_media(self._host, self._store.files(run.id))
+                    opening = open_run_media(self._host, self._store.files(run.id), patience=_PATIENCE)
                     try:
                         self._readers[place] = self._media.enter_context(opening).read
                     except USLError as error:
