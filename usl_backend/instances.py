@@ -257,6 +257,11 @@ class Queue:
         return tuple(place.instance for place in self.places)
 
     @property
+    def tasks(self) -> tuple[int, ...]:
+        """Label Studio tasks of all instances, in queue order; equal to `instances` unless tasks were made for them."""
+        return tuple(place.instance if place.task is None else place.task for place in self.places)
+
+    @property
     def control_set(self) -> tuple[int, ...]:
         """Ids of the control set, including those that are picks."""
         return tuple(place.instance for place in self.places if place.control)
@@ -280,6 +285,8 @@ class QueueState:
         Id of the Default tab that had to be created first; None if the project already had tabs.
     original_sampling, original_model_version
         The user's settings before our first run (model version None: never set).
+    extended
+        Tasks queued behind the published ones since, in labeling order.
     """
 
     run_id: str
@@ -289,3 +296,4 @@ class QueueState:
     default_view_id: int | None
     original_sampling: str
     original_model_version: str | None
+    extended: tuple[int, ...] = ()

@@ -60,4 +60,5 @@ def test_extend__queues_new_tasks_behind_the_picks(
     project.client.update_project(project.id, model_version="")
     told = shell("extend", project.id)
     assert told.code == 1
-    assert f'project {project.id} has no published queue of usl-backend (its model version is "")' in told.err
+    assert f"project {project.id} has no published queue of usl-backend that new tasks can join" in told.err
+    assert f"run `usl-backend publish {run['id']}` first" in told.err

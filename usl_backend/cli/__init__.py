@@ -27,6 +27,7 @@ VERBS = {
     "status": ("runs", "Show runs, or one run."),
     "cancel": ("runs", "Stop a run."),
     "resume": ("select", "Continue a run that failed, was cancelled or was interrupted."),
+    "publish": ("publish", "Put the queue of a finished run in force again."),
     "extend": ("extend", "Queue a project's new tasks after the picks, without a new run."),
     "control": ("control", "Draw tasks to measure accuracy on, after a run."),
     "suggest": ("suggest", "Suggest a class for every task that has none, from the labels that are there."),

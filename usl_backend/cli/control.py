@@ -34,7 +34,7 @@ def control(target: str, tasks: int, dry_run: bool, as_json: bool, **flags: Any)
     host = host_settings(flags)
     store = open_store(host)
     with StudioClient.from_settings(host, url=url) as client:
-        run = run_in_force(store, client.project(project_id))
+        run = run_in_force(store, client.project(project_id), client=client)
         with bars() as watch:
             found = draw_control(
                 run, tasks=tasks, store=store, client=client, progress=watch("control"), dry_run=dry_run

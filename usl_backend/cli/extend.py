@@ -34,7 +34,7 @@ def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     host = host_settings(flags)
     store = open_store(host)
     with StudioClient.from_settings(host, url=url) as client:
-        run = run_in_force(store, client.project(project_id))
+        run = run_in_force(store, client.project(project_id), client=client)
         with bars() as watch:
             found = queue_new(run, store=store, host=host, client=client, watch=watch, dry_run=dry_run)
     if as_json:

@@ -60,7 +60,7 @@ def named_run(store: RunStore, client: StudioClient, *, target: str, project_id:
 
     if _is_run(target) and (run := store.get(target)).pool:
         return run  # refused with its reason when its labels are read
-    run = run_in_force(store, client.project(project_id))
+    run = run_in_force(store, client.project(project_id), client=client)
     if _is_run(target) and run.id != target:
         raise InputError(
             f"run {target} is not in force in project {project_id}, run {run.id} is; suggestions are made for the run "

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import urlsplit
 
 from usl_backend.doctor.check import Check, remedy_of
 from usl_backend.errors import USLError
 from usl_backend.media import decode_image
+from usl_backend.runs import RunStore
 from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sinks.standing import standing
 from usl_backend.sources.media import MediaAccess
 from usl_backend.sources.showing import FIRST_TASKS, Showing
 from usl_backend.studio import backend as studio_backend
@@ -18,7 +21,6 @@ from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE
 from usl_backend.studio.client import Project, StudioClient, Task
 from usl_backend.studio.model_versions import is_ours
-from usl_backend.studio.switch import SAMPLING
 
 _MEDIA_TRIED = 3
 
@@ -42,7 +44,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("connection seen by Label Studio", lambda: _check_connection(client, project, url)),
-        ("queue", lambda: _check_queue(project)),
+        ("queue", lambda: _check_queue(client, project, host)),
     ]
     try:
         tasks = list(client.tasks(project.id, only_unlabeled=False))
@@ -148,18 +150,13 @@ def _check_connection(client: StudioClient, project: Project, url: str) -> list[
     return [Check(name, "failed", detail, remedy)]
 
 
-def _check_queue(project: Project) -> list[Check]:
-    """Check that a published queue is still in force."""
-    if not is_ours(project.model_version):
-        return [Check("queue", "ok", "no queue of this backend is in force")]
-    if project.sampling == SAMPLING:
-        return [Check("queue", "ok", f"the queue of {project.model_version} is in force")]
-    detail = f"{project.model_version} is in force, but sampling was set to {project.sampling!r}: its order is not kept"
-    return [
-        Check(
-            "queue", "warning", detail, "press Start Training again, or: usl-backend reset " + str(project.id)
-        )
-    ]
+def _check_queue(client: StudioClient, project: Project, host: HostSettings) -> list[Check]:
+    """Check that the queue published last is in force, whole, and served in its order."""
+    with closing(RunStore(host.model_dir)) as store:
+        found = standing(client, project, store=store, serve=True)
+    if found.ok:
+        return [Check("queue", "ok", found.detail)]
+    return [Check("queue", "warning", found.detail, found.remedy)]
 
 
 def _check_overlap(client: StudioClient, project: Project, tasks: list[Task]) -> list[Check]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from usl_backend.runs import RunFiles
 from usl_backend.runs.progress import RunProgress
 from usl_backend.selection import score_new_rows
 from usl_backend.settings import RunSettings
+from usl_backend.sinks.standing import standing
 from usl_backend.sources.project import ProjectSource
 from usl_backend.studio.queue import append
 
@@ -56,21 +57,22 @@ class Extension:
         return {**asdict(self), "skipped": {str(task): why for task, why in self.skipped.items()}}
 
 
-def run_in_force(store: RunStore, project: Project) -> Run:
+def run_in_force(store: RunStore, project: Project, *, client: StudioClient) -> Run:
     """Return the run that owns a project's published queue.
 
     Raises
     ------
     InputError
-        There is none, or its picks were imported from a pool outside Label Studio.
+        There is none, it is damaged, or its picks were imported from a pool outside Label Studio.
     """
-    state = store.queue_state(project.key)
-    if state is None or state.model_version != project.model_version:
+    found = standing(client, project, store=store)
+    if found.kind != "in force":
+        remedy = found.remedy or f"usl-backend select {project.id}"
         raise InputError(
-            f"project {project.id} has no published queue of usl-backend (its model version is "
-            f'"{project.model_version}"); run `usl-backend select {project.id}` first'
+            f"project {project.id} has no published queue of usl-backend that new tasks can join ({found.detail}); "
+            f"run `{remedy}` first"
         )
-    run = store.get(state.run_id)
+    run = store.get(found.run)
     if run.pool:
         raise InputError(
             f"the published queue of project {project.id} belongs to run {run.id}, which selected from {run.address} "
@@ -140,5 +142,10 @@ def extend(
     if not dry_run:
         version = None if run.summary is None else run.summary.model_version
         assert version is not None, "a run in force has published"
-        queued = append(client, client.project(run.project), version=version, tasks=ordered)
+        project = client.project(run.project)
+        queued = append(client, project, version=version, tasks=ordered)
+        state = store.queue_state(project.key)
+        assert state is not None, "a run in force has a state"
+        later = (*state.extended, *(task for task in ordered if task not in set(state.extended)))
+        store.save_queue_state(project.key, replace(state, extended=later))
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)

@@ -13,7 +13,7 @@ from usl_backend.studio.queue import publish as publish_queue
 from usl_backend.studio.verification import verify_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from usl_backend.instances import Pool, Queue
     from usl_backend.progress import Progress
@@ -85,19 +85,22 @@ def publish(
         Receives the number of predictions written.
     """
     picks = queue.of_role("pick")
+    state = store.queue_state(project.key)
+    queued = set(queue.instances)
+    later = () if state is None or state.run_id != run.id else state.extended
     switch = publish_queue(
         client,
         project,
         run_id=run.id,
         installation=store.installation,
         picks=picks,
-        reserve=queue.instances[len(picks) :],
-        state=store.queue_state(project.key),
+        reserve=[*queue.instances[len(picks) :], *(task for task in later if task not in queued)],
+        state=state,
         save=lambda state: store.save_queue_state(project.key, state),
         progress=progress,
     )
     store.save_queue_state(project.key, switch.state)
-    verified = _read_back(client, project, queue, files=store.files(run.id))
+    verified = read_back(client, project, queue.instances, files=store.files(run.id))
     return Published(
         queue,
         model_version=switch.model_version,
@@ -115,12 +118,20 @@ def tab_of(studio_url: str, project_id: int, published: Published) -> Tab | None
     return Tab(published.view_id, f"{studio_url}/projects/{project_id}/data?tab={published.view_id}")
 
 
-def _read_back(client: StudioClient, project: Project, queue: Queue, *, files: RunFiles) -> Verified:
-    """Check that Label Studio would serve the first pick next; the result does not affect the queue."""
+def read_back(client: StudioClient, project: Project, ranked: Sequence[int], *, files: RunFiles) -> Verified:
+    """Check that Label Studio would serve the first unlabeled task of a queue next; the queue is not affected.
+
+    Parameters
+    ----------
+    ranked
+        Tasks of the queue in rank order.
+    files
+        Files of the run that published it; they remember a check that was killed midway.
+    """
 
     def ask() -> Verification:
         with files.reading_back(client.clock()) as since:
-            return verify_first(client, project, queue.instances, since=since)
+            return verify_first(client, project, ranked, since=since)
 
     try:
         found = waited_out(client, ask)

@@ -298,6 +298,7 @@ def _planned_state(
         default_view_id=state.default_view_id if state is not None else None,
         original_sampling=sampling,
         original_model_version=original,
+        extended=state.extended if state is not None and state.run_id == run_id else (),
     )
 
 

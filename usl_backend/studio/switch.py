@@ -90,7 +90,9 @@ def switch_to(
         except (StudioTroubleError, StudioUnreachableError, StudioAuthError):
             raise
         except StudioError:
-            _check_count(client, project.id, written)  # Label Studio refuses versions without predictions
+            # Label Studio refuses versions without predictions.
+            if (held := versions(client, project.id).get(written.version, 0)) != written.rows:
+                raise MiscountError(held, written.rows, written.version) from None
             raise
         if _is_in_force(client, project.id, written):
             return planned
@@ -110,12 +112,15 @@ def check_in_force(client: StudioClient, project_id: int, written: Written) -> N
     StudioTroubleError
         There is none, or predictions are missing or there twice.
     """
+    # Counted before: whoever takes over may delete these predictions at once.
+    held = versions(client, project_id).get(written.version, 0)
     if not _is_in_force(client, project_id, written):
         raise StudioTroubleError(
             f"the model version of project {project_id} was removed after the switch; resume the run",
             status=200,
         )
-    _check_count(client, project_id, written)  # a lost request may take effect late
+    if held != written.rows:  # a lost request took effect late
+        raise MiscountError(held, written.rows, written.version)
 
 
 def whose(client: StudioClient, project_id: int, version: str) -> str:
@@ -147,12 +152,6 @@ def _refuse_late(client: StudioClient, written: Written) -> None:
             f"writing {written.version} took longer than {hours:.0f} hours; resume the run, which writes it again",
             status=200,
         )
-
-
-def _check_count(client: StudioClient, project_id: int, written: Written) -> None:
-    """Check that Label Studio holds as many predictions as were written."""
-    if (held := versions(client, project_id).get(written.version, 0)) != written.rows:
-        raise MiscountError(held, written.rows, written.version)
 
 
 def _is_in_force(client: StudioClient, project_id: int, written: Written) -> bool:

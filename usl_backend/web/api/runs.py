@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from usl_backend.errors import InputError
+from usl_backend.errors import InputError, USLError
 from usl_backend.instances import Queue
 from usl_backend.runs import Run, RunState, parse_project_key
 from usl_backend.runs.published import queue_to_json
+from usl_backend.sinks.standing import Standing, standing_of
+from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import json_body, page_of, services
 
 blueprint = Blueprint("api_runs", __name__)
 
 _MOST = 1000
+_STUDIO_SECONDS = 20.0
+"""Longest wait for an answer of Label Studio while somebody looks at a page."""
 _ROLES = ("pick", "control", "reserve")
 
 
@@ -81,6 +86,18 @@ def list_picks(run_id: str) -> Mapping[str, Any]:
     published = store.files(run.id).read_published()
     places = tuple(place for place in published.queue.places if role in (None, place.role))
     return {"run": run.id, "model_version": published.model_version, "picks": queue_to_json(Queue(places))}
+
+
+@blueprint.get("/runs/<run_id>/queue")
+def show_queue(run_id: str) -> Mapping[str, Any]:
+    """Compare a run's queue in Label Studio with what was published: `kind`, `detail` and the command that mends it."""
+    run = services().store.get(run_id)
+    try:
+        with StudioClient.from_settings(services().host, attempts=1) as client:
+            client.http.timeout = _STUDIO_SECONDS
+            return asdict(standing_of(run, client=client, store=services().store))
+    except USLError as error:
+        return asdict(Standing("unknown", run.id, str(error)))
 
 
 def _to_json(run: Run) -> dict[str, Any]:
