@@ -1,3 +1,4 @@
+import ipaddress
 import socket
 
 import pytest
@@ -36,13 +37,47 @@ PRIVATE = [
 ]  # fmt: skip
 
 
+_BLOCKS = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.8/32 192.0.0.9/32
+192.0.0.10/32 192.0.0.170/31 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24
+198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 255.255.255.255/32
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128 2001:1::3/128
+2001:2::/48 2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 2001:db8::/32 2620:4f:8000::/48
+3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8
+::/96 ::ffff:0:0:0/96 200::/7 400::/6 800::/5 1000::/4 4000::/3 6000::/3 8000::/3 a000::/3 c000::/3 e000::/4 f000::/5
+f800::/6 fe00::/9
+"""
+SPECIAL = _BLOCKS.split()
+"""IANA's special-purpose address registries of IPv4 and IPv6, multicast, and what IPv6 leaves unassigned.
+
+Not here: ::ffff:0:0/96, 64:ff9b::/96 and 2002::/16, which wrap an IPv4 address and are as public as that.
+"""
+
+
+@pytest.mark.parametrize("block", SPECIAL)
+def test_is_public__no_address_of_a_special_block(block: str) -> None:
+    network = ipaddress.ip_network(block)
+    last = network.num_addresses - 1
+    for place in {0, min(1, last), last // 3, last // 2, last}:
+        assert not is_public(str(network[place])), network[place]
+
+
 @pytest.mark.parametrize("address", PRIVATE)
 def test_is_public__private_and_reserved(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+    "address",
+    [
+        "8.8.8.8",
+        "93.184.216.34",
+        "2606:4700::1111",
+        "2001:4860:4860::8888",
+        "2a00:1450::1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+    ],
 )
 def test_is_public__public(address: str) -> None:
     assert is_public(address)

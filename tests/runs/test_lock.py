@@ -1,11 +1,13 @@
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from usl_backend.errors import RunError
+from usl_backend.errors import RunError, StorageError
 from usl_backend.runs.lock import Lock, held, holder
 
 
@@ -77,3 +79,21 @@ def test_holder__nonsense_is_nobody(tmp_path):
 def test_lock__unwritable_place_names_the_remedy(tmp_path):
     with pytest.raises(RunError, match="check MODEL_DIR"):
         Lock(tmp_path / "missing" / "lock")
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_lock__a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
+    path = tmp_path / "server.lock"
+    path.touch()
+
+    def flock(descriptor, _):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for ask in (Lock, held):
+        with pytest.raises(
+            StorageError, match=r"no file locks.*set MODEL_DIR to a directory on a local disk"
+        ):
+            ask(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

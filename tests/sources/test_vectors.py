@@ -1,6 +1,9 @@
 """Vector files: what can be taken as it is, what is left out, what is refused."""
 
+import io
 import pickle
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +211,69 @@ def test_read__a_large_file_stays_on_the_disk(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(found.pool) == 399_999
     assert peak < 100 << 20  # the rows are 205 MB
+
+
+def bomb(folder: Path, name: str, shape: tuple[int, ...], dtype: str, megabytes: int) -> Path:
+    """An archive of zeros, a thousandth of what it unpacks to, beside proper vectors."""
+    path = folder / "bomb.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+            stream.write(header.getvalue())
+            for _ in range(megabytes):
+                stream.write(bytes(1 << 20))
+        if name != "embeddings":
+            with archive.open("embeddings.npy", "w") as stream:
+                np.save(stream, ROWS)
+    assert path.stat().st_size < (megabytes << 20) / 100
+    return path
+
+
+def test_npz__ids_that_would_fill_the_memory_are_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usl_backend.sources.vector_sizes.COLUMN_BYTES", 16 << 20)
+    path = bomb(tmp_path, "ids", (50,), "<U87381", 17)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match=r'"ids" of .*bomb\.npz takes 17\.0 MiB unpacked'):
+        opened(path)
+
+
+def test_npz__a_row_is_no_longer_than_a_vector(tmp_path: Path) -> None:
+    path = bomb(tmp_path, "embeddings", (1, 17 << 20), "<f4", 68)
+    with pytest.raises(InputError, match=r"a row of .* takes 68\.0 MiB; at most 64\.0 MiB can be a vector"):
+        opened(path)
+
+
+def test_npz__that_holds_less_than_it_promises(tmp_path: Path) -> None:
+    path = bomb(tmp_path, "embeddings", (1 << 40, 4), "<f4", 2)
+    with pytest.raises(InputError, match=r'"embeddings" of .* is truncated: its header promises 17,592,'):
+        opened(path)
+
+
+def test_read__a_copy_that_has_no_room_is_refused_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "v.npz", ROWS)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1399)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"take 0\.0 MiB unpacked, but .* has 0\.0 MiB left; free space"):
+        opened(tmp_path / "v.npz").read(tmp_path / "copy.npy")
+    assert list(tmp_path.glob("*copy*")) == []
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1400))
+    assert opened(tmp_path / "v.npz").read(tmp_path / "copy.npy").pool.embeddings.shape == (50, 7)
+
+
+def test_parquet__columns_are_measured_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{row:06d}" * 300 for row in range(50)]
+    path = parquet(tmp_path, {"embedding": ROWS.tolist(), "id": keys})
+    monkeypatch.setattr("usl_backend.sources.vector_sizes.COLUMN_BYTES", 50_000)
+    with pytest.raises(InputError, match=r'"id" of .* unpacked; ids and labels may take'):
+        opened(path)
+    monkeypatch.undo()
+    monkeypatch.setattr("usl_backend.sources.vector_sizes.ROW_BYTES", 20)
+    with pytest.raises(InputError, match="can be a vector"):
+        opened(path)

@@ -136,3 +136,41 @@ def test_setup__a_whole_emoji_is_fine(client, store):
     schema = "<View>\N{GRINNING FACE}</View>"
     assert _send(client, "/setup", {"project": "12.5", "schema": schema}).status_code == 200
     assert store.setup(12).label_config == schema
+
+
+def _nested(depth, opening, closing):
+    return opening * depth + "1" + closing * depth
+
+
+@pytest.mark.parametrize("depth", [70, 960, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/setup", '{"project": "12.5", "schema": "", "extra_params": DEEP}'),
+        ("/setup", '{"project": "12.5", "schema": "", "extra_params": {"budget": DEEP}}'),
+        ("/setup", '{"project": "12.5", "schema": "", "deep": DEEP}'),
+        ("/webhook", '{"action": "START_TRAINING", "project": {"id": 12, "deep": DEEP}}'),
+        ("/usl/api/runs", '{"project": 12, "budget": DEEP}'),
+        ("/usl/api/runs", "DEEP"),
+    ],
+)
+def test_bodies__very_deep_ones_are_refused(client, path, body, depth, opening, closing):
+    sent = body.replace("DEEP", _nested(depth, opening, closing))
+    answer = client.post(path, data=sent, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.json["error"]["type"] in ("InputError", "SettingsError")
+
+
+@pytest.mark.parametrize("depth", [70, 960, 100_000])
+def test_setup__very_deep_json_in_json_is_refused(client, depth):
+    extra = '{"budget": ' + _nested(depth, "[", "]") + "}"
+    body = {"project": "12.5", "schema": "", "extra_params": extra}
+    assert _send(client, "/setup", body).status_code == 400
+
+
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+def test_predict__very_deep_tasks_are_refused_and_deep_ones_taken(client, depth):
+    sent = '{"tasks": [DEEP]}'.replace("DEEP", _nested(depth, "[", "]"))
+    assert client.post("/predict", data=sent, content_type="application/json").status_code == 400
+    assert _send(client, "/predict", {"tasks": [[[[]]]]}).json == {"results": [[]]}

@@ -19,6 +19,19 @@ Resolver = Callable[..., Sequence[tuple[Any, ...]]]
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that has ever been given to somebody; what lies outside is special or nobody's."""
+_SPECIAL: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.175.48.0/24"),
+        *("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20"),
+    )
+)
+"""Special-purpose blocks of IANA that `ipaddress` calls global, or calls so in some versions of Python.
+
+Some may be reached from everywhere, but are relays, sinks and anycast services, where nobody keeps pictures.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +185,10 @@ def is_public(text: str) -> bool:
             wrapped = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if wrapped is not None:
             return is_public(str(wrapped))
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+        if address not in _UNICAST:
+            return False
+    special = address.is_multicast or address.is_reserved or any(address in block for block in _SPECIAL)
+    return address.is_global and not special
 
 
 def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

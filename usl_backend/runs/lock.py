@@ -32,12 +32,19 @@ class Lock:
     ------
     RunError
         Another process holds it.
+    StorageError
+        The file cannot be written, or its file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = _open(path)
-        if not _locked(self._descriptor):
+        try:
+            locked = _locked(self._descriptor)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise _no_locks(path, error) from None
+        if not locked:
             os.close(self._descriptor)
             raise RunError(f"{path} is locked by process {holder(path) or 'unknown'}, which is still at work")
         self.sign(os.getpid())
@@ -77,6 +84,8 @@ def held(path: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise _no_locks(path, error) from None
     finally:
         os.close(descriptor)
     return False
@@ -101,6 +110,14 @@ def _locked(descriptor: int) -> bool:
         else:
             return True
     return False
+
+
+def _no_locks(path: Path, error: OSError) -> StorageError:
+    """Build the error for a file system without locks, such as many that are mounted over a network."""
+    return StorageError(
+        f"{path} cannot be locked ({error.strerror or error}): its file system has no file locks, as many network file "
+        "systems; set MODEL_DIR to a directory on a local disk"
+    )
 
 
 def _open(path: Path) -> int:

@@ -17,6 +17,7 @@ from usl_backend.instances import Pool
 from usl_backend.media.limits import short_reason
 from usl_backend.sources.columns import IDS, LABELS, NONE, as_text
 from usl_backend.sources.tables import arrow
+from usl_backend.sources.vector_sizes import check_column, check_room, check_row, check_whole, unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,6 +148,7 @@ class VectorFile:
     def _copy(self, path: Path, ids: NDArray[np.int64]) -> NDArray[np.floating]:
         """Write the usable rows to a file block by block, and memory-map it."""
         temporary = path.with_name(f".{path.name}.tmp")
+        check_room(len(ids) * self.width * self._rows.kept.itemsize, path.parent, self.address)
         out = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
             temporary, mode="w+", dtype=self._rows.kept, shape=(len(ids), self.width)
         )
@@ -217,6 +219,7 @@ class _Rows:
         if len(shape) != 2:
             raise InputError(f"{where} has shape {shape}; vectors must have shape (rows, columns)")
         self.count, self.width = shape
+        check_row(self.width * dtype.itemsize, where)
         self.kept = dtype if dtype in (np.float16, np.float32) else np.dtype(np.float32)
 
     @property
@@ -256,11 +259,13 @@ class _Npz(_Rows):
             self._name = _vector_name(names, data_key, where)
             with archive.open(f"{self._name}.npy") as stream:
                 shape, self._fortran, self._dtype = _header(stream)
+            held = archive.getinfo(f"{self._name}.npy").file_size
         self._set(shape, self._dtype, f'"{self._name}" of {where}')
         if self._fortran:
             raise InputError(
                 f'"{self._name}" of {where} is stored in column-major order; save it with np.ascontiguousarray'
             )
+        check_whole(held, self.count * self.width * self._dtype.itemsize, self._name, where)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             id_name = _beside(names, IDS, id_key, self._name, where, flag="--id-key")
             label_name = _beside(names, LABELS, label_key, self._name, where, flag="--label-key")
@@ -281,6 +286,7 @@ class _Npz(_Rows):
                 yield start, _as(np.frombuffer(data, self._dtype).reshape(rows, self.width), self.kept), {}
 
     def _column(self, arrays: Any, name: str, where: str) -> list[Any]:
+        check_column(arrays.zip.getinfo(f"{name}.npy").file_size, name, where)
         column = arrays[name]
         if column.shape != (self.count,):
             raise InputError(
@@ -310,6 +316,9 @@ class _ParquetRows(_Rows):
             self._id = _beside(names, IDS, id_key, self._name, where, flag="--id-key")
             label = _beside(names, LABELS, label_key, self._name, where, flag="--label-key")
             beside = [name for name in (self._id, label) if name is not None]
+            for name in beside:
+                check_column(unpacked(file.metadata, name), name, where)
+            check_row(unpacked(file.metadata, self._name) // max(1, self.count), where)
             columns = file.read(columns=beside) if beside else None
             value_type = file.schema_arrow.field(self._name).type.value_type
         if columns is not None and self._id is not None:

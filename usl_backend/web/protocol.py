@@ -15,7 +15,7 @@ from usl_backend.errors import InputError, SettingsError
 from usl_backend.runs import Run, RunState, parse_project_key, project_key
 from usl_backend.settings import RunSettings, parse_extra_params
 from usl_backend.web.errors import refusal
-from usl_backend.web.services import check_text, json_body, page_of, services
+from usl_backend.web.services import check_depth, check_text, json_body, page_of, services
 
 blueprint = Blueprint("protocol", __name__)
 
@@ -42,6 +42,7 @@ def setup() -> Mapping[str, Any]:
     store = services().store
     try:
         extra_params = parse_extra_params(body.get("extra_params"))
+        check_depth(extra_params)
         check_text(extra_params)  # extra_params may be JSON within JSON, which `json_body` has not checked
         RunSettings.resolve(extra_params=extra_params)
     except SettingsError as error:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import current_app, request
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 EXTENSION = "usl"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Escaped surrogate in JSON; it matches valid pairs too, so a match only calls for a closer check."""
+_DEEPEST: Final = 64
+"""Levels of objects and lists in each other; an annotation with its history has a dozen."""
+_TOO_DEEP: Final = f"the body nests objects or lists more than {_DEEPEST} deep; send what Label Studio sends"
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,15 @@ def json_body(*, kept: bool = True) -> Mapping[str, Any]:
     Raises
     ------
     InputError
-        The body is not a JSON object of valid text. The message never quotes the body: it may contain tokens.
+        The body is not a JSON object of valid text, or too deeply nested. The message never quotes the body: it may
+        contain tokens.
     """
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        raise InputError(_TOO_DEEP) from None
+    if kept:
+        check_depth(body)
     if kept and _SURROGATE.search(request.get_data(cache=True)):
         check_text(body)
     if not isinstance(body, Mapping):
@@ -65,6 +74,28 @@ def json_body(*, kept: bool = True) -> Mapping[str, Any]:
             f"the body of {request.method} {request.path} is not a JSON object; send one as application/json"
         )
     return body
+
+
+def check_depth(value: object) -> None:
+    """Raise InputError for JSON that is nested deeper than anything that is ever sent here.
+
+    Raises
+    ------
+    InputError
+        Objects and lists lie in each other more than 64 deep: to write such a value down again might fail.
+    """
+    level: list[object] = [value]
+    for _ in range(_DEEPEST + 1):
+        inner: list[object] = []
+        for entry in level:
+            if isinstance(entry, Mapping):
+                inner.extend(entry.values())
+            elif isinstance(entry, list):
+                inner.extend(entry)
+        if not inner:
+            return
+        level = inner
+    raise InputError(_TOO_DEEP)
 
 
 def check_text(value: object) -> None:
