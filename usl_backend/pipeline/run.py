@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from usl_backend.distributed import ClusterBlocks, connect
 from usl_backend.encoders.allocator import keep_freed_memory
-from usl_backend.instances import Queue, pool_digest
+from usl_backend.instances import pool_digest
 from usl_backend.pipeline.finetune import PICTURES, picture_trainer, trains_on_images
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.pipeline.select import Readable, choose_next, final_budget, rows_of, search, select
@@ -21,8 +22,8 @@ from usl_backend.runs.retention import tidy
 from usl_backend.selection.rows.threads import computing_on
 from usl_backend.settings import RunSettings
 from usl_backend.sinks.control import control_rows, earlier_control, further_rows
+from usl_backend.sinks.making_up import current_queue, made_up_warnings
 from usl_backend.sinks.queue import QueueSink
-from usl_backend.sinks.reserve import reserve_rows
 from usl_backend.sinks.table import TableSink
 from usl_backend.sinks.tasks import TasksSink
 from usl_backend.sources.listed import ListSource
@@ -33,7 +34,7 @@ from usl_backend.version import VERSION
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.instances import Instance, Pool
+    from usl_backend.instances import Instance, Pool, Queue
     from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.runs.inventory import Inventory
@@ -266,13 +267,18 @@ class Execution:
             if not self.run.dry_run:
                 report("writing the queue", 0, 0)
             with self.stages.timed("publish"):
-                self.files.write_published(self.sink.publish(self._queue(pool, selection, labeled), report))
+                chosen, queue = self._queue(pool, selection, labeled)
+                if chosen is not selection:
+                    self.files.write_selection(chosen)
+                published = self.sink.publish(queue, report)
+                told = (*made_up_warnings(chosen, queue), *published.warnings)
+                self.files.write_published(replace(published, warnings=told))
         published = self.files.read_published()
         self.sink.complete(published, pool, selection)
         return published
 
-    def _queue(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> Queue:
-        """Build the queue: the picks, a control set drawn from the whole pool, and the reserve."""
+    def _queue(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> tuple[Selection, Queue]:
+        """Build the queue: the picks, a control set drawn from the whole pool, and the reserve; see `current_queue`."""
         free = np.setdiff1d(np.arange(len(pool)), labeled)
         handed_on = np.searchsorted(pool.ids, np.asarray(self._handed_on(pool), dtype=np.int64))
         if len(handed_on):
@@ -281,16 +287,14 @@ class Execution:
             control = np.concatenate([handed_on, more])
         else:
             control = control_rows(free, self.settings.control, seed=self.settings.seed)
-        reserve = reserve_rows(
+        return current_queue(
+            pool,
             selection,
-            self.settings.reserve,
-            excluded=np.union1d(labeled, control),
+            labeled=labeled,
+            drawn=control,
+            settings=self.settings,
             neighbors=self.files.read_neighbors() if self.files.has_neighbors() else None,
-        )
-        return Queue.of(
-            pool.ids[selection.indices].tolist(),
-            control=pool.ids[control].tolist(),
-            reserve=pool.ids[reserve].tolist(),
+            changes=self.sink.changes,
         )
 
 

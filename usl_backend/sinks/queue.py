@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from usl_backend.errors import StudioError
 from usl_backend.runs.published import Published, Verified
 from usl_backend.runs.summary import Tab
+from usl_backend.settings import RunSettings
+from usl_backend.sinks.changes import Changes, changes_of
+from usl_backend.studio.model_versions import Origin, origin
 from usl_backend.studio.patience import waited_out
 from usl_backend.studio.queue import publish as publish_queue
 from usl_backend.studio.verification import verify_first
@@ -15,7 +18,7 @@ from usl_backend.studio.verification import verify_first
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from usl_backend.instances import Pool, Queue
+    from usl_backend.instances import Instance, Pool, Queue
     from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.runs.summary import Summary
@@ -39,6 +42,26 @@ class QueueSink:
 
     def __init__(self, client: StudioClient, run: Run, store: RunStore) -> None:
         self.client, self.run, self.store = client, run, store
+        self._read: Mapping[int, Instance] | None = None
+
+    def changes(self, tasks: Sequence[int]) -> Changes:
+        """Look up tasks in Label Studio; if the run's queue is in force already, labels are its own and no changes."""
+        if self.run.dry_run:
+            return Changes()
+        files, settings = self.store.files(self.run.id), RunSettings.from_json(self.run.settings)
+        project = self.client.project(self.run.project)
+        if self._read is None:
+            self._read = {instance.id: instance for instance in files.read_instances()}
+        found = changes_of(
+            self.client,
+            project,
+            tasks,
+            read=self._read,
+            inventory=files.read_inventory(),
+            settings=settings,
+        )
+        published = origin(project.model_version) == Origin(self.run.id, self.store.installation)
+        return Changes() if published else found
 
     def publish(self, queue: Queue, progress: Progress) -> Published:
         """Make Label Studio serve the queue in order."""

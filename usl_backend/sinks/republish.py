@@ -9,6 +9,8 @@ from usl_backend.errors import RunError
 from usl_backend.instances import Place, Queue
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import Lock
+from usl_backend.settings import RunSettings
+from usl_backend.sinks.changes import changes_of
 from usl_backend.sinks.queue import publish, tab_of
 
 if TYPE_CHECKING:
@@ -57,6 +59,15 @@ def republish(run: Run, *, store: RunStore, client: StudioClient, progress: Prog
                 for task, place in zip(before.queue.tasks, before.queue.places, strict=True)
             )
         )
+        if not run.pool and files.has_instances():
+            changes_of(
+                client,
+                project,
+                before.queue.tasks,
+                read={instance.id: instance for instance in files.read_instances()},
+                inventory=files.read_inventory(),
+                settings=RunSettings.from_json(run.settings),
+            )
         done = publish(client, run, project, theirs, store=store, progress=progress)
         after = replace(
             before,

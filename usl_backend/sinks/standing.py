@@ -44,8 +44,8 @@ class Standing:
         `none`: nothing was published. `in force`: the queue published last is whole and served in order. `foreign`:
         the queue of another data directory is in force. `replaced`: another model version is, for instance after a
         backup was restored. `incomplete`: predictions are missing. `no tab`, `sampling`: the tab is gone, or another
-        sampling was chosen. `order`: Label Studio serves other tasks first. `active`: a run is about to publish. `unknown`:
-        Label Studio does not answer.
+        sampling was chosen. `order`: Label Studio serves other tasks first. `active`: a run is about to publish.
+        `unknown`: Label Studio does not answer.
     run
         Id of the run that published last from this data directory; "" if there is none.
     detail

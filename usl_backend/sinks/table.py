@@ -15,9 +15,10 @@ from usl_backend.runs.artifacts import atomic_write
 from usl_backend.runs.inventory import VECTORS
 from usl_backend.runs.published import Published, PublishedPool
 from usl_backend.runs.summary import PoolSummary
+from usl_backend.sinks.changes import Changes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from usl_backend.instances import Pool, Queue
     from usl_backend.progress import Progress
@@ -46,6 +47,10 @@ class TableSink:
     def path(self) -> Path:
         """Path of the table."""
         return self.files.directory / TABLE
+
+    def changes(self, tasks: Sequence[int]) -> Changes:  # noqa: ARG002 - the protocol's signature
+        """Return no changes: nobody labels the rows of a table."""
+        return Changes()
 
     def publish(self, queue: Queue, progress: Progress) -> PublishedPool:  # noqa: ARG002 - a table is written at once
         """Return the queue as published; `complete` writes the table."""

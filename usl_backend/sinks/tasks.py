@@ -20,6 +20,7 @@ from usl_backend.instances import Queue
 from usl_backend.media import is_inside, to_png
 from usl_backend.runs.published import Destination, Published, PublishedPool
 from usl_backend.runs.summary import PoolSummary
+from usl_backend.sinks.changes import Changes
 from usl_backend.sinks.queue import publish, tab_of
 from usl_backend.sinks.table import TableSink, queued_instances
 from usl_backend.sources.media import MediaAccess
@@ -70,6 +71,10 @@ class TasksSink:
     def classes(self) -> tuple[str, ...]:
         """Return the choices of the project that receives the picks."""
         return tuple(parse(self.client.project(self.order.project).label_config).classes)
+
+    def changes(self, tasks: Sequence[int]) -> Changes:  # noqa: ARG002 - the protocol's signature
+        """Return no changes: nobody can have labeled tasks before they are made."""
+        return Changes()
 
     def publish(self, queue: Queue, progress: Progress) -> PublishedPool:
         """Create a task for each place of the queue and put them first in their project.
