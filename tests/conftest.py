@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -174,23 +175,38 @@ def studio_template(studio_executable: Path, pytestconfig: pytest.Config) -> Pat
 
 
 @pytest.fixture(scope="session")
+def start_studio(
+    studio_executable: Path, studio_template: Path
+) -> Callable[..., AbstractContextManager[LiveStudio]]:
+    """Starts a server from a copy of the migrated data directory: `start_studio(directory, port=None, NAME=value)`."""
+
+    @contextmanager
+    def start(directory: Path, *, port: int | None = None, **environment: str) -> Iterator[LiveStudio]:
+        shutil.copytree(studio_template, directory)
+        documents = directory / "documents"
+        with LabelStudioServer(
+            directory,
+            port=port,
+            documents_root=documents,
+            username=USERNAME,
+            password=PASSWORD,
+            token=TOKEN,
+            executable=studio_executable,
+            environment=environment,
+        ) as server:
+            with StudioClient(server.url, TOKEN) as client:
+                version = client.version()
+            yield LiveStudio(server.url, TOKEN, USERNAME, PASSWORD, version, documents, directory)
+
+    return start
+
+
+@pytest.fixture(scope="session")
 def label_studio(
-    studio_executable: Path, studio_template: Path, tmp_path_factory: pytest.TempPathFactory
+    start_studio: Callable[..., AbstractContextManager[LiveStudio]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveStudio]:
-    directory = tmp_path_factory.mktemp("label-studio") / "data"
-    shutil.copytree(studio_template, directory)
-    documents = directory / "documents"
-    with LabelStudioServer(
-        directory,
-        documents_root=documents,
-        username=USERNAME,
-        password=PASSWORD,
-        token=TOKEN,
-        executable=studio_executable,
-    ) as server:
-        with StudioClient(server.url, TOKEN) as client:
-            version = client.version()
-        yield LiveStudio(server.url, TOKEN, USERNAME, PASSWORD, version, documents, directory)
+    with start_studio(tmp_path_factory.mktemp("label-studio") / "data") as studio:
+        yield studio
 
 
 @pytest.fixture(scope="session")

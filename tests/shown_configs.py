@@ -76,7 +76,10 @@ SHOWN = (
         ("/data/local-files/?d=pics/a{n}.png",),
     ),
     Shown(
-        "text as content", view('<Text name="x">Read: $words</Text>'), {"words": "hi {n}"}, ("Read: hi {n}",)
+        "text as content",
+        view('<Text name="x" value="$words">Read: $words</Text>'),
+        {"words": "hi {n}"},
+        ("Read: hi {n}",),
     ),
     Shown(
         "Repeater",
@@ -87,9 +90,9 @@ SHOWN = (
     ),
     Shown(
         "Repeater of texts with a flag of its own",
-        '<View><Repeater on="$talk.turns" indexFlag="##"><Text name="x_##" value="##: $talk.turns[##]"/>'
+        '<View><Repeater on="$turns" indexFlag="##"><Text name="x_##" value="##: $turns[##]"/>'
         '<Choices name="c_##" toName="x_##"><Choice value="a"/></Choices></Repeater></View>',
-        {"talk": {"turns": ["hello {n}", "bye {n}"]}},
+        {"turns": ["hello {n}", "bye {n}"]},
         ("0: hello {n}", "1: bye {n}"),
     ),
     Shown(

@@ -96,6 +96,22 @@ def test_compose__addresses_meet() -> None:
     assert all(entry.startswith("127.0.0.1:") for entry in services()["label-studio"]["ports"])
 
 
+def test_compose__local_files_are_the_same_for_both() -> None:
+    studio, backend = services()["label-studio"], services()["backend"]
+    assert studio["environment"]["LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"] == "true"
+    assert backend["environment"]["LABEL_STUDIO_HOST"] == studio["environment"]["LABEL_STUDIO_HOST"]
+    mounted = [
+        dict(
+            entry.removesuffix(":ro").rsplit(":", 1)[::-1]
+            for entry in service["volumes"]
+            if entry.endswith(":ro")
+        )
+        for service in (studio, backend)
+    ]
+    roots = [one["environment"]["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] for one in (studio, backend)]
+    assert mounted[0][roots[0]] == mounted[1][roots[1]]
+
+
 def test_dockerignore__lets_in_what_is_copied_and_nothing_else() -> None:
     allowed = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE))
     copied: set[str] = set()

@@ -54,10 +54,13 @@ class Fault:
 
 
 class FaultyProxy:
-    """Forwards to `upstream`; `faults` are looked at in order, the first that matches is used up by one."""
+    """Forwards to `upstream`; `faults` are looked at in order, the first that matches is used up by one.
 
-    def __init__(self, upstream: str) -> None:
-        self.upstream = urlsplit(upstream)
+    With a `prefix` only paths below it are forwarded, without it, as proxies with a sub-path do.
+    """
+
+    def __init__(self, upstream: str, *, prefix: str = "") -> None:
+        self.upstream, self.prefix = urlsplit(upstream), prefix
         self.faults: list[Fault] = []
         self.asked: list[tuple[str, str]] = []
         self.port = 0
@@ -155,6 +158,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.proxy.fault_of(self.command, self.path, self.headers.get("Authorization", ""))
+        prefix = self.server.proxy.prefix
+        if not self.path.startswith(prefix + "/"):
+            self._answer(404, {}, b"")
+            return
+        self.path = self.path.removeprefix(prefix)
         if fault is None:
             self._answer(*self._forwarded(body))
             return

@@ -6,6 +6,7 @@ import pytest
 from usl_backend.errors import ActiveRunError, RunError
 from usl_backend.instances import QueueState
 from usl_backend.runs import RunState, RunStore
+from usl_backend.runs.projects import learned_addresses
 from usl_backend.runs.summary import Summary
 
 
@@ -193,6 +194,23 @@ def test_setup__refused_never_replaces_accepted(store):
     assert store.setup(12).refused is None
     assert not store.remember_setup(12, "12.5", refused="no")
     assert store.setup(12).extra_params == {"budget": 1}
+
+
+def test_setup__public_address_of_label_studio_is_kept_until_another_is_told(store, tmp_path):
+    assert store.remember_setup(12, "12.5", hostname="http://localhost:8080")
+    assert not store.remember_setup(12, "12.5", hostname="http://localhost:8080")
+    assert not store.remember_setup(12, "12.5")
+    store.remember_setup(13, "13.5", hostname="https://host/ls")
+    store.remember_setup(14, "14.5", hostname="http://localhost:8080")
+    store.remember_setup(15, "15.5")
+    assert store.setup(12).hostname == "http://localhost:8080"
+    assert store.public_addresses() == ("http://localhost:8080", "https://host/ls")
+    assert learned_addresses(store.directory) == store.public_addresses()
+
+
+def test_learned_addresses__makes_nothing(tmp_path):
+    assert learned_addresses(tmp_path / "none") == ()
+    assert not (tmp_path / "none").exists()
 
 
 def test_queue_state__of_each_project_key(store):

@@ -12,8 +12,17 @@ STUDIO = "http://studio.example:8080"
 TOKEN = {"Authorization": "Token secret"}
 
 
-def find(source: object, *, url: str = STUDIO, root: Path | None = None) -> Location:
-    return locate(7, source, url=url, authorization=lambda: TOKEN["Authorization"], documents_root=root)  # type: ignore[arg-type]
+def find(
+    source: object, *, url: str = STUDIO, root: Path | None = None, public: tuple[str, ...] = ()
+) -> Location:
+    return locate(
+        7,
+        source,  # type: ignore[arg-type]
+        url=url,
+        public=public,
+        authorization=lambda: TOKEN["Authorization"],
+        documents_root=root,
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,6 +41,66 @@ def find(source: object, *, url: str = STUDIO, root: Path | None = None) -> Loca
 def test_locate__label_studio_itself_gets_the_token(source: str, url: str, address: str) -> None:
     found = find(source, url=url)
     assert (found.url, found.path, dict(found.headers), found.trusted) == (address, None, TOKEN, True)
+
+
+PUBLIC = ("http://localhost:8080", "https://host/ls", "/behind")
+
+
+@pytest.mark.parametrize("url", [STUDIO, "http://inside/studio"])
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("http://localhost:8080/data/local-files/?d=a%20b/c.png", "/data/local-files/?d=a%20b/c.png"),
+        ("HTTP://LocalHost:8080/data/upload/1/x y.png", "/data/upload/1/x%20y.png"),
+        ("https://host:443/ls/data/upload/1/x.png", "/data/upload/1/x.png"),
+        ("https://host/ls/storage-data/uploaded/?filepath=x.png", "/storage-data/uploaded/?filepath=x.png"),
+        ("https://host/ls/tasks/7/resolve/?fileuri=abc", "/tasks/7/resolve/?fileuri=abc"),
+        ("/ls/data/upload/1/x.png", "/data/upload/1/x.png"),
+        ("/behind/data/upload/1/x.png", "/data/upload/1/x.png"),
+        ("/data/upload/1/x.png", "/data/upload/1/x.png"),
+    ],
+)
+def test_locate__another_name_of_label_studio_leads_to_its_own_address(
+    source: str, path: str, url: str
+) -> None:
+    found = find(source, url=url, public=PUBLIC)
+    assert (found.url, dict(found.headers), found.trusted) == (url + path, TOKEN, True)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://localhost:8080/api/projects/3/export",
+        "http://localhost:8080/static/x.png",
+        "http://localhost:8080/data/../api/x",
+        "http://localhost:8081/data/upload/1/x.png",
+        "https://localhost:8080/data/upload/1/x.png",
+        "https://host/data/upload/1/x.png",
+        "https://host/lsd/data/upload/1/x.png",
+        "http://host/ls/data/upload/1/x.png",
+        "https://host@evil.example/ls/data/upload/1/x.png",
+        "https://host/ls@evil.example/x.png",
+    ],
+)
+def test_locate__token_is_sent_for_media_of_that_name_only(source: str) -> None:
+    found = find(source, public=PUBLIC)
+    assert "Authorization" not in found.headers
+    assert found.url is not None
+    assert found.url == source or found.url.startswith(f"{STUDIO}/data/")
+
+
+def test_locate__beside_label_studio_on_its_host_no_token_is_sent() -> None:
+    found = find("https://host/data/upload/1/x.png", url="https://host/ls")
+    assert found == Location(url="https://host/data/upload/1/x.png", trusted=True)
+
+
+def test_locate__local_files_of_an_unknown_name_say_what_to_set() -> None:
+    with pytest.raises(
+        MediaError, match=r"local file of http://localhost:8080/ls, which is not LABEL_STUDIO_URL"
+    ):
+        find("http://localhost:8080/ls/data/local-files/?d=a.png")
+    with pytest.raises(MediaError, match=r"set LABEL_STUDIO_HOST=http://localhost:8080/ls$"):
+        find("http://localhost:8080/ls/data/local-files/?d=a.png")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +157,11 @@ def test_locate__local_files_from_disk_where_they_are(tmp_path: Path) -> None:
     picture.write_bytes(b"png")
     assert find("/data/local-files/?d=sub%20dir/a.png", root=root) == Location(path=picture)
     assert find("/data/local-files/?d=/sub%20dir/a.png", root=root) == Location(path=picture)
+    for name in (STUDIO, "http://localhost:8080/ls"):
+        found = find(
+            f"{name}/data/local-files/?d=sub%20dir/a.png", root=root, public=("http://localhost:8080/ls",)
+        )
+        assert found == Location(path=picture)
     # Not on this disk: Label Studio may have it.
     elsewhere = find("/data/local-files/?d=sub%20dir/b.png", root=root)
     assert elsewhere.path is None

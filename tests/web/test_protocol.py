@@ -52,6 +52,25 @@ def test_setup__extra_params_in_every_form(client, store, told, kept):
     assert (setup.project_key, setup.extra_params, setup.label_config) == (KEY, kept, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("https://host/ls/", "https://host/ls"),
+        ("/ls", "/ls"),
+        ("ftp://host", ""),
+        ("http://host/?a=b", ""),
+        ("http://ho st", ""),
+        ("http://" + "h" * 3000, ""),
+        (None, ""),
+        (["http://host"], ""),
+    ],
+)
+def test_setup__label_studios_public_address_is_learned(client, store, told, kept):
+    assert _setup(client, hostname=told).status_code == 200
+    assert store.setup(12).hostname == kept
+
+
 def test_setup__the_last_one_wins(client, store):
     for told in ('{"budget": 1}', {"budget": 2}, '{"budget": 3}'):
         _setup(client, told)

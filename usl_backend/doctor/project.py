@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -106,11 +107,22 @@ def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: 
             else []
         )
     detail = f"{len(broken)} of {len(places)} tasks tried cannot be read ({broken[0]})"
-    remedy = (
-        "open the task in Label Studio: if it is displayed there, check LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT and"
-        " USL_MEDIA_ALLOWED_HOSTS"
-    )
+    remedy = _remedy_of_media(broken[0])
     return [Check("media", "failed" if len(broken) == len(places) else "warning", detail, remedy)]
+
+
+def _remedy_of_media(reason: str) -> str:
+    """Return what helps where the first unreadable task says this."""
+    if named := re.search(r"set (LABEL_STUDIO_HOST=\S+)", reason):
+        return f"set {named[1]} for the backend, or connect the project, which tells it: usl-backend connect"
+    if named := re.search(r"(\S+) has the private or reserved address", reason):
+        return f"if you trust it, set USL_MEDIA_ALLOWED_HOSTS={named[1]}"
+    if re.search(r"answered 40[34]", reason):
+        return (
+            "open the task in Label Studio: where it shows nothing either, correct the task's address or its storage; a"
+            " Local-files storage has to be connected to the project"
+        )
+    return "open the task in Label Studio: what it shows there, the backend reads too unless the reason says why not"
 
 
 def _check_connection(client: StudioClient, project: Project, url: str) -> list[Check]:

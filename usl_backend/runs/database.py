@@ -31,9 +31,11 @@ class Database:
         The directory cannot be written, or was written by a newer version of this package.
     """
 
+    FILE: Final = "usl.sqlite3"
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.path = directory / "usl.sqlite3"
+        self.path = directory / self.FILE
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opening = threading.Lock()

@@ -40,6 +40,9 @@ MIGRATIONS: Final = (
     CREATE UNIQUE INDEX one_active_run ON runs (project, pool) WHERE state IN ('queued', 'running');
     CREATE INDEX runs_by_pool ON runs (pool, sequence);
     """,
+    """
+    ALTER TABLE setups ADD COLUMN hostname TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Step n brings the file from `user_version` n to n + 1. Never edit a step that was released: append one,
 and keep a dump of the layout before it in tests/data/layouts, from which its test starts."""

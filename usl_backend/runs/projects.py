@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,6 +18,7 @@ from usl_backend.runs.database import Database
 from usl_backend.runs.record import ProjectSetup
 
 _STATE = TypeAdapter(QueueState)
+_MOST_ADDRESSES = 8
 
 
 class ProjectRecords(Database):
@@ -28,6 +31,7 @@ class ProjectRecords(Database):
         *,
         extra_params: Mapping[str, Any] | None = None,
         label_config: str = "",
+        hostname: str = "",
         refused: str | None = None,
     ) -> bool:
         """Store the content of a /setup request; the last one wins.
@@ -46,15 +50,17 @@ class ProjectRecords(Database):
             same_params = json.dumps(dict(known.extra_params), sort_keys=True) == params
             if refused is not None and known.refused is None:
                 return False
-            if same_params and known.label_config == label_config and known.refused == refused:
+            hostname = hostname or known.hostname
+            same_texts = (known.label_config, known.hostname) == (label_config, hostname)
+            if same_params and same_texts and known.refused == refused:
                 newest = self.setup(project)
                 if newest is not None and newest.project_key == project_key:
                     return False
         with self._transaction() as sql:
             sql.execute(
                 "INSERT OR REPLACE INTO setups "
-                "(project_key, project, extra_params, label_config, refused, updated_at) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "(project_key, project, extra_params, label_config, refused, updated_at, hostname) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     project_key,
                     project,
@@ -62,6 +68,7 @@ class ProjectRecords(Database):
                     proper(label_config),
                     refused and proper(refused),
                     time.time(),
+                    proper(hostname),
                 ),
             )
         return True
@@ -71,6 +78,14 @@ class ProjectRecords(Database):
         if project_key:
             return self._setup_of("project_key = ?", (project_key,))
         return self._setup_of("project = ? ORDER BY updated_at DESC LIMIT 1", (project,))
+
+    def public_addresses(self) -> tuple[str, ...]:
+        """Return the addresses under which Label Studio says that browsers reach it, the newest first."""
+        rows = self._connection().execute(
+            "SELECT hostname FROM setups WHERE hostname != '' GROUP BY hostname ORDER BY MAX(updated_at) DESC LIMIT ?",
+            (_MOST_ADDRESSES,),
+        )
+        return tuple(str(hostname) for (hostname,) in rows)
 
     def queue_state(self, project_key: str) -> QueueState | None:
         """Return the state of the queue last published to a project, or None."""
@@ -96,10 +111,18 @@ class ProjectRecords(Database):
         row = (
             self._connection()
             .execute(
-                "SELECT project, project_key, extra_params, label_config, refused, updated_at FROM setups "  # noqa: S608  # nosec B608
+                "SELECT project, project_key, extra_params, label_config, refused, updated_at, hostname FROM setups "  # noqa: S608  # nosec B608
                 f"WHERE {condition}",
                 values,
             )
             .fetchone()
         )
         return None if row is None else ProjectSetup(row[0], row[1], json.loads(row[2]), *row[3:])
+
+
+def learned_addresses(directory: Path) -> tuple[str, ...]:
+    """Return `ProjectRecords.public_addresses` of a data directory; none, and nothing is made, if it is not in use."""
+    if not (directory / Database.FILE).is_file():
+        return ()
+    with closing(ProjectRecords(directory)) as records:
+        return records.public_addresses()

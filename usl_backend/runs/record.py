@@ -190,6 +190,8 @@ class ProjectSetup:
         Why the extra params were refused, if none were ever accepted; else None.
     updated_at
         Unix seconds.
+    hostname
+        Address under which Label Studio says that browsers reach it; "" if unknown.
     """
 
     project: int
@@ -198,6 +200,7 @@ class ProjectSetup:
     label_config: str
     refused: str | None
     updated_at: float
+    hostname: str = ""
 
 
 def parse_project_key(text: object) -> tuple[int, str]:

@@ -28,6 +28,11 @@ class HostSettings(BaseModel):
     label_studio_url: str = Field(
         "http://localhost:8080", description="Address at which this host reaches Label Studio."
     )
+    label_studio_host: str = Field(
+        "",
+        description="Address at which browsers reach Label Studio, its own `LABEL_STUDIO_HOST`, if that differs from "
+        "`LABEL_STUDIO_URL`; tasks may name it. Connecting a project tells it too.",
+    )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""), description="Personal access token, or legacy token, of a Label Studio user."
     )
@@ -109,7 +114,7 @@ class HostSettings(BaseModel):
     )
     media_max_pixels: int = Field(_LIMITS.pixels, ge=1, description="Maximum size of an image, in pixels.")
 
-    @field_validator("label_studio_url", "public_url")
+    @field_validator("label_studio_url", "label_studio_host", "public_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         value = value.strip().rstrip("/")

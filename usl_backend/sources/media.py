@@ -13,6 +13,7 @@ from usl_backend.errors import InputError, MediaError, StudioAuthError, StudioNo
 from usl_backend.instances import Instance
 from usl_backend.media import PATIENCE, Location, MediaLimits, MediaReader, UnauthorizedError
 from usl_backend.runs.artifacts import atomic_write
+from usl_backend.runs.projects import learned_addresses
 from usl_backend.settings import HostSettings
 
 if TYPE_CHECKING:
@@ -44,18 +45,28 @@ class MediaAccess:
     studio
         Address of the Label Studio whose tasks refer to the media; "" for a pool outside it, which may refer to
         object-store addresses (`s3://...`) instead.
+    public
+        Addresses at which browsers reach that Label Studio; tasks may name them.
     """
 
     limits: MediaLimits = field(default_factory=MediaLimits)
     roots: tuple[Path, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     studio: str = ""
+    public: tuple[str, ...] = ()
 
     @classmethod
     def of_project(cls, host: HostSettings, client: StudioClient) -> MediaAccess:
         """Return access to the media of a project's tasks."""
         root = host.label_studio_local_files_document_root
-        return cls(host.media_limits, () if root is None else (root,), host.allowed_hosts, client.url)
+        told = (host.label_studio_host,) if host.label_studio_host else ()
+        return cls(
+            host.media_limits,
+            () if root is None else (root,),
+            host.allowed_hosts,
+            client.url,
+            tuple(dict.fromkeys((*told, *learned_addresses(host.model_dir)))),
+        )
 
     @classmethod
     def of_list(cls, host: HostSettings, roots: Iterable[str | Path]) -> MediaAccess:
@@ -97,7 +108,7 @@ class MediaAccess:
         if not self.studio:
             return Media(reader, locate)
         found = client or _connect(self.studio)
-        return Media(reader, lambda instance: found.locate(instance.id, instance.source))
+        return Media(reader, lambda instance: found.locate(instance.id, instance.source, public=self.public))
 
 
 class Media:

@@ -207,7 +207,7 @@ class StudioClient:
         SettingsError
             The configured URL or token is missing or malformed.
         """
-        if url is not None and url.rstrip("/") != host.label_studio_url.rstrip("/"):
+        if url is not None and url.rstrip("/") not in {host.label_studio_url, host.label_studio_host}:
             raise InputError(
                 f"the project is at {url}, but LABEL_STUDIO_URL is {host.label_studio_url};"
                 f" set LABEL_STUDIO_URL={url} (and a token of that server)"
@@ -373,7 +373,7 @@ class StudioClient:
             for row in self.http.json("GET", "/api/tasks", params=params)["tasks"]:
                 yield _task_of(row, None)
 
-    def locate(self, task_id: int, source: str) -> Location:
+    def locate(self, task_id: int, source: str, *, public: Sequence[str] = ()) -> Location:
         """Return the location of the media behind a value of a task's data; see `media_locations.locate`.
 
         The headers hold an access token that may expire within two minutes: call this shortly before reading.
@@ -387,6 +387,7 @@ class StudioClient:
             task_id,
             source,
             url=self.url,
+            public=public,
             authorization=self.http.authorization,
             documents_root=self._documents_root,
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from usl_backend.errors import MediaError
 from usl_backend.media import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 # Schemes of Label Studio's storages; Label Studio redirects to the storage or proxies the bytes.
@@ -27,6 +27,7 @@ def locate(
     source: str,
     *,
     url: str,
+    public: Sequence[str] = (),
     authorization: Callable[[], str],
     documents_root: Path | None = None,
 ) -> Location:
@@ -41,6 +42,9 @@ def locate(
         `https://...` or `data:...`.
     url
         URL of Label Studio.
+    public
+        Other addresses of the same Label Studio, such as the one that browsers use, or its sub-path: what tasks hold
+        of them is fetched from `url`.
     authorization
         Returns the value of the Authorization header, which is sent only to Label Studio's own origin and only to
         paths that serve media.
@@ -69,37 +73,81 @@ def locate(
     except ValueError as error:
         raise MediaError(f"not an address: {source[:120]!r}") from error
     scheme = parts.scheme.lower()
-    base = urlsplit(url)
     if scheme in STORAGE_SCHEMES:
         # Label Studio tries base64 before anything else, so that only base64 is unambiguous.
         file = base64.urlsafe_b64encode(source.encode()).decode()
         address = f"{url}/tasks/{task_id}/presign/?fileuri={quote(file, safe='')}"
         return Location(url=address, headers={"Authorization": authorization()}, trusted=True)
     if scheme in {"http", "https"}:
-        if (scheme, parts.netloc) == (base.scheme, base.netloc):
-            return _own(source, parts.path.removeprefix(base.path), authorization)
-        return Location(url=source)
-    if scheme or parts.netloc or not source.startswith("/"):
+        path = _path_of_studio(parts, url, public)
+        if path is None:
+            if parts.path.endswith(_LOCAL_FILES):
+                raise MediaError(_other_name(source, url))
+            # Beside Label Studio on its own host something else may be served: no token, but no guard either.
+            return Location(url=source, trusted=_origin(parts) == _origin(urlsplit(url)))
+    elif scheme or parts.netloc or not source.startswith("/"):
         raise MediaError(
             f"cannot be fetched: {source[:120]!r} is neither a web address nor a file of Label Studio"
         )
-    path = (
-        parts.path.removeprefix(base.path)
-        if base.path and parts.path.startswith(base.path + "/")
-        else parts.path
-    )
+    else:
+        path = _without_prefix(parts.path, (url, *public))
     if path == _LOCAL_FILES and documents_root is not None:
-        wanted = parse_qs(parts.query).get("d", [""])[0].lstrip("/")
-        # Resolve before comparing, so that neither `..` nor a link leads out of the root.
-        root = documents_root.resolve()
-        file_path = (root / wanted).resolve()
-        if not file_path.is_relative_to(root):
-            raise MediaError(f"{wanted!r} lies outside the local files of Label Studio")
-        if file_path.is_file():
-            return Location(path=file_path)
+        found = _on_disk(parts.query, documents_root)
+        if found is not None:
+            return Location(path=found)
     query = f"?{parts.query}" if parts.query else ""
     address = f"{url}{quote(path, safe='/%:@+,;=~$!*()')}{query}"
     return _own(address, path, authorization)
+
+
+def _path_of_studio(parts: SplitResult, url: str, public: Sequence[str]) -> str | None:
+    """Return an address's path within Label Studio; None for an address of something else.
+
+    Its public name may be shared with other services, so that only paths of media count there.
+    """
+    for home in (url, *public):
+        named = urlsplit(home)
+        if not named.netloc or _origin(parts) != _origin(named):
+            continue
+        prefix = named.path.rstrip("/")
+        path = parts.path.removeprefix(prefix)
+        if parts.path.startswith(prefix + "/") and (home == url or _MEDIA_PATHS.match(path)):
+            return path
+    return None
+
+
+def _without_prefix(path: str, homes: Sequence[str]) -> str:
+    """Return a path without the sub-path under which Label Studio is reached."""
+    prefixes = (urlsplit(home).path.rstrip("/") for home in homes)
+    found = next((one for one in prefixes if one and path.startswith(one + "/")), "")
+    return path.removeprefix(found)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str]:
+    """Return scheme and host with port, as browsers compare them."""
+    scheme = parts.scheme.lower()
+    usual = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return scheme, parts.netloc.lower().removesuffix(usual)
+
+
+def _on_disk(query: str, documents_root: Path) -> Path | None:
+    """Return the file that a local-files address means, if it is on this disk."""
+    wanted = parse_qs(query).get("d", [""])[0].lstrip("/")
+    # Resolve before comparing, so that neither `..` nor a link leads out of the root.
+    root = documents_root.resolve()
+    path = (root / wanted).resolve()
+    if not path.is_relative_to(root):
+        raise MediaError(f"{wanted!r} lies outside the local files of Label Studio")
+    return path if path.is_file() else None
+
+
+def _other_name(source: str, url: str) -> str:
+    """Explain why a local file of a Label Studio by another name is not fetched: it answers its own users only."""
+    name = source.partition(_LOCAL_FILES)[0]
+    return (
+        f"it is a local file of {name[:120]}, which is not LABEL_STUDIO_URL ({url}); if both are the same Label Studio,"
+        f" set LABEL_STUDIO_HOST={name[:120]}"
+    )
 
 
 def _own(address: str, path: str, authorization: Callable[[], str]) -> Location:

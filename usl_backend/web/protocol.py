@@ -5,6 +5,7 @@ Bodies of /setup and START_TRAINING contain tokens: they are never logged, store
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,6 +20,7 @@ from usl_backend.web.services import check_depth, check_text, json_body, page_of
 
 blueprint = Blueprint("protocol", __name__)
 
+_LONGEST_ADDRESS: Final = 2_000
 UNPUBLISHED: Final = "usl"
 """Model version of a project without a published run."""
 
@@ -31,7 +33,7 @@ def health() -> Mapping[str, Any]:
 
 @blueprint.post("/setup")
 def setup() -> Mapping[str, Any]:
-    """Store a project's extra params and label config; Label Studio calls often, and the last call wins.
+    """Store extra params, label config and Label Studio's public address; it calls often, and the last call wins.
 
     Invalid extra params are refused here, because Label Studio shows its user no later refusal.
     """
@@ -39,6 +41,7 @@ def setup() -> Mapping[str, Any]:
     project, key = parse_project_key(body.get("project"))
     config = body.get("schema")
     label_config = config if isinstance(config, str) else ""
+    hostname = _public_address(body.get("hostname"))
     store = services().store
     try:
         extra_params = parse_extra_params(body.get("extra_params"))
@@ -46,9 +49,13 @@ def setup() -> Mapping[str, Any]:
         check_text(extra_params)  # extra_params may be JSON within JSON, which `json_body` has not checked
         RunSettings.resolve(extra_params=extra_params)
     except SettingsError as error:
-        store.remember_setup(project, key or str(project), label_config=label_config, refused=str(error))
+        store.remember_setup(
+            project, key or str(project), label_config=label_config, hostname=hostname, refused=str(error)
+        )
         raise
-    store.remember_setup(project, key or str(project), extra_params=extra_params, label_config=label_config)
+    store.remember_setup(
+        project, key or str(project), extra_params=extra_params, label_config=label_config, hostname=hostname
+    )
     services().jobs.connected(project, request.host_url)
     return {"model_version": _model_versions(project, key)[0]}
 
@@ -92,6 +99,13 @@ def versions() -> Response | Mapping[str, Any]:
             "InputError", "the request names no project; use /versions?project=12", HTTPStatus.NOT_FOUND
         )
     return {"versions": _model_versions(*parse_project_key(named))}
+
+
+def _public_address(told: object) -> str:
+    """Return the address under which browsers reach Label Studio, or its sub-path; "" for anything else."""
+    if not isinstance(told, str) or len(told) > _LONGEST_ADDRESS:
+        return ""
+    return told.rstrip("/") if re.fullmatch(r"(?:https?:/)?/[^\s?#]+", told) else ""
 
 
 def _model_versions(project: int, key: str) -> list[str]:
