@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import importlib.util
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from usl_backend.errors import ExportError
-from usl_backend.exports import FORMATS, Row, Split, check_export, export_split, local_file
+from usl_backend.exports import FORMATS, Row, Split, archive_split, check_export, export_split, local_file
 from usl_backend.exports.check import read_manifest
 from usl_backend.exports.formats import Format
 
@@ -65,8 +66,8 @@ def test_formats__contents_are_the_split(
     split = make_split(include_labeled=include_labeled)
     directory = export_split(split, tmp_path / "out", format=name, media=media, fetch=local_file)
     contents = FORMATS[name].read(directory, read_manifest(directory))
-    labeled = sorted((opened(directory / path), label) for path, label in contents.labeled)
-    assert labeled == [(row.index, row.label) for row in split.labeled]
+    labeled = sorted((opened(directory / path), labels) for path, labels in contents.labeled)
+    assert labeled == [(row.index, (row.label,)) for row in split.labeled]
     assert sorted(opened(directory / path) for path in contents.unlabeled) == [
         r.index for r in split.unlabeled
     ]
@@ -87,7 +88,7 @@ def test_formats__any_source_can_be_listed(make_split: MakeSplit, tmp_path: Path
     split = make_split()
     directory = export_split(split, tmp_path / "out", format=name)
     contents = FORMATS[name].read(directory, read_manifest(directory))
-    assert sorted(contents.labeled) == sorted((row.source, row.label) for row in split.labeled)
+    assert sorted(contents.labeled) == sorted((row.source, (row.label,)) for row in split.labeled)
     assert list(contents.unlabeled) == [row.source for row in split.unlabeled]
     assert check_export(directory).files == 0
     assert not any(path.suffix == ".png" for path in directory.rglob("*"))
@@ -193,6 +194,17 @@ def test_npy__name_length_and_targets(make_split: MakeSplit, tmp_path: Path) -> 
     assert tuple(labels) == make_split().classes
 
 
+def test_npy__ranks_of_earlier_runs_come_first(tmp_path: Path) -> None:
+    places = [(None, None), ("12-10", 0), ("12-9", 1), ("12-9", 0), ("12-10", 1)]
+    rows = tuple(
+        Row(index, 10 + index, f"{index}.png", "pick", rank, "x", run=run)
+        for index, (run, rank) in enumerate(places)
+    )
+    export_split(Split(rows, (), ("x",), {"project": {"id": 12}}), tmp_path / "out", format="npy")
+    found = np.load(tmp_path / "out" / "indices" / "project-12" / "usl_selected_5.npy")
+    assert found.tolist() == [3, 2, 1, 4, 0]
+
+
 def test_torch__loader_gives_pictures_and_classes(make_split: MakeSplit, tmp_path: Path) -> None:
     from torch.utils.data import DataLoader
 
@@ -246,6 +258,7 @@ def test_huggingface__metadata_beside_the_files(make_split: MakeSplit, tmp_path:
         "task": 99,
         "role": "pool",
         "rank": -1,
+        "run": "",
     }
     assert sorted(path.name for path in (directory / "labeled").iterdir()) == [
         "95.png",
@@ -253,6 +266,95 @@ def test_huggingface__metadata_beside_the_files(make_split: MakeSplit, tmp_path:
         "99.png",
         "metadata.jsonl",
     ]
+
+
+SEVERAL = Split(
+    (
+        Row(0, 10, "one, two", "pick", 1, labels=("a", "b/c"), run="12-7"),
+        Row(2, 12, 'said "so"\nand so', "pick", 0, "a", run="12-7"),
+    ),
+    (Row(1, 11, "three"),),
+    ("a", "b/c", "d"),
+    modality="text",
+)
+ABLE = ("json", "jsonl", "csv", "huggingface")
+
+
+@pytest.mark.parametrize("name", ABLE)
+def test_formats__several_classes_of_a_task(tmp_path: Path, name: str) -> None:
+    directory = export_split(SEVERAL, tmp_path / "out", format=name)
+    contents = FORMATS[name].read(directory, read_manifest(directory))
+    assert contents.labeled == (("one, two", ("a", "b/c")), ('said "so"\nand so', ("a",)))
+    assert contents.unlabeled == ("three",)
+    checked = check_export(directory)
+    assert (checked.labeled, checked.unlabeled, checked.per_class) == (2, 1, {"a": 2, "b/c": 1, "d": 0})
+
+
+def test_formats__several_classes_as_written(tmp_path: Path) -> None:
+    written = {name: export_split(SEVERAL, tmp_path / name, format=name) for name in ABLE}
+    rows = json.loads((written["json"] / "labeled.json").read_text("utf-8"))
+    assert [(row["label"], row["labels"]) for row in rows] == [(None, ["a", "b/c"]), ("a", ["a"])]
+    with (written["csv"] / "labeled.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["label"], row["labels"]) for row in rows] == [("", '["a", "b/c"]'), ("a", '["a"]')]
+    lines = (written["huggingface"] / "labeled.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[0]) == {
+        "text": "one, two", "labels": [0, 1], "task": 10, "role": "pick", "rank": 1, "run": "12-7",
+    }  # fmt: skip
+    assert json.loads((written["huggingface"] / "unlabeled.jsonl").read_text("utf-8"))["labels"] == [-1]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ABLE])
+def test_formats__those_of_one_class_refuse_several_before_anything_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ExportError) as raised:
+        export_split(SEVERAL, tmp_path / "deep" / "out", format=name)
+    assert str(raised.value) == (
+        f"format {name} holds one class per task, but task 10 has 2 (a, b/c); "
+        "json, jsonl, csv and huggingface hold several"
+    )
+    with pytest.raises(ExportError, match="task 10 has 2"):
+        archive_split(SEVERAL, io.BytesIO(), format=name)
+    assert list(tmp_path.iterdir()) == []
+    # The classes of the others fit.
+    export_split(replace(SEVERAL, labeled=SEVERAL.labeled[1:]), tmp_path / "out", format="npy")
+
+
+BOXES = Split(
+    (Row(0, 10, "a.png", "pick", 0), Row(2, 12, "c.png", "pick", 1)),
+    (Row(1, 11, "b.png"),),
+    (),
+    {"asks_for": "RectangleLabels"},
+    holds="annotations",
+    annotations={10: '[{"id": 5, "result": [{"value": {"x": 1.5}}]}]', 12: "[]"},
+)
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl"])
+def test_formats__annotations_go_out_as_they_are(tmp_path: Path, name: str) -> None:
+    directory = export_split(BOXES, tmp_path / "out", format=name)
+    text = (directory / f"labeled.{name}").read_text("utf-8")
+    rows = json.loads(text) if name == "json" else [json.loads(line) for line in text.splitlines()]
+    assert [(row["task"], row["label"], row["annotations"]) for row in rows] == [
+        (10, None, [{"id": 5, "result": [{"value": {"x": 1.5}}]}]),
+        (12, None, []),
+    ]
+    checked = check_export(directory)
+    assert (checked.labeled, checked.unlabeled, checked.per_class) == (2, 1, {})
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("json", "jsonl")])
+def test_formats__those_of_classes_refuse_annotations_before_anything_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ExportError) as raised:
+        export_split(BOXES, tmp_path / "out", format=name)
+    assert str(raised.value) == (
+        f"format {name} holds classes, but the label config asks for RectangleLabels; json and jsonl hold what "
+        "annotators made of that"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_formats__every_one_says_who_reads_it() -> None:

@@ -1,5 +1,6 @@
 """Labels over a run's pool; Label Studio is played by a project and its annotations."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,22 +178,88 @@ BRUSH = '<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i">
 SEVERAL = CHOICES.replace("<Choices", '<Choices name="d" toName="i"><Choice value="x"/></Choices><Choices')
 
 
-@pytest.mark.parametrize(
-    ("label_config", "said"),
-    [
-        (BRUSH, "the label config asks for BrushLabels"),
-        (
-            CHOICES.replace("<Choices", '<Choices choice="multiple"'),
-            "Choices 'c' allows several choices per task",
-        ),
-        (SEVERAL, "several Choices"),
-    ],
-)
-def test_project_split__anything_but_one_choice_is_refused_by_name(
-    store: RunStore, label_config: str, said: str
-) -> None:
-    with pytest.raises(ExportError, match=said):
-        split_of(store, Studio({}, label_config))
+def test_project_split__one_of_several_choices_must_be_named(store: RunStore) -> None:
+    with pytest.raises(ExportError, match=r"several Choices \(d, c\); choose one"):
+        split_of(store, Studio({}, SEVERAL))
+    entry = annotation("cat")
+    split = split_of(store, Studio({4: [entry]}, SEVERAL), control="c")
+    assert (split.labeled[0].label, split.holds) == ("cat", "class")
+    # What the other one says goes along.
+    assert json.loads(split.annotations[4]) == [entry]
+
+
+def test_project_split__several_choices_at_once(store: RunStore) -> None:
+    config = CHOICES.replace("<Choices", '<Choices choice="multiple"')
+    votes = {
+        4: [annotation("dog+cat", 1), annotation("cat+dog", 2), annotation("cat", 3)],
+        2: [annotation("dog")],
+    }
+    split = split_of(store, Studio(votes, config))
+    assert [(row.task, row.label, row.labels) for row in split.labeled] == [
+        (2, "dog", ("dog",)),
+        (4, None, ("cat", "dog")),
+    ]
+    assert (split.holds, split.classes, split.annotations) == ("classes", ("cat", "dog"), None)
+    assert (split.manifest["counts"]["labeled"], split.manifest["conflicts"]) == (2, [])
+
+
+def test_project_split__choices_that_tasks_bring_along_are_classes(store: RunStore) -> None:
+    config = (
+        """<View><Image name="i" value="$image"/><Choices name="c" toName="i" value="$options"/></View>"""
+    )
+    split = split_of(store, Studio({4: [annotation("zebra")], 2: [annotation("ant")]}, config))
+    assert split.classes == ("ant", "zebra")
+    assert (split.manifest["retired_classes"], split.manifest["counts"]["retired"]) == ({}, 0)
+
+
+def test_project_split__annotations_without_a_class(store: RunStore) -> None:
+    boxes = annotation(None)
+    boxes["result"] = [
+        {"from_name": "b", "type": "brushlabels", "value": {"rle": [1, 2], "brushlabels": ["x"]}}
+    ]
+    nothing, skip = annotation(None, 2), annotation(None, 3, cancelled=True)
+    split = split_of(store, Studio({4: [boxes, skip], 2: [nothing], 1: [skip]}, BRUSH))
+    assert [(row.task, row.role, row.labels) for row in split.labeled] == [(2, "pick", ()), (4, "pick", ())]
+    assert [row.task for row in split.unlabeled] == [1, 3, 5]
+    assert (split.holds, split.classes) == ("annotations", ())
+    found = {task: json.loads(text) for task, text in split.annotations.items()}
+    assert found == {4: [boxes], 2: [nothing], 1: []}
+    assert (split.manifest["asks_for"], split.manifest["control"]) == ("BrushLabels", None)
+    assert "as Label Studio holds them" in split.manifest["rule"]
+
+
+def test_project_split__earlier_picks_keep_their_origin(store: RunStore) -> None:
+    """Tasks that earlier runs queued and that were labeled then are in no later pool, or hold their clusters in it."""
+    first, dry, second, third = (
+        completed(store),
+        completed(store, dry_run=True),
+        completed(store),
+        completed(store),
+    )
+    store.files(first.id).write_published(Published(Queue.of([8, 7, 1], reserve=[9])))
+    store.files(dry.id).write_published(Published(Queue.of([9, 7])))
+    store.files(second.id).write_published(Published(Queue.of([6, 7, 3])))
+    labels = {task: [annotation("cat")] for task in (9, 8, 7, 1, 2)}
+    studio: Any = Studio(labels)
+    split = project_split(store, third, client=studio)
+    assert [(row.task, row.role, row.rank, row.run) for row in split.labeled] == [
+        (1, "pick", 2, first.id),  # in the pool of the third run
+        (2, "pick", 1, third.id),
+        (7, "pick", 1, second.id),  # picked again before it was labeled
+        (8, "pick", 0, first.id),
+        (9, "reserve", 3, first.id),
+    ]
+    # 3 is not labeled: it has left the queue of the second run.
+    assert [(row.task, row.role, row.run) for row in split.unlabeled if row.task in (3, 4)] == [
+        (3, "pool", None),
+        (4, "pick", third.id),
+    ]
+    # An earlier run knows nothing of later ones.
+    early = {row.task: (row.role, row.run) for row in project_split(store, first, client=studio).labeled}
+    assert early == {
+        1: ("pick", first.id), 2: ("pool", None), 7: ("pick", first.id), 8: ("pick", first.id),
+        9: ("reserve", first.id),
+    }  # fmt: skip
 
 
 def test_project_split__another_project_under_the_same_number_is_refused(store: RunStore) -> None:
@@ -227,7 +294,7 @@ def test_project_split__two_runs_share_the_labels_and_keep_their_ranks(store: Ru
     seen = {run: [(row.task, row.role, row.rank) for row in split.labeled] for run, split in splits.items()}
     assert seen == {
         first.id: [(2, "pick", 1), (4, "pick", 0)],
-        second.id: [(2, "pick", 1), (4, "pool", None)],
+        second.id: [(2, "pick", 1), (4, "pick", 0)],
     }
     assert [split.manifest["run"] for split in splits.values()] == [first.id, second.id]
 

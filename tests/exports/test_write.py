@@ -14,10 +14,10 @@ from usl_backend.exports import FORMATS, Row, Split, archive_split, export_split
 
 SPLIT = Split(
     labeled=(
-        Row(1, 11, "/data/upload/1/b.png", "pick", 0, 'T-shirt, "top"'),
+        Row(1, 11, "/data/upload/1/b.png", "pick", 0, 'T-shirt, "top"', run="12-7"),
         Row(3, 13, "s3://bucket/d é.png", "outside", None, "Hose\nlang"),
     ),
-    unlabeled=(Row(0, 10, "/data/upload/1/a.png"), Row(2, 12, "c,2.png", "reserve", 1)),
+    unlabeled=(Row(0, 10, "/data/upload/1/a.png"), Row(2, 12, "c,2.png", "reserve", 1, run="12-7")),
     classes=('T-shirt, "top"', "Hose\nlang", "Bag"),
     manifest={"run": "12-7", "seed": 0},
 )
@@ -30,10 +30,14 @@ def test_export_split__json(tmp_path: Path) -> None:
         "manifest.json",
         "unlabeled.json",
     ]
-    keys = ("index", "task", "source", "file", "role", "rank", "label")
+    keys = ("index", "task", "source", "file", "role", "rank", "run", "label")
     assert json.loads((directory / "labeled.json").read_text("utf-8")) == [
-        dict(zip(keys, (1, 11, "/data/upload/1/b.png", None, "pick", 0, 'T-shirt, "top"'), strict=True)),
-        dict(zip(keys, (3, 13, "s3://bucket/d é.png", None, "outside", None, "Hose\nlang"), strict=True)),
+        dict(
+            zip(keys, (1, 11, "/data/upload/1/b.png", None, "pick", 0, "12-7", 'T-shirt, "top"'), strict=True)
+        ),
+        dict(
+            zip(keys, (3, 13, "s3://bucket/d é.png", None, "outside", None, None, "Hose\nlang"), strict=True)
+        ),
     ]
     assert json.loads((directory / "unlabeled.json").read_text("utf-8")) == [
         {
@@ -43,8 +47,17 @@ def test_export_split__json(tmp_path: Path) -> None:
             "file": None,
             "role": "pool",
             "rank": None,
+            "run": None,
         },
-        {"index": 2, "task": 12, "source": "c,2.png", "file": None, "role": "reserve", "rank": 1},
+        {
+            "index": 2,
+            "task": 12,
+            "source": "c,2.png",
+            "file": None,
+            "role": "reserve",
+            "rank": 1,
+            "run": "12-7",
+        },
     ]
     assert json.loads((directory / "manifest.json").read_text("utf-8")) == {
         "kind": "usl-backend export",
@@ -82,6 +95,7 @@ def test_export_split__json(tmp_path: Path) -> None:
                 "source": "/data/upload/1/b.png",
                 "role": "pick",
                 "rank": 0,
+                "run": "12-7",
                 "part": "labeled",
             },
             {
@@ -90,6 +104,7 @@ def test_export_split__json(tmp_path: Path) -> None:
                 "source": "c,2.png",
                 "role": "reserve",
                 "rank": 1,
+                "run": "12-7",
                 "part": "unlabeled",
             },
             {
@@ -109,15 +124,15 @@ def test_export_split__csv_reads_back(tmp_path: Path) -> None:
     with (directory / "labeled.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows == [
-        ["index", "task", "source", "file", "role", "rank", "label"],
-        ["1", "11", "/data/upload/1/b.png", "", "pick", "0", 'T-shirt, "top"'],
-        ["3", "13", "s3://bucket/d é.png", "", "outside", "", "Hose\nlang"],
+        ["index", "task", "source", "file", "role", "rank", "run", "label"],
+        ["1", "11", "/data/upload/1/b.png", "", "pick", "0", "12-7", 'T-shirt, "top"'],
+        ["3", "13", "s3://bucket/d é.png", "", "outside", "", "", "Hose\nlang"],
     ]
     with (directory / "unlabeled.csv").open(encoding="utf-8", newline="") as stream:
         assert list(csv.reader(stream)) == [
-            ["index", "task", "source", "file", "role", "rank"],
-            ["0", "10", "/data/upload/1/a.png", "", "pool", ""],
-            ["2", "12", "c,2.png", "", "reserve", "1"],
+            ["index", "task", "source", "file", "role", "rank", "run"],
+            ["0", "10", "/data/upload/1/a.png", "", "pool", "", ""],
+            ["2", "12", "c,2.png", "", "reserve", "1", "12-7"],
         ]
     assert json.loads((directory / "manifest.json").read_text("utf-8"))["format"] == "csv"
 

@@ -125,7 +125,7 @@ def test_export__every_format_holds_the_labels(
             hashlib.sha256((tmp_path / name / path).read_bytes()).digest(): label
             for path, label in contents.labeled
         }
-        assert seen == {digest[task]: label for task, label in right.items()}, name
+        assert seen == {digest[task]: (label,) for task, label in right.items()}, name
         left = {hashlib.sha256((tmp_path / name / path).read_bytes()).digest() for path in contents.unlabeled}
         assert left == {digest[task] for task in rest}, name
         assert (manifest["media"]["copied"], manifest["media"]["missing"]) == (0, {})
@@ -140,6 +140,77 @@ def served(shell: Shell) -> FlaskClient:
     """The backend's own HTTP interface over the shell's runs."""
     host = HostSettings.load(environ=shell.environment)
     return create_app(host, Jobs(shell.store, host)).test_client()
+
+
+KINDS = """<View><Image name="image" value="$image"/><Text name="text" value="$text"/>
+<Choices name="nested" toName="text" allowNested="true">
+  <Choice value="animal"><Choice value="cat"/><Choice value="dog"/></Choice><Choice value="plant"/></Choices>
+<Choices name="own" toName="text" value="$options"/>
+<Choices name="several" toName="text" choice="multiple"><Choice value="a"/><Choice value="b"/></Choices>
+<Taxonomy name="tree" toName="text"><Choice value="north"><Choice value="sea"/></Choice></Taxonomy>
+<RectangleLabels name="boxes" toName="image"><Label value="car"/></RectangleLabels></View>"""
+
+
+def region(name: str, kind: str, value: list[Any]) -> dict[str, Any]:
+    return {"from_name": name, "to_name": "text", "type": kind, "value": {kind: value}}
+
+
+def test_export__every_kind_of_label(
+    shell: Shell, make_project: MakeProject, pictures: list[str], tmp_path: Path
+) -> None:
+    """One project with all of them; a second run later, so that the picks of the first are outside its pool."""
+    data = [
+        {**local(name), "text": f"text {row}", "options": [{"value": "zebra"}, {"value": "ant"}]}
+        for row, name in enumerate(pictures[:30])
+    ]
+    project = make_project(label_config=KINDS, data=data)
+    told = shell("select", project.id, "--budget", 4, "--data-key", "image")
+    assert told.code == 0, told.err
+    assert "there are several Choices (nested, own, several), of which --control chooses one" in told.err
+    first = shell.store.latest(project.id)
+    assert first is not None
+    picks = list(shell.store.files(first.id).read_published().queue.of_role("pick"))
+    box = region("boxes", "rectanglelabels", ["car"]) | {"to_name": "image", "id": "b1"}
+    box["value"] |= {"x": 1.5, "y": 2, "width": 30.25, "height": 4, "rotation": 0}
+    given = [
+        region("nested", "choices", [["animal", "cat"]]),
+        region("own", "choices", ["zebra"]),
+        region("several", "choices", ["b", "a"]),
+        region("tree", "taxonomy", [["north", "sea"]]),
+        box,
+    ]
+    project.client.annotate(picks[0], given)
+    told = shell("select", project.id, "--budget", 3, "--data-key", "image")
+    assert told.code == 0, told.err
+
+    def rows(control: str, name: str = "jsonl") -> list[dict[str, Any]]:
+        directory = tmp_path / f"{control}-{name}"
+        told = shell("export", project.id, "--control", control, "--format", name, "-o", directory, "--check")
+        assert (told.code, "no longer has" in told.out) == (0, False), told.err
+        lines = (directory / "labeled.jsonl").read_text("utf-8").splitlines() if name == "jsonl" else []
+        return [json.loads(line) for line in lines]
+
+    (nested,), (own,), (several,), (tree,) = (rows(one) for one in ("nested", "own", "several", "tree"))
+    assert (nested["label"], own["label"], tree["label"]) == ("animal/cat", "zebra", "north/sea")
+    assert (several["label"], several["labels"]) == (None, ["a", "b"])
+    assert (nested["task"], nested["role"], nested["rank"], nested["run"]) == (picks[0], "pick", 0, first.id)
+    (held,), (there,) = nested["annotations"], project.client.annotations(picks[0])
+    assert (held["id"], held["result"]) == (there["id"], there["result"])
+    assert len(held["result"]) == 5
+    classes = {one: read_manifest(tmp_path / f"{one}-jsonl")["classes"] for one in ("nested", "own", "tree")}
+    assert classes == {
+        "nested": ["animal", "animal/cat", "animal/dog", "plant"],
+        "own": ["zebra"],
+        "tree": ["north", "north/sea"],
+    }
+    for name in ("csv", "huggingface"):
+        rows("several", name)
+        assert read_manifest(tmp_path / f"several-{name}")["contents"]["per_class"] == {"a": 1, "b": 1}
+    told = shell("export", project.id, "--control", "several", "--format", "npy", "-o", tmp_path / "npy")
+    assert (told.code, (tmp_path / "npy").exists()) == (1, False)
+    assert f"format npy holds one class per task, but task {picks[0]} has 2 (a, b)" in told.err
+    found = {check["name"]: check for check in shell("doctor", project.id, "--json").json}
+    assert "json, jsonl, csv, huggingface" in found["export"]["detail"]
 
 
 def test_export__http_answers_what_the_shell_writes(
@@ -227,7 +298,7 @@ def test_export__two_runs_odd_names_and_a_class_that_is_no_more(
             assert manifest["classes"] == [*CLASSES, "class of last year"]
             assert (manifest["contents"]["labeled"], manifest["media"]["missing"]) == (5, {})
             queue = shell.store.files(run.id).read_published().queue.places
-            ranks = {row["task"]: row["rank"] for row in manifest["rows"] if row["rank"] is not None}
+            ranks = {row["task"]: row["rank"] for row in manifest["rows"] if row.get("run") == run.id}
             assert ranks == {entry.instance: entry.rank for entry in queue}
 
 
@@ -264,7 +335,7 @@ def test_export__files_over_http_and_deleted_tasks(
     assert [(tmp_path / "hf" / file).read_bytes() for file in files] == [
         names[place[task]].read_bytes() for task in sorted(right) if task not in gone
     ]
-    assert labels == tuple(right[task] for task in sorted(right) if task not in gone)
+    assert labels == tuple((right[task],) for task in sorted(right) if task not in gone)
 
 
 def test_export__damage_and_refusals(

@@ -148,18 +148,39 @@ def test_main_job__pre_annotations_stay_in_sight_and_come_back(
     assert "usl_backend" in logged
 
 
-def test_main_job__boxes_are_selected_too_and_refused_by_the_export(
+def test_main_job__boxes_are_selected_too_and_exported_as_they_are(
     shell: Shell, make_project: MakeProject, pictures: list[str], tmp_path: Path
 ) -> None:
     boxes = """<View><Image name="image" value="$image"/>
     <RectangleLabels name="box" toName="image"><Label value="shoe"/></RectangleLabels></View>"""
     project = make_project(data=[local(name) for name in pictures[:30]], label_config=boxes)
-    assert shell("select", project.id, "--budget", 3).code == 0
-    told = shell("export", project.id, "--output", tmp_path / "split")
-    assert (told.code, (tmp_path / "split").exists()) == (1, False)
-    assert told.err.startswith(
-        "error: classes are read from Choices, but the label config asks for RectangleLabels"
-    )
+    told = shell("select", project.id, "--budget", 3)
+    assert told.code == 0
+    asked = "the label config asks for RectangleLabels"
+    assert f"note: {asked}, not for classes of whole tasks: labels can be exported as json, jsonl" in told.err
+    run = shell.store.latest(project.id)
+    assert run is not None
+    picks = shell.store.files(run.id).read_published().queue.of_role("pick")
+    value = {"x": 1.5, "y": 2.0, "width": 30.25, "height": 4.0, "rotation": 0, "rectanglelabels": ["shoe"]}
+    box = {
+        "id": "b1", "from_name": "box", "to_name": "image", "type": "rectanglelabels", "value": value,
+        "original_width": 28, "original_height": 28, "image_rotation": 0,
+    }  # fmt: skip
+    project.client.annotate(picks[0], [box])
+    project.client.annotate(picks[1], [])  # nothing to mark
+    project.client.annotate(picks[2], [], was_cancelled=True)
+    told = shell("export", project.id, "--output", tmp_path / "split", "--check")
+    assert told.code == 0, told.err
+    rows = {row["task"]: row for row in json.loads((tmp_path / "split" / "labeled.json").read_text("utf-8"))}
+    assert set(rows) == set(picks[:2])
+    (held,) = rows[picks[0]]["annotations"]
+    (there,) = project.client.annotations(picks[0])
+    assert held["result"] == there["result"]
+    assert held["result"][0]["value"] == value
+    assert (held["id"], rows[picks[1]]["annotations"][0]["result"]) == (there["id"], [])
+    told = shell("export", project.id, "--format", "csv", "--output", tmp_path / "csv")
+    assert (told.code, (tmp_path / "csv").exists()) == (1, False)
+    assert told.err.startswith(f"error: format csv holds classes, but {asked}; json and jsonl hold")
 
 
 def test_main_job__interrupted_shell_leaves_no_queue_and_can_be_resumed(

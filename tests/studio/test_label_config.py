@@ -19,7 +19,7 @@ def config(*tags: str) -> str:
         '<BrushLabels name="c" toName="image"><Label value="a"/><Label value="b"/></BrushLabels>',
         """<Labels name="c" toName="image"><Label value="a"/><Label value="b"/></Labels>
         <Rectangle name="r" toName="image"/>""",
-        '<Taxonomy name="c" toName="image"><Choice value="a"><Choice value="b"/></Choice></Taxonomy>',
+        '<Taxonomy name="c" toName="image"><Choice value="a"/><Choice value="b"/></Taxonomy>',
     ],
 )
 def test_parse__any_config_with_an_image(control: str) -> None:
@@ -84,6 +84,52 @@ def test_parse__classes_of_the_classifier_before_those_of_boxes() -> None:
         ("part", True),
         ("c", False),
     ]
+
+
+NESTED = """<Choice value="animal"><Choice value="cat"/><Choice value="dog" alias="hound"/></Choice>
+<View><Choice value="plant"/></View>"""
+
+
+@pytest.mark.parametrize(
+    ("tag", "classes", "multiple", "open_"),
+    [
+        ('Choices allowNested="true"', ("animal", "animal/cat", "animal/hound", "plant"), False, False),
+        (
+            'Choices allownested="true" choice="multiple"',
+            ("animal", "animal/cat", "animal/hound", "plant"),
+            True,
+            False,
+        ),
+        # Label Studio shows no choice within another unless that is allowed.
+        ("Choices", ("animal", "plant"), False, False),
+        ("Taxonomy", ("animal", "animal/cat", "animal/hound", "plant"), True, False),
+        ('Taxonomy leafsOnly="true" maxUsages="1"', ("animal/cat", "animal/hound", "plant"), False, False),
+        ('Choices value="$options"', ("animal", "plant"), False, True),
+        (
+            'Taxonomy apiUrl="https://host.test/tree"',
+            ("animal", "animal/cat", "animal/hound", "plant"),
+            True,
+            True,
+        ),
+    ],
+)
+def test_parse__choices_within_choices_are_paths(
+    tag: str, classes: tuple[str, ...], multiple: bool, open_: bool
+) -> None:
+    kind = tag.split()[0]
+    parsed = parse(config(IMAGE, f'<{tag} name="c" toName="image">{NESTED}</{kind}>'))
+    assert parsed.classifier is not None
+    assert (parsed.classes, parsed.classifier.multiple, parsed.classifier.open) == (classes, multiple, open_)
+
+
+def test_classifier__choices_before_a_taxonomy() -> None:
+    taxonomy = '<Taxonomy name="t" toName="image"><Choice value="a"/></Taxonomy>'
+    choices = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
+    for tags, name in (((taxonomy, choices), "c"), ((taxonomy,), "t")):
+        tag = parse(config(IMAGE, *tags)).classifier
+        assert tag is not None
+        assert tag.name == name
+    assert parse(config(IMAGE)).classifier is None
 
 
 @pytest.mark.parametrize("text", ["", "<View>", "no xml", "<View><Image></View>"])

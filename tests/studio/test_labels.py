@@ -8,7 +8,7 @@ import pytest
 from usl_backend.errors import InputError
 from usl_backend.studio import label_config
 from usl_backend.studio.client import LabeledTask
-from usl_backend.studio.labels import Labels, classifier, read_labels
+from usl_backend.studio.labels import Labels, classifier, read_annotated, read_labels, standing_annotations
 
 CONFIG = label_config.parse(
     """<View><Image name="image" value="$image"/><Choices name="kind" toName="image">
@@ -112,6 +112,65 @@ def test_read_labels__other_controls_are_not_read() -> None:
         read(other, config=config)
     with pytest.raises(InputError, match="control is 'part'"):
         read(other, config=config, control="part")
+
+
+def chosen(tag: str, value: dict[str, Any]) -> Labels:
+    config = label_config.parse(
+        f"""<View><Image name="image" value="$image"/><{tag} name="kind" toName="image">
+        <Choice value="animal"><Choice value="cat"/><Choice value="dog"/></Choice><Choice value="plant"/>
+        </{tag.split()[0]}></View>"""
+    )
+    entry = annotation("x")
+    entry["result"][0]["value"] = value
+    return read(entry, config=config)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "classes"),
+    [
+        ('Choices allowNested="true"', {"choices": [["animal", "cat"]]}, ("animal/cat",)),
+        # all choices within it are chosen, and so is it
+        ('Choices allowNested="true"', {"choices": [["animal"], ["animal", "cat"]]}, ("animal/cat",)),
+        ('Choices allowNested="true"', {"choices": [["animal"]]}, ("animal",)),
+        (
+            'Choices allowNested="true" choice="multiple"',
+            {"choices": [["plant"], ["animal", "cat"], ["animal"]]},
+            ("animal", "animal/cat", "plant"),
+        ),
+        ("Taxonomy", {"taxonomy": [["animal", "dog"]]}, ("animal/dog",)),
+        ("Taxonomy", {"taxonomy": [["plant"], ["animal", "dog"]]}, ("animal/dog", "plant")),
+        ("Taxonomy", {"taxonomy": [["plant", "added by an annotator"]]}, ("plant/added by an annotator",)),
+        ('Choices value="$options"', {"choices": ["zebra"]}, ("zebra",)),
+    ],
+)
+def test_read_labels__choices_within_choices_are_paths(
+    tag: str, value: dict[str, Any], classes: tuple[str, ...]
+) -> None:
+    assert chosen(tag, value).by_task == {7: classes}
+
+
+def test_read_labels__choices_before_a_taxonomy_unless_it_is_named() -> None:
+    config = label_config.parse(
+        """<View><Image name="image" value="$image"/>
+        <Taxonomy name="where" toName="image"><Choice value="sea"/></Taxonomy>
+        <Choices name="kind" toName="image"><Choice value="cat"/></Choices></View>"""
+    )
+    entry = annotation("cat")
+    entry["result"].append({"from_name": "where", "type": "taxonomy", "value": {"taxonomy": [["sea"]]}})
+    assert read(entry, config=config).by_task == {7: ("cat",)}
+    assert read(entry, config=config, control="where").by_task == {7: ("sea",)}
+
+
+def test_read_annotated__any_annotation_that_is_no_skip_counts() -> None:
+    box = annotation()
+    tasks = [
+        LabeledTask(1, {}, (box, annotation(was_cancelled=True))),
+        LabeledTask(2, {}, (annotation(was_cancelled=True),)),
+        LabeledTask(3, {}, (annotation(ground_truth=True),)),
+    ]
+    labels = read_annotated(tasks)
+    assert (labels.by_task, labels.skipped, labels.ground_truth) == ({1: (), 3: ()}, (2,), 1)
+    assert standing_annotations(tasks[0]) == [box]
 
 
 def test_classifier__boxes_are_refused_by_name() -> None:

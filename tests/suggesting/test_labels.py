@@ -83,7 +83,10 @@ def test_unoffered__tasks_whose_own_choices_lack_the_class(store: RunStore, run:
     ("change", "message"),
     [
         ('choice="multiple"', "takes several choices per task"),
-        ('perRegion="true"', "classes are read from Choices, but the label config asks for Choices"),
+        (
+            'perRegion="true"',
+            "classes are read from Choices or Taxonomy, but the label config asks for Choices per region",
+        ),
     ],
 )
 def test_read_run_labels__other_projects_are_told_why_not(

@@ -105,7 +105,9 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     Label Studio: a folder of pictures, a quoted pattern, a CSV, JSON-lines or Parquet manifest, or vectors (.npy,
     .npz, .parquet). For such a pool the result is selection.csv and, with --import-to, tasks for the chosen instances.
     """
+    from usl_backend.exports.usable import usable_formats
     from usl_backend.studio.client import StudioClient, is_project, parse_target
+    from usl_backend.studio.label_config import parse
 
     given = {name: flags.pop(name) for name in OUTSIDE}
     if not is_project(target):
@@ -122,6 +124,8 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
         project = client.project(project_id)
     store = open_store(host)
     settings = _settings(store, project, explicit)
+    if (usable := usable_formats(parse(project.label_config))).limited:
+        click.echo(f"note: {usable}", err=True)
     try:
         run = store.create(
             project=project.id,

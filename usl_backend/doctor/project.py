@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from usl_backend.doctor.check import Check, remedy_of
 from usl_backend.errors import USLError
+from usl_backend.exports.usable import usable_formats
 from usl_backend.media import decode_image
 from usl_backend.runs import RunStore
 from usl_backend.settings import HostSettings, RunSettings
@@ -41,7 +42,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     Returns
     -------
     list of Check
-        `project`, `label config`, `media`, `connection seen by Label Studio`, `queue`, `overlap`.
+        `project`, `label config`, `export`, `media`, `connection seen by Label Studio`, `queue`, `overlap`.
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("connection seen by Label Studio", lambda: _check_connection(client, project, url)),
@@ -65,6 +66,8 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     else:
         detail = ", ".join(f"{field} shows data key {field.key!r}" for field in shown.shown)
         found.append(Check("label config", "ok", detail))
+        usable = usable_formats(label_config.parse(project.label_config), shown.shown[0].modality)
+        found.append(Check("export", "ok", str(usable)))
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
     for name, step in steps:

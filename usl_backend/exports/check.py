@@ -67,7 +67,7 @@ def check_export(directory: str | Path) -> Checked:
         raise ExportError(
             f"{folder} cannot be read as {name} ({type(error).__name__}: {error}); export again"
         ) from error
-    counts = Counter(label for _, label in contents.labeled)
+    counts = Counter(label for _, labels in contents.labeled for label in labels)
     per_class = {label: counts.pop(label, 0) for label in manifest["classes"]}
     if counts:
         raise ExportError(

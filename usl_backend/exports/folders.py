@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import ExportError
-from usl_backend.exports.split import Contents, Row, Split, Usage
+from usl_backend.exports.split import Contents, Row, Split, Usage, labeled_as
 
 if TYPE_CHECKING:
     from usl_backend.exports.media import Layout, Part
@@ -121,8 +121,8 @@ def read_eman(directory: Path, manifest: Usage) -> Contents:
         labels = tuple(
             (file, usage["folders"].get(PurePosixPath(file).parent.name, "?")) for file in parts[0]
         )
-        return Contents(labels, tuple(parts[1]), inside=True)
-    return Contents(_classes(parts[0], usage["folders"]), tuple(parts[1]), inside=False)
+        return Contents(labeled_as(labels), tuple(parts[1]), inside=True)
+    return Contents(labeled_as(_classes(parts[0], usage["folders"])), tuple(parts[1]), inside=False)
 
 
 def image_folder(folder: Path) -> Iterator[str]:
@@ -180,7 +180,7 @@ def read_names(directory: Path, manifest: Usage) -> Contents:
         parts.append([f"train/{line.split('_')[0]}/{line}" for line in lines])
     if inside:
         _check_folders(directory, usage["folders"])
-    return Contents(_classes(parts[0], usage["folders"]), tuple(parts[1]), inside=inside)
+    return Contents(labeled_as(_classes(parts[0], usage["folders"])), tuple(parts[1]), inside=inside)
 
 
 def _names(rows: Iterable[Row]) -> list[str]:

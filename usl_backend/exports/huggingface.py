@@ -1,4 +1,4 @@
-"""Hugging Face `imagefolder`: files with metadata, and a dataset card that names both splits."""
+"""Hugging Face datasets: files with metadata or lines of texts, and a dataset card that names both splits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from usl_backend.exports.split import Contents, Row, Split, Usage
 
 if TYPE_CHECKING:
     from usl_backend.exports.media import Layout, Part
+    from usl_backend.instances import Modality
 
 METADATA = "metadata.jsonl"
 
@@ -28,59 +29,97 @@ def write_huggingface(split: Split, directory: Path) -> Usage:
     """Write `labeled/metadata.jsonl`, `unlabeled/metadata.jsonl` and the card `README.md`.
 
     `load_dataset(directory)` returns the splits `labeled` and `unlabeled` with the columns image, label (class index;
-    -1 if there is none, as usual there), task, role and rank (-1 outside the run's queue). Nulls are not used: a
-    column of only nulls would have different types in the two splits, which is refused.
+    -1 if there is none, as usual there), task, role, rank (-1 outside any queue) and run ("" there). Where tasks may
+    have several classes, `labels` takes the place of `label`: class indices, or [-1]. Nulls and empty lists are not
+    used: they would have different types in the two splits, which is refused.
+
+    Texts are written to `labeled.jsonl` and `unlabeled.jsonl`, with the column text instead of image.
 
     Raises
     ------
     ExportError
-        The export has no files.
+        The rows are images, but the export has no files.
     """
+    several = split.holds == "classes"
     for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
-        if any(row.file is None for row in rows):
-            raise ExportError(
-                "imagefolder reads only files inside the export; use --media link or --media copy, or choose jsonl"
-            )
-        (directory / part).mkdir(exist_ok=True)
-        with (directory / part / METADATA).open("w", encoding="utf-8", newline="\n") as stream:
+        if split.modality == "image":
+            _check_files(rows)
+            (directory / part).mkdir(exist_ok=True)
+        with _listing(directory, part, split.modality).open("w", encoding="utf-8", newline="\n") as stream:
             for row in rows:
+                labels = [split.places[name] for name in row.labels] if part == "labeled" else [-1]
                 entry = {
-                    "file_name": str(row.file).removeprefix(f"{part}/"),
-                    "label": split.places[str(row.label)] if part == "labeled" else -1,
+                    **_content(row, part, split.modality),
+                    **({"labels": labels} if several else {"label": labels[0]}),
                     "task": row.task,
                     "role": row.role,
                     "rank": -1 if row.rank is None else row.rank,
+                    "run": row.run or "",
                 }
                 stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
     (directory / "README.md").write_text(_card(split), encoding="utf-8")
+    cast = "'labels', List(ClassLabel(names=classes))" if several else "'label', ClassLabel(names=classes)"
     return {
-        "call": "load_dataset(directory).cast_column('label', ClassLabel(names=classes))",
+        "call": f"load_dataset(directory).cast_column({cast})",
         "splits": ["labeled", "unlabeled"],
+        "modality": split.modality,
     }
 
 
 def read_huggingface(directory: Path, manifest: Usage) -> Contents:
-    """Read the folders as `imagefolder` does: every file needs an entry, and every entry a file."""
-    parts: dict[str, list[tuple[str, int]]] = {}
+    """Read as the library does: for `imagefolder`, every file needs an entry, and every entry a file."""
+    modality: Modality = "text" if manifest["usage"].get("modality") == "text" else "image"
+    parts: dict[str, list[tuple[str, list[int]]]] = {}
     for part in manifest["usage"]["splits"]:
-        with (directory / part / METADATA).open(encoding="utf-8", newline="\n") as stream:
+        with _listing(directory, part, modality).open(encoding="utf-8", newline="\n") as stream:
             entries = [json.loads(line) for line in stream]
-        parts[part] = [(f"{part}/{entry['file_name']}", entry["label"]) for entry in entries]
-        files = {path.name for path in (directory / part).iterdir()} - {METADATA}
-        if odd := files ^ {entry["file_name"] for entry in entries}:
-            raise ExportError(
-                f"{part}: {len(odd)} files without metadata or metadata without files, such as {min(odd)}"
+        parts[part] = [
+            (
+                entry["text"] if modality == "text" else f"{part}/{entry['file_name']}",
+                entry["labels"] if "labels" in entry else [entry["label"]],
             )
-    if any(label != -1 for _, label in parts["unlabeled"]):
+            for entry in entries
+        ]
+        if modality == "image":
+            files = {path.name for path in (directory / part).iterdir()} - {METADATA}
+            if odd := files ^ {entry["file_name"] for entry in entries}:
+                raise ExportError(
+                    f"{part}: {len(odd)} files without metadata or metadata without files, such as {min(odd)}"
+                )
+    if any(labels != [-1] for _, labels in parts["unlabeled"]):
         raise ExportError("unlabeled: a row has a label; -1 stands for none")
     classes = manifest["classes"]
-    labeled = tuple((file, classes[label] if label >= 0 else "-1") for file, label in parts["labeled"])
-    return Contents(labeled, tuple(file for file, _ in parts["unlabeled"]), inside=True)
+    labeled = tuple(
+        (file, tuple(classes[label] if label >= 0 else "-1" for label in labels))
+        for file, labels in parts["labeled"]
+    )
+    return Contents(labeled, tuple(file for file, _ in parts["unlabeled"]), inside=modality == "image")
+
+
+def _check_files(rows: tuple[Row, ...]) -> None:
+    """Refuse images that are only listed."""
+    if any(row.file is None for row in rows):
+        raise ExportError(
+            "imagefolder reads only files inside the export; use --media link or --media copy, or choose jsonl"
+        )
+
+
+def _listing(directory: Path, part: str, modality: Modality) -> Path:
+    """Return the file that lists the rows of a part."""
+    return directory / f"{part}.jsonl" if modality == "text" else directory / part / METADATA
+
+
+def _content(row: Row, part: str, modality: Modality) -> dict[str, str]:
+    """Return the column of the text or of the file's name."""
+    return (
+        {"text": row.source} if modality == "text" else {"file_name": str(row.file).removeprefix(f"{part}/")}
+    )
 
 
 def _card(split: Split) -> str:
     """Return the dataset card; its YAML header is written as JSON, a subset of YAML."""
     parts = [part for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)) if rows]
-    files = [{"split": part, "path": f"{part}/**"} for part in parts]
+    pattern = "{}.jsonl" if split.modality == "text" else "{}/**"
+    files = [{"split": part, "path": pattern.format(part)} for part in parts]
     head = json.dumps([{"config_name": "default", "data_files": files}])
     return f"---\nconfigs: {head}\n---\n\nWritten by usl-backend; `manifest.json` says from what.\n"

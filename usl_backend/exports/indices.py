@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from usl_backend.errors import ExportError
-from usl_backend.exports.split import Contents, Split, Usage
+from usl_backend.exports.split import Contents, Row, Split, Usage, labeled_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 def write_npy(split: Split, directory: Path) -> Usage:
     """Write `indices/<dataset>/` with int64 arrays, `.npy`.
 
-    `<method>_selected_<m>.npy`, or `random_<m>.npy`: rows with a label, in rank order, rows without a rank last;
-    their number must equal the training's num_labeled. `unlabeled.npy`: rows without a label. `targets.npy`: class
-    index of every row, or -1. `classes.txt`: class names as JSON strings, one per line.
+    `<method>_selected_<m>.npy`, or `random_<m>.npy`: rows with a label, in rank order, earlier runs first and rows
+    without a rank last; their number must equal the training's num_labeled. `unlabeled.npy`: rows without a label.
+    `targets.npy`: class index of every row, or -1. `classes.txt`: class names as JSON strings, one per line.
     """
     dataset = f"project-{split.manifest.get('project', {}).get('id', 'none')}"
     method = str(split.manifest.get("method", "usl"))
     name = ("random" if method == "random" else f"{method}_selected") + f"_{len(split.labeled)}"
     folder = directory / "indices" / dataset
     folder.mkdir(parents=True)
-    ranked = sorted(split.labeled, key=lambda row: (row.rank is None, row.rank or 0, row.index))
+    ranked = sorted(split.labeled, key=_order)
     rows = int(max((row.index for row in (*split.labeled, *split.unlabeled)), default=-1)) + 1
     targets = np.full(rows, -1, dtype=np.int64)
     targets[[row.index for row in split.labeled]] = [split.places[str(row.label)] for row in split.labeled]
@@ -67,10 +67,16 @@ def read_npy(directory: Path, manifest: Usage) -> Contents:
             raise ExportError(f"an index is outside the {len(targets)} rows of targets.npy")
     paths = {row["index"]: row.get("file") or row["source"] for row in manifest["rows"]}
     return Contents(
-        tuple((paths[row], manifest["classes"][targets[row]]) for row in labeled.tolist()),
+        labeled_as((paths[row], manifest["classes"][targets[row]]) for row in labeled.tolist()),
         tuple(paths[row] for row in unlabeled.tolist()),
         inside=any(row.get("file") for row in manifest["rows"]),
     )
+
+
+def _order(row: Row) -> tuple[bool, int, int, int]:
+    """Return the sort key of a labeled row."""
+    number = int(row.run.rpartition("-")[2]) if row.run else 0
+    return row.rank is None, number, row.rank or 0, row.index
 
 
 def _array(path: Path) -> NDArray[np.int64]:

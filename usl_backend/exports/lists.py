@@ -8,7 +8,7 @@ from pathlib import Path
 
 from usl_backend.errors import ExportError
 from usl_backend.exports.loaders import check_loader, write_loader
-from usl_backend.exports.split import Contents, Row, Split, Usage
+from usl_backend.exports.split import Contents, Row, Split, Usage, labeled_as
 
 
 def write_mmpretrain(split: Split, directory: Path) -> Usage:
@@ -51,7 +51,7 @@ def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
         )
         if listed != wanted or names != classes:
             raise ExportError(f"{part}.json and {part}.txt differ")
-    return Contents(labeled, unlabeled, inside=(directory / "media").is_dir())
+    return Contents(labeled_as(labeled), unlabeled, inside=(directory / "media").is_dir())
 
 
 SEMILEARN_LOADER = "semilearn_split.py"
@@ -89,7 +89,7 @@ def read_semilearn(directory: Path, manifest: Usage) -> Contents:
     if any(int(place) != -1 for _, place in parts[1]):
         raise ExportError("u_train.txt holds a class; -1 stands for none")
     return Contents(
-        tuple((path, manifest["classes"][int(place)]) for path, place in parts[0]),
+        labeled_as((path, manifest["classes"][int(place)]) for path, place in parts[0]),
         tuple(path for path, _ in parts[1]),
         inside=(directory / "media").is_dir(),
     )

@@ -7,15 +7,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import ExportError, InputError, MediaError
+from usl_backend.exports.origins import Origins
 from usl_backend.exports.provenance import Classes, provenance
-from usl_backend.exports.split import Row, RowRole, Split, including_labeled
+from usl_backend.exports.split import Holds, Row, Split, including_labeled
+from usl_backend.exports.spool import AnnotationSpool
 from usl_backend.runs import RunState
 from usl_backend.studio.fields import Field, field_named
 from usl_backend.studio.label_config import ControlTag, LabelConfig, parse
-from usl_backend.studio.labels import classifier, read_labels
+from usl_backend.studio.labels import (
+    classifier,
+    kinds_of,
+    read_annotated,
+    read_labels,
+    standing_annotations,
+)
 
 if TYPE_CHECKING:
+    from usl_backend.instances import Modality
     from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.runs.inventory import Inventory
     from usl_backend.studio.client import LabeledTask, StudioClient
 
 
@@ -71,7 +81,8 @@ def project_split(
     """Join the project's labels with the run's pool.
 
     Rows are all readable tasks of the run's pool and all labeled tasks outside it, sorted by task id; their position
-    is the row index in all files of the export. Tasks whose annotators disagree are in neither part.
+    is the row index in all files of the export. Tasks whose annotators disagree are in neither part. Where nothing
+    classifies the whole task, annotated tasks are the labeled ones, and their annotations go out as they are.
 
     Parameters
     ----------
@@ -82,7 +93,7 @@ def project_split(
     client
         Label Studio client.
     control
-        Name of the Choices tag to read; required if the label config has several.
+        Name of the Choices or Taxonomy tag to read; required if the label config has several Choices.
     include_labeled
         List the labeled rows among the unlabeled ones too.
 
@@ -94,7 +105,7 @@ def project_split(
     Raises
     ------
     ExportError
-        The run is not completed, or the project's labels are not one choice per task.
+        The run is not completed, or it is not clear which tag to read.
     StudioError
         Label Studio refuses the request or fails.
     """
@@ -108,25 +119,32 @@ def project_split(
             "or LABEL_STUDIO_URL points to another Label Studio; export a run of the current project"
         )
     config = parse(project.label_config)
-    asked = _single_choice(config, control)
+    asked = _classifier(config, control)
     shown = field_named(config, labeled_in.data_key, files.read_inventory().fields[0].modality)
-    tasks = _TaskReader(client.labeled(labeled_in.project), labeled_in, shown)
-    labels = Classes(read_labels(tasks, config, control=asked.name))
+    spool = AnnotationSpool() if asked is None or len(config.controls) > 1 else None
+    tasks = _TaskReader(client.labeled(labeled_in.project), labeled_in, shown, spool)
+    read = read_annotated(tasks) if asked is None else read_labels(tasks, config, control=asked.name)
+    labels = Classes(read, several=asked is not None and asked.multiple)
     deleted: frozenset[int] = frozenset()
     if labeled_in.rows is None:
         deleted = _deleted(files, client, run, now=project.task_number)
     else:  # deleting an imported task does not delete its file
         labels.add(_own_labels(files, run))
-    rows = _rows(files, labels, tasks.sources, deleted)
-    labeled = tuple(row for row in rows if row.label is not None)
-    unlabeled = tuple(row for row in rows if row.label is None and row.task not in labels.conflicts)
-    # Keep labels whose choice has since been removed from the label config.
-    gone = sorted({str(row.label) for row in labeled} - set(asked.classes))
+    rows = _rows(files, labels, tasks.sources, deleted, Origins(store, run))
+    labeled = tuple(row for row in rows if row.task in labels.by_task)
+    rest = tuple(row for row in rows if row.task not in labels.by_task)
+    unlabeled = tuple(row for row in rest if row.task not in labels.conflicts)
+    named = () if asked is None else asked.classes
+    # Choices that tasks bring along, and those that have since been removed from the label config.
+    others = sorted({name for row in labeled for name in row.labels} - set(named))
     return Split(
         labeled=labeled,
         unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
-        classes=(*asked.classes, *gone),
-        disputed=tuple(row for row in rows if row.label is None and row.task in labels.conflicts),
+        classes=(*named, *others),
+        disputed=tuple(row for row in rest if row.task in labels.conflicts),
+        holds=_holds(asked),
+        annotations=spool,
+        modality=_modality(files.read_inventory()),
         manifest=provenance(
             run,
             rows,
@@ -135,7 +153,8 @@ def project_split(
             include_labeled=include_labeled,
             control_set=files.read_published().queue.control_set,
             deleted=sorted(deleted),
-            retired=gone,
+            retired=[] if asked is None or asked.open else others,
+            asks_for=kinds_of(config.controls),
         ),
     )
 
@@ -169,14 +188,20 @@ def _own_labels(files: RunFiles, run: Run) -> dict[int, str]:
 
 
 class _TaskReader:
-    """Yields tasks while recording their sources and counting skipped annotations.
+    """Yields tasks while recording their sources and annotations and counting skipped ones.
 
     For a pool outside Label Studio it yields only the imported tasks, with their rows as ids.
     """
 
-    def __init__(self, tasks: Iterable[LabeledTask], project: _LabeledProject, shown: Field) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[LabeledTask],
+        project: _LabeledProject,
+        shown: Field,
+        spool: AnnotationSpool | None,
+    ) -> None:
         self.sources: dict[int, tuple[str, ...]] = {}
-        self._field = shown
+        self._field, self._spool = shown, spool
         self.cancelled = 0
         self._tasks = tasks
         self._project = project
@@ -192,21 +217,31 @@ class _TaskReader:
             except MediaError:
                 self.sources[task.id] = ("",)
             self.cancelled += sum(bool(entry.get("was_cancelled")) for entry in task.annotations)
+            if self._spool is not None:
+                self._spool.add(task.id, standing_annotations(task))
             yield task
 
 
-def _single_choice(config: LabelConfig, control: str | None) -> ControlTag:
-    """Return the Choices tag whose single choice is a task's class."""
+def _modality(inventory: Inventory) -> Modality:
+    """Return what the sources of a pool's rows are."""
+    return "text" if inventory.fields[0].modality == "text" else "image"
+
+
+def _classifier(config: LabelConfig, control: str | None) -> ControlTag | None:
+    """Return the tag whose choices are a task's classes; None if nothing classifies the whole task."""
+    if control is None and not config.classifiers:
+        return None
     try:
-        tag = classifier(config, control)
+        return classifier(config, control)
     except InputError as error:
         raise ExportError(str(error)) from None
-    if tag.multiple:
-        raise ExportError(
-            f"Choices {tag.name!r} allows several choices per task, but exports need one class per task; export this "
-            "project from Label Studio itself"
-        )
-    return tag
+
+
+def _holds(asked: ControlTag | None) -> Holds:
+    """Return what labeled rows hold; a Taxonomy nearly always allows several classes, and is seldom given any."""
+    if asked is None:
+        return "annotations"
+    return "classes" if asked.multiple and asked.type == "Choices" else "class"
 
 
 def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> frozenset[int]:
@@ -223,21 +258,37 @@ def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> fr
 
 
 def _rows(
-    files: RunFiles, labels: Classes, sources: Mapping[int, tuple[str, ...]], deleted: frozenset[int]
+    files: RunFiles,
+    labels: Classes,
+    sources: Mapping[int, tuple[str, ...]],
+    deleted: frozenset[int],
+    origins: Origins,
 ) -> tuple[Row, ...]:
     """Return existing readable tasks of the pool and labeled or disputed tasks outside it, sorted by id."""
     instances = files.read_instances()
     pool, _ = files.read_pool()
-    queued = {place.instance: place for place in files.read_published().queue.places}
     inside = set(pool.ids.tolist()) - deleted
     known = {instance.id: instance.sources for instance in instances if instance.id in inside}
     outside = {task: sources[task] for task in (*labels.by_task, *labels.conflicts) if task not in inside}
     keys = {row.row: row.key for row in files.read_rows() if row.row in inside}
     rows = []
     for index, task in enumerate(sorted([*known, *outside])):
-        place = queued.get(task)
-        role: RowRole = "outside" if task in outside else place.role if place else "pool"
-        rank = place.rank if place else None
-        (source, *more), label = known.get(task) or outside[task], labels.by_task.get(task)
-        rows.append(Row(index, task, source, role, rank, label, key=keys.get(task), more=tuple(more)))
+        classes = labels.by_task.get(task, ())
+        labeled = task in labels.by_task or task in labels.conflicts
+        origin = origins.of(task, labeled=labeled, outside=task in outside)
+        source, *more = known.get(task) or outside[task]
+        rows.append(
+            Row(
+                index,
+                task,
+                source,
+                origin.role,
+                origin.rank,
+                classes[0] if len(classes) == 1 else None,
+                key=keys.get(task),
+                more=tuple(more),
+                labels=classes,
+                run=origin.run,
+            )
+        )
     return tuple(rows)

@@ -21,22 +21,29 @@ RULE = (
     "has one vote, the newest, and the majority wins. Tasks with a tie are conflicts and in neither part; tasks that "
     "were only skipped, or submitted without a class, stay unlabeled."
 )
-"""Rule for reading labels, included in every manifest."""
+"""Rule for reading labels, included in every manifest of labels."""
+RULE_OF_ANNOTATIONS = (
+    "Skipped (cancelled) annotations are left out. All others are handed over as Label Studio holds them, also those "
+    "that mark nothing; tasks without any stay unlabeled."
+)
+"""Rule where no tag classifies the whole task."""
 
 
 class Classes:
-    """Labels of a single-choice tag; a task with several choices counts as a conflict."""
+    """Labels of a tag; where it takes one choice, a task with several counts as a conflict."""
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, *, several: bool) -> None:
         self.control = labels.control
         self.skipped, self.empty, self.ground_truth = labels.skipped, labels.empty, labels.ground_truth
-        self.by_task = {task: choice[0] for task, choice in labels.by_task.items() if len(choice) == 1}
-        several = {task: (choice,) for task, choice in labels.by_task.items() if len(choice) > 1}
-        self.conflicts = {**labels.conflicts, **several}
+        disputed = {
+            task: (choice,) for task, choice in labels.by_task.items() if len(choice) > 1 and not several
+        }
+        self.by_task = {task: choice for task, choice in labels.by_task.items() if task not in disputed}
+        self.conflicts = {**labels.conflicts, **disputed}
 
     def add(self, known: Mapping[int, str]) -> None:
         """Add classes that existed before annotation."""
-        self.by_task = {**known, **self.by_task}
+        self.by_task = {**{task: (label,) for task, label in known.items()}, **self.by_task}
 
 
 def provenance(
@@ -49,6 +56,7 @@ def provenance(
     control_set: Sequence[int],
     deleted: Sequence[int],
     retired: Sequence[str],
+    asks_for: str,
 ) -> dict[str, Any]:
     """Describe the origin of an export's rows and the excluded tasks.
 
@@ -70,6 +78,8 @@ def provenance(
         Tasks of the pool that the project no longer has.
     retired
         Classes of labeled rows that the label config no longer has.
+    asks_for
+        Types of the control tags.
 
     Returns
     -------
@@ -80,7 +90,7 @@ def provenance(
     assert summary is not None, "a run that is done has a summary"
     assert project is not None, "a run that was published has a project"
     parts = [_part(row, labels) for row in rows]
-    held = Counter(row.label for row in rows)
+    held = Counter(label for row in rows for label in row.labels)
     return {
         "product": f"usl-backend {VERSION}",
         "created_at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
@@ -95,8 +105,9 @@ def provenance(
         "encoder": summary.encoder.key,
         "pool_digest": run.pool_digest,
         "versions": dict(run.versions),
-        "control": labels.control,
-        "rule": RULE,
+        "asks_for": asks_for,
+        "control": labels.control or None,
+        "rule": RULE if labels.control else RULE_OF_ANNOTATIONS,
         "labeled_rows_are_also_unlabeled": include_labeled,
         "counts": {
             "rows": len(rows),
@@ -124,6 +135,6 @@ def provenance(
 
 def _part(row: Row, labels: Classes) -> str:
     """Return the part of the split that contains a row, or "conflict"."""
-    if row.label is not None:
+    if row.task in labels.by_task:
         return "labeled"
     return "conflict" if row.task in labels.conflicts else "unlabeled"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from usl_backend.errors import ExportError
+from usl_backend.instances import Modality
 
 RowRole = Literal["pick", "control", "reserve", "pool", "outside"]
 """pick, control, reserve: queued by the run; pool: not queued; outside: labeled, but not in the run's pool."""
+
+Holds = Literal["class", "classes", "annotations"]
+"""What is known of a labeled task: its class, its classes (several at once), or annotations without a class."""
 
 Usage = Mapping[str, Any]
 """JSON-able usage hints of a format: flags and names that its consumer needs."""
@@ -30,15 +34,19 @@ class Row:
     role
         Role of the task in the run.
     rank
-        Rank in the run's queue, 0 first; None outside it.
+        Rank in the queue of `run`, 0 first; None outside any.
     label
-        Class of the task, or None.
+        Class of the task; None if it has none or several.
     file
         Path of the media inside the export, with `/`; None if the export only lists the source.
     key
         Id in the list of a pool outside Label Studio, whose `task` is the row; None for a project's task.
     more
         Addresses of the further media, where the task shows several; `file` is that of the first.
+    labels
+        Classes of the task.
+    run
+        Run that queued the task: the exported one, or an earlier one in which it was labeled; None if none did.
     """
 
     index: int
@@ -50,6 +58,12 @@ class Row:
     file: str | None = None
     key: str | None = None
     more: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    run: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.label is not None and not self.labels:
+            object.__setattr__(self, "labels", (self.label,))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -69,7 +83,7 @@ class Split:
     Attributes
     ----------
     labeled
-        Rows with a class, sorted by index.
+        Rows with a class or, without classes, with an annotation; sorted by index.
     unlabeled
         Rows without a class, sorted by index; disjoint from `labeled` unless labeled rows are included here too.
     classes
@@ -78,6 +92,12 @@ class Split:
         Provenance of the rows, JSON-able; written to manifest.json together with the rows.
     disputed
         Rows in neither part because annotators disagree; listed only in the manifest.
+    holds
+        What is known of labeled rows; "classes" by itself if a row has several.
+    annotations
+        Task -> its annotations as Label Studio holds them, in JSON; None if the class says everything.
+    modality
+        What the sources are: addresses of images, or texts.
     """
 
     labeled: tuple[Row, ...]
@@ -85,9 +105,14 @@ class Split:
     classes: tuple[str, ...]
     manifest: Mapping[str, Any] = field(default_factory=dict)
     disputed: tuple[Row, ...] = ()
+    holds: Holds = "class"
+    annotations: Mapping[int, str] | None = None
+    modality: Modality = "image"
 
     def __post_init__(self) -> None:
-        unknown = sorted({str(row.label) for row in self.labeled} - set(self.classes))
+        if self.holds == "class" and any(len(row.labels) > 1 for row in self.labeled):
+            object.__setattr__(self, "holds", "classes")
+        unknown = sorted({name for row in self.labeled for name in row.labels} - set(self.classes))
         if unknown:
             raise ExportError(
                 f"label {unknown[0]!r} is not among the classes ({', '.join(self.classes) or 'none'}); "
@@ -107,19 +132,24 @@ class Contents:
     Attributes
     ----------
     labeled
-        File (or source) and class of each labeled row.
+        File (or source) and classes of each labeled row.
     unlabeled
         File (or source) of each unlabeled row.
     inside
         True if the files are inside the export, so their existence can be checked.
     """
 
-    labeled: tuple[tuple[str, str], ...]
+    labeled: tuple[tuple[str, tuple[str, ...]], ...]
     unlabeled: tuple[str, ...]
     inside: bool
 
 
 def including_labeled(unlabeled: Sequence[Row], labeled: Sequence[Row]) -> tuple[Row, ...]:
     """Merge the labeled rows, without their labels, into the unlabeled ones, sorted by index."""
-    bare = [replace(row, label=None) for row in labeled]
+    bare = [replace(row, label=None, labels=()) for row in labeled]
     return tuple(sorted([*unlabeled, *bare], key=lambda row: row.index))
+
+
+def labeled_as(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return files with the one class of each as `Contents` has them."""
+    return tuple((path, (label,)) for path, label in pairs)

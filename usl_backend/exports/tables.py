@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,28 @@ from usl_backend.exports.split import Contents, Row, Split, Usage
 PARTS = ("labeled", "unlabeled")
 """Names of the two files, without extension."""
 
-COLUMNS = ("index", "task", "source", "file", "role", "rank")
-"""Columns of both files; labeled files also have `label` as the last one."""
+COLUMNS = ("index", "task", "source", "file", "role", "rank", "run")
+"""Columns of both files.
+
+Labeled files also have `label`, and `labels` after it where tasks may have several classes; then `label` is empty for
+a task that has more than one.
+"""
 
 SEVERAL = "sources"
 """Further column, a JSON list, where a task shows several images or texts: all of them, `source` being the first."""
 
 
 def write_json(split: Split, directory: Path) -> Usage:
-    """Write `labeled.json` and `unlabeled.json`: lists of objects, keys as in `COLUMNS`."""
+    """Write `labeled.json` and `unlabeled.json`: lists of objects, keys as in `COLUMNS`.
+
+    Where there is more than classes, `annotations` are those of the task as Label Studio holds them.
+    """
     for name, rows in _parts(split):
         with (directory / f"{name}.json").open("w", encoding="utf-8") as stream:
             stream.write("[")
             for place, row in enumerate(rows):
-                stream.write((",\n" if place else "\n") + _object(row, _columns(name, row.more)))
+                columns = _columns(name, split, row.more)
+                stream.write((",\n" if place else "\n") + _object(row, split, columns))
             stream.write("\n]\n")
     return {}
 
@@ -36,16 +44,16 @@ def write_jsonl(split: Split, directory: Path) -> Usage:
     for name, rows in _parts(split):
         with (directory / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
             for row in rows:
-                stream.write(_object(row, _columns(name, row.more)) + "\n")
+                stream.write(_object(row, split, _columns(name, split, row.more)) + "\n")
     return {}
 
 
 def write_csv(split: Split, directory: Path) -> Usage:
-    """Write `labeled.csv` and `unlabeled.csv` with a header; RFC 4180, UTF-8, rank empty outside the queue."""
+    """Write `labeled.csv` and `unlabeled.csv` with a header; RFC 4180, UTF-8, `labels` a JSON list."""
     for name, rows in _parts(split):
         with (directory / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
-            columns = _columns(name, any(row.more for row in rows))
+            columns = _columns(name, split, any(row.more for row in rows))
             writer.writerow(columns)
             writer.writerows(_values(rows, columns))
     return {}
@@ -72,6 +80,9 @@ def read_csv(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - on
     for name in PARTS:
         with (directory / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
             parts.append(list(csv.DictReader(stream)))
+    for row in parts[0]:
+        if "labels" in row:
+            row["labels"] = json.loads(row["labels"])
     return _contents(*parts)
 
 
@@ -80,14 +91,20 @@ def _parts(split: Split) -> Iterable[tuple[str, tuple[Row, ...]]]:
     return zip(PARTS, (split.labeled, split.unlabeled), strict=True)
 
 
-def _columns(name: str, several: object) -> tuple[str, ...]:
+def _columns(name: str, split: Split, several: object) -> tuple[str, ...]:
     """Return the columns of a file, with one more where tasks show several images or texts."""
-    return (*COLUMNS, *([SEVERAL] if several else []), *(["label"] if name == "labeled" else []))
+    columns = (*COLUMNS, *([SEVERAL] if several else []))
+    if name != "labeled":
+        return columns
+    return (*columns, "label", "labels") if split.holds == "classes" else (*columns, "label")
 
 
-def _object(row: Row, columns: tuple[str, ...]) -> str:
+def _object(row: Row, split: Split, columns: tuple[str, ...]) -> str:
     """Format a row as a JSON object on one line."""
-    return json.dumps({column: getattr(row, column) for column in columns}, ensure_ascii=False)
+    text = json.dumps({column: getattr(row, column) for column in columns}, ensure_ascii=False)
+    if split.annotations is None:
+        return text
+    return f'{text[:-1]}, "annotations": {split.annotations.get(row.task, "[]")}}}'
 
 
 def _values(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[list[object]]:
@@ -97,10 +114,15 @@ def _values(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[list[obje
         yield [json.dumps(one, ensure_ascii=False) if isinstance(one, tuple) else one for one in values]
 
 
+def _labels(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes of a row that was read."""
+    return tuple(row.get("labels") or ([] if row["label"] is None else [row["label"]]))
+
+
 def _contents(labeled: list[dict[str, Any]], unlabeled: list[dict[str, Any]]) -> Contents:
     """Convert the rows of both files to `Contents`."""
     return Contents(
-        tuple((row["file"] or row["source"], row["label"]) for row in labeled),
+        tuple((row["file"] or row["source"], _labels(row)) for row in labeled),
         tuple(row["file"] or row["source"] for row in unlabeled),
         inside=any(row["file"] for row in [*labeled, *unlabeled]),
     )

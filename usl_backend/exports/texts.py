@@ -7,7 +7,7 @@ from pathlib import Path
 
 from usl_backend.errors import ExportError
 from usl_backend.exports.loaders import check_loader, write_loader
-from usl_backend.exports.split import Contents, Split, Usage
+from usl_backend.exports.split import Contents, Split, Usage, labeled_as
 
 LOADER = "semilearn_texts.py"
 """Loader copied into exports: two datasets for semilearn (USB) 0.3."""
@@ -55,7 +55,7 @@ def read_semilearn_text(directory: Path, manifest: Usage) -> Contents:
     if any(int(entry["label"]) != -1 for entry in parts[1]):
         raise ExportError("unlabeled.json holds a class; -1 stands for none")
     return Contents(
-        tuple((entry["ori"], manifest["classes"][int(entry["label"])]) for entry in parts[0]),
+        labeled_as((entry["ori"], manifest["classes"][int(entry["label"])]) for entry in parts[0]),
         tuple(entry["ori"] for entry in parts[1]),
         inside=False,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from usl_backend.errors import ExportError
-from usl_backend.exports.formats import FORMATS
+from usl_backend.exports.formats import FORMATS, check_format
 from usl_backend.exports.media import Fetch, Media, Placed, place_files
 from usl_backend.exports.split import Split
 
@@ -44,7 +44,7 @@ def export_split(
     format
         A key of `FORMATS`, such as "json", "csv", "eman" or "huggingface".
     media
-        "copy", "link" or "none"; None is the format's default if `fetch` is given, else "none".
+        "copy", "link" or "none"; None is the format's default if `fetch` is given and rows are images, else "none".
     fetch
         Returns a row's local file or its bytes. `exports.local_file` uses sources as paths: use it only for
         sources that you trust, since it reads any file they name.
@@ -69,7 +69,7 @@ def export_split(
     PosixPath('split')
     """
     target = Path(directory)
-    _known(format)
+    check_format(split, format)
     _refuse_existing(target, force=force)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def archive_split(
     ExportError
         The format is unknown or cannot represent these rows, or the disk is full.
     """
-    _known(format)
+    check_format(split, format)
     try:
         with (
             tempfile.TemporaryDirectory() as temporary,
@@ -131,7 +131,7 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
     """Write the media files, the format's files, then the manifest."""
     chosen = FORMATS[name]
     placed = Placed()
-    media = media or ("none" if fetch is None else chosen.media)
+    media = media or ("none" if fetch is None or split.modality == "text" else chosen.media)
     if media != "none":
         if fetch is None:
             raise ExportError(
@@ -139,7 +139,7 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
             )
         split, placed = place_files(split, directory, media=media, layout=chosen.layout(split), fetch=fetch)
     usage = chosen.write(split, directory)
-    counts = Counter(row.label for row in split.labeled)
+    counts = Counter(label for row in split.labeled for label in row.labels)
     manifest: dict[str, Any] = {
         "kind": KIND,
         "format": name,
@@ -177,14 +177,13 @@ def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
             "rank": row.rank,
             "part": part,
         }
-        more = {"file": row.file, "id": row.key, "sources": list(row.sources) if row.more else None}
+        more = {
+            "file": row.file,
+            "id": row.key,
+            "run": row.run,
+            "sources": list(row.sources) if row.more else None,
+        }
         yield entry | {name: value for name, value in more.items() if value is not None}
-
-
-def _known(name: str) -> None:
-    """Refuse an unknown format."""
-    if name not in FORMATS:
-        raise ExportError(f'format is "{name}"; choose one of {", ".join(FORMATS)}')
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:

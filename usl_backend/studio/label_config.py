@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -99,6 +100,8 @@ class ControlTag:
         True if it describes regions instead of the whole task.
     repeated
         True if a Repeater asks once per item of a list instead of once per task.
+    open
+        True if a task's data, or an address, gives classes too.
     """
 
     name: str
@@ -108,6 +111,7 @@ class ControlTag:
     multiple: bool = False
     per_region: bool = False
     repeated: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +135,14 @@ class LabelConfig:
 
     @property
     def classifier(self) -> ControlTag | None:
-        """First Choices tag that classifies the whole task, else None."""
-        return next(
-            (tag for tag in self.controls if tag.type == "Choices" and not (tag.per_region or tag.repeated)),
-            None,
-        )
+        """First Choices tag that classifies the whole task, else the first such Taxonomy, else None."""
+        return next(iter(self.classifiers), None)
+
+    @property
+    def classifiers(self) -> list[ControlTag]:
+        """Tags that classify the whole task: Choices, then Taxonomy."""
+        whole = [tag for tag in self.controls if not (tag.per_region or tag.repeated)]
+        return [tag for kind in ("Choices", "Taxonomy") for tag in whole if tag.type == kind]
 
 
 def parse(label_config: str) -> LabelConfig:
@@ -189,9 +196,10 @@ def _control(tag: str, element: ET.Element, attributes: dict[str, str], *, repea
         tag,
         tuple(part.strip() for part in attributes["toname"].split(",")),
         _classes(element),
-        multiple=attributes.get("choice") == "multiple",
+        multiple=_takes_several(tag, attributes),
         per_region="true" in {attributes.get("perregion"), attributes.get("peritem")},
         repeated=repeated,
+        open=attributes.get("value", "").startswith("$") or "apiurl" in attributes,
     )
 
 
@@ -236,10 +244,33 @@ def _spelled(element: ET.Element) -> str:
 
 
 def _classes(element: ET.Element) -> tuple[str, ...]:
-    """Return the choices or labels below a control, each once, in document order."""
-    found = [
-        child.get("alias") or child.get(_CHOICE_TAGS[_spelled(child)]) or ""
-        for child in element.iter()
-        if _spelled(child) in _CHOICE_TAGS and child is not element
-    ]
-    return tuple(dict.fromkeys(name for name in found if name))
+    """Return the choices or labels below a control, each once, in document order; nested ones as paths."""
+    attributes = {name.lower(): value for name, value in element.attrib.items()}
+    tree = _spelled(element) == "Taxonomy"
+    nested = tree or attributes.get("allownested") == "true"
+    leaves = tree and attributes.get("leafsonly") == "true"
+    return tuple(dict.fromkeys(_below(element, "", nested=nested, leaves=leaves)))
+
+
+def _below(element: ET.Element, above: str, *, nested: bool, leaves: bool) -> Iterator[str]:
+    """Yield the classes below an element; `above` is the path of the choice that it is in, with its "/"."""
+    for child in element:
+        tag = _spelled(child)
+        if tag not in _CHOICE_TAGS:
+            yield from _below(child, above, nested=nested, leaves=leaves)
+            continue
+        name = child.get("alias") or child.get(_CHOICE_TAGS[tag]) or ""
+        # Label Studio shows the choices within a choice only where they are allowed.
+        within = (
+            list(_below(child, f"{above}{name}/", nested=nested, leaves=leaves)) if nested and name else []
+        )
+        if name and not (leaves and within):
+            yield above + name
+        yield from within
+
+
+def _takes_several(tag: str, attributes: dict[str, str]) -> bool:
+    """Return True if several classes may be chosen at once; a Taxonomy says how many at most."""
+    if tag == "Taxonomy":
+        return attributes.get("maxusages") != "1"
+    return attributes.get("choice") == "multiple"

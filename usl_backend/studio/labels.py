@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from usl_backend.studio.label_config import ControlTag, LabelConfig
 
 Choice = tuple[str, ...]
-"""Classes chosen for one task, in the order of the label config; a single one unless the control allows several."""
+"""Classes chosen for one task, in the order of the label config; a single one unless the control allows several.
+
+A choice within others is their path, such as `animal/cat`.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class Labels:
     Attributes
     ----------
     control
-        Name of the Choices tag that was read.
+        Name of the Choices or Taxonomy tag that was read; "" if none classifies the whole task.
     classes
         Classes of that tag, in the order of the label config.
     by_task
-        Task id -> winning choice.
+        Task id -> winning choice; () for an annotated task where no tag classifies the whole task.
     conflicts
         Task id -> choices tied for most votes; such tasks are not in `by_task`.
     skipped
@@ -61,7 +64,7 @@ class Labels:
 
 
 def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
-    """Return the Choices tag to read labels from.
+    """Return the Choices tag to read labels from, or the Taxonomy of a label config without Choices.
 
     Parameters
     ----------
@@ -71,9 +74,9 @@ def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
     Raises
     ------
     InputError
-        There is no such Choices tag, or there are several and `control` is None.
+        There is no such tag, or there are several and `control` is None.
     """
-    found = [tag for tag in config.controls if tag.type == "Choices" and not (tag.per_region or tag.repeated)]
+    found = config.classifiers
     names = ", ".join(tag.name for tag in found)
     if control is not None:
         for tag in found:
@@ -82,22 +85,32 @@ def classifier(config: LabelConfig, control: str | None = None) -> ControlTag:
         raise InputError(
             f"control is {control!r}, but the Choices of the label config are: {names or 'none'}"
         )
-    if len(found) > 1:
-        raise InputError(
-            f"the label config has several Choices ({names}); choose one, such as {found[0].name}"
-        )
     if not found:
         if repeated := next((tag.name for tag in config.controls if tag.repeated), None):
             raise InputError(
-                f"{repeated!r} lies in a Repeater, so a task has a class per item instead of one; export such a project"
-                " from Label Studio itself"
+                f"{repeated!r} lies in a Repeater, so a task has a class per item instead of one"
             )
-        asked = ", ".join(dict.fromkeys(tag.type for tag in config.controls)) or "nothing"
         raise InputError(
-            f"classes are read from Choices, but the label config asks for {asked};"
-            " export such a project from Label Studio itself"
+            f"classes are read from Choices or Taxonomy, but the label config asks for {kinds_of(config.controls)}"
         )
-    return found[0]
+    first = [tag for tag in found if tag.type == found[0].type]
+    if len(first) > 1:
+        names = ", ".join(tag.name for tag in first)
+        raise InputError(
+            f"the label config has several {first[0].type} ({names}); choose one, such as {first[0].name}"
+        )
+    return first[0]
+
+
+def kinds_of(controls: Iterable[ControlTag]) -> str:
+    """List the types of control tags, each once; "nothing" without any."""
+    names = (
+        f"{tag.type} per {'item' if tag.repeated else 'region'}"
+        if tag.repeated or tag.per_region
+        else tag.type
+        for tag in controls
+    )
+    return ", ".join(dict.fromkeys(names)) or "nothing"
 
 
 def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control: str | None = None) -> Labels:
@@ -131,7 +144,7 @@ def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control:
     empty: list[int] = []
     ground_truth = 0
     for task in labeled:
-        standing = [entry for entry in task.annotations if not entry.get("was_cancelled")]
+        standing = standing_annotations(task)
         if not standing:
             skipped.append(task.id)
             continue
@@ -149,6 +162,38 @@ def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control:
     return Labels(
         tag.name, tag.classes, by_task, conflicts, tuple(sorted(skipped)), tuple(sorted(empty)), ground_truth
     )
+
+
+def read_annotated(labeled: Iterable[LabeledTask]) -> Labels:
+    """Find the annotated tasks of a project in which no tag classifies the whole task.
+
+    Parameters
+    ----------
+    labeled
+        Tasks with their annotations; streamed.
+
+    Returns
+    -------
+    Labels
+        Each task is in `by_task`, without a class, or in `skipped`; an annotation without any result counts, because
+        it says that there is nothing to mark.
+    """
+    by_task: dict[int, Choice] = {}
+    skipped: list[int] = []
+    ground_truth = 0
+    for task in labeled:
+        standing = standing_annotations(task)
+        if standing:
+            by_task[task.id] = ()
+            ground_truth += any(entry.get("ground_truth") for entry in standing)
+        else:
+            skipped.append(task.id)
+    return Labels("", (), by_task, {}, tuple(sorted(skipped)), (), ground_truth)
+
+
+def standing_annotations(task: LabeledTask) -> list[Mapping[str, Any]]:
+    """Return the annotations of a task that are not skips."""
+    return [entry for entry in task.annotations if not entry.get("was_cancelled")]
 
 
 def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter[Choice]:
@@ -172,8 +217,15 @@ def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter
 def _choice(annotation: Mapping[str, Any], tag: ControlTag) -> Choice:
     """Return the classes that an annotation gives to the whole task."""
     chosen: set[str] = set()
+    above: set[str] = set()
     for region in annotation.get("result") or ():
         if region.get("from_name") == tag.name:
-            chosen.update(str(name) for name in (region.get("value") or {}).get("choices") or ())
+            value = region.get("value") or {}
+            for one in value.get("choices") or value.get("taxonomy") or ():
+                chosen.add("/".join(map(str, one)) if isinstance(one, list) else str(one))
+                if isinstance(one, list) and not tag.multiple:
+                    # Label Studio takes a choice for chosen too when all within it are.
+                    above.update("/".join(map(str, one[:depth])) for depth in range(1, len(one)))
+    chosen -= above
     place = {name: index for index, name in enumerate(tag.classes)}
     return tuple(sorted(chosen, key=lambda name: (place.get(name, len(place)), name)))
