@@ -1,11 +1,15 @@
 """Suggestions on a real Label Studio: from labels on the picks to choices filled in, and back."""
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from live_studio import LiveProject, choice
 from shell import Shell, local
 
 from usl_backend.demo import dataset
+from usl_backend.studio import bulk, switch
 
 KINDS = {0: "cat", 2: "cat", 3: "cat", 4: "cat", 6: "cat", 5: "dog", 7: "dog", 9: "dog"}
 """Three kinds of clothes: for the upper body, for the feet, and the rest ("owl")."""
@@ -17,29 +21,149 @@ def kinds(project: LiveProject) -> dict[int, str]:
     return {task: KINDS.get(label, "owl") for task, label in zip(project.tasks, labels, strict=True)}
 
 
-def test_suggest__from_labels_to_suggestions(
-    shell: Shell, make_project: Callable[..., LiveProject], pictures: list[str]
+def predicted(project: LiveProject, version: str) -> dict[int, tuple[float, str | None]]:
+    """Task -> score and filled-in choice under a version."""
+    rows = project.client.http.json("GET", "/api/predictions/", params={"project": project.id})
+    return {
+        row["task"]: (
+            row["score"],
+            row["result"][0]["value"]["choices"][0] if row["result"] else None,
+        )
+        for row in rows
+        if row["model_version"] == version
+    }
+
+
+def test_suggest__choices_are_filled_in_behind_the_queue_until_reset(
+    shell: Shell,
+    make_project: Callable[..., LiveProject],
+    pictures: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    project = make_project(data=[local(name) for name in pictures[:120]])
-    right = kinds(project)
-    told = shell("select", project.id, "--budget", 12, "--control", 20, "--reserve", 3)
+    project = make_project(data=[local(name) for name in pictures[:160]])
+    client, right = project.client, kinds(project)
+    told = shell("suggest", project.id)
+    assert told.code == 1
+    assert "has no published queue of usl-backend" in told.err
+    told = shell("select", project.id, "--budget", 12, "--control", 60, "--reserve", 3)
     assert told.code == 0, told.err
     run = shell.store.latest(project.id)
     assert run is not None
     queue = shell.store.files(run.id).read_published().queue
+    picks, control = queue.of_role("pick"), queue.of_role("control")
+    spare = queue.of_role("reserve")
 
-    told = shell("suggest", project.id, "--dry-run")
+    # No labels, then labels that say nothing: nothing is written.
+    before = project.model_versions(), project.now
+    told = shell("suggest", project.id)
     assert told.code == 1
     assert f"run {run.id}: no task has a label; label some of its picks, of two classes at least" in told.err
-
-    for task in queue.of_role("pick"):
-        project.client.annotate(task, [choice(right[task])])
+    for task in picks[:10]:
+        client.annotate(task, [choice(right[task])])
+    told = shell("suggest", project.id, "--accept", 0.95)
+    assert told.code == 1
+    assert told.err.strip().endswith(
+        "error: none can be accepted at 95 %: 0 control labels, 45 more needed at least (95 % takes 45 without a "
+        "mistake); nothing was written"
+    )
     told = shell("suggest", project.id, "--dry-run", "--json")
     assert told.code == 0, told.err
-    assert sum(told.json["labels"].values()) == 12
-    assert sum(told.json["suggestions"].values()) == 120 - 12
-    assert told.json["promise"].startswith("none can be accepted at 95 %: 0 control labels, 45 more needed")
-    told = shell("suggest", project.id, "--dry-run")
-    assert "confidence: an order only" in told.out
-    assert "dry run: nothing was written to Label Studio" in told.out
-    assert project.model_versions() == {run.summary.model_version: len(queue)}
+    assert sum(told.json["labels"].values()) == 10
+    assert (project.model_versions(), project.now) == before
+
+    # Killed in the midst of writing: nothing is in force, and what was written is not written again.
+    pre_annotated = [task for task in project.tasks if task not in queue.instances][:2]
+    project.predict(pre_annotated, version="other", label="owl")
+
+    class Killed(BaseException):
+        pass
+
+    real, calls = bulk.import_predictions, itertools.count()
+
+    def dies(*given: Any) -> int:
+        if next(calls) == 2:
+            raise Killed
+        return real(*given)
+
+    monkeypatch.setattr(bulk, "_BATCH", 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "import_predictions", dies)
+        with pytest.raises(Killed):
+            shell("suggest", project.id)
+    assert project.now.model_version == run.summary.model_version
+    (half,) = {v for v in project.model_versions() if v.startswith(f"usl-suggest-{run.id}-")}
+    assert project.model_versions()[half] == 80
+
+    # Killed right before the switch: the queue is the old one, and the next call finds everything written.
+    with monkeypatch.context() as patch:
+        patch.setattr(switch, "_refuse_late", lambda *_: (_ for _ in ()).throw(Killed()))
+        patch.setattr(bulk, "import_predictions", lambda *given: next(calls) and real(*given))
+        with pytest.raises(Killed):
+            shell("suggest", project.id)
+    assert project.now.model_version == run.summary.model_version
+    assert next(calls) == 3 + 2  # 80 of 160 were kept
+
+    told = shell("suggest", project.id, "--json")
+    assert told.code == 0, told.err
+    assert project.now.model_version == told.json["written"]["model_version"] == half
+    shown = predicted(project, half)
+    open_tasks = set(project.tasks) - set(picks[:10]) - set(queue.control_set)
+    assert {task for task, (_, filled) in shown.items() if filled} == open_tasks
+    assert told.json["written"]["carried_over"] == sorted(pre_annotated)
+    assert all(shown[task][1] == "owl" for task in pre_annotated)
+    hits = [shown[task][1] == right[task] for task in open_tasks - set(pre_annotated)]
+    assert sum(hits) / len(hits) > 0.7
+    assert shell("suggest", project.id, "--json").json["written"]["model_version"] == half  # nothing new
+
+    # The queue comes first, as before; `control` and `extend` go on with it.
+    told = shell("doctor", project.id, "--json")
+    (check,) = [one for one in told.json if one["name"] == "queue"]
+    assert check["status"] == "ok", check
+    served = project.serve([client], 2)
+    assert served == list(picks[10:])
+    for task in control:
+        client.annotate(task, [choice(right[task])])
+
+    # With control labels the confidence is a chance; the review starts with the least sure, spares among them.
+    told = shell("suggest", project.id, "--review", "--json")
+    assert told.code == 0, told.err
+    assert told.json["calibrated"]
+    version = told.json["written"]["model_version"]
+    assert {v: n for v, n in project.model_versions().items() if n}.keys() == {version, "other"}
+    shown = predicted(project, version)
+    rest = sorted(
+        (task for task, (_, filled) in shown.items() if filled), key=lambda task: (shown[task][0], task)
+    )
+    assert set(spare) <= set(rest)
+    first = client.next_task(project.id)
+    assert first is not None
+    assert first["id"] == rest[0]
+    (seen,) = first["predictions"]
+    assert seen["result"][0]["value"]["choices"] == [shown[rest[0]][1]]
+    assert [view["data"]["title"] for view in project.views()] == ["Default", f"USL picks {run.id}"]
+
+    # 99 % would take more; what can be promised is annotated, and its annotations are no labels for later.
+    told = shell("suggest", project.id, "--accept", 0.99, "--annotate")
+    assert told.code == 1
+    assert "none can be accepted at 99 %" in told.err
+    assert "(99 % takes 230 without a mistake); nothing was written" in told.err
+    told = shell("suggest", project.id, "--accept", 0.6, "--annotate", "--json")
+    assert told.code == 0, told.err
+    accepted = told.json["written"]["accepted"]
+    assert 0 < accepted == told.json["written"]["annotated"]
+    labels = told.json["labels"]
+    annotated = {task.id for task in client.tasks(project.id, only_unlabeled=False) if not task.unlabeled}
+    made = annotated - set(picks) - set(control)
+    assert len(made) == accepted
+    (one,) = client.annotations(min(made))
+    assert one["result"][0]["id"] == f"usl-accepted-{min(made)}"
+    told = shell("suggest", project.id, "--dry-run", "--json")
+    assert told.json["labels"] == labels
+    assert sum(told.json["suggestions"].values()) == len(rest) - accepted
+
+    told = shell("reset", project.id, "--json")
+    assert told.code == 0, told.err
+    now = project.now
+    assert (now.sampling, now.model_version) == ("Sequential sampling", "")
+    assert {v: n for v, n in project.model_versions().items() if n} == {"other": 2}
+    assert project.views() == []

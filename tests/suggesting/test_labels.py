@@ -64,6 +64,12 @@ def test_read_run_labels__nested_choices_are_kept_as_they_were_written(store: Ru
     assert [found.choices_of(found.given[row]) for row in (0, 1, 2)] == [paths[1], paths[0], paths[1]]
 
 
+def test_read_run_labels__tags_in_lower_case(store: RunStore, run: Run) -> None:
+    config = CHOICES.replace("Choice", "choice").replace("Image", "image")
+    found = read(store, run, Studio(labeled(1, 2), label_config=config))
+    assert (found.tag.name, found.tag.lists_classes, found.counts) == ("c", True, {"cat": 1, "dog": 1})
+
+
 DYNAMIC = CHOICES[: CHOICES.index("<Choices")] + '<Choices name="c" toName="i" value="$kinds"/></View>'
 
 

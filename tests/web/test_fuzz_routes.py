@@ -8,6 +8,7 @@ import socket
 import string
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from usl_backend.jobs import Jobs
 from usl_backend.report import build
 from usl_backend.report.view import PLOTLY
 from usl_backend.runs import RunState, RunStore
+from usl_backend.runs.doubts import Doubts, write_doubts
+from usl_backend.runs.lock import held
+from usl_backend.runs.suggest_job import lock_of
 from usl_backend.settings import HostSettings
 from usl_backend.web import create_app
 from usl_backend.web.reports import EXTENSION, Reports
@@ -35,6 +39,7 @@ SHORT, LONG = 600, 10_500
 
 ARGUMENTS = {
     "run_id": st.sampled_from(["12-1", "13-1", "14-1", "15-1", "16-1", "12-999", "0-0", "x"]) | TEXT,
+    "project": st.sampled_from(["12", "13", "0", "-1", "9" * 30]),
     "task": st.sampled_from([str(FIRST), str(FIRST + 1), "0", "-1", "1e9", "9" * 30]),
     "name": st.sampled_from(["report.css", "map.js", "../app.py", "..%2f..%2fapp.py", PLOTLY]) | TEXT,
     "filename": st.sampled_from(["run.js", "../guard.py", "..%2fguard.py", "/etc/passwd", "%00"]) | TEXT,
@@ -94,11 +99,13 @@ class Site:
 def site(tmp_path, monkeypatch) -> Iterator[Site]:
     """Label Studio is not there: its address is a port where nobody listens, asked without pauses."""
     monkeypatch.setattr("usl_backend.studio.transport.BACK_OFF", 0.0001)
+    monkeypatch.setattr("usl_backend.jobs.suggesting.COMMAND", ("true",))
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         made = Made(tmp_path / "data", 60, budget=6)
         build(made.run, made.files)
+        write_doubts(made.files, Doubts("12-1", (), (), judged=0, unjudged=0, reason="", read_at=0.0))
         settings = dict(made.run.settings)
         for project in (13, 14, 15, 16):
             made.store.create(project=project, settings=settings)
@@ -226,10 +233,12 @@ def test_routes__each_can_succeed(site):
         if rule.startswith("/usl/api") and rule.endswith(("cancel", "resume")):
             run = {"cancel": "14-1", "resume": "15-1"}[rule.rpartition("/")[2]]
         path = rule.replace("<run_id>", run).replace("<int:task>", str(FIRST)).replace("<name>", "report.css")
-        path = path.replace("<path:filename>", "run.js")
+        path = path.replace("<path:filename>", "run.js").replace("<int:project>", "12")
         is_form = method == "POST" and rule.startswith("/usl/") and not rule.startswith("/usl/api")
         body = {"data": form} if is_form else {"json": bodies.get(rule, {})} if method == "POST" else {}
         query = {"project": 12} if rule == "/versions" else {}
+        while held(lock_of(site.store.files("12-1"))):  # suggestions asked for before
+            time.sleep(0.01)
         answer = site.client.open(path, method=method, query_string=query, buffered=True, **body)
         assert answer.status_code < 400 or rule in closed, (method, path, answer.text)
 

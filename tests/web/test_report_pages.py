@@ -20,12 +20,22 @@ from usl_backend.media import UnavailableError
 from usl_backend.report import build, load
 from usl_backend.report.view import PLOTLY
 from usl_backend.runs import RunState
+from usl_backend.runs.doubts import Dispute, Doubt, Doubts, write_doubts
 from usl_backend.settings import HostSettings
 from usl_backend.suggesting.accuracy import RunAccuracy, save_accuracy
 from usl_backend.suggestions import Share
 from usl_backend.web import create_app
 from usl_backend.web.reports import EXTENSION, Reports
 
+DOUBTS = Doubts(
+    "12-1",
+    doubts=(Doubt(FIRST + 3, "<b>cat</b>", "dog", 0.9),),
+    disputes=(Dispute(FIRST + 5, ("cat", "dog"), "cat"),),
+    judged=9,
+    unjudged=2,
+    reason="",
+    read_at=1.0,
+)
 PARTS = ("trust", "map", "gallery", "why")
 HTML = {"Accept": "text/html"}
 
@@ -394,3 +404,21 @@ def test_api__without_a_report_says_so(make_site: Callable[..., Site], part: str
     answer = site.client.get(f"/usl/api/runs/12-1/{part}")
     assert answer.status_code == 409
     assert "has no report yet" in answer.json["error"]["message"]
+
+
+def test_doubts__each_with_its_picture_and_its_place_in_label_studio(site: Site) -> None:
+    assert "The labels have not been checked yet." in site.page("doubts")
+    assert site.client.get("/usl/api/runs/12-1/doubts").status_code == 404
+    write_doubts(site.made.files, DOUBTS)
+    page = site.page("doubts")
+    assert "1 of 9 labels, most doubtful first" in page
+    assert "2 labels are the only ones of their class" in page
+    assert "&lt;b&gt;cat&lt;/b&gt;" in page
+    assert "<b>cat</b>" not in page
+    assert "others say dog" in page
+    assert "cat or dog" in page
+    tags = Tags(page)
+    for task in (FIRST + 3, FIRST + 5):
+        assert f"/usl/api/runs/12-1/thumbnail/{task}" in {image["src"] for image in tags.all("img")}
+        assert any(str(link["href"]).endswith(f"task={task}") for link in tags.all("a"))
+    assert site.client.get("/usl/api/runs/12-1/doubts").json["disputes"][0]["labels"] == ["cat", "dog"]

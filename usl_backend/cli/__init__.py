@@ -32,6 +32,7 @@ VERBS = {
     "control": ("control", "Draw tasks to measure accuracy on, after a run."),
     "suggest": ("suggest", "Suggest a class for every task that has none, from the labels that are there."),
     "accuracy": ("accuracy", "Say how many suggestions are right, and whether to stop labeling."),
+    "doubts": ("doubts", "List labels that look wrong."),
     "report": ("report", "Compare a run's picks with random ones, and write its report."),
     "export": ("results", "Write the labeled and unlabeled tasks of a project to files."),
     "evaluate": ("evaluate", "Compare methods with random selection on labeled data."),

@@ -27,7 +27,7 @@ def control(target: str, tasks: int, dry_run: bool, as_json: bool, **flags: Any)
     TARGET is a project's id or its address. Tasks drawn before, and those labeled already, count.
     """
     from usl_backend.pipeline.control import draw_control
-    from usl_backend.pipeline.extend import run_in_force
+    from usl_backend.sinks.standing import run_in_force
     from usl_backend.studio.client import StudioClient, parse_target
 
     url, project_id = parse_target(target)

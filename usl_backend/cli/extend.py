@@ -27,7 +27,7 @@ def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     pick come first.
     """
     from usl_backend.pipeline.extend import extend as queue_new
-    from usl_backend.pipeline.extend import run_in_force
+    from usl_backend.sinks.standing import run_in_force
     from usl_backend.studio.client import StudioClient, parse_target
 
     url, project_id = parse_target(target)

@@ -10,86 +10,100 @@ import click
 from usl_backend.cli.options import DATA, STUDIO, host_options, host_settings, json_option, open_store
 from usl_backend.cli.select import bars
 from usl_backend.cli.verb import Verb
-from usl_backend.errors import InputError
+from usl_backend.runs.record import RUN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from usl_backend.runs import Run, RunStore
-    from usl_backend.studio.client import StudioClient
     from usl_backend.suggesting.compute import RunSuggestions
+    from usl_backend.suggesting.work import SuggestOutcome
 
 
 @click.command(cls=Verb)
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Compute and print, but write nothing to Label Studio.")
+@click.option(
+    "--review",
+    is_flag=True,
+    help="Serve the suggestions, least sure first, right after the picks and the control set: the reserve waits.",
+)
+@click.option(
+    "--accept",
+    type=float,
+    metavar="SHARE",
+    help="Mark the suggestions of which such a share is right, as far as the control set can promise it, such as 0.95.",
+)
+@click.option(
+    "--annotate", is_flag=True, help="With --accept: annotate the accepted tasks, as the token's user."
+)
 @click.option("--control", help="Choices tag to read, if the label config has several.")
 @json_option
 @host_options(*STUDIO, *DATA)
-def suggest(target: str, dry_run: bool, control: str | None, as_json: bool, **flags: Any) -> None:
+def suggest(
+    target: str,
+    dry_run: bool,
+    review: bool,
+    accept: float | None,
+    annotate: bool,
+    control: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Suggest a class for every task of a project's run that has none, from the labels that are there.
 
-    TARGET is a project's id or its address, or its run in force.
+    TARGET is a project's id or its address, or its run in force. Annotators see the suggested choice filled in; the
+    queue's tasks still come first, then all others, the least sure first. `reset` takes everything back.
     """
     from usl_backend.studio.client import StudioClient, parse_target
-    from usl_backend.suggesting.compute import suggest_for_run
-    from usl_backend.suggesting.labels import read_run_labels
+    from usl_backend.suggesting.request import SuggestRequest
+    from usl_backend.suggesting.work import carry_out
 
-    if not dry_run:
-        raise click.UsageError("only --dry-run is there yet")
+    if annotate and accept is None:
+        raise click.UsageError("--annotate needs --accept: only what can be promised is annotated")
+    request = SuggestRequest(
+        dry_run=dry_run, review=review, accept=accept, annotate=annotate, control=control
+    )
     host = host_settings(flags)
     store = open_store(host)
-    url, project_id = (None, store.get(target).project) if _is_run(target) else parse_target(target)
+    run = store.get(target) if RUN_ID.fullmatch(target) else None
+    url, project = (None, run.project) if run is not None else parse_target(target)
     with StudioClient.from_settings(host, url=url) as client, bars() as watch:
-        progress = watch("suggest")
-        run = named_run(store, client, target=target, project_id=project_id)
-        progress("reading labels", 0, 0)
-        labels = read_run_labels(store, run, client=client, control=control)
-        found = suggest_for_run(store, labels, host=host, client=client, progress=progress)
+        found = carry_out(
+            request, project=project, run=run, store=store, host=host, client=client, watch=watch
+        )
     if as_json:
-        click.echo(json.dumps(summary_of(found), indent=1))
+        click.echo(json.dumps(found.to_json(), indent=1))
         return
     for line in lines(found):
         click.echo(line)
-    click.echo("dry run: nothing was written to Label Studio")
 
 
-def named_run(store: RunStore, client: StudioClient, *, target: str, project_id: int) -> Run:
-    """Return the run in force of a project; refuse a target that names another run."""
-    from usl_backend.pipeline.extend import run_in_force
-
-    if _is_run(target) and (run := store.get(target)).pool:
-        return run  # refused with its reason when its labels are read
-    run = run_in_force(store, client.project(project_id), client=client)
-    if _is_run(target) and run.id != target:
-        raise InputError(
-            f"run {target} is not in force in project {project_id}, run {run.id} is; suggestions are made for the run "
-            f"in force: `usl-backend suggest {project_id}`"
+def lines(outcome: SuggestOutcome) -> Iterator[str]:
+    """Return the lines about suggestions and what was written of them, for people."""
+    yield from _found(outcome.found)
+    filled = outcome.filled
+    if filled is None:
+        yield "dry run: nothing was written to Label Studio"
+        return
+    for warning in filled.warnings:
+        yield f"warning: {warning}"
+    yield (
+        f"{filled.suggestions} choices are filled in under {filled.model_version}; {filled.queued} tasks of the queue "
+        "come first, then all others, the least sure first"
+    )
+    if filled.carried_over:
+        yield f"on {len(filled.carried_over)} tasks annotators see another model's pre-annotation instead"
+    if filled.accepted:
+        yield (
+            f"{filled.accepted} are marked as accepted: filter the Data Manager by Prediction results containing "
+            "usl-accepted"
         )
-    return run
+    if outcome.annotated:
+        yield f"{outcome.annotated} tasks were annotated, as the user of the token"
 
 
-def summary_of(found: RunSuggestions) -> dict[str, Any]:
-    """Return the main figures as JSON values."""
-    acceptance = found.acceptance
-    return {
-        "run": found.labels.run.id,
-        "labels": found.labels.counts,
-        "control_labels": len(found.labels.controls),
-        "suggestions": found.counts,
-        "calibrated": found.calibrated,
-        "class_names_used": found.names,
-        "target": acceptance.target,
-        "accepted": acceptance.count,
-        "needed": acceptance.needed,
-        "missing": acceptance.missing,
-        "promise": str(acceptance),
-        "notes": list(found.notes),
-    }
-
-
-def lines(found: RunSuggestions) -> Iterator[str]:
-    """Return the lines about suggestions, for people."""
+def _found(found: RunSuggestions) -> Iterator[str]:
+    """Return the lines about suggestions."""
     labels = found.labels
     controls = len(labels.controls)
     yield (
@@ -108,10 +122,3 @@ def lines(found: RunSuggestions) -> Iterator[str]:
     yield f"promise: {found.acceptance}"
     for note in found.notes:
         yield f"note: {note}"
-
-
-def _is_run(target: str) -> bool:
-    """Return True if the target is a run's id."""
-    from usl_backend.runs.record import RUN_ID
-
-    return RUN_ID.fullmatch(target) is not None

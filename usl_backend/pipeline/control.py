@@ -13,6 +13,7 @@ from usl_backend.progress import ignore
 from usl_backend.runs.lock import Lock
 from usl_backend.settings import RunSettings
 from usl_backend.sinks.control import further_rows
+from usl_backend.sinks.queue import version_in_force
 from usl_backend.studio.insertion import insert
 
 if TYPE_CHECKING:
@@ -108,10 +109,11 @@ def draw_control(
         queued = 0
         if new and not dry_run:
             behind = tuple(task for task in queue.of_role("control") if task in annotated)
+            project = client.project(run.project)
             queued = insert(
                 client,
-                client.project(run.project),
-                version=str(published.model_version),
+                project,
+                version=version_in_force(store, run, project),
                 tasks=behind,
                 after=set(queue.of_role("pick")),
             )

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.allocator import keep_freed_memory
-from usl_backend.errors import InputError
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.runs import RunFiles
 from usl_backend.runs.progress import RunProgress
 from usl_backend.selection import score_new_rows
 from usl_backend.settings import RunSettings
-from usl_backend.sinks.standing import standing
+from usl_backend.sinks.queue import version_in_force
 from usl_backend.sources.project import ProjectSource
 from usl_backend.studio.queue import append
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from usl_backend.progress import StageProgress
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
 
 
 @dataclass(frozen=True)
@@ -55,30 +54,6 @@ class Extension:
     def to_json(self) -> dict[str, Any]:
         """Return all attributes as JSON-able values."""
         return {**asdict(self), "skipped": {str(task): why for task, why in self.skipped.items()}}
-
-
-def run_in_force(store: RunStore, project: Project, *, client: StudioClient) -> Run:
-    """Return the run that owns a project's published queue.
-
-    Raises
-    ------
-    InputError
-        There is none, it is damaged, or its picks were imported from a pool outside Label Studio.
-    """
-    found = standing(client, project, store=store)
-    if found.kind != "in force":
-        remedy = found.remedy or f"usl-backend select {project.id}"
-        raise InputError(
-            f"project {project.id} has no published queue of usl-backend that new tasks can join ({found.detail}); "
-            f"run `{remedy}` first"
-        )
-    run = store.get(found.run)
-    if run.pool:
-        raise InputError(
-            f"the published queue of project {project.id} belongs to run {run.id}, which selected from {run.address} "
-            f"and not from the project's tasks; run `usl-backend select {project.id}` first"
-        )
-    return run
 
 
 def extend(
@@ -140,10 +115,8 @@ def extend(
         ordered = tuple(int(task) for task in new.ids[found.order])
     queued = 0
     if not dry_run:
-        version = None if run.summary is None else run.summary.model_version
-        assert version is not None, "a run in force has published"
         project = client.project(run.project)
-        queued = append(client, project, version=version, tasks=ordered)
+        queued = append(client, project, version=version_in_force(store, run, project), tasks=ordered)
         state = store.queue_state(project.key)
         assert state is not None, "a run in force has a state"
         later = (*state.extended, *(task for task in ordered if task not in set(state.extended)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import StudioError
+from usl_backend.errors import InputError, StudioError
 from usl_backend.runs.published import Published, Verified
 from usl_backend.runs.summary import Tab
 from usl_backend.settings import RunSettings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from usl_backend.runs.summary import Summary
     from usl_backend.selection.base import Selection
     from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.queue import Switch
     from usl_backend.studio.verification import Verification
 
 
@@ -132,6 +133,37 @@ def publish(
         warnings=switch.warnings if verified.ok else (*switch.warnings, verified.detail),
         verified=verified,
     )
+
+
+def version_in_force(store: RunStore, run: Run, project: Project) -> str:
+    """Return the model version of a run that its project uses now, with suggestions or without.
+
+    Raises
+    ------
+    InputError
+        The project uses another one.
+    """
+    version = project.model_version or ""
+    if origin(version) not in (Origin(run.id, store.installation), Origin(run.id, "")):
+        raise InputError(
+            f'the model version of project {project.id} is "{version}", which is not of run {run.id}; start a new run'
+        )
+    return version
+
+
+def record_switch(store: RunStore, run: Run, studio_url: str, switch: Switch) -> None:
+    """Note in a run's record which model version and tab it has now."""
+    files = store.files(run.id)
+    published = replace(
+        files.read_published(),
+        model_version=switch.model_version,
+        view_id=switch.view_id,
+        carried_over=switch.carried_over,
+    )
+    files.write_published(published)
+    if run.summary is not None:
+        tab = tab_of(studio_url, run.project, published)
+        store.amend(run.id, replace(run.summary, model_version=switch.model_version, tab=tab))
 
 
 def tab_of(studio_url: str, project_id: int, published: Published) -> Tab | None:

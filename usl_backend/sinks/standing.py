@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from usl_backend.errors import UnknownRunError
+from usl_backend.errors import InputError, UnknownRunError
 from usl_backend.runs.record import RunState
 from usl_backend.sinks.queue import read_back
 from usl_backend.studio import tabs
@@ -111,6 +111,30 @@ def standing_of(run: Run, *, client: StudioClient, store: RunStore) -> Standing:
     if found.run in ("", run.id):
         return found if found.kind != "none" else Standing("none", run.id, "its queue was reset")
     return Standing("none", run.id, f"run {found.run} has published a later queue")
+
+
+def run_in_force(store: RunStore, project: Project, *, client: StudioClient) -> Run:
+    """Return the run that owns a project's published queue.
+
+    Raises
+    ------
+    InputError
+        There is none, it is damaged, or its picks were imported from a pool outside Label Studio.
+    """
+    found = standing(client, project, store=store)
+    if found.kind != "in force":
+        remedy = found.remedy or f"usl-backend select {project.id}"
+        raise InputError(
+            f"project {project.id} has no published queue of usl-backend that new tasks can join ({found.detail}); "
+            f"run `{remedy}` first"
+        )
+    run = store.get(found.run)
+    if run.pool:
+        raise InputError(
+            f"the published queue of project {project.id} belongs to run {run.id}, which selected from {run.address} "
+            f"and not from the project's tasks; run `usl-backend select {project.id}` first"
+        )
+    return run
 
 
 def _remedy(project: Project, run: Run | None) -> str:

@@ -16,7 +16,7 @@ from usl_backend.errors import (
 )
 from usl_backend.studio.model_versions import delete_version, versions
 from usl_backend.studio.patience import waited_out
-from usl_backend.studio.preannotations import predictions
+from usl_backend.studio.preannotations import is_suggestion, predictions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from usl_backend.studio.preannotations import Prediction, Result
 
 CARRIED_SCORE: Final = 1.0
+FRONT_SCORE: Final = 0.01
+"""Where suggestions begin, which have their confidence as score; the queue before them lies below it."""
 _BATCH = 10_000
 
 
@@ -100,10 +102,9 @@ def fits(held: Sequence[Prediction], new: Mapping[int, NewPrediction]) -> bool:
 
 
 def _shown(result: Result) -> list[tuple[object, ...]]:
-    """Return the parts of a result that annotators see; Label Studio adds others."""
-    return [
-        tuple(region.get(name) for name in ("from_name", "to_name", "type", "value")) for region in result
-    ]
+    """Return the parts of a result that annotators see, and what marks a suggestion; Label Studio adds others."""
+    names = ("from_name", "to_name", "type", "value", *(("id",) if is_suggestion(result) else ()))
+    return [tuple(region.get(name) for name in names) for region in result]
 
 
 def _write_missing(

@@ -63,7 +63,8 @@ def insert(
     step = (high - low) / 2 / max(len(new), 1)
     scored = {
         task: NewPrediction(
-            low + step * (place + 1), next((one.result for one in held.get(task, ()) if one.result), [])
+            low + step * (place + 1),
+            next(iter(preannotations.results_of(held.get(task, []), [version]).values()), []),
         )
         for place, task in enumerate(new)
     }

@@ -15,7 +15,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from usl_backend.studio import tabs
-from usl_backend.studio.model_versions import delete_version, is_ours, origin, stored_versions
+from usl_backend.studio.model_versions import (
+    begun_at,
+    delete_version,
+    holds_suggestions,
+    is_ours,
+    origin,
+    stored_versions,
+)
 
 if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
@@ -55,11 +62,31 @@ def remove_leftovers(client: StudioClient, project_id: int, *, keep: str, own: O
             tabs.delete(client, int(view["id"]))
 
 
-def remove_attempts(client: StudioClient, project_id: int, *, own: Origin, in_force: str | None) -> None:
-    """Delete what earlier, interrupted attempts of a run have written."""
+def remove_attempts(
+    client: StudioClient, project_id: int, *, own: Origin, in_force: str | None, keep: str | None = None
+) -> None:
+    """Delete what earlier, interrupted attempts of a run have written; `keep` is continued."""
     for version in stored_versions(client, project_id):
-        if origin(version) == own and version != in_force:
+        if origin(version) == own and version not in (in_force, keep):
             delete_version(client, project_id, version)
+
+
+def interrupted(
+    client: StudioClient, project_id: int, *, own: Origin, in_force: str | None, clock: float
+) -> str | None:
+    """Return the version of an interrupted attempt to write suggestions that can be continued, the latest; or None.
+
+    Only one process works on a run, so the attempt is over; but it must be switched to in time.
+    """
+    found = [
+        version
+        for version in stored_versions(client, project_id)
+        if origin(version) == own
+        and holds_suggestions(version)
+        and version != in_force
+        and clock - (begun_at(version) or 0.0) < SWITCH_SECONDS / 2
+    ]
+    return max(found, key=lambda version: begun_at(version) or 0.0, default=None)
 
 
 def withdraw(client: StudioClient, project_id: int, version: str) -> None:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 RUN_ID = re.compile(r"(?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
 # "pool" distinguishes our versions from a user's model named, say, usl-something-2.
 _OURS = re.compile(
-    r"usl-(?:([0-9]+-[0-9]+)|pool-([a-z][a-z0-9_]*-[0-9]+))(?:-([0-9a-f]{6}))?(?:-([0-9]{8}T[0-9]{6}))?",
+    r"usl-(?:suggest-)?(?:([0-9]+-[0-9]+)|pool-([a-z][a-z0-9_]*-[0-9]+))(?:-([0-9a-f]{6}))?(?:-([0-9]{8}T[0-9]{6}))?",
     re.ASCII,
 )
 _TIME = "%Y%m%dT%H%M%S"
+_SUGGESTS = "usl-suggest-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class StoredVersion:
     latest: float
 
 
-def model_version(run_id: str, installation: str = "", *, at: float | None = None) -> str:
+def model_version(
+    run_id: str, installation: str = "", *, at: float | None = None, suggests: bool = False
+) -> str:
     """Return a model version of a run, such as `usl-12-7-3f9a1c-20261127T155046` or `usl-pool-photos-3-3f9a1c`.
 
     `connect` refuses backend titles that start with `usl-`, because titles are model versions too.
@@ -60,6 +63,8 @@ def model_version(run_id: str, installation: str = "", *, at: float | None = Non
     at
         Time in unix s at which writing begins. Each attempt has a version of its own: if an older one is deleted late,
         that does not touch the newer. None leaves it out, as former versions did.
+    suggests
+        The version holds suggestions behind the queue: `usl-suggest-12-7-3f9a1c-20261127T155046`.
 
     Raises
     ------
@@ -70,7 +75,8 @@ def model_version(run_id: str, installation: str = "", *, at: float | None = Non
         raise InputError(
             f"run id {run_id!r} is not of the form <project>-<number>, such as 12-7, or <pool>-<number>"
         )
-    parts = [f"usl-{run_id}" if run_id[0].isdecimal() else f"usl-pool-{run_id}"]
+    prefix = _SUGGESTS if suggests else "usl-"
+    parts = [f"{prefix}{run_id}" if run_id[0].isdecimal() else f"{prefix}pool-{run_id}"]
     if installation:
         parts.append(installation)
     if at is not None:
@@ -87,6 +93,19 @@ def origin(version: str | None) -> Origin | None:
 def is_ours(version: str | None) -> bool:
     """Return True if a run wrote this model version."""
     return version is not None and _OURS.fullmatch(version) is not None
+
+
+def holds_suggestions(version: str | None) -> bool:
+    """Return True if a run wrote suggestions under this model version."""
+    return is_ours(version) and str(version).startswith(_SUGGESTS)
+
+
+def begun_at(version: str) -> float | None:
+    """Return the time in unix s at which writing a version of ours began; None if its name does not say."""
+    found = _OURS.fullmatch(version)
+    if found is None or not found[4]:
+        return None
+    return datetime.strptime(found[4], _TIME).replace(tzinfo=UTC).timestamp()
 
 
 def is_of_run(version: str, run_id: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Result = list[dict[str, Any]]
+SUGGESTED: Final = "usl-suggested-"
+ACCEPTED: Final = "usl-accepted-"
+"""Beginnings of the region ids of our suggestions; Label Studio keeps them in annotations made from them."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,32 @@ def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
     ]
 
 
+def is_suggestion(result: Result) -> bool:
+    """Return True if a result is a suggestion of ours and not another model's."""
+    return any(str(region.get("id")).startswith((SUGGESTED, ACCEPTED)) for region in result)
+
+
+def is_accepted_suggestion(annotation: Mapping[str, Any]) -> bool:
+    """Return True for an annotation that was made from an accepted suggestion and that nobody has looked at.
+
+    Label Studio's pages note where a region comes from when a person submits it.
+    """
+    result = annotation.get("result") or []
+    return bool(result) and all(
+        str(region.get("id")).startswith(ACCEPTED) and "origin" not in region for region in result
+    )
+
+
 def results_of(stored: Sequence[Prediction], versions: Sequence[str]) -> dict[int, Result]:
     """Return per task the first non-empty result in the order of `versions` (the latest one within a version).
 
-    Tasks without a result are absent.
+    Tasks without a result are absent; a suggestion of ours is none.
     """
     order = {version: place for place, version in enumerate(versions)}
     best: dict[int, tuple[int, Result]] = {}
     for prediction in stored:
         place = order.get(prediction.model_version)
-        if place is None or not prediction.result:
+        if place is None or not prediction.result or is_suggestion(prediction.result):
             continue
         known = best.get(prediction.task)
         if known is None or place <= known[0]:

@@ -17,6 +17,7 @@ from usl_backend.instances import QueueState
 from usl_backend.studio import leftovers, preannotations, tabs
 from usl_backend.studio.bulk import (
     CARRIED_SCORE,
+    FRONT_SCORE,
     NewPrediction,
     deleted_tasks,
     fits,
@@ -25,7 +26,15 @@ from usl_backend.studio.bulk import (
     left_out,
     write_predictions,
 )
-from usl_backend.studio.model_versions import Origin, is_ours, model_version, origin, versions
+from usl_backend.studio.model_versions import (
+    Origin,
+    begun_at,
+    holds_suggestions,
+    is_ours,
+    model_version,
+    origin,
+    versions,
+)
 from usl_backend.studio.patience import waited_out
 from usl_backend.studio.switch import SAMPLING, Written, check_in_force, refuse_another, switch_to
 
@@ -138,6 +147,7 @@ def put_in_force(
     state: QueueState | None,
     save: Callable[[QueueState], None] | None,
     progress: Progress | None,
+    suggests: bool = False,
 ) -> Switch:
     """Write predictions under a new version of ours, with other models' pre-annotations, and switch the project to it.
 
@@ -150,6 +160,8 @@ def put_in_force(
         The run that the version belongs to.
     below
         Upper limit of the Studio score of picks, for the run's tab.
+    suggests
+        The predictions are suggestions too. Those that an interrupted call has written are kept if they still fit.
 
     Notes
     -----
@@ -173,9 +185,7 @@ def put_in_force(
         if now.sampling != SAMPLING:
             client.update_project(project.id, sampling=SAMPLING)
     else:
-        leftovers.remove_attempts(client, project.id, own=own, in_force=now.model_version)
-        begun = client.clock()
-        version = _unused_name(own, begun, counts)
+        version, begun = _attempt(client, now, own, counts, suggests=suggests)
         created = write_predictions(client, now, version, new, warnings=warnings, progress=progress)
         written = Written(version, own, created, begun)
         planned = switch_to(client, project, written, planned=planned, save=save)
@@ -222,9 +232,10 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     held = {
         p.task: p.score for p in preannotations.predictions(client, project.id) if p.model_version == version
     }
-    last = max((score for score in held.values() if score is not None and score < CARRIED_SCORE), default=0.0)
+    end = _end_of_queue(version)
+    last = max((score for score in held.values() if score is not None and score < end), default=0.0)
     new = [task for task in tasks if task not in held]
-    step = (CARRIED_SCORE - last) / (len(new) + 1)
+    step = (end - last) / (len(new) + 1)
     scored = {task: NewPrediction(last + step * (place + 1), []) for place, task in enumerate(new)}
     for batch in in_batches(new):
         created = import_predictions(client, project.id, version, {task: scored[task] for task in batch})
@@ -234,6 +245,11 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
                 "tasks keep their place"
             )
     return len(new)
+
+
+def _end_of_queue(version: str) -> float:
+    """Return the Studio score at which the queue ends, and suggestions or carried-over pre-annotations begin."""
+    return FRONT_SCORE if holds_suggestions(version) else CARRIED_SCORE
 
 
 def _held(
@@ -260,11 +276,22 @@ def _held(
     return len(held)
 
 
-def _unused_name(own: Origin, begun: float, counts: Mapping[str, int]) -> str:
-    """Return a version of the run that no attempt has used."""
-    while (version := model_version(own.run_id, own.installation, at=begun)) in counts:
-        begun += 1
-    return version
+def _attempt(
+    client: StudioClient, now: Project, own: Origin, counts: Mapping[str, int], *, suggests: bool
+) -> tuple[str, float]:
+    """Return the version to write, one that no attempt has used or one to continue, and when writing it began."""
+    begun = client.clock()
+    in_force = now.model_version
+    kept = (
+        leftovers.interrupted(client, now.id, own=own, in_force=in_force, clock=begun) if suggests else None
+    )
+    leftovers.remove_attempts(client, now.id, own=own, in_force=in_force, keep=kept)
+    if kept is not None:
+        return kept, begun_at(kept) or begun
+    at = begun
+    while (version := model_version(own.run_id, own.installation, at=at, suggests=suggests)) in counts:
+        at += 1
+    return version, begun
 
 
 def _planned_state(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError
 from usl_backend.studio.client import LabeledTask
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
+from usl_backend.studio.preannotations import is_accepted_suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -58,13 +59,20 @@ class ChoicesTag:
 
     def result(self, choices: Choices, *, region: str) -> Result:
         """Return a prediction's result that fills in these choices; `region` is the region's id."""
+        value: dict[str, Any] = {"choices": choices}
+        if any(isinstance(one, list) for one in choices):
+            # Label Studio (1.23) drops predictions with paths, which are how annotators' nested choices look. What
+            # lies under the tag's name is checked in place of the rest, and only the rest is shown and submitted.
+            value[self.name] = {
+                "choices": [str(one[-1] if isinstance(one, list) else one) for one in choices]
+            }
         return [
             {
                 "id": region,
                 "from_name": self.name,
                 "to_name": self.to_name,
                 "type": "choices",
-                "value": {"choices": choices},
+                "value": value,
             }
         ]
 
@@ -82,21 +90,29 @@ class WrittenChoices:
     ----------
     seen
         A region of each kind seen, by its text.
+    accepted
+        Tasks with an annotation that was made from an accepted suggestion, and that is no label.
     """
 
     tag: ChoicesTag
     seen: dict[str, Choices] = field(default_factory=dict)
+    accepted: set[int] = field(default_factory=set)
 
     def watch(self, labeled: Iterable[LabeledTask]) -> Iterator[LabeledTask]:
-        """Yield the tasks unchanged."""
+        """Yield the tasks with the annotations that people made."""
         for task in labeled:
-            for annotation in task.annotations:
+            given = tuple(one for one in task.annotations if not is_accepted_suggestion(one))
+            if len(given) < len(task.annotations):
+                self.accepted.add(task.id)
+            if not given:
+                continue
+            for annotation in given:
                 for region in annotation.get("result") or ():
                     if region.get("from_name") == self.tag.name:
                         choices = (region.get("value") or {}).get("choices")
                         if isinstance(choices, list) and choices:
                             self.seen.setdefault(json.dumps(choices), choices)
-            yield task
+            yield replace(task, annotations=given)
 
     def by_class(self, config: LabelConfig) -> dict[str, Choices]:
         """Return class -> choices as an annotator's region has them, of the classes seen."""
@@ -134,20 +150,32 @@ def choices_tag(label_config: str, *, control: str | None = None) -> ChoicesTag:
         raise InputError(
             f"Choices {tag.name!r} takes several choices per task; suggestions need one choice per task"
         )
-    # Parsed before without an entity in it.
+    # Parsed before without an entity in it. Label Studio reads tags and attributes in any case.
     root = ET.fromstring(label_config)  # noqa: S314  # nosec B314
-    element = next(one for one in root.iter(tag.type) if one.get("name") == tag.name)
-    inside = list(element.iter("Choice"))
-    given = (element.get("value") or "").strip()
-    names = {name for one in inside for name in (one.get("value"), one.get("alias")) if name}
+    element = next(
+        one for one in root.iter() if one.tag.lower() == "choices" and _attribute(one, "name") == tag.name
+    )
+    inside = [one for one in element.iter() if one.tag.lower() == "choice"]
+    given = _attribute(element, "value").strip()
+    names = {name for one in inside for name in (_attribute(one, "value"), _attribute(one, "alias")) if name}
+    nested = any(below is not one and below.tag.lower() == "choice" for one in inside for below in one.iter())
+    if nested and tag.name == "choices":
+        raise InputError(
+            'Label Studio takes no predictions of nested Choices whose name is "choices"; give them another name'
+        )
     return ChoicesTag(
         tag.name,
         tag.to_names[0],
         tag.classes,
         given.removeprefix("$") if given.startswith("$") else "",
-        nested=any(len(list(one.iter("Choice"))) > 1 for one in inside),
+        nested=nested,
         names=frozenset(names),
     )
+
+
+def _attribute(element: ET.Element, name: str) -> str:
+    """Return an attribute, whatever the case of its name; "" without it."""
+    return next((value for key, value in element.attrib.items() if key.lower() == name), "")
 
 
 def names_in(choices: Choices) -> set[str]:

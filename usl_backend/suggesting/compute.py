@@ -10,6 +10,7 @@ import numpy as np
 from usl_backend.cpus import usable_cpus
 from usl_backend.errors import EncoderError, InputError
 from usl_backend.settings import RunSettings
+from usl_backend.studio.preannotations import ACCEPTED, SUGGESTED
 from usl_backend.suggesting.labels import unoffered
 from usl_backend.suggestions import Control, accept, calibrate, suggest
 from usl_backend.suggestions.acceptance import DELTA, TARGET
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from usl_backend.selection.base import Neighbors
     from usl_backend.settings import HostSettings
     from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.preannotations import Result
     from usl_backend.suggesting.labels import RunLabels
     from usl_backend.suggestions import Acceptance, Suggestions
 
@@ -65,9 +67,29 @@ class RunSuggestions:
     notes: tuple[str, ...]
 
     @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Rows whose choice is filled in, (n,): open ones outside the control set, which is labeled unaided."""
+        rows = self.open.copy()
+        rows[self.labels.drawn] = False
+        return rows
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """Rows that are filled in and meet the promise, (n,)."""
+        return self.acceptance.accepted & self.shown
+
+    def result(self, row: int, *, accepted: bool) -> Result:
+        """Return the prediction that fills in the choice of a row, marked as accepted or not."""
+        task = self.labels.pool.ids[row]
+        return self.labels.tag.result(
+            self.labels.choices_of(int(self.suggestions.label[row])),
+            region=f"{ACCEPTED if accepted else SUGGESTED}{task}",
+        )
+
+    @property
     def counts(self) -> dict[str, int]:
-        """Suggestions by class, in the order of `labels.classes`; classes without one are left out."""
-        numbers = np.bincount(self.suggestions.label[self.open], minlength=len(self.labels.classes))
+        """Filled-in suggestions by class, in the order of `labels.classes`; classes without one are left out."""
+        numbers = np.bincount(self.suggestions.label[self.shown], minlength=len(self.labels.classes))
         return {
             name: count for name, count in zip(self.labels.classes, numbers.tolist(), strict=True) if count
         }
@@ -158,8 +180,9 @@ def suggest_for_run(
     if control is not None and acceptance.controls >= FEWEST:
         confidence, calibrated = calibrate(found, control=control).confidence, True
     missing = unoffered(labels, client, found.label)
-    is_open = labels.alive & (labels.label < 0) & ~missing
-    if left := int((missing & labels.alive & (labels.label < 0)).sum()):
+    free = labels.alive & (labels.label < 0) & ~labels.accepted
+    is_open = free & ~missing
+    if left := int((missing & free).sum()):
         notes.append(f"{left} tasks do not offer the class that they would be given, and get no suggestion")
     return RunSuggestions(
         labels=labels,

@@ -54,6 +54,8 @@ class RunLabels:
         As `label`, without control tasks that are not picks: what suggestions are made from.
     alive : (n,) bool
         False for tasks that were deleted since the run.
+    accepted : (n,) bool
+        Tasks that were annotated by accepting a suggestion: no label, as no person looked at them.
     written
         Class -> choices as an annotator's region has them.
     conflicts
@@ -79,6 +81,7 @@ class RunLabels:
     drawn: NDArray[np.int64]
     given: NDArray[np.int64]
     alive: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
     written: Mapping[str, Choices]
     conflicts: Mapping[int, tuple[str, ...]]
     retired: Mapping[str, int]
@@ -184,6 +187,7 @@ def read_run_labels(
         drawn=drawn,
         given=given,
         alive=alive,
+        accepted=np.isin(pool.ids, np.fromiter(watcher.accepted, np.int64, len(watcher.accepted))),
         written={name: choices for name, choices in written.items() if name in place},
         conflicts={
             task: tuple("/".join(choice) for choice in choices)

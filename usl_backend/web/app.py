@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from usl_backend.web import api, errors, guard, metrics, pages, probes, protocol, report_pages
+from usl_backend.web import api, errors, guard, metrics, pages, probes, protocol, report_pages, suggest_pages
 from usl_backend.web.services import EXTENSION, Services
 from usl_backend.web.watch import StudioWatch
 
@@ -43,6 +43,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app.register_blueprint(pages.root)
     app.register_blueprint(pages.blueprint, url_prefix="/usl")
     app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
+    app.register_blueprint(suggest_pages.blueprint, url_prefix="/usl")
     for blueprint in api.BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix="/usl/api")
     return app

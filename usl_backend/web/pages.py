@@ -5,7 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from usl_backend.runs import STAGES
+from usl_backend.runs import STAGES, RunState
+from usl_backend.runs.suggest_job import STAGES as JOB_STAGES
+from usl_backend.runs.suggest_job import read_job
 from usl_backend.web.services import services
 
 blueprint = Blueprint("pages", __name__)
@@ -29,12 +31,16 @@ def show_run(run_id: str) -> Response:
     """Show one run, with live progress while it is active."""
     store = services().store
     run = store.get(run_id)
+    files = store.files(run.id)
     page = render_template(
         "run.html",
         run=run,
         stages=STAGES,
         resumable=run.state.is_resumable and bool(run.settings),
-        log=store.files(run.id).log,
+        log=files.log,
+        suggestible=run.state is RunState.DONE and not run.dry_run and not run.pool and files.has_published(),
+        job=read_job(files),
+        job_stages=JOB_STAGES,
     )
     return Response(page, mimetype="text/html")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from usl_backend.web.api import exports, report, runs
+from usl_backend.web.api import exports, report, runs, suggestions
 
-BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint)
+BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint, suggestions.blueprint)
 
 __all__ = ["BLUEPRINTS"]

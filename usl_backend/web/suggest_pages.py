@@ -1,0 +1,62 @@
+"""Button and page of a run's suggestions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from usl_backend.errors import InputError
+from usl_backend.jobs.suggesting import start_suggesting
+from usl_backend.report.view import View, studio_links
+from usl_backend.runs.doubts import read_doubts
+from usl_backend.runs.suggest_job import read_job
+from usl_backend.suggesting.request import SuggestRequest
+from usl_backend.web.reports import Awaited, reports
+from usl_backend.web.services import services
+
+blueprint = Blueprint("suggest", __name__)
+
+MOST: Final = 200
+"""Labels and disputed tasks shown."""
+
+
+@blueprint.post("/runs/<run_id>/suggestions")
+def start(run_id: str) -> AnyResponse:
+    """Suggest classes for a run's tasks (the Suggest button)."""
+    run = services().store.get(run_id)
+    share = request.form.get("accept", "").strip()
+    try:
+        accept = float(share) if share else None
+    except ValueError:
+        raise InputError(f'accept is "{share[:40]}"; give a share such as 0.95') from None
+    wanted = SuggestRequest(dry_run="dry_run" in request.form, review="review" in request.form, accept=accept)
+    start_suggesting(services().store, services().host, run, wanted)
+    return redirect(url_for("pages.show_run", run_id=run.id, _anchor="suggestions"), 303)
+
+
+@blueprint.get("/runs/<run_id>/doubts")
+def show_doubts(run_id: str) -> str:
+    """Show the labels that look wrong, and the tasks whose annotators disagree."""
+    run = services().store.get(run_id)
+    shown = reports().get(run)
+    if isinstance(shown, Awaited):
+        return render_template(
+            "report_awaited.html", run=run, part="doubts", heading="Labels that look wrong", awaited=shown
+        )
+    files = services().store.files(run.id)
+    return render_template(
+        "doubts.html",
+        run=run,
+        view=View(
+            run=run,
+            report=shown.report,
+            sources=shown.sources,
+            image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
+            task_url=studio_links(run, services().host.label_studio_url),
+        ),
+        found=read_doubts(files),
+        job=read_job(files),
+        most=MOST,
+    )
