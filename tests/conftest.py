@@ -1,7 +1,8 @@
 """One real Label Studio for each worker of a test session, started from a migrated data directory that is kept.
 
 TEST_LABEL_STUDIO names another `label-studio` command (an older release in an environment of its own),
-TEST_LABEL_STUDIO_TEMPLATES another directory for the migrated data directories.
+TEST_LABEL_STUDIO_TEMPLATES another directory for the migrated data directories. TEST_LABEL_STUDIO_DATABASE=postgresql
+puts Label Studio on a PostgreSQL of its own (Debian's package) instead of SQLite, minutes more to start.
 """
 
 import fcntl
@@ -12,13 +13,14 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import chromium
+import postgres
 import pytest
 from live_studio import CHOICES, LiveProject, LiveStudio, make_personal_token
 
@@ -175,14 +177,25 @@ def studio_template(studio_executable: Path, pytestconfig: pytest.Config) -> Pat
 
 
 @pytest.fixture(scope="session")
+def database() -> Iterator[Mapping[str, str] | None]:
+    """Variables of a PostgreSQL for Label Studio, if one is asked for; None for SQLite."""
+    if os.environ.get("TEST_LABEL_STUDIO_DATABASE", "sqlite") != "postgresql":
+        yield None
+        return
+    with postgres.cluster() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
 def start_studio(
-    studio_executable: Path, studio_template: Path
+    studio_executable: Path, database: Mapping[str, str] | None, request: pytest.FixtureRequest
 ) -> Callable[..., AbstractContextManager[LiveStudio]]:
     """Starts a server from a copy of the migrated data directory: `start_studio(directory, port=None, NAME=value)`."""
 
     @contextmanager
     def start(directory: Path, *, port: int | None = None, **environment: str) -> Iterator[LiveStudio]:
-        shutil.copytree(studio_template, directory)
+        if database is None:
+            shutil.copytree(request.getfixturevalue("studio_template"), directory)
         documents = directory / "documents"
         with LabelStudioServer(
             directory,
@@ -192,8 +205,10 @@ def start_studio(
             password=PASSWORD,
             token=TOKEN,
             executable=studio_executable,
-            environment=environment,
+            environment={**(database or {}), **environment},
+            timeout=300 if database is None else 900,
         ) as server:
+            assert bool(list(directory.glob("*.sqlite3"))) == (database is None)
             with StudioClient(server.url, TOKEN) as client:
                 version = client.version()
             yield LiveStudio(server.url, TOKEN, USERNAME, PASSWORD, version, documents, directory)

@@ -14,13 +14,14 @@ from usl_backend.demo.project import fill
 from usl_backend.embedding import outage
 from usl_backend.runs import Run, RunState
 from usl_backend.settings import RunSettings
-from usl_backend.studio import patience, queue, transport
+from usl_backend.studio import patience, switch, transport
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.preannotations import predictions
 
 MakeProject = Callable[..., LiveProject]
 TASKS, BUDGET, RESERVE = 40, 6, 3
 IMPORT = r"/import/predictions"
+VIEWS, VERSIONS, ANNOTATIONS = r"/api/dm/views/", r"/model-versions/\?extended=true", r"/annotations/"
 LISTING = r"/api/tasks\?"
 SWITCH = {"method": "PATCH", "path": r"/api/projects/\d+/"}
 
@@ -62,7 +63,7 @@ class Stand:
         assert [one.task for one in held] == expected
         assert {one.model_version for one in held} == {run.summary.model_version}
         now = self.project.now
-        assert (now.model_version, now.sampling) == (run.summary.model_version, queue.SAMPLING)
+        assert (now.model_version, now.sampling) == (run.summary.model_version, switch.SAMPLING)
         assert sum("USL picks" in view["data"]["title"] for view in self.project.views()) == 1
         served = self.project.client.next_task(self.project.id)
         assert served is not None
@@ -110,6 +111,11 @@ PASSING = {
     "reset after the write": Fault("POST", IMPORT, times=1, reset=True, delivered=True),
     "reset while reading": Fault("GET", times=4, reset=True),
     "slow": Fault(delay=0.3),
+    "502 at the tab": Fault("POST", VIEWS, times=2, status=502, body=HTML),
+    "reset after the tab": Fault("POST", VIEWS, times=3, reset=True, delivered=True),
+    "502 at the cleanup": Fault("GET", VERSIONS + "$", times=4, status=502, body=HTML),
+    "reset at the skip of the read-back": Fault("POST", ANNOTATIONS, times=1, reset=True, delivered=True),
+    "502 at the end of the read-back": Fault("DELETE", ANNOTATIONS, times=2, status=502, delivered=True),
     "created fewer, once": Fault("POST", IMPORT, times=1, rewrite=lambda rows: rows[:-2]),
 }
 
@@ -119,6 +125,7 @@ def test_passing_fault__is_waited_out(stand: Stand, name: str) -> None:
     told, run = stand.select(PASSING[name])
     assert told.code == 0, told.err
     stand.assert_queue(run)
+    assert all(task.unlabeled for task in stand.project.client.tasks(stand.project.id, only_unlabeled=False))
 
 
 # What lasts pauses the run: bounded requests, nothing in force; resumed, it is as if nothing had been.
@@ -153,6 +160,16 @@ def test_lasting_fault__pauses_the_run_and_touches_nothing(stand: Stand, name: s
     assert len(stand.proxy.asked) < 80
     stand.assert_untouched()
     stand.assert_queue(stand.resume(run))
+
+
+def test_lasting_fault__after_the_switch_pauses_and_is_gone_on_with(stand: Stand) -> None:
+    told, run = stand.select(Fault(path=VIEWS, status=502, body=HTML))
+    assert (told.code, run.state, run.error["type"]) == (1, RunState.PAUSED, "StudioTroubleError")
+    assert (stand.project.now.sampling, stand.project.views()) == (switch.SAMPLING, [])
+    in_force = stand.project.now.model_version
+    done = stand.resume(run)
+    stand.assert_queue(done)
+    assert in_force == done.summary.model_version, "a queue in force is not switched again"
 
 
 def test_down__from_the_start_pauses(stand: Stand) -> None:

@@ -88,7 +88,7 @@ def interleave(studio: LiveStudio, project: LiveProject, first: int, second: int
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(5, 99), (8, 8), (8, 99), (9, 99), (11, 11), (12, 12), (12, 99), (14, 15), (16, 16), (0, 26), (18, 99)],
+    [(0, 25), (5, 99), (8, 8), (8, 99), (11, 11), (12, 99), (14, 15)],
 )
 def test_interleaved__one_whole_queue_is_in_force(
     label_studio: LiveStudio, make_project: MakeProject, first: int, second: int
