@@ -191,11 +191,12 @@ def start_studio(
     studio_executable: Path, database: Mapping[str, str] | None, request: pytest.FixtureRequest
 ) -> Callable[..., AbstractContextManager[LiveStudio]]:
     """Starts a server from a copy of the migrated data directory: `start_studio(directory, port=None, NAME=value)`."""
+    template: Path | None = request.getfixturevalue("studio_template") if database is None else None
 
     @contextmanager
     def start(directory: Path, *, port: int | None = None, **environment: str) -> Iterator[LiveStudio]:
-        if database is None:
-            shutil.copytree(request.getfixturevalue("studio_template"), directory)
+        if template is not None:
+            shutil.copytree(template, directory)
         documents = directory / "documents"
         with LabelStudioServer(
             directory,
