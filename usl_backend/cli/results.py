@@ -16,6 +16,8 @@ from usl_backend.exports import FORMATS
 from usl_backend.runs.record import RUN_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usl_backend.exports.media import Media
     from usl_backend.runs import RunStore
     from usl_backend.settings import HostSettings
@@ -40,6 +42,17 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @click.option("--include-labeled", is_flag=True, help="Include the labeled rows in the unlabeled set.")
 @click.option("--control", help="Choices tag to read, if the label config has several.")
+@click.option(
+    "--suggested",
+    is_flag=True,
+    help="Write suggested classes and their confidences too, apart from the labels that people gave.",
+)
+@click.option(
+    "--min-confidence",
+    type=float,
+    metavar="SHARE",
+    help="Suggestions at least as sure, such as 0.9; needs a labeled control set.",
+)
 @json_option
 @host_options(*STUDIO, *DATA, *MEDIA)
 def export(
@@ -51,6 +64,8 @@ def export(
     force: bool,
     include_labeled: bool,
     control: str | None,
+    suggested: bool,
+    min_confidence: float | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -62,8 +77,12 @@ def export(
     from usl_backend.exports import check_export, export_split, read_manifest
     from usl_backend.exports.media import files_of
     from usl_backend.exports.project import exported_run, project_split, refuse_unlabeled
+    from usl_backend.exports.suggested import with_suggestions
+    from usl_backend.exports.write import check_suggested
     from usl_backend.sources.media import MediaAccess
     from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.suggesting.compute import suggest_for_run
+    from usl_backend.suggesting.labels import read_run_labels
 
     if check and Path(target).is_dir():
         _report_check(Path(target), as_json=as_json)
@@ -72,6 +91,10 @@ def export(
         raise click.UsageError(
             f"there is no directory {target!r}; give that of an export, a project or a run"
         )
+    if suggested:
+        check_suggested(format_name)
+    elif min_confidence is not None:
+        raise click.UsageError("--min-confidence is about suggestions; give --suggested too")
     host = host_settings(flags)
     store = open_store(host)
     url, project_id = (None, None) if "-" in target and "/" not in target else parse_target(target)
@@ -79,6 +102,10 @@ def export(
     refuse_unlabeled(run)
     with StudioClient.from_settings(host, url=url) as client:
         split = project_split(store, run, client=client, control=control, include_labeled=include_labeled)
+        if suggested:
+            labels = read_run_labels(store, run, client=client, control=control)
+            found = suggest_for_run(store, labels, host=host, client=client)
+            split = with_suggestions(split, found, min_confidence=min_confidence)
         files = store.files(run.id)
         with MediaAccess.of_run(host, files, client).open(client) as media_files:
             directory = export_split(
@@ -91,37 +118,41 @@ def export(
             )
     if check:
         check_export(directory)
-    counts = split.manifest["counts"]
-    manifest = read_manifest(directory)
-    written, missing = manifest["contents"], manifest["media"]["missing"]
     if as_json:
+        manifest = read_manifest(directory)
         result = {
             "directory": str(directory),
             "run": run.id,
-            "counts": counts,
-            "missing": missing,
+            "counts": manifest["counts"],
+            "missing": manifest["media"]["missing"],
             "checked": check,
+            "suggested": manifest.get("suggested"),
         }
         click.echo(json.dumps(result))
         return
-    click.echo(
-        f"{directory}: {written['labeled']} labeled and {written['unlabeled']} unlabeled tasks of run {run.id}"
-    )
-    if not written["labeled"]:
-        click.echo("nothing is labeled yet; label some tasks and export again")
-    for name in ("conflicts", "skipped", "empty", "unreadable", "deleted"):
-        if counts[name]:
-            click.echo(f"{name}: {counts[name]} (see {directory / 'manifest.json'})")
-    for label, count in split.manifest["retired_classes"].items():
-        click.echo(
-            f"{count} tasks have the class {label!r}, which the label config no longer has; it comes last"
-        )
-    if missing:
-        click.echo(
-            f"left out because their files cannot be read: {len(missing)} (see {directory / 'manifest.json'})"
-        )
+    for line in _lines(directory, read_manifest(directory)):
+        click.echo(line)
     if check:
         click.echo(f"checked: the {format_name} export loads without errors")
+
+
+def _lines(directory: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Return the lines about a written export, for people."""
+    written, counts, missing = manifest["contents"], manifest["counts"], manifest["media"]["missing"]
+    yield (
+        f"{directory}: {written['labeled']} labeled and {written['unlabeled']} unlabeled tasks of run {manifest['run']}"
+    )
+    if told := manifest.get("suggested"):
+        yield f"{written['suggested']} suggested, {told['accepted']} of them accepted: {told['promise']['says']}"
+    if not written["labeled"]:
+        yield "nothing is labeled yet; label some tasks and export again"
+    for name in ("conflicts", "skipped", "empty", "unreadable", "deleted"):
+        if counts[name]:
+            yield f"{name}: {counts[name]} (see {directory / 'manifest.json'})"
+    for label, count in manifest["retired_classes"].items():
+        yield f"{count} tasks have the class {label!r}, which the label config no longer has; it comes last"
+    if missing:
+        yield f"left out because their files cannot be read: {len(missing)} (see {directory / 'manifest.json'})"
 
 
 def _report_check(directory: Path, *, as_json: bool) -> None:

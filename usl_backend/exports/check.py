@@ -10,6 +10,7 @@ from typing import Any
 
 from usl_backend.errors import ExportError
 from usl_backend.exports.formats import FORMATS
+from usl_backend.exports.split import Contents
 from usl_backend.exports.write import KIND, MANIFEST
 
 
@@ -27,6 +28,8 @@ class Checked:
         Class -> number of labeled rows, for every class.
     files
         Number of files found inside the export.
+    suggested
+        Number of suggestions.
     """
 
     format: str
@@ -34,6 +37,7 @@ class Checked:
     unlabeled: int
     per_class: dict[str, int]
     files: int
+    suggested: int = 0
 
 
 def check_export(directory: str | Path) -> Checked:
@@ -73,6 +77,7 @@ def check_export(directory: str | Path) -> Checked:
         raise ExportError(
             f"{folder}: label {next(iter(counts))!r} is not a class of manifest.json; export again"
         )
+    _check_suggested(folder, contents, manifest)
     found = {"labeled": len(contents.labeled), "unlabeled": len(contents.unlabeled), "per_class": per_class}
     for key, value in found.items():
         if expected[key] != value:
@@ -81,8 +86,29 @@ def check_export(directory: str | Path) -> Checked:
             )
     files = _files(folder, [path for path, _ in contents.labeled], list(contents.unlabeled), manifest)
     return Checked(
-        name, len(contents.labeled), len(contents.unlabeled), per_class, files if contents.inside else 0
+        name,
+        len(contents.labeled),
+        len(contents.unlabeled),
+        per_class,
+        files if contents.inside else 0,
+        len(contents.suggested),
     )
+
+
+def _check_suggested(folder: Path, contents: Contents, manifest: dict[str, Any]) -> None:
+    """Check number, classes, confidences and rows of the suggestions."""
+    wanted = manifest["contents"].get("suggested", 0)
+    if len(contents.suggested) != wanted:
+        raise ExportError(
+            f"{folder}: suggested is {len(contents.suggested)}, but manifest.json says {wanted}; export again"
+        )
+    unlabeled, classes = set(contents.unlabeled), set(manifest["classes"])
+    for path, label, confidence in contents.suggested:
+        if path not in unlabeled or label not in classes or not 0.0 <= confidence <= 1.0:
+            raise ExportError(
+                f"{folder}: the suggestion {label!r} ({confidence}) for {path} is of no unlabeled row or no class of "
+                "manifest.json; export again"
+            )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

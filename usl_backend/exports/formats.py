@@ -33,6 +33,8 @@ class Format:
         The most that it can say of a task.
     shows
         Modalities of the instances that its consumer can read.
+    suggested
+        True if it can hold suggested labels apart from those that people gave.
     """
 
     summary: str
@@ -42,12 +44,18 @@ class Format:
     media: Media = "none"
     holds: Holds = "class"
     shows: tuple[Modality, ...] = ("image",)
+    suggested: bool = False
 
 
 _ANY: tuple[Modality, ...] = ("image", "text")
 FORMATS: dict[str, Format] = {
     "json": Format(
-        "labeled.json, unlabeled.json", tables.write_json, tables.read_json, holds="annotations", shows=_ANY
+        "labeled.json, unlabeled.json",
+        tables.write_json,
+        tables.read_json,
+        holds="annotations",
+        shows=_ANY,
+        suggested=True,
     ),
     "jsonl": Format(
         "labeled.jsonl, unlabeled.jsonl",
@@ -55,15 +63,22 @@ FORMATS: dict[str, Format] = {
         tables.read_jsonl,
         holds="annotations",
         shows=_ANY,
+        suggested=True,
     ),
     "csv": Format(
-        "labeled.csv, unlabeled.csv", tables.write_csv, tables.read_csv, holds="classes", shows=_ANY
+        "labeled.csv, unlabeled.csv",
+        tables.write_csv,
+        tables.read_csv,
+        holds="classes",
+        shows=_ANY,
+        suggested=True,
     ),
     "torch": Format(
         "CSV files and a loader in torchvision's manner",
         loaders.write_torch,
         loaders.read_torch,
         media="link",
+        suggested=True,
     ),
     "eman": Format(
         "Index,ImageID pair of EMAN's FixMatch and USL's SimCLRv2, over an ImageFolder",
@@ -80,7 +95,11 @@ FORMATS: dict[str, Format] = {
         "link",
     ),
     "npy": Format(
-        "index arrays of USL's FixMatch and TorchSSL", indices.write_npy, indices.read_npy, shows=_ANY
+        "index arrays of USL's FixMatch and TorchSSL",
+        indices.write_npy,
+        indices.read_npy,
+        shows=_ANY,
+        suggested=True,
     ),
     "semilearn": Format(
         "lists and a loader for semilearn (USB)", lists.write_semilearn, lists.read_semilearn, media="link"
@@ -96,6 +115,7 @@ FORMATS: dict[str, Format] = {
         lists.write_mmpretrain,
         lists.read_mmpretrain,
         media="link",
+        suggested=True,
     ),
     "huggingface": Format(
         "imagefolder with metadata, or JSON lines of texts, for datasets.load_dataset",
@@ -105,6 +125,7 @@ FORMATS: dict[str, Format] = {
         "link",
         holds="classes",
         shows=_ANY,
+        suggested=True,
     ),
 }
 """Format name -> format."""

@@ -30,7 +30,8 @@ def write_huggingface(split: Split, directory: Path) -> Usage:
 
     `load_dataset(directory)` returns the splits `labeled` and `unlabeled` with the columns image, label (class index;
     -1 if there is none, as usual there), task, role, rank (-1 outside any queue) and run ("" there). Where tasks may
-    have several classes, `labels` takes the place of `label`: class indices, or [-1]. Nulls and empty lists are not
+    have several classes, `labels` takes the place of `label`: class indices, or [-1]. With suggestions also suggested
+    (class index or -1) and confidence (0 without a suggestion). Nulls and empty lists are not
     used: they would have different types in the two splits, which is refused.
 
     Texts are written to `labeled.jsonl` and `unlabeled.jsonl`, with the column text instead of image.
@@ -41,6 +42,7 @@ def write_huggingface(split: Split, directory: Path) -> Usage:
         The rows are images, but the export has no files.
     """
     several = split.holds == "classes"
+    suggested = {row.index: row for row in split.placed_suggestions()}
     for part, rows in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
         if split.modality == "image":
             _check_files(rows)
@@ -56,6 +58,10 @@ def write_huggingface(split: Split, directory: Path) -> Usage:
                     "rank": -1 if row.rank is None else row.rank,
                     "run": row.run or "",
                 }
+                if split.suggested is not None:
+                    found = suggested.get(row.index) if part == "unlabeled" else None
+                    entry["suggested"] = -1 if found is None else split.places[str(found.label)]
+                    entry["confidence"] = 0.0 if found is None else found.confidence
                 stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
     (directory / "README.md").write_text(_card(split), encoding="utf-8")
     cast = "'labels', List(ClassLabel(names=classes))" if several else "'label', ClassLabel(names=classes)"
@@ -70,6 +76,7 @@ def read_huggingface(directory: Path, manifest: Usage) -> Contents:
     """Read as the library does: for `imagefolder`, every file needs an entry, and every entry a file."""
     modality: Modality = "text" if manifest["usage"].get("modality") == "text" else "image"
     parts: dict[str, list[tuple[str, list[int]]]] = {}
+    suggested: list[tuple[str, str, float]] = []
     for part in manifest["usage"]["splits"]:
         with _listing(directory, part, modality).open(encoding="utf-8", newline="\n") as stream:
             entries = [json.loads(line) for line in stream]
@@ -79,6 +86,11 @@ def read_huggingface(directory: Path, manifest: Usage) -> Contents:
                 entry["labels"] if "labels" in entry else [entry["label"]],
             )
             for entry in entries
+        ]
+        suggested += [
+            (parts[part][place][0], manifest["classes"][entry["suggested"]], entry["confidence"])
+            for place, entry in enumerate(entries)
+            if entry.get("suggested", -1) >= 0
         ]
         if modality == "image":
             files = {path.name for path in (directory / part).iterdir()} - {METADATA}
@@ -93,7 +105,8 @@ def read_huggingface(directory: Path, manifest: Usage) -> Contents:
         (file, tuple(classes[label] if label >= 0 else "-1" for label in labels))
         for file, labels in parts["labeled"]
     )
-    return Contents(labeled, tuple(file for file, _ in parts["unlabeled"]), inside=modality == "image")
+    unlabeled = tuple(file for file, _ in parts["unlabeled"])
+    return Contents(labeled, unlabeled, inside=modality == "image", suggested=tuple(suggested))
 
 
 def _check_files(rows: tuple[Row, ...]) -> None:

@@ -20,7 +20,9 @@ def write_npy(split: Split, directory: Path) -> Usage:
 
     `<method>_selected_<m>.npy`, or `random_<m>.npy`: rows with a label, in rank order, earlier runs first and rows
     without a rank last; their number must equal the training's num_labeled. `unlabeled.npy`: rows without a label.
-    `targets.npy`: class index of every row, or -1. `classes.txt`: class names as JSON strings, one per line.
+    `targets.npy`: class index of every row, or -1. `classes.txt`: class names as JSON strings, one per line. With
+    suggestions `suggested.npy`, `suggested_targets.npy` and `suggested_confidence.npy` (float64): rows, class indices,
+    confidences.
     """
     dataset = f"project-{split.manifest.get('project', {}).get('id', 'none')}"
     method = str(split.manifest.get("method", "usl"))
@@ -36,6 +38,14 @@ def write_npy(split: Split, directory: Path) -> Usage:
         "unlabeled": np.array([row.index for row in split.unlabeled], dtype=np.int64),
         "targets": targets,
     }
+    if split.suggested is not None:
+        rows_with_one = split.placed_suggestions()
+        arrays["suggested"] = np.array([row.index for row in rows_with_one], dtype=np.int64)
+        arrays["suggested_targets"] = np.array(
+            [split.places[str(row.label)] for row in rows_with_one], dtype=np.int64
+        )
+        confidence = np.array([row.confidence for row in rows_with_one], dtype=np.float64)
+        np.save(folder / "suggested_confidence.npy", confidence, allow_pickle=False)
     for stem, array in arrays.items():
         np.save(folder / f"{stem}.npy", array, allow_pickle=False)
     names = "".join(json.dumps(label, ensure_ascii=False) + "\n" for label in split.classes)
@@ -65,11 +75,19 @@ def read_npy(directory: Path, manifest: Usage) -> Contents:
     for rows in (labeled, unlabeled):
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(targets):
             raise ExportError(f"an index is outside the {len(targets)} rows of targets.npy")
+    suggested, kinds, confidence = np.array([], np.int64), np.array([], np.int64), np.array([])
+    if "suggested" in manifest["contents"]:
+        suggested, kinds = (_array(folder / f"{stem}.npy") for stem in ("suggested", "suggested_targets"))
+        confidence = np.load(folder / "suggested_confidence.npy", allow_pickle=False)
     paths = {row["index"]: row.get("file") or row["source"] for row in manifest["rows"]}
     return Contents(
         labeled_as((paths[row], manifest["classes"][targets[row]]) for row in labeled.tolist()),
         tuple(paths[row] for row in unlabeled.tolist()),
         inside=any(row.get("file") for row in manifest["rows"]),
+        suggested=tuple(
+            (paths[row], manifest["classes"][kind], share)
+            for row, kind, share in zip(suggested.tolist(), kinds.tolist(), confidence.tolist(), strict=True)
+        ),
     )
 
 

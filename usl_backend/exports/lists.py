@@ -12,7 +12,9 @@ from usl_backend.exports.split import Contents, Row, Split, Usage, labeled_as
 
 
 def write_mmpretrain(split: Split, directory: Path) -> Usage:
-    """Write `labeled.txt` (`path class`), `unlabeled.txt` (`path`) and both as OpenMMLab JSON.
+    """Write `labeled.txt` (`path class`), `unlabeled.txt` (`path`) and both as OpenMMLab JSON; suggestions likewise.
+
+    `suggested.txt` has lines as `labeled.txt`; the entries of `suggested.json` have a `confidence` too.
 
     Labeled lines are split at the last space, so paths may contain spaces, but no line breaks and no leading or
     trailing spaces.
@@ -30,10 +32,26 @@ def write_mmpretrain(split: Split, directory: Path) -> Usage:
         content = {"metainfo": {"classes": list(split.classes)}, "data_list": entries}
         with (directory / f"{part}.json").open("w", encoding="utf-8") as stream:
             json.dump(content, stream, ensure_ascii=False)
-    return {
+    usage: dict[str, object] = {
         "labeled": {"type": "CustomDataset", "ann_file": "labeled.txt", "classes": list(split.classes)},
         "unlabeled": {"type": "CustomDataset", "ann_file": "unlabeled.txt", "with_label": False},
     }
+    if split.suggested is not None:
+        found = split.placed_suggestions()
+        _write(directory / "suggested.txt", (f"{row.path} {split.places[str(row.label)]}" for row in found))
+        listed = [
+            {"img_path": row.path, "gt_label": split.places[str(row.label)], "confidence": row.confidence}
+            for row in found
+        ]
+        content = {"metainfo": {"classes": list(split.classes)}, "data_list": listed}
+        with (directory / "suggested.json").open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, ensure_ascii=False)
+        usage["suggested"] = {
+            "type": "CustomDataset",
+            "ann_file": "suggested.txt",
+            "classes": list(split.classes),
+        }
+    return usage
 
 
 def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
@@ -51,7 +69,18 @@ def read_mmpretrain(directory: Path, manifest: Usage) -> Contents:
         )
         if listed != wanted or names != classes:
             raise ExportError(f"{part}.json and {part}.txt differ")
-    return Contents(labeled_as(labeled), unlabeled, inside=(directory / "media").is_dir())
+    suggested: tuple[tuple[str, str, float], ...] = ()
+    if "suggested" in manifest["contents"]:
+        entries = json.loads((directory / "suggested.json").read_text(encoding="utf-8"))["data_list"]
+        suggested = tuple(
+            (entry["img_path"], classes[entry["gt_label"]], float(entry["confidence"])) for entry in entries
+        )
+        lines = [line.strip().rsplit(" ", 1) for line in _lines(directory / "suggested.txt")]
+        if [(path, classes[int(place)]) for path, place in lines] != [entry[:2] for entry in suggested]:
+            raise ExportError("suggested.json and suggested.txt differ")
+    return Contents(
+        labeled_as(labeled), unlabeled, inside=(directory / "media").is_dir(), suggested=suggested
+    )
 
 
 SEMILEARN_LOADER = "semilearn_split.py"

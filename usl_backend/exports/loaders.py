@@ -29,8 +29,9 @@ def write_torch(split: Split, directory: Path) -> Usage:
     """Write the CSV files and a loader that provides them as torch datasets."""
     write_csv(split, directory)
     write_loader(directory, TORCH_LOADER)
+    names = "LabeledRows, UnlabeledRows" + ("" if split.suggested is None else ", SuggestedRows")
     return {
-        "call": "from torch_split import LabeledRows, UnlabeledRows; LabeledRows(directory, transform=weak)",
+        "call": f"from torch_split import {names}; LabeledRows(directory, transform=weak)",
         "num_classes": len(split.classes),
     }
 

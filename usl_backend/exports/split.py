@@ -76,6 +76,22 @@ class Row:
         return self.source if self.file is None else self.file
 
 
+@dataclass(frozen=True, slots=True)
+class SuggestedRow(Row):
+    """An unlabeled row with the class that was suggested for it in `label`; nobody gave it.
+
+    Attributes
+    ----------
+    confidence
+        0 to 1, higher = surer; the manifest says whether it is the chance of being right.
+    accepted
+        True if it is among the suggestions that meet the manifest's promise.
+    """
+
+    confidence: float = 0.0
+    accepted: bool = False
+
+
 @dataclass(frozen=True)
 class Split:
     """The labeled and the unlabeled rows of an export.
@@ -98,6 +114,8 @@ class Split:
         Task -> its annotations as Label Studio holds them, in JSON; None if the class says everything.
     modality
         What the sources are: addresses of images, or texts.
+    suggested
+        Suggestions for rows of `unlabeled`, sorted by index; None if none were asked for.
     """
 
     labeled: tuple[Row, ...]
@@ -108,16 +126,25 @@ class Split:
     holds: Holds = "class"
     annotations: Mapping[int, str] | None = None
     modality: Modality = "image"
+    suggested: tuple[SuggestedRow, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.holds == "class" and any(len(row.labels) > 1 for row in self.labeled):
             object.__setattr__(self, "holds", "classes")
-        unknown = sorted({name for row in self.labeled for name in row.labels} - set(self.classes))
+        named = (*self.labeled, *(self.suggested or ()))
+        unknown = sorted({name for row in named for name in row.labels} - set(self.classes))
         if unknown:
             raise ExportError(
                 f"label {unknown[0]!r} is not among the classes ({', '.join(self.classes) or 'none'}); "
                 "list every class that occurs"
             )
+
+    def placed_suggestions(self) -> tuple[SuggestedRow, ...]:
+        """Return the suggestions with their rows' files; those of rows that were left out are left out too."""
+        files = {row.index: row.file for row in self.unlabeled}
+        return tuple(
+            replace(row, file=files[row.index]) for row in self.suggested or () if row.index in files
+        )
 
     @property
     def places(self) -> dict[str, int]:
@@ -137,11 +164,14 @@ class Contents:
         File (or source) of each unlabeled row.
     inside
         True if the files are inside the export, so their existence can be checked.
+    suggested
+        File (or source), class and confidence of each suggestion.
     """
 
     labeled: tuple[tuple[str, tuple[str, ...]], ...]
     unlabeled: tuple[str, ...]
     inside: bool
+    suggested: tuple[tuple[str, str, float], ...] = ()
 
 
 def including_labeled(unlabeled: Sequence[Row], labeled: Sequence[Row]) -> tuple[Row, ...]:

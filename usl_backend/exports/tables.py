@@ -1,10 +1,10 @@
-"""The formats `json`, `jsonl` and `csv`: the files labeled.* and unlabeled.* with one row per task."""
+"""The formats `json`, `jsonl` and `csv`: labeled.*, unlabeled.* and, if asked for, suggested.* with a row per task."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ COLUMNS = ("index", "task", "source", "file", "role", "rank", "run")
 Labeled files also have `label`, and `labels` after it where tasks may have several classes; then `label` is empty for
 a task that has more than one.
 """
+SUGGESTED = "suggested"
+"""Name of the file of suggestions; its rows stand in the unlabeled file too."""
 
 SEVERAL = "sources"
 """Further column, a JSON list, where a task shows several images or texts: all of them, `source` being the first."""
@@ -59,25 +61,27 @@ def write_csv(split: Split, directory: Path) -> Usage:
     return {}
 
 
-def read_json(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
-    """Read both files with `json.load`."""
-    parts = [json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in PARTS]
+def read_json(directory: Path, manifest: Usage) -> Contents:
+    """Read the files with `json.load`."""
+    parts = [
+        json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in _names(manifest)
+    ]
     return _contents(*parts)
 
 
-def read_jsonl(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
-    """Read both files as JSON lines."""
+def read_jsonl(directory: Path, manifest: Usage) -> Contents:
+    """Read the files as JSON lines."""
     parts = []
-    for name in PARTS:
+    for name in _names(manifest):
         with (directory / f"{name}.jsonl").open(encoding="utf-8", newline="\n") as stream:
             parts.append([json.loads(line) for line in stream])
     return _contents(*parts)
 
 
-def read_csv(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - one signature for all
-    """Read both files with `csv.DictReader`."""
+def read_csv(directory: Path, manifest: Usage) -> Contents:
+    """Read the files with `csv.DictReader`."""
     parts = []
-    for name in PARTS:
+    for name in _names(manifest):
         with (directory / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
             parts.append(list(csv.DictReader(stream)))
     for row in parts[0]:
@@ -87,13 +91,22 @@ def read_csv(directory: Path, manifest: Usage) -> Contents:  # noqa: ARG001 - on
 
 
 def _parts(split: Split) -> Iterable[tuple[str, tuple[Row, ...]]]:
-    """Return name and rows of both files."""
-    return zip(PARTS, (split.labeled, split.unlabeled), strict=True)
+    """Return name and rows of the files."""
+    yield from zip(PARTS, (split.labeled, split.unlabeled), strict=True)
+    if split.suggested is not None:
+        yield SUGGESTED, split.placed_suggestions()
+
+
+def _names(manifest: Usage) -> tuple[str, ...]:
+    """Return the names of the files."""
+    return (*PARTS, SUGGESTED) if SUGGESTED in manifest["contents"] else PARTS
 
 
 def _columns(name: str, split: Split, several: object) -> tuple[str, ...]:
     """Return the columns of a file, with one more where tasks show several images or texts."""
     columns = (*COLUMNS, *([SEVERAL] if several else []))
+    if name == SUGGESTED:
+        return (*columns, "label", "confidence", "accepted")
     if name != "labeled":
         return columns
     return (*columns, "label", "labels") if split.holds == "classes" else (*columns, "label")
@@ -119,10 +132,15 @@ def _labels(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row.get("labels") or ([] if row["label"] is None else [row["label"]]))
 
 
-def _contents(labeled: list[dict[str, Any]], unlabeled: list[dict[str, Any]]) -> Contents:
-    """Convert the rows of both files to `Contents`."""
+def _contents(
+    labeled: list[dict[str, Any]], unlabeled: list[dict[str, Any]], suggested: Sequence[dict[str, Any]] = ()
+) -> Contents:
+    """Convert the rows of the files to `Contents`."""
     return Contents(
         tuple((row["file"] or row["source"], _labels(row)) for row in labeled),
         tuple(row["file"] or row["source"] for row in unlabeled),
         inside=any(row["file"] for row in [*labeled, *unlabeled]),
+        suggested=tuple(
+            (row["file"] or row["source"], row["label"], float(row["confidence"])) for row in suggested
+        ),
     )

@@ -130,6 +130,8 @@ def archive_split(
 def _write_all(split: Split, directory: Path, name: str, *, media: Media | None, fetch: Fetch | None) -> None:
     """Write the media files, the format's files, then the manifest."""
     chosen = FORMATS[name]
+    if split.suggested is not None:
+        check_suggested(name)
     placed = Placed()
     media = media or ("none" if fetch is None or split.modality == "text" else chosen.media)
     if media != "none":
@@ -148,6 +150,7 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
             "labeled": len(split.labeled),
             "unlabeled": len(split.unlabeled),
             "per_class": {label: counts[label] for label in split.classes},
+            **({} if split.suggested is None else {"suggested": len(split.placed_suggestions())}),
         },
         "labeled_rows_are_also_unlabeled": bool(
             {row.task for row in split.labeled} & {row.task for row in split.unlabeled}
@@ -184,6 +187,21 @@ def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
             "sources": list(row.sources) if row.more else None,
         }
         yield entry | {name: value for name, value in more.items() if value is not None}
+
+
+def check_suggested(name: str) -> None:
+    """Refuse a format that has no place for suggested labels.
+
+    Raises
+    ------
+    ExportError
+        The message lists the formats that have one.
+    """
+    if not FORMATS[name].suggested:
+        able = ", ".join(known for known, one in FORMATS.items() if one.suggested)
+        raise ExportError(
+            f"{name} cannot hold suggested labels apart from those that people gave; choose one of {able}"
+        )
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:
