@@ -136,9 +136,30 @@ def run(split: Path, test: Path, *, steps: int, seed: int) -> None:
     images, names = read(test, test.parent)
     truth = torch.tensor([classes.index(name) for name in names])
     print(f"{len(labeled)} labeled and {len(unlabeled)} unlabeled images, {len(classes)} classes")
-    for name, rest in (("labeled rows only", None), ("FixMatch", unlabeled)):
-        net = train(labeled, labels, rest, classes=len(classes), seed=seed, steps=steps)
+    ways = [("labeled rows only", labeled, labels, None), ("FixMatch", labeled, labels, unlabeled)]
+    for name, accepted_only in (
+        ("accepted suggestions as labels", True),
+        ("all suggestions as labels", False),
+    ):
+        if (split / "suggested.csv").is_file():
+            more, kinds = suggested(split, classes, accepted_only=accepted_only)
+            if len(more):
+                both = torch.cat([labeled, more]), torch.cat([labels, kinds])
+                ways.append((f"{len(more)} {name}", *both, None))
+            else:
+                print(f"{name}: there are none")
+    for name, rows, kinds, rest in ways:
+        net = train(rows, kinds, rest, classes=len(classes), seed=seed, steps=steps)
         print(f"{name}: accuracy {accuracy(net, images, truth):.3f} on {len(truth)} test images")
+
+
+def suggested(split: Path, classes: list[str], *, accepted_only: bool) -> tuple[Tensor, Tensor]:
+    """Images and classes of an export's suggestions: labels that nobody gave."""
+    images, names = read(split / "suggested.csv", split)
+    with (split / "suggested.csv").open(encoding="utf-8", newline="") as stream:
+        taken = [row["accepted"] == "True" or not accepted_only for row in csv.DictReader(stream)]
+    kept = torch.tensor(taken, dtype=torch.bool)
+    return images[kept], torch.tensor([classes.index(name) for name in names])[kept]
 
 
 if __name__ == "__main__":
@@ -153,7 +174,8 @@ if __name__ == "__main__":
         from prepare import prepare
 
         with tempfile.TemporaryDirectory() as folder:
-            run(*prepare(Path(folder), per_class=4, pool=150, test=100), steps=40, seed=options.seed)
+            split, test = prepare(Path(folder), per_class=4, pool=150, test=100, control=50)
+            run(split, test, steps=40, seed=options.seed)
     elif options.split is None or options.test is None:
         parser.error("name the split and --test, or use --smoke")
     else:

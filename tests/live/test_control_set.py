@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from live_studio import LiveProject, choice
@@ -153,3 +153,74 @@ def test_control__after_a_run_is_queued_before_the_reserve_and_grows(
     told = shell("control", project.id)
     assert told.code == 1
     assert f"project {project.id} has no published queue of usl-backend" in told.err
+
+
+def test_accuracy__from_control_labels_to_the_next_round(
+    shell: Shell, make_project: Callable[..., LiveProject], pictures: list[str], tmp_path: Path
+) -> None:
+    """Picks, then a control set after the run, then accuracy, an export with suggestions, and the next round."""
+    project = make_project(data=[local(name) for name in pictures[:200]])
+    truth = dict(zip(project.tasks, dataset.load().labels[:200].tolist(), strict=True))
+
+    def label(tasks: Iterable[int]) -> None:
+        for task in tasks:
+            kind = {0: "cat", 2: "cat", 4: "cat", 6: "cat", 5: "dog", 7: "dog", 9: "dog"}.get(
+                truth[task], "owl"
+            )
+            project.client.annotate(task, [choice(kind)])
+
+    told = shell("select", project.id, "--budget", 16, "--reserve", 0, "--json")
+    assert told.code == 0, told.err
+    first = told.json["id"]
+    files = shell.store.files(first)
+    label(entry["task"] for entry in told.json["queue"])
+    told = shell("accuracy", project.id, "--target", 0.4)
+    assert told.code == 0, told.err
+    assert f"run {first}: no figure: there is no control set; `usl-backend control {project.id}" in told.out
+    assert "50 labeled control tasks tell the accuracy to about ±11 points" in told.out
+    assert shell("control", project.id, "--tasks", 60).code == 0
+    queue = files.read_published().queue
+    label(queue.of_role("control"))
+
+    told = shell("accuracy", project.id, "--target", 0.4, "--json")
+    assert told.code == 0, told.err
+    found = told.json
+    assert (found["run"], found["labels"], found["drawn"]) == (first, 16, 60)
+    assert found["controls"] == len(queue.of_role("control"))
+    assert found["right"]["low"] > 0.4, "three kinds of clothes are told apart"
+    assert (found["reached"], found["verdict"], found["would_buy"]) == (True, "reached", [])
+    told = shell("accuracy", first, "--target", 0.99)
+    assert "target 99 %: not yet: " in told.out
+    assert shell("report", first, "-o", tmp_path / "report.html").code == 0
+    assert "of the suggestions are right, by" in (tmp_path / "report.html").read_text("utf-8")
+
+    told = shell("export", project.id, "--format", "eman", "--suggested")
+    assert told.code == 1
+    assert "eman cannot hold suggested labels" in told.err
+    told = shell(
+        "export", project.id, "--format", "csv", "--output", tmp_path / "split", "--suggested",
+        "--min-confidence", 0.2, "--check", "--json",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    how = told.json["suggested"]
+    assert how["confidence"] == "chance of being right"
+    with (tmp_path / "split" / "suggested.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert 0 < len(rows) == how["rows"] <= 200 - len(queue)
+    assert all(float(row["confidence"]) >= 0.2 for row in rows)
+    assert not {int(row["task"]) for row in rows} & set(queue.instances)
+
+    told = shell("select", project.id, "--budget", 10, "--reserve", 5, "--next")
+    assert told.code == 0, told.err
+    assert "next round by least-sure-half (chosen among the least sure half of the tasks): " in told.out
+    second = shell.store.latest(project.id)
+    assert second is not None
+    after = shell.store.files(second.id).read_published().queue
+    assert set(after.control_set) == set(queue.control_set), "the control set is handed on"
+    assert not set(after.of_role("pick")) & set(queue.instances)
+    served = project.serve([project.client], 10)
+    assert served == list(after.of_role("pick")), "labeled control tasks are not served again"
+    told = shell("accuracy", project.id, "--json")
+    assert told.code == 0, told.err
+    assert told.json["run"] == second.id
+    assert told.json["labels"] > 16
