@@ -169,7 +169,7 @@ def test_accuracy__from_control_labels_to_the_next_round(
             )
             project.client.annotate(task, [choice(kind)])
 
-    told = shell("select", project.id, "--budget", 16, "--reserve", 0, "--json")
+    told = shell("select", project.id, "--budget", 24, "--reserve", 0, "--json")
     assert told.code == 0, told.err
     first = told.json["id"]
     files = shell.store.files(first)
@@ -185,7 +185,7 @@ def test_accuracy__from_control_labels_to_the_next_round(
     told = shell("accuracy", project.id, "--target", 0.4, "--json")
     assert told.code == 0, told.err
     found = told.json
-    assert (found["run"], found["labels"], found["drawn"]) == (first, 16, 60)
+    assert (found["run"], found["labels"], found["drawn"]) == (first, 24, 60)
     assert found["controls"] == len(queue.of_role("control"))
     assert found["right"]["low"] > 0.4, "three kinds of clothes are told apart"
     assert (found["reached"], found["verdict"], found["would_buy"]) == (True, "reached", [])
@@ -223,4 +223,4 @@ def test_accuracy__from_control_labels_to_the_next_round(
     told = shell("accuracy", project.id, "--json")
     assert told.code == 0, told.err
     assert told.json["run"] == second.id
-    assert told.json["labels"] > 16
+    assert told.json["labels"] > 24 - 60 * 24 / 200
