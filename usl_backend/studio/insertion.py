@@ -58,7 +58,11 @@ def insert(
     first, wanted = set(after), set(tasks)
     low = max((at for task, at in score.items() if task in first and at < CARRIED_SCORE), default=0.0)
     high = min((at for task, at in score.items() if at > low and task not in wanted), default=CARRIED_SCORE)
-    new = [task for task in tasks if not low < score.get(task, CARRIED_SCORE) < high]
+    kept = 0
+    while kept < len(tasks) and low < score.get(tasks[kept], CARRIED_SCORE) < high:
+        low = score[tasks[kept]]
+        kept += 1
+    new = tasks[kept:]
     # Half of the gap stays free for those inserted next.
     step = (high - low) / 2 / max(len(new), 1)
     scored = {
@@ -75,8 +79,10 @@ def insert(
                 f"Label Studio queued {created} of {len(batch)} tasks of project {project.id}; try again, queued tasks "
                 "keep their place"
             )
-    # Of two predictions the lower score decides, so those further behind are not missed for an instant.
-    for one in (one for task in tasks for one in held.get(task, ()) if not low < _score(one) < high):
+    # Those further behind are not missed for an instant: of two predictions the lower score decides.
+    stale = [one for task in new for one in held.get(task, ())]
+    stale += [one for task in tasks[:kept] for one in held[task] if _score(one) != score[task]]
+    for one in stale:
         with contextlib.suppress(StudioNotFoundError):  # its answer was lost, and it was asked again
             client.http.json("DELETE", f"/api/predictions/{one.id}/")
     return len(new)
