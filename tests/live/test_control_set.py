@@ -180,8 +180,19 @@ def test_accuracy__from_control_labels_to_the_next_round(
     assert told.code == 0, told.err
     assert f"run {first}: no figure: there is no control set; `usl-backend control {project.id}" in told.out
     assert "50 labeled control tasks tell the accuracy to about ±11 points" in told.out
+    told = shell("suggest", project.id)
+    assert told.code == 0, told.err
     assert shell("control", project.id, "--tasks", 60).code == 0
     queue = files.read_published().queue
+    version = project.now.model_version
+    stored = {p.task: p for p in predictions(project.client, project.id) if p.model_version == version}
+    drawn = queue.of_role("control")
+    assert not any(stored[task].result for task in drawn), (
+        "a label that was only confirmed would measure nothing"
+    )
+    open_tasks = sorted(set(stored) - set(queue.of_role("pick")), key=lambda task: stored[task].score or 0.0)
+    assert open_tasks[: len(drawn)] == list(drawn)
+    assert all(stored[task].result for task in open_tasks[len(drawn) :])
     label(queue.of_role("control"))
 
     told = shell("accuracy", project.id, "--target", 0.4, "--json")

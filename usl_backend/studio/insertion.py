@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from usl_backend.errors import InputError, StudioError, StudioNotFoundError
 from usl_backend.studio import preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE, NewPrediction, import_predictions, in_batches
+from usl_backend.studio.queue import end_of_queue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -55,11 +56,13 @@ def insert(
         if one.model_version == version:
             held.setdefault(one.task, []).append(one)
     score = {task: min(_score(one) for one in stored) for task, stored in held.items()}
-    first, wanted = set(after), set(tasks)
-    low = max((at for task, at in score.items() if task in first and at < CARRIED_SCORE), default=0.0)
-    high = min((at for task, at in score.items() if at > low and task not in wanted), default=CARRIED_SCORE)
+    first, wanted, end = set(after), set(tasks), end_of_queue(version)
+    low = max((at for task, at in score.items() if task in first and at < end), default=0.0)
+    high = min((at for task, at in score.items() if at > low and task not in wanted), default=end)
     kept = 0
-    while kept < len(tasks) and low < score.get(tasks[kept], CARRIED_SCORE) < high:
+    while kept < len(tasks) and low < score.get(tasks[kept], end) < high:
+        if any(preannotations.is_suggestion(one.result) for one in held[tasks[kept]]):
+            break  # a control task has to be blank: a label that was only confirmed would measure nothing
         low = score[tasks[kept]]
         kept += 1
     new = tasks[kept:]

@@ -232,7 +232,7 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     held = {
         p.task: p.score for p in preannotations.predictions(client, project.id) if p.model_version == version
     }
-    end = _end_of_queue(version)
+    end = end_of_queue(version)
     last = max((score for score in held.values() if score is not None and score < end), default=0.0)
     new = [task for task in tasks if task not in held]
     step = (end - last) / (len(new) + 1)
@@ -247,7 +247,7 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     return len(new)
 
 
-def _end_of_queue(version: str) -> float:
+def end_of_queue(version: str) -> float:
     """Return the Studio score at which the queue ends, and suggestions or carried-over pre-annotations begin."""
     return FRONT_SCORE if holds_suggestions(version) else CARRIED_SCORE
 
