@@ -45,6 +45,9 @@ for module, beginnings in LACKING.items():
         if name.startswith(beginnings) and name != "O_DIRECTORY":
             delattr(module, name)
 
+if hasattr(os, "process_cpu_count"):  # Python 3.13 writes it in terms of the affinity where there is one
+    os.process_cpu_count = os.cpu_count
+
 
 def refuse(event: str, arguments: tuple[object, ...]) -> None:
     """Refuse the kernel's file systems and glibc."""
