@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ class Database:
         self.path = directory / self.FILE
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
+        # Python 3.13 warns of each connection that nobody closed.
+        weakref.finalize(self, _close, self._opened)
         self._opening = threading.Lock()
         self._turn = threading.Lock()
         try:
@@ -52,9 +55,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads; the store must not be used afterwards."""
         with self._opening:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
+            _close(self._opened)
         self._local = threading.local()
 
     @property
@@ -129,6 +130,12 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
+
+
+def _close(connections: list[sqlite3.Connection]) -> None:
+    """Close connections and forget them."""
+    while connections:
+        connections.pop().close()
 
 
 def _unusable(directory: Path, error: Exception) -> StorageError:
