@@ -5,7 +5,13 @@ import pytest
 from usl_backend.demo.studio_server import free_port
 from usl_backend.doctor import Check, backend_address, diagnose
 from usl_backend.doctor import host as host_checks
-from usl_backend.doctor.host import check_backend_running, check_directory, check_encoder, file_system
+from usl_backend.doctor.host import (
+    check_backend_running,
+    check_directory,
+    check_encoder,
+    check_proxies,
+    file_system,
+)
 from usl_backend.settings import HostSettings
 
 
@@ -65,6 +71,20 @@ def test_diagnose__settings_of_the_environment_are_named(
     monkeypatch.setenv("USL_IMAGE_SIZE", "huge")
     line = by_name(diagnose(settings(tmp_path)))["settings"]
     assert (line.status, "image_size is 'huge'" in line.detail) == ("failed", True)
+
+
+def test_check_proxies__are_named_where_media_are_fetched_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    assert check_proxies() == []
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    monkeypatch.setenv("NO_PROXY", "inside.test")
+    [check] = check_proxies()
+    assert (check.name, check.status) == ("proxy", "warning")
+    assert check.detail.startswith("HTTPS_PROXY is set: Label Studio is asked through the proxy")
 
 
 def test_check_directory__a_file_is_in_the_way(tmp_path: Path) -> None:

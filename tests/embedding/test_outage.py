@@ -183,6 +183,18 @@ def test_ask_again__goes_on_for_as_long_as_something_comes(caplog) -> None:
     assert "10 files that could not be fetched are asked for again" in caplog.text
 
 
+def test_ask_again__few_are_asked_for_again_while_others_still_come() -> None:
+    """A host that is merely busy delivers some in each round: what is left is no file's own fault yet."""
+    origin = Origin(allowed=2)
+    origin.accept(delivery(1, STRANGER), *(miss(10 + number, STRANGER) for number in range(4)))
+
+    def two_at_a_time(number: int, nth: int) -> Outcome:
+        return delivery(number, STRANGER) if number < 10 + 2 * nth else miss(number, STRANGER)
+
+    assert origin.rounds(two_at_a_time) == [[10, 11, 12, 13], [12, 13]]
+    assert origin.left() == []
+
+
 def test_ask_again__few_that_stay_away_are_left_over_at_once_while_their_host_delivers() -> None:
     origin = Origin(allowed=2)
     origin.accept(delivery(1, STRANGER), delivery(7, STRANGER), miss(2, STRANGER), miss(3, STRANGER))
@@ -221,6 +233,15 @@ def test_left_over__a_file_of_label_studio_stands_while_another_can_be_had() -> 
     up = False
     with pytest.raises(StudioUnreachableError, match="answered 502"):
         origin.left()
+
+
+def test_left_over__of_a_storage_that_label_studio_sends_on_to() -> None:
+    """The bucket's host is named, but what was delivered was asked of Label Studio."""
+    origin = Origin()
+    missed = Outcome(instance(2), skipped="answered 503", missed=True, host="bucket.test", trusted=True)
+    origin.accept(delivery(1), missed)
+    assert origin.rounds(lambda *_: missed) == [[2]]
+    assert origin.left() == [2]
 
 
 def test_left_over__label_studio_that_is_down_at_the_very_end_stops_the_run() -> None:

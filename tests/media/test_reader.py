@@ -1,10 +1,12 @@
 import base64
+import gzip
 import os
 import pickle
 import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -324,10 +326,45 @@ def test_read__truncated_answer(media: MediaReader) -> None:
         media.read(Location(url=server.url, trusted=True), once=True)
 
 
-def test_read__compressed_answer_is_refused(media: MediaReader) -> None:
-    compressed = body(b"\x1f\x8b", Content_Encoding="gzip")
-    with serving(compressed) as server, pytest.raises(MediaError, match="compressed"):
-        media.read(Location(url=server.url, trusted=True))
+@pytest.mark.parametrize("encoding", ["", "identity", "aws-chunked", "utf-8", "gzip", "deflate"])
+def test_read__encoded_answer_is_what_it_was_before(encoding: str, media: MediaReader) -> None:
+    sent = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, bytes)(b"bytes")
+    with serving(body(sent, Content_Encoding=encoding)) as server:
+        assert media.read(Location(url=server.url, trusted=True)) == b"bytes"
+
+
+def test_read__compressed_answer_is_inflated_under_the_cap() -> None:
+    bomb = body(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")
+    with (
+        serving(bomb) as server,
+        MediaReader(limits=MediaLimits(bytes=100_000)) as guarded,
+        pytest.raises(MediaError, match="more than the limit of 100,000"),
+    ):
+        guarded.read(Location(url=server.url, trusted=True))
+
+
+@pytest.mark.parametrize(
+    ("raw", "asked"),
+    [
+        ("/gr\u00f6\u00dfe \u4e2d.png?a=\u00e9".encode(), "/gr%C3%B6%C3%9Fe%20%E4%B8%AD.png?a=%C3%A9"),
+        ("/gr\u00f6\u00dfe.png".encode("latin-1"), "/gr%F6%DFe.png"),
+        (b"/gr%C3%B6%C3%9Fe.png", "/gr%C3%B6%C3%9Fe.png"),
+    ],
+    ids=["utf-8", "latin-1", "ascii"],
+)
+def test_read__redirect_in_raw_bytes(raw: bytes, asked: str, media: MediaReader) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path != "/":
+            return body(b"bytes")(handler)
+        handler.send_response(302)
+        handler._headers_buffer.append(b"Location: " + raw + b"\r\n")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return None
+
+    with serving(answer) as server:
+        assert media.read(Location(url=server.url, trusted=True)) == b"bytes"
+        assert server.requests[1][0] == asked
 
 
 def test_read__empty_answer(media: MediaReader) -> None:
@@ -430,6 +467,29 @@ def test_read__nobody_listens(media: MediaReader) -> None:
             media.read(Location(url=f"http://127.0.0.1:{port}/", trusted=True), once=True)
 
 
+def test_read__proxies_of_the_environment_are_not_used_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        serving(body(b"of the proxy")) as proxy,
+        serving(body(b"bytes")) as server,
+        socket.socket() as unused,
+    ):
+        unused.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with MediaReader(allowed_hosts=["127.0.0.1"]) as media:
+            assert media.read(Location(url=server.url)) == b"bytes"
+            with pytest.raises(
+                UnavailableError, match=r"refused; media are fetched without the proxy in HTTP_PROXY"
+            ):
+                media.read(Location(url=gone), once=True)
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            with pytest.raises(UnavailableError, match=r"refused$"):
+                media.read(Location(url=gone), once=True)
+        assert proxy.requests == []
+
+
 def test_host_of__a_location() -> None:
     assert host_of(Location(url="https://Images.Test:443/a.png?x=1")) == "images.test"
     assert host_of(Location(url="http://images.test:81/a.png")) == "images.test:81"
@@ -488,7 +548,7 @@ def test_read__data_url(media: MediaReader) -> None:
     ("url", "reason"),
     [
         ("data:image/png;base64", "no comma"),
-        ("data:image/png;base64,####", "base64"),
+        ("data:image/png;base64,****", "base64"),
         ("data:image/png;base64,", "empty"),
         ("data:," + "x" * 101, "more than the limit"),
         ("data:;base64," + "A" * 400, "more than the limit"),

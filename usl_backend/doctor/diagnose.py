@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from usl_backend.doctor.check import Check, remedy_of
-from usl_backend.doctor.host import backend_address, check_backend_running, check_directory, check_settings
+from usl_backend.doctor.host import (
+    backend_address,
+    check_backend_running,
+    check_directory,
+    check_proxies,
+    check_settings,
+)
 from usl_backend.doctor.project import check_project
 from usl_backend.doctor.studio import check_studio
 from usl_backend.errors import USLError
@@ -40,7 +46,7 @@ def diagnose(
     list of Check
         Checks in the order in which to fix their findings.
     """
-    found = [*check_directory(host.model_dir), *check_settings(host)]
+    found = [*check_directory(host.model_dir), *check_settings(host), *check_proxies()]
     try:
         client = StudioClient.from_settings(host, url=studio_url)
     except USLError as error:

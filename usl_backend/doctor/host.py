@@ -10,6 +10,7 @@ from pathlib import Path
 from usl_backend.doctor.check import Check
 from usl_backend.encoders import DEFAULTS
 from usl_backend.errors import USLError
+from usl_backend.media import unused_proxies
 from usl_backend.settings import HostSettings, RunSettings
 
 _DISK_FREE = 2 * 2**30
@@ -130,6 +131,22 @@ def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
             )
         ]
     return [Check("encoder", "ok", f"{name} and its weights are installed ({encoder.dim} dimensions)")]
+
+
+def check_proxies() -> list[Check]:
+    """Tell that media are fetched without a proxy, where the environment names one."""
+    names = unused_proxies()
+    if not names:
+        return []
+    return [
+        Check(
+            "proxy",
+            "warning",
+            f"{', '.join(names)} is set: Label Studio is asked through the proxy unless NO_PROXY names its host, but "
+            "media are fetched without it, because it would connect to addresses that nobody checked",
+            "let this machine connect to the hosts of the media, or have Label Studio's own storage deliver them",
+        )
+    ]
 
 
 def check_settings(host: HostSettings) -> list[Check]:

@@ -108,6 +108,8 @@ class OutagePolicy:
         """Hosts that did not come back while they were waited for."""
         self._witnesses: dict[str, Instance] = {}
         """The latest instance that each host delivered: while it can be had, misses are no outage."""
+        self._of_studio: Instance | None = None
+        """The same of Label Studio, which may send on to any host."""
 
     def accepts(self, outcome: Outcome) -> bool:
         """Tell whether an outcome stands; otherwise the instance is put aside, to be asked for again.
@@ -122,6 +124,7 @@ class OutagePolicy:
             self._delivered = self._clock()
             if outcome.contents:
                 self._witnesses[outcome.host] = outcome.instance
+                self._of_studio = outcome.instance if outcome.trusted else self._of_studio
             return True
         self._missed.append(outcome)
         if not self._asking_again and outcome.host not in self._absent:
@@ -164,13 +167,13 @@ class OutagePolicy:
         """
         outcomes = [*self._lost, *self._missed]
         for outcome in outcomes:
-            if outcome.trusted and not self._has_witness(outcome.host):
+            if outcome.trusted and not self._has_witness(outcome):
                 raise _down(outcome.skipped)
         return outcomes
 
     def _outlast(self, outcome: Outcome) -> None:
         """Wait for the host of the last of many misses in a row, unless it delivers something else."""
-        witness = self._witnesses.get(outcome.host, outcome.instance)
+        witness = self._witness(outcome) or outcome.instance
         for attempt in range(_PROBES):
             if rest := self._rest(outcome.host):
                 self._wait(rest, host=outcome.host, reason=outcome.skipped)
@@ -201,12 +204,18 @@ class OutagePolicy:
             return False
         if self._idle >= _PROBES or self._clock() - self._delivered >= _PATIENCE_SECONDS:
             return True
-        hosts = {outcome.host for outcome in self._missed}
-        return len(self._missed) + len(self._lost) <= self._allowed and all(map(self._has_witness, hosts))
+        if len(self._missed) + len(self._lost) > self._allowed:
+            return False
+        one_of_each = {outcome.host: outcome for outcome in self._missed}
+        return all(map(self._has_witness, one_of_each.values()))
 
-    def _has_witness(self, host: str) -> bool:
-        """Tell whether a host delivers now what it delivered before."""
-        witness = self._witnesses.get(host)
+    def _witness(self, outcome: Outcome) -> Instance | None:
+        """Return what its host, or Label Studio where it sends on to that host, delivered last."""
+        return self._witnesses.get(outcome.host) or (self._of_studio if outcome.trusted else None)
+
+    def _has_witness(self, outcome: Outcome) -> bool:
+        """Tell whether its host delivers now what it delivered before."""
+        witness = self._witness(outcome)
         return witness is not None and self._delivers(witness)
 
     def _pause(self, attempt: int, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ numeric and IPv6-wrapped spellings; credentials that follow a redirect to anothe
 answers without end in bytes or time; decompression bombs.
 """
 
+from usl_backend.media.addresses import unused_proxies
 from usl_backend.media.hosts import PATIENCE, waiting_for
 from usl_backend.media.inside import inside_address, is_inside
 from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
@@ -25,5 +26,6 @@ __all__ = [
     "is_inside",
     "make_thumbnail",
     "to_png",
+    "unused_proxies",
     "waiting_for",
 ]

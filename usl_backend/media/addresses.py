@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from usl_backend.errors import MediaError
 from usl_backend.media.limits import UnavailableError, short_reason
@@ -18,6 +19,7 @@ Resolver = Callable[..., Sequence[tuple[Any, ...]]]
 """Callable with the signature of `socket.getaddrinfo`."""
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PROXIED: Final = frozenset({"http", "https", "all"})
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 """All of IPv6 that has ever been given to somebody; what lies outside is special or nobody's."""
@@ -165,6 +167,22 @@ def resolve(target: Hop, resolver: Resolver, *, private: bool) -> list[Address]:
                 "fetched unless the host is allowed"
             )
     return found
+
+
+def unused_proxies() -> list[str]:
+    """Return the environment variables, such as HTTPS_PROXY, that name a proxy: media are fetched without one.
+
+    A proxy resolves names itself, so that nobody could check the address that it connects to.
+    """
+    return sorted(f"{scheme.upper()}_PROXY" for scheme in getproxies_environment() if scheme in _PROXIED)
+
+
+def unused_proxy(target: Hop) -> str:
+    """Return the variable that names a proxy for a host; "" for none, also where NO_PROXY names the host."""
+    if proxy_bypass_environment(f"{target.host}:{target.port}"):
+        return ""
+    names = (f"{scheme.upper()}_PROXY" for scheme in (target.scheme, "all"))
+    return next((name for name in names if name in unused_proxies()), "")
 
 
 def is_public(text: str) -> bool:

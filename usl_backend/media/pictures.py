@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from usl_backend.errors import MediaError
+from usl_backend.media.damaged import mend
 from usl_backend.media.limits import MediaLimits, short_reason
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def _open(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
     """Open a picture without decoding it; turn the decoder's errors in the block into `MediaError`."""
     _check_content(data)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        mended = mend(data, pixels=limits.pixels)
+        with Image.open(io.BytesIO(mended), formats=FORMATS) as image:
             width, height = image.size
             if width * height > limits.pixels:
                 raise _too_many_pixels(limits, f"{width} x {height}")

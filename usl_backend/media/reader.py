@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import errno
 import http.client
@@ -16,10 +14,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, unquote_to_bytes, urljoin
+from urllib.parse import quote, unquote, urljoin
 
 from usl_backend.errors import MediaError
-from usl_backend.media.addresses import Hop, Resolver, parse, resolve
+from usl_backend.media.addresses import Hop, Resolver, parse, resolve, unused_proxy
+from usl_backend.media.encodings import data_url_content, decoded
 from usl_backend.media.hosts import BUSY, PATIENCE, Hosts, retry_after
 from usl_backend.media.inside import ParquetPictures, is_inside
 from usl_backend.media.limits import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 _HEADERS: Final = {"User-Agent": "usl-backend", "Accept": "image/*,*/*;q=0.5"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 1 << 18
+_ASCII: Final = "".join(map(chr, range(128)))
 
 
 class MediaReader:
@@ -159,7 +159,7 @@ class MediaReader:
         elif location.url is None:
             raise MediaError("the location has neither a URL nor a path")
         elif _is_data_url(location.url):
-            data = self._read_data_url(location.url.lstrip())
+            data = data_url_content(location.url.strip(), limit=self.limits.bytes)
         elif self._objects is not None and is_object(location.url):
             read = partial(self._objects.read, location.url)
             data = self.hosts[bucket(location.url)].fetch(read, patience=0.0 if once else self.patience)
@@ -232,21 +232,6 @@ class MediaReader:
 
     # -- URLs ----------------------------------------------------------------------------------------------
 
-    def _read_data_url(self, url: str) -> bytes:
-        header, comma, payload = url[5:].partition(",")
-        if not comma:
-            raise MediaError("the data URL has no comma between its type and its content")
-        if len(payload) > 3 * self.limits.bytes:
-            raise self._too_large(len(payload) // 3)
-        try:
-            raw = unquote_to_bytes(payload)
-            data = base64.b64decode(raw, validate=True) if header.lower().endswith(";base64") else raw
-        except (binascii.Error, ValueError) as error:
-            raise MediaError(f"the data URL is not valid base64: {short_reason(error)}") from error
-        if len(data) > self.limits.bytes:
-            raise self._too_large(len(data))
-        return data
-
     def _read_url(self, location: Location, *, patience: float) -> bytes:
         """Follow the redirects of a URL to its content; each host is asked with patience."""
         url, seconds = location.url or "", self.limits.seconds
@@ -277,11 +262,14 @@ class MediaReader:
     ) -> tuple[bytes | str, float]:
         """Return the body, or the URL of the next hop, and the seconds that it took."""
         begun = time.monotonic()
-        addresses = resolve(target, self._resolver, private=private)
+        try:
+            addresses = resolve(target, self._resolver, private=private)
+        except UnavailableError as error:
+            raise _unavailable(target, str(error)) from error
         try:
             connection, response = self._connections.get(target, addresses, headers, begun + seconds)
             try:
-                onward = response.headers.get("Location")
+                onward = _onward(response)
                 if response.status in _REDIRECTS and onward:
                     if response.length is not None and response.length <= _CHUNK:
                         response.read()
@@ -306,13 +294,13 @@ class MediaReader:
                 busy = response.status == 429 or rest is not None
                 raise UnavailableError(text, host=target.authority, busy=busy, retry_after=rest)
             raise MediaError(text)
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise MediaError(f"{target.host} sent a compressed answer, which was not requested")
         if response.length is not None and response.length > self.limits.bytes:
             raise self._too_large(response.length)
         pieces: list[bytes] = []
         size = 0
-        while piece := response.read1(_CHUNK):
+        received = iter(lambda: response.read1(_CHUNK), b"")
+        encoding = response.headers.get("Content-Encoding", "")
+        for piece in decoded(received, encoding, host=target.host):
             pieces.append(piece)
             size += len(piece)
             if size > self.limits.bytes:
@@ -325,6 +313,15 @@ class MediaReader:
 
     def _too_large(self, size: int) -> MediaError:
         return MediaError(f"at least {size:,} bytes are more than the limit of {self.limits.bytes:,}")
+
+
+def _onward(response: http.client.HTTPResponse) -> str:
+    """Return where a redirect leads; bytes that are not ASCII are those of UTF-8, or stay as they are."""
+    raw = response.headers.get("Location", "").encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return quote(raw, safe=_ASCII)
 
 
 def host_of(location: Location) -> str:
@@ -341,7 +338,9 @@ def host_of(location: Location) -> str:
 
 
 def _unavailable(target: Hop, reason: str) -> UnavailableError:
-    return UnavailableError(reason, host=target.authority)
+    proxy = unused_proxy(target)
+    hint = f"; media are fetched without the proxy in {proxy}" if proxy else ""
+    return UnavailableError(reason + hint, host=target.authority)
 
 
 def _is_data_url(source: str) -> bool:
