@@ -1,6 +1,7 @@
 """Suggestions on a real Label Studio: from labels on the picks to choices filled in, and back."""
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,13 @@ from live_studio import LiveProject, choice
 from shell import Shell, local
 
 from usl_backend.demo import dataset
+from usl_backend.jobs.suggesting import start_suggesting
+from usl_backend.runs.doubts import read_doubts
+from usl_backend.runs.lock import Lock
+from usl_backend.runs.suggest_job import SuggestJob, read_job
+from usl_backend.settings import HostSettings
 from usl_backend.studio import bulk, switch
+from usl_backend.suggesting.request import SuggestRequest
 
 KINDS = {0: "cat", 2: "cat", 3: "cat", 4: "cat", 6: "cat", 5: "dog", 7: "dog", 9: "dog"}
 """Three kinds of clothes: for the upper body, for the feet, and the rest ("owl")."""
@@ -161,6 +168,30 @@ def test_suggest__choices_are_filled_in_behind_the_queue_until_reset(
     assert told.json["labels"] == labels
     assert sum(told.json["suggestions"].values()) == len(rest) - accepted
 
+    # The server's process does the same, and checks the labels.
+    host = HostSettings.load({}, environ=shell.environment)
+    job: SuggestJob | None = start_suggesting(shell.store, host, run, SuggestRequest(review=True))
+    files = shell.store.files(run.id)
+    while (job := read_job(files)) is not None and job.state == "running":
+        time.sleep(0.2)
+    assert job is not None
+    assert job.error is None
+    assert job.result is not None
+    assert job.result["labels"] == labels
+    written = job.result["written"]
+    assert written["suggestions"] == len(rest) - accepted - len(written["carried_over"])
+    doubts = shell("doubts", run.id, "--json").json
+    assert doubts["judged"] == 12 + len(control)
+    assert {**doubts, "read_at": 0} == {
+        **read_doubts(files).to_json(),
+        "read_at": 0,
+        "address": doubts["address"],
+    }
+
+    with Lock(files.lock):
+        told = shell("reset", project.id)
+        assert told.code == 1
+        assert "which is still at work" in told.err
     told = shell("reset", project.id, "--json")
     assert told.code == 0, told.err
     now = project.now

@@ -50,6 +50,19 @@ def test_read_labels__skipped_annotations_have_no_voice() -> None:
     assert (only.by_task, only.skipped, only.empty) == ({}, (7,), ())
 
 
+def test_read_labels__suggestions_that_nobody_looked_at_have_no_voice() -> None:
+    def taken(*, origin: str | None) -> dict[str, Any]:
+        made = annotation("cat")
+        made["result"][0] |= {"id": "usl-accepted-7"} | ({"origin": origin} if origin else {})
+        return made
+
+    untouched = read(taken(origin=None))
+    assert untouched.counts == {"labeled": 0, "conflicts": 0, "skipped": 0, "empty": 0, "ground_truth": 0}
+    assert read(taken(origin=None), annotation("dog", by=2)).by_task == {7: ("dog",)}
+    # Submitted by a person who found it filled in.
+    assert read(taken(origin="prediction")).by_task == {7: ("cat",)}
+
+
 def test_read_labels__submitted_without_a_class_is_empty_and_no_vote() -> None:
     assert read(annotation()).empty == (7,)
     assert read(annotation(by=1), annotation(by=2), annotation("owl", by=3)).by_task == {7: ("owl",)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_sett
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
+from usl_backend.runs.lock import Lock
 from usl_backend.runs.record import RUN_ID
 
 if TYPE_CHECKING:
@@ -192,8 +194,11 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
         store.refuse_second(project=project_id)
-        report = reset_project(client, project, store.queue_state(project.key))
-    store.save_queue_state(project.key, None)
+        state = store.queue_state(project.key)
+        # Suggestions or a control set may be on their way: they would be in force again after the reset.
+        with nullcontext() if state is None else Lock(store.files(state.run_id).lock):
+            report = reset_project(client, project, state)
+            store.save_queue_state(project.key, None)
     _print_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
-from usl_backend.errors import ActiveRunError, RunError, USLError
+from usl_backend.errors import ActiveRunError, RunError, StorageError, USLError
 from usl_backend.jobs.environment import child_environment
 from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.jobs.redaction import redacted, secrets_of
@@ -91,6 +91,8 @@ def start_suggesting(store: RunStore, host: HostSettings, run: Run, request: Sug
                 start_new_session=True,
             )
             lock.sign(process.pid)
+    except StorageError:
+        raise
     except RunError:
         raise ActiveRunError(
             f"suggestions for run {run.id} are being made; wait for them", run_id=run.id

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError
+from usl_backend.studio.preannotations import is_accepted_suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,7 +119,7 @@ def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control:
 
     An annotation marked as ground truth decides; otherwise each annotator's newest annotation is one vote and the
     majority wins. Skips and annotations without a class of this control do not count. Ties are reported as
-    conflicts.
+    conflicts. Tasks that were annotated by accepting suggestions alone are passed over: no person looked at them.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control:
     Returns
     -------
     Labels
-        Each task is in exactly one of `by_task`, `conflicts`, `skipped` and `empty`.
+        Each other task is in exactly one of `by_task`, `conflicts`, `skipped` and `empty`.
 
     Raises
     ------
@@ -144,6 +145,8 @@ def read_labels(labeled: Iterable[LabeledTask], config: LabelConfig, *, control:
     empty: list[int] = []
     ground_truth = 0
     for task in labeled:
+        if task.annotations and all(map(is_accepted_suggestion, task.annotations)):
+            continue
         standing = standing_annotations(task)
         if not standing:
             skipped.append(task.id)
@@ -192,8 +195,12 @@ def read_annotated(labeled: Iterable[LabeledTask]) -> Labels:
 
 
 def standing_annotations(task: LabeledTask) -> list[Mapping[str, Any]]:
-    """Return the annotations of a task that are not skips."""
-    return [entry for entry in task.annotations if not entry.get("was_cancelled")]
+    """Return the annotations of a task that people made and that are not skips."""
+    return [
+        entry
+        for entry in task.annotations
+        if not entry.get("was_cancelled") and not is_accepted_suggestion(entry)
+    ]
 
 
 def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter[Choice]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError
@@ -99,20 +99,17 @@ class WrittenChoices:
     accepted: set[int] = field(default_factory=set)
 
     def watch(self, labeled: Iterable[LabeledTask]) -> Iterator[LabeledTask]:
-        """Yield the tasks with the annotations that people made."""
+        """Yield the tasks unchanged."""
         for task in labeled:
-            given = tuple(one for one in task.annotations if not is_accepted_suggestion(one))
-            if len(given) < len(task.annotations):
+            if any(map(is_accepted_suggestion, task.annotations)):
                 self.accepted.add(task.id)
-            if not given:
-                continue
-            for annotation in given:
+            for annotation in task.annotations:
                 for region in annotation.get("result") or ():
                     if region.get("from_name") == self.tag.name:
                         choices = (region.get("value") or {}).get("choices")
                         if isinstance(choices, list) and choices:
                             self.seen.setdefault(json.dumps(choices), choices)
-            yield replace(task, annotations=given)
+            yield task
 
     def by_class(self, config: LabelConfig) -> dict[str, Choices]:
         """Return class -> choices as an annotator's region has them, of the classes seen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from usl_backend.studio.preannotations import Result
     from usl_backend.suggesting.compute import RunSuggestions
 
+_HIDDEN: Final = (
+    "the project does not show predictions to annotators, so no choice is filled in for them: turn on Settings > "
+    "Annotation > Use predictions to prelabel tasks"
+)
 _SUREST = np.nextafter(CARRIED_SCORE, 0.0)
 
 
@@ -125,7 +129,7 @@ def fill_in(
         accepted=sum(str(result[0]["id"]).startswith(ACCEPTED) for result in filled),
         queued=len(front),
         carried_over=switch.carried_over,
-        warnings=switch.warnings,
+        warnings=(*switch.warnings, *(() if project.show_collab_predictions else (_HIDDEN,))),
     )
 
 
