@@ -6,7 +6,7 @@ import pytest
 from usl_backend.errors import ActiveRunError, RunError
 from usl_backend.instances import QueueState
 from usl_backend.runs import RunState, RunStore
-from usl_backend.runs.projects import learned_addresses
+from usl_backend.runs.projects import learned_addresses, remembered_setup
 from usl_backend.runs.summary import Summary
 
 
@@ -206,10 +206,12 @@ def test_setup__public_address_of_label_studio_is_kept_until_another_is_told(sto
     assert store.setup(12).hostname == "http://localhost:8080"
     assert store.public_addresses() == ("http://localhost:8080", "https://host/ls")
     assert learned_addresses(store.directory) == store.public_addresses()
+    assert remembered_setup(store.directory, 13, "13.5") == store.setup(13)
 
 
 def test_learned_addresses__makes_nothing(tmp_path):
     assert learned_addresses(tmp_path / "none") == ()
+    assert remembered_setup(tmp_path / "none", 12, "12.5") is None
     assert not (tmp_path / "none").exists()
 
 

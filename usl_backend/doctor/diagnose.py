@@ -73,7 +73,10 @@ def diagnose(
             return [
                 *found,
                 Check(
-                    "project", "failed", str(error), f"look up the project's number at {client.url}/projects"
+                    "project",
+                    "failed",
+                    str(error),
+                    f"look up the project's number at {client.browser_url}/projects",
                 ),
             ]
         return found + check_project(client, project, host, url)

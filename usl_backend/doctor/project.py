@@ -14,6 +14,7 @@ from usl_backend.errors import USLError
 from usl_backend.exports.usable import usable_formats
 from usl_backend.media import decode_image
 from usl_backend.runs import RunStore
+from usl_backend.runs.projects import remembered_setup
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sinks.standing import standing
 from usl_backend.sources.media import MediaAccess
@@ -55,13 +56,14 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     unlabeled = [task for task in tasks if task.unlabeled]
     found = [_check_tasks(client, project, tasks, unlabeled)]
     try:
+        setup = remembered_setup(host.model_dir, project.id, project.key)
         shown = Showing.of(
             label_config.parse(project.label_config),
-            RunSettings.resolve(),
+            RunSettings.resolve(extra_params=setup.extra_params if setup is not None else {}),
             first=[task.data for task in tasks[:FIRST_TASKS]],
         )
     except USLError as error:
-        remedy = f"{client.url}/projects/{project.id}/settings/labeling"
+        remedy = f"{client.browser_url}/projects/{project.id}/settings/labeling"
         found.append(Check("label config", "failed", str(error), remedy))
     else:
         detail = ", ".join(f"{field} shows data key {field.key!r}" for field in shown.shown)
@@ -84,7 +86,7 @@ def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unla
     if unlabeled:
         return Check("project", "ok", detail)
     return Check(
-        "project", "failed", detail, f"import tasks at {client.url}/projects/{project.id}/data/import"
+        "project", "failed", detail, f"import tasks at {client.browser_url}/projects/{project.id}/data/import"
     )
 
 
@@ -178,7 +180,7 @@ def _check_overlap(client: StudioClient, project: Project, tasks: list[Task]) ->
     """Check whether Label Studio will serve other tasks before the picks."""
     if project.show_overlap_first:
         detail = "tasks with overlap are shown first, before the order of the queue"
-        where = f"{client.url}/projects/{project.id}/settings/annotation"
+        where = f"{client.browser_url}/projects/{project.id}/settings/annotation"
         return [Check("overlap", "warning", detail, f"turn it off at {where}")]
     if project.maximum_annotations <= 1:
         return [Check("overlap", "ok", "one annotation per task: ranks are served in order")]

@@ -51,12 +51,15 @@ def check_studio(client: StudioClient) -> list[Check]:
         return [
             *found,
             Check(
-                "token", "failed", str(error), f"create a personal access token at {client.url}/user/account"
+                "token",
+                "failed",
+                str(error),
+                f"create a personal access token at {client.browser_url}/user/account",
             ),
         ]
     detail = f"{client.token_kind} token of {user}"
     days = client.token_days_left(time.time())
     if days is not None and days < 14:
-        remedy = f"create a new one at {client.url}/user/account before it expires"
+        remedy = f"create a new one at {client.browser_url}/user/account before it expires"
         return [*found, Check("token", "warning", f"{detail}, expires in {days:.0f} days", remedy)]
     return [*found, Check("token", "ok", detail)]

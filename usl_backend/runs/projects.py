@@ -120,6 +120,14 @@ class ProjectRecords(Database):
         return None if row is None else ProjectSetup(row[0], row[1], json.loads(row[2]), *row[3:])
 
 
+def remembered_setup(directory: Path, project: int, project_key: str) -> ProjectSetup | None:
+    """Return a project's last setup in a data directory; nothing is made if it is not in use."""
+    if not (directory / Database.FILE).is_file():
+        return None
+    with closing(ProjectRecords(directory)) as records:
+        return records.setup(project, project_key)
+
+
 def learned_addresses(directory: Path) -> tuple[str, ...]:
     """Return `ProjectRecords.public_addresses` of a data directory; none, and nothing is made, if it is not in use."""
     if not (directory / Database.FILE).is_file():

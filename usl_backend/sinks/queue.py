@@ -78,7 +78,7 @@ class QueueSink:
 
     def describe(self, summary: Summary, published: Published) -> Summary:
         """Add the link to the tab."""
-        return replace(summary, tab=tab_of(self.client.url, summary.project.id, published))
+        return replace(summary, tab=tab_of(self.client.browser_url, summary.project.id, published))
 
     def versions(self) -> Mapping[str, str]:
         """Return Label Studio's version."""

@@ -80,7 +80,7 @@ def republish(run: Run, *, store: RunStore, client: StudioClient, progress: Prog
         amended = replace(
             summary,
             model_version=done.model_version,
-            tab=tab_of(client.url, into.id, done),
+            tab=tab_of(client.browser_url, into.id, done),
             carried_over=len(done.carried_over),
             verified=done.verified,
         )

@@ -136,7 +136,7 @@ class TasksSink:
         assert isinstance(described, PoolSummary)
         if described.imported is None:
             return described
-        return replace(described, tab=tab_of(self.client.url, described.imported.id, published))
+        return replace(described, tab=tab_of(self.client.browser_url, described.imported.id, published))
 
     def versions(self) -> Mapping[str, str]:
         """Return Label Studio's version."""

@@ -171,6 +171,8 @@ class StudioClient:
         Label Studio's local-files root as a path on this host, if it is mounted here.
     attempts
         Most times a request is sent if the failure may be temporary.
+    browser_url
+        Address at which browsers reach Label Studio, for links; by default `url`.
 
     Raises
     ------
@@ -186,9 +188,11 @@ class StudioClient:
         timeout: float = 600.0,
         documents_root: Path | None = None,
         attempts: int = ATTEMPTS,
+        browser_url: str = "",
     ) -> None:
         self.http = Transport(url, api_key, timeout=timeout, attempts=attempts)
         self.url = self.http.url
+        self.browser_url = browser_url or self.url
         self._documents_root = documents_root
 
     @classmethod
@@ -207,7 +211,8 @@ class StudioClient:
         SettingsError
             The configured URL or token is missing or malformed.
         """
-        if url is not None and url.rstrip("/") not in {host.label_studio_url, host.label_studio_host}:
+        known = (host.label_studio_url, host.label_studio_host or host.label_studio_url)
+        if url is not None and url.rstrip("/") not in known:
             raise InputError(
                 f"the project is at {url}, but LABEL_STUDIO_URL is {host.label_studio_url};"
                 f" set LABEL_STUDIO_URL={url} (and a token of that server)"
@@ -217,6 +222,7 @@ class StudioClient:
             host.api_key,
             documents_root=host.label_studio_local_files_document_root,
             attempts=attempts,
+            browser_url=host.label_studio_host,
         )
 
     def __repr__(self) -> str:
