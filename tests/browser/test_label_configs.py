@@ -14,14 +14,14 @@ from usl_backend.demo.dataset import write_images
 from usl_backend.studio.fields import embedded_fields
 from usl_backend.studio.label_config import parse
 
-FOLDER = "shown"
+FOLDER = "pics"
 CASES = [case for case in SHOWN if "ReactCode" not in case.config]
 """Open-source Label Studio shows a note in place of ReactCode."""
 
 
 def filled(value: Any) -> Any:
     """The data of a task with real addresses."""
-    text = json.dumps(value).replace("{n}", "0").replace("?d=pics/", f"?d={FOLDER}/")
+    text = json.dumps(value).replace("{n}", "0")
     return json.loads(re.sub(r'"/(?=[ab]\d)', f'"/data/local-files/?d={FOLDER}/', text))
 
 
@@ -48,7 +48,7 @@ def test_editor__shows_what_is_embedded(
     label_studio: LiveStudio, make_project: Callable[..., LiveProject], ui: StudioUI
 ) -> None:
     folder = label_studio.documents_root / FOLDER
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for path, name in zip(write_images(folder), ("a0.png", "b0.png"), strict=False):
         path.rename(folder / name)
     ui.log_in(label_studio.username, label_studio.password)

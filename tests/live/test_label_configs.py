@@ -22,7 +22,7 @@ PUBLISHED = ("index", "list of pictures", "Repeater", "custom interface, but dat
 def folder(label_studio: LiveStudio) -> str:
     """Pictures a0.png, b0.png, a1.png, ... below Label Studio's local files."""
     target = label_studio.documents_root / FOLDER
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     written = iter(write_images(target))
     for number in range(TASKS):
         for letter in "ab":
