@@ -1,5 +1,6 @@
 """Suggestions of a run; the parts are tested in tests/suggestions, here it is what they are given and what is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 from played_project import CHOICES, N, Studio, annotation, labeled, truth
 
 from usl_backend import suggestions
+from usl_backend.encoders import load
 from usl_backend.errors import InputError
+from usl_backend.instances import EmbeddedField, Pool
 from usl_backend.runs import Run, RunStore
+from usl_backend.runs.summary import EncoderNote
 from usl_backend.settings import HostSettings
 from usl_backend.suggesting.compute import suggest_for_run
 from usl_backend.suggesting.labels import read_run_labels
@@ -90,3 +94,23 @@ def test_suggest_for_run__class_without_a_pick_is_named(store: RunStore, run: Ru
     config = CHOICES.replace('<Choice value="dog"/>', '<Choice value="dog"/><Choice value="owl"/>')
     told = found(store, run, Studio(labeled(1, 2), label_config=config))
     assert told.notes[0] == "no pick has the class owl: it is never suggested"
+
+
+def test_suggest_for_run__class_names_of_texts_are_labeled_rows(store: RunStore, run: Run) -> None:
+    encoder = load("minilm", image_size=None, directory=None)
+    rows = encoder.encode([f"the {'cat' if task % 2 else 'dog'} number {task}" for task in range(1, N + 1)])
+    files = store.files(run.id)
+    fields = (EmbeddedField("text", "text", 1.0),)
+    files.write_instances([], replace(files.read_inventory(), fields=fields))
+    files.write_pool(Pool(np.arange(1, N + 1), rows), ["00" * 32] * N)
+    assert run.summary is not None
+    store.amend(run.id, replace(run.summary, encoder=EncoderNote("minilm", encoder.key)))
+    told = found(store, store.get(run.id), Studio(labeled(1, 2)))
+    given = np.full(N, -1)
+    given[:2] = 0, 1
+    expected = suggestions.suggest(rows, given, classes=2, class_rows=encoder.encode(["cat", "dog"]), seed=3)
+    assert told.names
+    assert np.array_equal(told.suggestions.confidence, expected.confidence)
+    # Rows of another encoder say nothing about these names.
+    store.amend(run.id, replace(run.summary, encoder=EncoderNote("minilm", "another-key")))
+    assert not found(store, store.get(run.id), Studio(labeled(1, 2))).names
