@@ -96,8 +96,18 @@ def test_demo__once_then_again_by_hand(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"All {BUDGET} tasks were served in rank order, 0 to {BUDGET - 1}" in done.stdout
     manifest = json.loads((place / "export" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["counts"]["labeled"] == BUDGET
-    assert manifest["counts"]["unlabeled"] == len(dataset.load().images) - BUDGET
+    drawn = re.search(r"100 control tasks drawn and labeled, (\d+) of them picks", done.stdout)
+    assert drawn, done.stdout
+    labeled = BUDGET + 100 - int(drawn[1])
+    assert manifest["counts"]["labeled"] == labeled
+    assert manifest["counts"]["unlabeled"] == len(dataset.load().images) - labeled
+    assert f"{len(dataset.load().images) - labeled:,} suggestions written" in done.stdout
+    told = re.search(
+        r"(\d+) % \((\d+) to (\d+) %\) of the suggestions are right, .*; in truth ([\d.]+) %", done.stdout
+    )
+    assert told, done.stdout
+    assert int(told[2]) - 1 <= float(told[4]) <= int(told[3]) + 1
+    assert "Promise: " in done.stdout
     token = json.loads((place / "demo.json").read_text(encoding="utf-8"))["token"]
     assert token not in done.stdout + done.stderr
 

@@ -36,7 +36,9 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
     show_default=True,
     help="Data set: pictures of Fashion-MNIST, or descriptions of Debian packages.",
 )
-@click.option("--once", is_flag=True, help="Run unattended: select, annotate, export, print a summary, exit.")
+@click.option(
+    "--once", is_flag=True, help="Run unattended: select, annotate, suggest, export, print a summary, exit."
+)
 @click.option(
     "--data-directory", type=click.Path(path_type=Path), help="Directory for the demo's Label Studio."
 )

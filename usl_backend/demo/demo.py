@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from usl_backend.demo import annotators, project
+from usl_backend.demo.afterwards import CONTROLS, go_on
 from usl_backend.demo.backend_server import BackendServer
 from usl_backend.demo.material import MATERIALS
 from usl_backend.demo.place import USERNAME, DemoPlace, default_directory
@@ -29,7 +30,9 @@ from usl_backend.studio import backend as studio_backend
 from usl_backend.studio.client import StudioClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from usl_backend.demo.afterwards import Afterwards
 
 BACKEND_TITLE = "USL"
 ANNOTATORS = 2
@@ -185,6 +188,9 @@ class _Demo:
                 "  1. Open it and log in.\n"
                 f"  2. Label All Tasks: the first {self._data.thing} is rank 0.\n"
                 "  3. Prediction score: low = first.\n\n"
+                f"[bold]The run's page[/]  {self.backend.url}/usl/runs/{run['id']}\n"
+                "  Once some picks are labeled, Suggest fills in the other tasks' classes;\n"
+                f"  `usl-backend control {self.project_id}` draws tasks to measure them on.\n\n"
                 f"[bold]Model card[/]  {self.studio.url}/projects/{self.project_id}/settings/ml\n"
                 "  Its menu has Start Training, which selects again from the unlabeled tasks.\n\n"
                 f"[bold]The backend's own pages[/]  {self.backend.url}/usl/",
@@ -215,14 +221,35 @@ class _Demo:
                 served = annotators.play(
                     hired, self.project_id, turns=len(picks), choice=self._truth, control=self._data.control
                 )
-        check_order(picks, served)
+            check_order(picks, served)
+            with self._step(
+                f"Letting them label {CONTROLS} control tasks, and suggesting the others' classes"
+            ):
+                after = self._go_on(run["id"], hired)
         self._tick(f"All {len(picks)} tasks were served in rank order, 0 to {len(picks) - 1}")
         counts = Counter(self._truth(task) for task in picks)
         self.console.print(
             f"  {len(counts)} of {len(self._data.classes)} classes among them: "
             + ", ".join(f"{name} {counts[name]}" for name in self._data.classes if counts[name])
         )
+        for line in after.lines():
+            self.console.print(f"  {escape(line)}", soft_wrap=True)
         self._export(run["id"])
+
+    def _go_on(self, run_id: str, hired: Sequence[StudioClient]) -> Afterwards:
+        """Label a control set, and suggest classes for all other tasks."""
+        store = RunStore(self.place.backend_directory)
+        try:
+            return go_on(
+                run_id,
+                store=store,
+                client=self.client,
+                hired=hired,
+                truth=self._truth,
+                control=self._data.control,
+            )
+        finally:
+            store.close()
 
     def _truth(self, task: int) -> str:
         """Return the true class of a task."""
