@@ -1,16 +1,18 @@
 """Object stores, by a real S3-compatible server on this machine."""
 
+import errno
 import io
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from object_store import bucket_of
 from PIL import Image
 
 from usl_backend.errors import InputError, MediaError
-from usl_backend.media import Location, MediaLimits, MediaReader
+from usl_backend.media import Location, MediaLimits, MediaReader, UnavailableError
 from usl_backend.media.objects import ObjectStores, is_object
 from usl_backend.sources import find, read_manifest
 
@@ -95,3 +97,54 @@ def test_objects__that_hang_are_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(MediaError, match=r"s3://b/1\.png was not delivered in time"):
         ObjectStores(MediaLimits(seconds=0.05)).read("s3://b/1.png")
     held.set()
+
+
+def client_error(status: int) -> Exception:
+    """As botocore raises it, and s3fs translates it."""
+    answer = {"Error": {"Code": str(status)}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = OSError(errno.EIO, "told by the store")
+    error.__cause__ = ClientError(answer, "GetObject")
+    return error
+
+
+def google_error(code: int) -> Exception:
+    """As gcsfs raises it."""
+    error = Exception("told by the store")
+    error.code = code  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (client_error(503), True),
+        (client_error(429), True),
+        (client_error(416), False),
+        (google_error(502), True),
+        (google_error(403), False),
+        (ConnectionResetError("reset by peer"), True),
+        (PermissionError("not yours"), False),
+        (FileNotFoundError("gone"), False),
+        (ValueError("odd"), False),
+    ],
+)
+def test_read__a_store_that_is_busy_or_away_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, passing: bool
+) -> None:
+    monkeypatch.setattr("usl_backend.media.hosts._BACKOFF_SECONDS", 0.001)
+    asked: list[str] = []
+
+    def store(address: str) -> object:
+        asked.append(address)
+        raise error
+
+    monkeypatch.setattr("usl_backend.media.objects._store", store)
+    with MediaReader(object_stores=True, patience=2.0) as reader, pytest.raises(MediaError) as caught:
+        reader.read(Location(url="s3://photos/a/1.png"))
+    assert isinstance(caught.value, UnavailableError) is passing
+    if passing:
+        assert caught.value.host == "s3://photos"
+        assert str(caught.value).startswith("s3://photos is busy or away: ")
+        assert len(asked) >= 2
+    else:
+        assert len(asked) == 1
