@@ -31,6 +31,13 @@ TALK = ObjectTag("t", "Paragraphs", Value.field("talk"), name_key="who", text_ke
         ),
         (TALK, '[{"who": "Ann", "said": "as JSON"}]', "Ann: as JSON"),
         (TALK, ["plain", {"other": 1}, 7], "plain"),
+        (
+            TALK,
+            [{"who": 7, "said": 42}, {"who": "Bo", "said": 2.5}, {"said": 3.0}, {"who": "Cy", "said": True}],
+            "7: 42\nBo: 2.5\n3",
+        ),
+        (HYPER, "<ul><li>One<li>two<p>three<p>four", "One\ntwo\nthree\nfour"),
+        (TEXT, 17.0, "17"),
     ],
 )
 def test_text_of__what_is_shown(tag: ObjectTag, value: object, shown: str) -> None:

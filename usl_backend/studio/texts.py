@@ -6,23 +6,18 @@ import base64
 import json
 import re
 import unicodedata
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import MediaError
 from usl_backend.instances import MAX_CHARACTERS
 from usl_backend.studio.chats import chat_text, is_chat
+from usl_backend.studio.html import visible_text
 
 if TYPE_CHECKING:
     from usl_backend.studio.label_config import ObjectTag
 
 _MAX_RAW: Final = 100 * MAX_CHARACTERS
 """Most characters of HTML to parse; there is usually far more markup than text."""
-_HIDDEN: Final = frozenset({"script", "style", "template", "head", "noscript"})
-_INLINE: Final = frozenset(
-    """a abbr b bdi bdo big cite code em font i kbd mark q s samp small span strong sub sup tt u var wbr""".split()  # noqa: SIM905
-)
-"""Tags that do not end a line."""
 # Control characters except white space, and the lone surrogates that JSON permits.
 _NOISE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -52,15 +47,17 @@ def text_of(tag: ObjectTag, value: object) -> str:
     elif tag.type in {"Chat", ""} and is_chat(value):
         raw = chat_text(value)
     elif isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
-        raw = " ".join(map(str, value))  # Text shows a list of words as one text
-    elif isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
-        raw = _decoded(tag, str(value))
+        raw = " ".join(map(_written, value))  # Text shows a list of words as one text
+    elif isinstance(value, str) or _is_number(value):
+        raw = _decoded(tag, _written(value))
     elif value is None:
         raw = ""
     else:
         what = "a list of messages with role and content" if tag.type == "Chat" else "a text"
         raise MediaError(f'"{tag.data_key}" is a {type(value).__name__}, not {what}')
-    text = normalized(_visible_text(raw) if tag.type == "HyperText" else raw)
+    text = normalized(
+        visible_text(raw[:_MAX_RAW], most=2 * MAX_CHARACTERS) if tag.type == "HyperText" else raw
+    )
     if not text:
         raise MediaError(
             f'"{tag.data_key}" is empty' if not raw.strip() else f'"{tag.data_key}" shows no text'
@@ -108,40 +105,22 @@ def _paragraph(tag: ObjectTag, paragraph: Any) -> str:
         return paragraph
     if not isinstance(paragraph, dict):
         return ""
-    author, text = (paragraph.get(key) for key in (tag.name_key, tag.text_key))
-    if not isinstance(text, str) or not text.strip():
+    author, text = (
+        _written(value) if isinstance(value, str) or _is_number(value) else ""
+        for value in (paragraph.get(key) for key in (tag.name_key, tag.text_key))
+    )
+    if not text.strip():
         return ""
-    return f"{author}: {text}" if isinstance(author, str) and author.strip() else text
+    return f"{author}: {text}" if author.strip() else text
 
 
-def _visible_text(markup: str) -> str:
-    """Return the text that a browser would show of a piece of HTML."""
-    parser = _VisibleText()
-    parser.feed(markup[:_MAX_RAW])
-    parser.close()
-    return "".join(parser.pieces)
+def _is_number(value: object) -> bool:
+    """Return True for a number of JSON."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class _VisibleText(HTMLParser):
-    """Parser that collects the visible text, also of malformed HTML."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        if tag in _HIDDEN:
-            self._hidden += 1
-        elif tag not in _INLINE:
-            self.pieces.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _HIDDEN:
-            self._hidden = max(0, self._hidden - 1)
-        elif tag not in _INLINE:
-            self.pieces.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.pieces.append(data)
+def _written(value: object) -> str:
+    """Return a text or number as the editor writes it: 3.0 is 3."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
