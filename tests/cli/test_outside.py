@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from digit_run import png
+from moving_pictures import BLUE, GREEN, GREY, RED, pdf, video
 from shell import Shell, forget_host_settings
 from sklearn.datasets import load_digits
 
@@ -369,3 +370,29 @@ def test_select__table_of_a_spreadsheet(shell: Shell, photos: Path) -> None:
     summary = told.json["summary"]
     assert summary["pool"]["encoded"] == 30
     assert f"{table} is not UTF-8 and was read as cp1252, a guess" in " ".join(summary["warnings"])
+
+
+@pytest.mark.parametrize("as_list", [False, True], ids=["folder", "manifest"])
+def test_select__videos_and_pdfs(shell: Shell, tmp_path: Path, as_list: bool) -> None:
+    colors = [RED, GREEN, BLUE, GREY]
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for row in range(12):
+        (folder / f"{row:02d}.mp4").write_bytes(
+            video([colors[row % 4]], each=4, size=(64, 64 + row // 4 * 2))
+        )
+        (folder / f"{row:02d}.pdf").write_bytes(pdf([(colors[row % 4], f"page {row}")]))
+    (folder / "zz.mp4").write_bytes(b"no film")
+    target = folder
+    if as_list:
+        target = folder / "list.csv"
+        target.write_text("\n".join(["path", *(path.name for path in sorted(folder.iterdir()))]))
+    told = shell("select", target, "--budget", 4, "--reserve", 0, "-o", tmp_path / "out.csv")
+    assert told.code == 0, told.err
+    assert "1 of 25 could not be used" in told.out
+    picks = rows_of(tmp_path / "out.csv")
+    assert len(picks) == 4
+    report = tmp_path / "report.html"
+    (run,) = shell.store.list()
+    assert shell("report", run.id, "-o", report).code == 0
+    assert report.read_text(encoding="utf-8").count("data:image/jpeg;base64,") >= 4

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from moving_pictures import BLUE, GREEN, GREY, RED, near, pdf, video
+from PIL import Image
 
 from usl_backend.demo import dataset
 from usl_backend.embedding import reading as module
@@ -24,7 +26,14 @@ from usl_backend.embedding.reading import (
     read_pictures,
 )
 from usl_backend.errors import MediaError
-from usl_backend.media import Location, MediaReader, UnauthorizedError, UnavailableError, decode_image
+from usl_backend.media import (
+    Location,
+    MediaLimits,
+    MediaReader,
+    UnauthorizedError,
+    UnavailableError,
+    decode_image,
+)
 
 SIZE = 32
 NOBODY = np.array([], dtype=np.uint64)
@@ -277,3 +286,54 @@ def test_is_known__by_the_first_eight_bytes() -> None:
     assert [is_known(one, prefixes) for one in hashes] == [True, False] * 25
     assert not is_known(hashes[0], NOBODY)
     assert is_known("f" * 64, np.array([2**64 - 1], dtype=np.uint64))
+
+
+def test_read_pictures__files_that_hold_several(tmp_path) -> None:
+    eight = [RED, GREEN, BLUE, GREY, GREEN, RED, GREY, BLUE]
+    (tmp_path / "film.mp4").write_bytes(video(eight))
+    (tmp_path / "paper.pdf").write_bytes(pdf([(RED, "x"), (BLUE, "y")]))
+    with MediaReader(limits=MediaLimits(), local_roots=(tmp_path,)) as reader:
+        for name, colors in (("film.mp4", eight), ("paper.pdf", [RED, BLUE])):
+            location = Location(path=tmp_path / name)
+            whole = read_pictures(reader, location, size=32, wanted=lambda _: True).contents
+            assert [near(Image.fromarray(one.value)) for one in whole] == colors
+            assert {one.value.shape for one in whole} == {(32, 32, 3)}
+            assert len({one.hash for one in whole}) == len(colors)
+            # Only what has no row yet is decoded, under the same hashes.
+            again = read_pictures(reader, location, size=32, wanted=whole[-1].hash.__eq__).contents
+            assert [one.hash for one in again] == [one.hash for one in whole]
+            assert [one.value is None for one in again] == [True] * (len(colors) - 1) + [False]
+            np.testing.assert_array_equal(again[-1].value, whole[-1].value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("cut.mp4", video([RED])[:200], "the video is damaged"),
+        ("cut.pdf", pdf([(RED, "x")])[:200], "the PDF is damaged"),
+        ("locked.pdf", pdf([(RED, "x")], password="secret"), "the PDF is encrypted"),
+    ],
+)
+def test_read_pictures__video_or_pdf_that_cannot_be_used_is_named(tmp_path, name, content, said) -> None:
+    (tmp_path / name).write_bytes(content)
+    with MediaReader(limits=MediaLimits(), local_roots=(tmp_path,)) as reader:
+        (found,) = read_pictures(
+            reader, Location(path=tmp_path / name), size=32, wanted=lambda _: True
+        ).contents
+    assert found.value is None
+    assert said in found.reason
+
+
+def test_read_pictures__frames_that_take_too_long_all_say_so(tmp_path, monkeypatch) -> None:
+    (tmp_path / "film.mp4").write_bytes(video([RED, BLUE]))
+
+    def late(*_: object) -> None:
+        raise MediaError("decoding the video takes too long")
+
+    monkeypatch.setattr("usl_backend.media.video.Video.pictures", late)
+    with MediaReader(limits=MediaLimits(), local_roots=(tmp_path,)) as reader:
+        found = read_pictures(
+            reader, Location(path=tmp_path / "film.mp4"), size=32, wanted=lambda _: True
+        ).contents
+    assert {one.reason for one in found} == {"decoding the video takes too long"}
+    assert len(found) == 8

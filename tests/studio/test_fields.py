@@ -42,7 +42,10 @@ def test_embedded_fields__several_images_need_a_choice() -> None:
     ("tags", "message"),
     [
         (['<Audio name="a" value="$sound"/>'], "shows Audio, which is not supported yet"),
-        (['<Video name="v" value="$film"/>'], "shows Video, which is not supported yet"),
+        (
+            ['<Video name="v" value="$film"/>', '<Pdf name="p" value="$paper"/>'],
+            r"several videos or PDFs \(film, paper\); choose, for example --data-key film",
+        ),
         (['<Text name="t" value="$a"/>', '<Text name="u" value="$b"/>'], "several texts .*--data-key a,b"),
         (
             ['<Text name="t" value="$url" valueType="url"/>'],
@@ -136,7 +139,6 @@ def test_sources__of_a_field_that_no_tag_shows(
             "sound",
             r"data_key is 'sound', which holds audio \(such as '/a.mp3'\) and is not supported yet; name a",
         ),
-        ("film", "which holds video .* encoder=field:NAME"),
         ("gone", "but label config and tasks have: film, md, meta, name, photo, picture, sound"),
         ("audio:sound", "'audio:sound', but label config and tasks have"),
     ],
@@ -157,6 +159,25 @@ def test_embedded_fields__a_tag_may_be_chosen_by_name_where_no_field_has_it() ->
 def test_embedded_fields__a_written_modality_needs_no_task() -> None:
     (field,) = embedded_fields(parse(config('<Pdf name="p" value="$film"/>')), "text:film")
     assert (field.modality, field.key) == ("text", "film")
+
+
+@pytest.mark.parametrize("tag", ["Video", "Pdf"])
+def test_embedded_fields__videos_and_pdfs_are_images_where_nothing_else_is_shown(tag: str) -> None:
+    film = f'<{tag} name="f" value="$film"/>'
+    (field,) = embedded_fields(parse(config(film)))
+    assert (field.key, field.modality, field.tag.type) == ("film", "image", tag)
+    for first, other in ((IMAGE, "picture"), ('<Text name="t" value="$words"/>', "words")):
+        assert embedded_fields(parse(config(film, first)))[0].key == other
+        assert embedded_fields(parse(config(film, first)), "film")[0].tag.type == tag
+
+
+def test_embedded_fields__values_tell_videos_and_pdfs() -> None:
+    shown = parse(config('<Header value="$paper"/>'))
+    first = [{"paper": "https://example.org/a.pdf", "film": "/data/upload/1/a.mp4"}]
+    for key in ("paper", "film"):
+        assert embedded_fields(shown, key, first=first)[0].modality == "image"
+    with pytest.raises(InputError, match=r"it holds a pdf .* whose text is not read; write image:paper"):
+        embedded_fields(shown, "text:paper", first=first)
 
 
 def test_sources__missing_items_of_several_are_empty() -> None:

@@ -27,6 +27,8 @@ from usl_backend.media import (
     UnavailableError,
     decode_image,
     host_of,
+    open_several,
+    squared,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +36,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from usl_backend.media.several import Pictures
+
 logger = logging.getLogger(__name__)
 
+_SEVERAL: Final = "several-1"
+"""Part of the hash of each picture of a video or PDF; change it when the pictures change."""
 PREFIX_BYTES: Final = 8
 """Leading bytes of a content hash that, nearly always, tell it from all others."""
 
@@ -112,13 +118,39 @@ def _contents(
 ) -> Iterator[Content]:
     """Hash what some bytes hold, and decode what of it is wanted."""
     content_hash = hashlib.sha256(data).hexdigest()
-    if not wanted(content_hash):
-        yield Content(content_hash)
-        return
     try:
-        yield Content(content_hash, decode_image(data, size=size, limits=limits))
+        several = open_several(data, limits=limits)
+        if several is not None:
+            yield from _pictures(several, content_hash, size=size, wanted=wanted)
+        elif wanted(content_hash):
+            yield Content(content_hash, decode_image(data, size=size, limits=limits))
+        else:
+            yield Content(content_hash)
     except MediaError as error:
         yield Content(content_hash, reason=str(error))
+
+
+def _pictures(
+    several: Pictures, content_hash: str, *, size: int, wanted: Callable[[str], bool]
+) -> Sequence[Content]:
+    """Name what a video or PDF holds, and decode what of it is wanted."""
+    hashes = [
+        hashlib.sha256(f"{_SEVERAL} {content_hash} {place}".encode()).hexdigest()
+        for place in range(len(several))
+    ]
+    places = [place for place, one in enumerate(hashes) if wanted(one)]
+    try:
+        found = several.pictures(places) if places else {}
+    except MediaError as error:  # they are claimed, so each needs the reason
+        found = dict.fromkeys(places, error)
+    contents = []
+    for place, one in enumerate(hashes):
+        picture = found.get(place)
+        if isinstance(picture, MediaError):
+            contents.append(Content(one, reason=str(picture)))
+        else:
+            contents.append(Content(one, None if picture is None else squared(picture, size)))
+    return contents
 
 
 class ReadingProcess:

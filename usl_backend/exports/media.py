@@ -31,7 +31,9 @@ Layout = Callable[["Row", Part], str]
 """Function that returns the path of a row's file inside the export, without extension."""
 
 THREADS = 8
-_SUFFIX = re.compile(r"\.(jpe?g|png|bmp|gif|webp|tiff?|ppm|pgm|txt)$", re.IGNORECASE)
+_SUFFIX = re.compile(
+    r"\.(jpe?g|png|bmp|gif|webp|tiff?|ppm|pgm|txt|pdf|mp4|m4v|mov|avi|mkv|webm|mpe?g|ogv)$", re.IGNORECASE
+)
 _SIGNATURES = (
     (b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"),
     (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"P6", ".ppm"), (b"P5", ".pgm"),

@@ -1,4 +1,4 @@
-"""Read and decode pictures from paths, URLs and object stores, safely.
+"""Read and decode pictures, videos and PDFs from paths, URLs and object stores, safely.
 
 All untrusted locations and bytes are read here. Guards against: schemes other than http(s) and data; private,
 loopback, link-local and reserved addresses (server-side request forgery), also behind redirects, DNS rebinding,
@@ -10,8 +10,9 @@ from usl_backend.media.addresses import unused_proxies
 from usl_backend.media.hosts import PATIENCE, waiting_for
 from usl_backend.media.inside import inside_address, is_inside
 from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
-from usl_backend.media.pictures import decode_image, make_thumbnail, to_png
+from usl_backend.media.pictures import decode_image, make_thumbnail, squared, to_png
 from usl_backend.media.reader import MediaReader, host_of
+from usl_backend.media.several import open_several
 
 __all__ = [
     "PATIENCE",
@@ -25,6 +26,8 @@ __all__ = [
     "inside_address",
     "is_inside",
     "make_thumbnail",
+    "open_several",
+    "squared",
     "to_png",
     "unused_proxies",
     "waiting_for",

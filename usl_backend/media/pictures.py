@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from usl_backend.errors import MediaError
 from usl_backend.media.damaged import mend
 from usl_backend.media.limits import MediaLimits, short_reason
+from usl_backend.media.several import cover_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +47,8 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
     Parameters
     ----------
     data
-        The file's bytes: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or PPM.
+        The file's bytes: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or PPM; of a video the middle frame is used, of a PDF
+        the first page.
     size
         Side of the result in pixels.
     limits
@@ -63,7 +65,7 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
         Not a picture, damaged, or over a limit; the message is the reason to show.
     """
     with _open(data, limits) as image:
-        return _square(image, size)
+        return squared(image, size)
 
 
 def to_png(data: bytes, *, limits: MediaLimits) -> bytes:
@@ -134,7 +136,11 @@ def make_thumbnail(data: bytes, *, side: int, limits: MediaLimits) -> bytes:
 
 @contextmanager
 def _open(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; turn the decoder's errors in the block into `MediaError`."""
+    """Open a picture, or what stands for a video or PDF; turn the decoder's errors in the block into `MediaError`."""
+    cover = cover_of(data, limits=limits)
+    if cover is not None:
+        yield cover
+        return
     _check_content(data)
     try:
         mended = mend(data, pixels=limits.pixels)
@@ -158,7 +164,7 @@ def _open(data: bytes, limits: MediaLimits) -> Iterator[Image.Image]:
         raise MediaError(f"the picture is truncated or damaged: {short_reason(error)}") from error
 
 
-def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+def squared(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Decode, convert to 8 bits, scale, composite over white, and turn upright."""
     # JPEG can skip high frequencies while decoding: twice the speed at the same quality.
     image.draft("RGB", (size, size))

@@ -134,8 +134,8 @@ class Video:
             import av
         except ImportError as error:
             raise MediaError(f'videos need PyAV ({error}): pip install "usl-backend[video]"') from error
-        # Only this demuxer and these decoders, and no other file or address that the video may name.
-        options = {"protocol_whitelist": "none", "codec_whitelist": ",".join(sorted(_CODECS))}
+        # No other demuxer, and no other file or address that the video may name.
+        options = {"protocol_whitelist": "none"}
         try:
             with av.open(io.BytesIO(self._data), format=demuxer, options=options) as container:
                 stream = container.streams.best("video")
@@ -252,7 +252,8 @@ def _decoded(
                 if pts is not None and pts <= one.pts and (one not in best or best[one][0] < pts):
                     best[one] = pts, frame
 
-    codec.flush_buffers()
+    if codec.is_open:
+        codec.flush_buffers()
     for place, packet in packets:
         if place < key:
             continue

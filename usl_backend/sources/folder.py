@@ -17,9 +17,12 @@ from usl_backend.progress import Progress, ignore
 from usl_backend.sources.entries import Entry
 
 SUFFIXES: Final = frozenset(
-    {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Extensions of image files; the actual format is detected when a file is decoded."""
+    {
+        ".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+        ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".pdf",
+    }
+)  # fmt: skip
+"""Extensions of files of images, videos and PDFs; the actual format is detected when a file is decoded."""
 _SYSTEM: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"})
 _EVERY: Final = 8_192
 _MAGIC: Final = frozenset("*?[")
@@ -27,7 +30,7 @@ _STEP: Final = "looking at files"
 
 
 def is_picture(name: str) -> bool:
-    """Return True if a file name has an image extension."""
+    """Return True if a file name has the extension of an image, a video or a PDF."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a million of them
 
 

@@ -13,7 +13,7 @@ from usl_backend.runs.inventory import Inventory
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.media import Media, MediaAccess
 from usl_backend.sources.showing import FIRST_TASKS, Showing
-from usl_backend.studio.label_config import parse
+from usl_backend.studio.label_config import SEVERAL_IN_ONE, parse
 from usl_backend.studio.labels import classifier, read_labels
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class ProjectSource:
             annotated=annotated,
             labeled=tuple(sorted(labeled)),
             skipped=skipped,
-            several=sum(_shows_several(one) for one in instances),
+            several=sum(_shows_several(one, shown) for one in instances),
         )
         free = len(instances) - len(labeled)
         _check(found, free, self.settings)
@@ -159,8 +159,10 @@ def _named(project_id: int, title: str) -> str:
     return f'project {project_id} ("{title}")'
 
 
-def _shows_several(instance: Instance) -> bool:
+def _shows_several(instance: Instance, shown: Showing) -> bool:
     """Tell whether one of the fields shows several images or texts."""
+    if any(field.tag.type in SEVERAL_IN_ONE for field in shown.shown):
+        return True
     return bool(instance.more) or any(len(sources) > 1 for sources in instance.fields)
 
 

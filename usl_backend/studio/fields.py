@@ -11,7 +11,7 @@ from usl_backend.errors import InputError, MediaError
 from usl_backend.instances import Modality
 from usl_backend.studio.chats import is_chat
 from usl_backend.studio.kinds import kind_of
-from usl_backend.studio.label_config import EMBEDDED_TAGS, OTHER_TAGS, LabelConfig, ObjectTag
+from usl_backend.studio.label_config import EMBEDDED_TAGS, OTHER_TAGS, SEVERAL_IN_ONE, LabelConfig, ObjectTag
 from usl_backend.studio.texts import text_of
 from usl_backend.studio.values import Value, look_up
 
@@ -19,6 +19,12 @@ Data = Mapping[str, Any]
 """The data of a task."""
 
 _PLURALS: Final[Mapping[Modality, str]] = {"image": "images", "text": "texts"}
+_DEFAULTS: Final[Sequence[tuple[Modality, str, frozenset[str]]]] = (
+    ("image", "images", frozenset({"Image"})),
+    ("text", "texts", frozenset(tag for tag, modality in EMBEDDED_TAGS.items() if modality == "text")),
+    ("image", "videos or PDFs", SEVERAL_IN_ONE),
+)
+"""What is embedded by default: images; without them texts; without these the images of videos and PDFs."""
 _ADVICE: Final = (
     "name a picture or a text of the tasks by data_key (a transcript, for example), or bring vectors of your own with "
     "encoder=field:NAME"
@@ -137,7 +143,8 @@ def embedded_fields(
 ) -> tuple[Field, ...]:
     """Choose the parts of a task to embed.
 
-    The default is the only Image, or the only text if there is no Image; an ambiguous config requires `data_key`.
+    The default is the only Image, or the only text if there is no Image, or else the only Video or Pdf; an ambiguous
+    config requires `data_key`.
 
     Parameters
     ----------
@@ -160,8 +167,8 @@ def embedded_fields(
     """
     if data_key is not None:
         return tuple(_chosen_field(config, one, first) for one in parse_data_key(data_key))
-    for modality, plural in _PLURALS.items():
-        tags = [tag for tag in config.objects if EMBEDDED_TAGS.get(tag.type) == modality]
+    for modality, plural, types in _DEFAULTS:
+        tags = [tag for tag in config.objects if tag.type in types]
         keys = list(dict.fromkeys(tag.data_key for tag in tags))
         if len(keys) > 1:
             names = list(dict.fromkeys(map(_name, tags)))
@@ -202,11 +209,18 @@ def _chosen_field(config: LabelConfig, chosen: KeyChoice, first: Sequence[Data])
     if not (showing or values or named) or (not values and chosen.modality is None):
         raise _unknown(config, chosen, showing, first)
     tag = ObjectTag("", "", Value.field(chosen.key))
+    kind = kind_of(values)
+    if chosen.modality == "text" and (kind == "video" or kind == "pdf"):
+        raise InputError(
+            f"data_key is text:{chosen.key}, but it holds a {kind} (such as {str(values[0])[:60]!r}), whose text is "
+            f"not read; write image:{chosen.key}, or put the text into the tasks' data"
+        )
     if chosen.modality is not None:
         return Field(tag, chosen.modality, chosen.weight)
-    kind = kind_of(values)
     if kind == "image" or kind == "text":
         return Field(tag, kind, chosen.weight)
+    if kind == "video" or kind == "pdf":
+        return Field(tag, "image", chosen.weight)
     what = f"{kind} (such as {str(values[0])[:60]!r})"
     raise InputError(f"data_key is {chosen.key!r}, which holds {what} and is not supported yet; {_ADVICE}")
 

@@ -13,16 +13,21 @@ from usl_backend.studio.values import Repeat, Value
 
 EMBEDDED_TAGS: Final[dict[str, Modality]] = {
     "Image": "image",
+    "Video": "image",
+    "Pdf": "image",
     "Text": "text",
     "HyperText": "text",
     "Paragraphs": "text",
     "Chat": "text",
 }
-"""Object tags with data that an encoder can embed."""
+"""Object tags with data that an encoder can embed; a video is several images, and so is a PDF."""
+
+SEVERAL_IN_ONE: Final = frozenset({"Video", "Pdf"})
+"""Object tags whose files hold several images."""
 
 OTHER_TAGS: Final = frozenset(
     {
-        "Audio", "AudioPlus", "Video", "TimeSeries", "Table", "List", "Pdf", "MultiChannel", "ReactCode",
+        "Audio", "AudioPlus", "TimeSeries", "Table", "List", "MultiChannel", "ReactCode",
         "CustomInterface",
     }
 )  # fmt: skip
