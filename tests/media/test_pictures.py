@@ -199,7 +199,7 @@ def test_decode_image__truncated_file_is_refused(kind: str, share: float) -> Non
         (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
         (b"<!DOCTYPE html><html><body>log in</body></html>", "HTML"),
         (b"  \n<HTML>", "HTML"),
-        (b"%PDF-1.7\n", "not a picture"),
+        (b"%PDF-1.7\n", "the PDF is damaged"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not a picture"),
         (b"just text", "not a picture"),
         (bytes(10_000), "not a picture"),

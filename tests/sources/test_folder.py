@@ -54,7 +54,8 @@ def test_folder__many_files_that_are_no_pictures_are_passed_over(tmp_path: Path)
 def test_folder__without_pictures_says_what_it_has(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt")
     with pytest.raises(
-        InputError, match=r"has no images \(2 other files ignored\); supported extensions: \.avif"
+        InputError,
+        match=r"has no images \(2 other files ignored\); supported extensions: \.avi, \.avif, .*\.pdf",
     ):
         list(Folder(tmp_path))
 
