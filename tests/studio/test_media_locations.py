@@ -90,8 +90,8 @@ def test_locate__token_is_sent_for_media_of_that_name_only(source: str) -> None:
 
 
 def test_locate__beside_label_studio_on_its_host_no_token_is_sent() -> None:
-    found = find("https://host/data/upload/1/x.png", url="https://host/ls")
-    assert found == Location(url="https://host/data/upload/1/x.png", trusted=True)
+    for source in ("https://host/data/upload/1/x.png", "https://host/lsd/data/upload/1/x.png"):
+        assert find(source, url="https://host/ls") == Location(url=source, trusted=True)
 
 
 def test_locate__local_files_of_an_unknown_name_say_what_to_set() -> None:
