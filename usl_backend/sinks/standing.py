@@ -14,9 +14,7 @@ from usl_backend.studio.preannotations import predictions
 from usl_backend.studio.switch import SAMPLING, whose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from usl_backend.instances import QueueState
+    from usl_backend.instances import Queue, QueueState
     from usl_backend.runs import Run, RunStore
     from usl_backend.studio.client import Project, StudioClient
 
@@ -176,25 +174,27 @@ def _amiss(
     shown = tabs.views(client, project.id)
     if not any(view["id"] == state.view_id or tabs.version_of(view) == state.model_version for view in shown):
         return "no tab", f'{name} is in force, but its tab "{tabs.title(state.run_id)}" was deleted'
-    return _misordered(client, project, state, published.queue.tasks, name, store=store) if serve else None
+    return _misordered(client, project, state, published.queue, name, store=store) if serve else None
 
 
 def _misordered(
     client: StudioClient,
     project: Project,
     state: QueueState,
-    ranked: Sequence[int],
+    queue: Queue,
     name: str,
     *,
     store: RunStore,
 ) -> tuple[Kind, str] | None:
-    """Check that the first unlabeled task of a queue has the lowest score of all, and that Label Studio serves it."""
+    """Check that the first unlabeled pick has the lowest score of the queue, and that Label Studio serves it."""
     if project.maximum_annotations > 1 or project.show_overlap_first:
         return None  # Label Studio serves other tasks first by the project's own settings
+    ranked = queue.tasks
     free = {task.id for task in client.tasks_of(project.id, ranked) if task.unlabeled}
-    first = next((task for task in ranked if task in free), None)
+    places = zip(ranked, queue.places, strict=True)
+    first = next((task for task, place in places if task in free and place.role == "pick"), None)
     if first is None:
-        return None
+        return None  # behind the picks, suggestions may come before the reserve
     scores = [
         (one.score, one.task)
         for one in predictions(client, project.id)
@@ -203,7 +203,7 @@ def _misordered(
     if scores and (lowest := min(scores)[1]) != first:
         return (
             "order",
-            f"{name} is in force, but task {lowest} comes before task {first}, its first unlabeled one",
+            f"{name} is in force, but task {lowest} comes before task {first}, its first unlabeled pick",
         )
     found = read_back(client, project, ranked, files=store.files(state.run_id))
     return None if found.ok else ("order", f"{name} is in force, but {found.detail}")
