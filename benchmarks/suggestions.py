@@ -104,8 +104,24 @@ def judge(pool: Drawn, found: Suggestions, *, draws: int, seed: int) -> list[dic
     return records
 
 
-def doubts(pool: Drawn, labels: NDArray[np.int64], *, control: int, draws: int, seed: int) -> list[float]:
-    """AUC of the label check where 5 % of picks and control labels are wrong at random; draws without one left out."""
+def nearest_class(pool: Drawn) -> NDArray[np.int64]:
+    """Class whose mean is nearest to that of each class."""
+    rows = USL().prepare(pool.rows)
+    means = np.stack([rows[pool.classes == kind].mean(axis=0) for kind in range(pool.count)])
+    apart = ((means[:, None] - means[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest: NDArray[np.int64] = apart.argmin(axis=1)
+    return nearest
+
+
+def doubts(
+    pool: Drawn, labels: NDArray[np.int64], *, control: int, draws: int, seed: int, alike: bool = False
+) -> list[float]:
+    """AUC of the label check where 5 % of picks and control labels are wrong; draws without one left out.
+
+    Wrong labels are any other class, or where `alike` the nearest one.
+    """
+    nearest = nearest_class(pool)
     found = []
     for number in range(draws):
         rng = np.random.default_rng([seed, number])
@@ -115,7 +131,10 @@ def doubts(pool: Drawn, labels: NDArray[np.int64], *, control: int, draws: int, 
         given[rows] = pool.classes[rows]
         labeled = np.flatnonzero(given >= 0)
         wrong = rng.choice(labeled, max(1, round(WRONG * len(labeled))), replace=False)
-        given[wrong] = (given[wrong] + rng.integers(1, pool.count, len(wrong))) % pool.count
+        other = (given[wrong] + rng.integers(1, pool.count, len(wrong))) % pool.count
+        given[wrong] = nearest[given[wrong]] if alike else other
+        if np.bincount(given[labeled]).max() < 2:
+            continue  # no label can be judged by another of its class
         checked = label_check(pool.rows, given, neighbors=pool.neighbors, seed=number)
         bad = np.isin(checked.rows, wrong)
         if bad.any() and not bad.all():
@@ -145,6 +164,8 @@ def measure(held: FeatureSet, *, seeds: int, draws: int, checks: int) -> list[di
                 "controls": judge(pool, found, draws=draws, seed=seed),
                 "check_alone": doubts(pool, labels, control=0, draws=checks, seed=seed),
                 "check_control": doubts(pool, labels, control=100, draws=checks, seed=seed),
+                "alike_alone": doubts(pool, labels, control=0, draws=checks, seed=seed, alike=True),
+                "alike_control": doubts(pool, labels, control=100, draws=checks, seed=seed, alike=True),
             }  # fmt: skip
             records.append(record)
             print(
@@ -164,19 +185,19 @@ def tables(records: Sequence[dict[str, Any]]) -> str:
     """Two Markdown tables: suggestions and the label check, then what a control set gives."""
     cells = list(dict.fromkeys((one["set"], one["per_class"]) for one in records))
     lines = [
-        "| set | per class | right, % | label check AUC, picks | with 100 control labels |",
-        "|---|---|---|---|---|",
+        "| set | per class | right, % | check AUC, picks | with control | nearest class, picks | with control |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, each in cells:
         held = of_cell(records, name, each)
         right = [one["accuracy"] for one in held]
-        alone, control = (
+        alone, control, near, near_control = (
             float(np.mean([auc for one in held for auc in one[key]]))
-            for key in ("check_alone", "check_control")
+            for key in ("check_alone", "check_control", "alike_alone", "alike_control")
         )
         lines.append(
             f"| {name} | {each} | {np.mean(right):.1f} ± {np.std(right, ddof=1) if len(right) > 1 else 0:.1f} "
-            f"| {alone:.2f} | {control:.2f} |"
+            f"| {alone:.2f} | {control:.2f} | {near:.2f} | {near_control:.2f} |"
         )
     lines += [
         "",
