@@ -20,13 +20,8 @@ MakeSplit = Callable[..., Split]
 
 ENTER = """
 import json, sys, types
-import torch
-library = torch.library.Library("torchvision", "FRAGMENT")
-for name in ("nms", "qnms"):
-    try:
-        library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass
+from usl_backend.encoders.vision import import_torchvision
+import_torchvision()
 place, directory = sys.argv[1:3]
 sys.path[:0] = [place, directory]
 def enter(*names):
