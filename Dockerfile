@@ -2,6 +2,9 @@
 #   docker build -t usl-backend .
 # Nothing secret is needed to build; tokens and passwords come from the environment when the container starts.
 
+# A tag moves on with Debian's security updates. To build the same bytes again, pin it by what
+# `docker buildx imagetools inspect python:3.11-slim-bookworm` prints:
+#   --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -10,12 +13,18 @@ ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/usl-backend
 ENV PATH=/opt/usl-backend/bin:$PATH
-# Before the sources, so that this layer survives a change of ours. The bounds are those of pyproject.toml.
-RUN pip install --index-url "${TORCH_INDEX_URL}" "torch>=2.6,<2.14" "torchvision>=0.21,<0.29"
 WORKDIR /src
+# Before the sources, so that this layer survives a change of ours.
+COPY requirements.txt ./
+RUN pip install --index-url "${TORCH_INDEX_URL}" --constraint requirements.txt torch torchvision
 COPY pyproject.toml README.md LICENSE ./
 COPY usl_backend ./usl_backend
-RUN pip install "./[map,text]"
+# Removed is what only building and testing need: headers of torch, tests of the libraries, pip.
+RUN pip install --constraint requirements.txt "./[map,text]" \
+    && site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    && rm -rf "$site"/torch/include "$site"/torch/test "$site"/torch/share "$site"/pandas/tests \
+        "$site"/numba/tests "$site"/sklearn/*/tests "$site"/scipy/*/tests "$site"/sympy/*/tests \
+    && pip uninstall --yes pip
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin usl \

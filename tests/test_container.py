@@ -1,12 +1,16 @@
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from usl_backend.settings import OPTIONS
 
@@ -36,10 +40,44 @@ def test_dockerfile__lints_clean() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("package", ["torch", "torchvision"])
-def test_dockerfile__bounds_are_those_of_the_project(package: str) -> None:
-    bound = next(entry for entry in project()["dependencies"] if re.match(rf"{package}[<>=]", entry))
-    assert f'"{bound}"' in dockerfile()
+def locked() -> dict[str, str]:
+    """Versions that the image is built from."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_requirements__hold_a_version_within_the_bounds_of_all_that_the_image_installs() -> None:
+    extras = project()["optional-dependencies"]
+    for text in [*project()["dependencies"], *extras["map"], *extras["text"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(locked()[wanted.name.lower()]), text
+    # CUDA's libraries are gigabytes, and the CPU wheels of torch do not need them
+    assert not [name for name in locked() if name.startswith(("nvidia", "cuda", "triton"))]
+    assert dockerfile().count("--constraint requirements.txt") == 2
+
+
+def test_dockerfile__health_check_asks_the_port_that_is_set() -> None:
+    (command,) = re.findall(r"HEALTHCHECK.*?CMD (\[.*?\])\n", dockerfile(), re.DOTALL)
+    program = json.loads(command)
+    assert program[0] == "python"
+
+    class Lives(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/livez" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Lives) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        environment = os.environ | {"USL_PORT": str(server.server_address[1])}
+        well = subprocess.run([sys.executable, *program[1:]], env=environment, check=False)
+        server.shutdown()
+        thread.join()
+    ill = subprocess.run([sys.executable, *program[1:]], env=environment, capture_output=True, check=False)
+    assert (well.returncode, ill.returncode) == (0, 1)
 
 
 def test_dockerfile__variables_are_known_and_none_is_secret() -> None:
@@ -92,8 +130,14 @@ def test_compose__addresses_meet() -> None:
     port = re.search(r"USL_PORT=(\d+)", dockerfile())
     assert port is not None
     assert backend["USL_PUBLIC_URL"] == f"http://backend:{port[1]}"
-    assert services()["backend"].get("ports") is None
+    assert services()["backend"]["ports"] == [f"127.0.0.1:{port[1]}:{port[1]}"]
     assert all(entry.startswith("127.0.0.1:") for entry in services()["label-studio"]["ports"])
+
+
+def test_compose__bounds_memory_and_processes() -> None:
+    for service in services().values():
+        assert service["mem_limit"]
+        assert service["pids_limit"]
 
 
 def test_compose__local_files_are_the_same_for_both() -> None:
