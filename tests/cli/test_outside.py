@@ -53,9 +53,9 @@ def rows_of(path: Path | str) -> list[dict[str, str]]:
 
 
 def test_select__folder(shell: Shell, photos: Path, tmp_path: Path) -> None:
-    told = shell("select", photos, "--budget", 8, "--reserve", 4, "--control", 3, "-o", tmp_path / "out.csv")
+    told = shell("select", photos, "--budget", 8, "--reserve", 4, "--control", 20, "-o", tmp_path / "out.csv")
     assert told.code == 0, told.err
-    assert f'run photos-1: chose 8 of 60 in {photos} (budget "8"), 3 in the control set' in told.out
+    assert f'run photos-1: chose 8 of 60 in {photos} (budget "8"), 20 in the control set' in told.out
     assert "passed over: 1 other files" in told.out
     assert (
         "2 of 62 could not be used and were left out; the first is broken.png: the file is not a pict"
@@ -74,7 +74,7 @@ def test_select__folder(shell: Shell, photos: Path, tmp_path: Path) -> None:
     assert all(row["stands_for"] == "" for row in rows[8:])
     assert all(row["source"] == str(photos / row["id"]) and Path(row["source"]).is_file() for row in rows)
     # the same folder again: another run of the same pool, the same picks, nothing embedded anew
-    again = shell("select", photos, "--budget", 8, "--reserve", 4, "--control", 3, "--json").json
+    again = shell("select", photos, "--budget", 8, "--reserve", 4, "--control", 20, "--json").json
     assert again["id"] == "photos-2"
     assert again["pool_digest"] == shell.store.get("photos-1").pool_digest
     assert again["summary"]["pool"]["encoded"] == 0

@@ -21,12 +21,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 DATA = ("model_dir", "encoder_dir")
 STUDIO = ("label_studio_url",)
 MEDIA = (
+    "label_studio_host",
     "label_studio_local_files_document_root",
     "media_workers",
     "media_allowed_hosts",
     "media_max_bytes",
     "media_timeout",
     "media_max_pixels",
+    "media_missing",
 )
 _EMBEDDING = ("encoder", "image_size", "data_key")
 

@@ -135,15 +135,18 @@ def _table(store: RunStore, runs: Sequence[Run]) -> None:
     """Print the runs, newest first."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     shown = _COLUMNS if console.width >= _WIDE else _NARROW
     for heading in shown:
-        table.add_column(heading, no_wrap=heading != "progress", overflow="ellipsis")
+        # Only the title gives way where there is little room.
+        table.add_column(heading, no_wrap=heading != "title")
     for run in runs:
         cells = _cells(run, state=shown_state(store, run))
-        table.add_row(*(cells[heading] for heading in shown))
+        title = Text(cells.pop("title"), no_wrap=True, overflow="ellipsis")
+        table.add_row(*(cells.get(heading, title) for heading in shown))
     console.print(table)
 
 
