@@ -42,7 +42,7 @@ class HostSettings(BaseModel):
     )
     model_dir: Path = Field(
         Path("~/.local/share/usl-backend"),
-        description="Data directory of runs and embeddings, on a local disk.",
+        description="Data directory, on a local disk.",
     )
     encoder_dir: Path | None = Field(
         None,
@@ -95,8 +95,7 @@ class HostSettings(BaseModel):
     ray_address: str = Field(
         "",
         pattern=r"^$|^local$|^auto$|^[A-Za-z0-9._-]+:[0-9]+$",
-        description="Ray cluster that embeds and selects: `local`, `auto` or its head's HOST:PORT; this host must be a "
-        "node of it. Empty: this host alone.",
+        description="Ray cluster to compute on, with this host as a node: `local`, `auto` or HOST:PORT of its head.",
     )
     media_allowed_hosts: str = Field(
         "", description="Hosts with private addresses from which media may be fetched, comma-separated."

@@ -58,8 +58,8 @@ class RunSettings(BaseModel):
         0,
         ge=0,
         le=10_000,
-        description="Size of an unbiased test set: tasks drawn uniformly from the pool, queued right after the picks. "
-        "At least 20, or 0 for none.",
+        description="Size of a test set drawn uniformly from the pool, queued after the picks. At least 20, or 0 for "
+        "none.",
     )
     keep_labels: bool = Field(
         False,
@@ -67,8 +67,8 @@ class RunSettings(BaseModel):
     )
     next: bool = Field(
         False,
-        description="Choose a next round: by clusters, by the least sure suggestions or by the smallest margins, "
-        "depending on the labels per class. Sets `keep_labels`.",
+        description="Choose a next round by the labels that are there, the rule depending on their number per class. "
+        "Sets `keep_labels`.",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Method options.")
 
