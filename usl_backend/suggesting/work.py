@@ -10,6 +10,7 @@ from usl_backend.errors import InputError, UnknownRunError
 from usl_backend.runs import RunState
 from usl_backend.sinks.queue import version_in_force
 from usl_backend.sinks.standing import run_in_force
+from usl_backend.suggesting.accuracy import accuracy_of, load_accuracy, save_accuracy
 from usl_backend.suggesting.compute import suggest_for_run
 from usl_backend.suggesting.labels import read_run_labels
 from usl_backend.suggesting.publish import annotate_accepted, fill_in, require_accepted
@@ -75,7 +76,7 @@ def carry_out(
     client: StudioClient,
     watch: StageProgress,
 ) -> SuggestOutcome:
-    """Suggest classes for the tasks of the run in force, and write them as requested.
+    """Suggest classes for the tasks of the run in force, and write them as requested; store their accuracy.
 
     Parameters
     ----------
@@ -109,6 +110,7 @@ def carry_out(
         require_accepted(found)
     if request.dry_run:
         return SuggestOutcome(found, None, 0)
+    _measure(found, store)
     filled = fill_in(
         found,
         store=store,
@@ -121,6 +123,13 @@ def carry_out(
     if request.annotate:
         annotated = annotate_accepted(found, filled, client=client, progress=watch("annotate"))
     return SuggestOutcome(found, filled, annotated)
+
+
+def _measure(found: RunSuggestions, store: RunStore) -> None:
+    """Store how accurate the suggestions are, for the run's pages; a target that was given before stays."""
+    files = store.files(found.labels.run.id)
+    before = load_accuracy(files)
+    save_accuracy(files, accuracy_of(found, target=None if before is None else before.target))
 
 
 def _in_force(store: RunStore, client: StudioClient, *, project: int, run: Run | None) -> Run:
