@@ -1,6 +1,6 @@
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,26 +22,45 @@ FLAGS = [
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
+def browse(tmp_path: Path) -> Iterator[Callable[[str], Page]]:
+    """Opens a browser with a profile of its own, as another person has: `browse("second")`."""
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=find_chromium(),
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 800},
-        )
-        context.set_default_timeout(30_000)
-        yield context.pages[0]
-        context.close()
+        opened = []
+
+        def browse(profile: str) -> Page:
+            context = playwright.chromium.launch_persistent_context(
+                tmp_path / profile,
+                executable_path=find_chromium(),
+                headless=True,
+                args=FLAGS,
+                viewport={"width": 1280, "height": 800},
+            )
+            opened.append(context)
+            context.set_default_timeout(30_000)
+            return context.pages[0]
+
+        yield browse
+        for context in opened:
+            context.close()
 
 
 @pytest.fixture
-def ui(page: Page, label_studio: LiveStudio, request: pytest.FixtureRequest) -> StudioUI:
-    """Label Studio's login page; screenshots go to artifacts/browser/<test>."""
+def page(browse: Callable[[str], Page]) -> Page:
+    return browse("profile")
+
+
+@pytest.fixture
+def screenshots(request: pytest.FixtureRequest) -> Path:
+    """The test's own folder of artifacts/browser, empty."""
     screenshots = ARTIFACTS / request.node.name
     shutil.rmtree(screenshots, ignore_errors=True)
     screenshots.mkdir(parents=True)
+    return screenshots
+
+
+@pytest.fixture
+def ui(page: Page, label_studio: LiveStudio, screenshots: Path) -> StudioUI:
+    """Label Studio's login page; screenshots go to artifacts/browser/<test>."""
     return StudioUI(page, label_studio.url, screenshots)
 
 

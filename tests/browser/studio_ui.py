@@ -87,8 +87,13 @@ class StudioUI:
 
     def submit(self, choice: str) -> None:
         """Give a label and go on to the next task."""
-        before = self.task_shown()
+        self.task_shown()
         self.page.locator(".lsf-choices").get_by_text(choice).first.click()
+        self.confirm()
+
+    def confirm(self) -> None:
+        """Submit what is filled in and go on to the next task."""
+        before = self.task_shown()
         self.button("Submit").first.click()
         self.page.wait_for_function(
             "before => { const node = document.querySelector('.lsf-current-task__task-id');"
