@@ -42,6 +42,8 @@ class Fault:
     delivered: bool = False
     authorized_by: str = ".*"
     before: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
+    """Called once Label Studio has answered, before the answer is passed on."""
     rewrite: Callable[[Any], Any] | None = None
 
     def takes(self, method: str, path: str, authorization: str) -> bool:
@@ -173,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.dumps(fault.rewrite(json.loads(body))).encode()
         told = fault.status is None and not fault.reset
         answer = self._forwarded(body) if told or fault.delivered else (0, {}, b"")
+        if fault.after is not None:
+            fault.after()
         if fault.reset:
             # with no time to linger, closing sends a reset instead of an end
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,12 +1,19 @@
 """Suggestions on a real Label Studio: from labels on the picks to choices filled in, and back."""
 
 import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from live_studio import LiveProject, choice
+from live_studio import LiveProject, LiveStudio, choice
+from proxy import Fault, FaultyProxy
 from shell import Shell, local
 
 from usl_backend.demo import dataset
@@ -16,7 +23,10 @@ from usl_backend.runs.lock import Lock
 from usl_backend.runs.suggest_job import SuggestJob, read_job
 from usl_backend.settings import HostSettings
 from usl_backend.studio import bulk, switch
+from usl_backend.studio.preannotations import Prediction, predictions
 from usl_backend.suggesting.request import SuggestRequest
+
+logger = logging.getLogger(__name__)
 
 KINDS = {0: "cat", 2: "cat", 3: "cat", 4: "cat", 6: "cat", 5: "dog", 7: "dog", 9: "dog"}
 """Three kinds of clothes: for the upper body, for the feet, and the rest ("owl")."""
@@ -198,3 +208,174 @@ def test_suggest__choices_are_filled_in_behind_the_queue_until_reset(
     assert (now.sampling, now.model_version) == ("Sequential sampling", "")
     assert {v: n for v, n in project.model_versions().items() if n} == {"other": 2}
     assert project.views() == []
+
+
+SMALL_BATCHES = """import sys
+from usl_backend.cli import main
+from usl_backend.studio import annotating, bulk
+bulk._BATCH, annotating._BATCH = 40, 10
+main(sys.argv[1:])"""
+"""The command line, with several batches for few tasks."""
+WRITE, SWITCH = ("POST", r"/import/predictions"), ("PATCH", r"/api/projects/\d+/")
+REMOVE, ANNOTATE = ("DELETE", r"/model-versions/"), ("POST", r"/api/dm/actions/")
+
+
+@dataclass
+class Killer:
+    """Stands between `suggest` and Label Studio, and kills it at a request."""
+
+    shell: Shell
+    proxy: FaultyProxy
+    victims: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def kill(self, request: tuple[str, str], nth: int, *words: object, arrives: bool) -> None:
+        """Start `suggest` and kill it right before its nth such request is passed on, or once it was answered."""
+        blow = Fault(*request, times=1, reset=True)
+        if arrives:
+            blow.delivered, blow.after = True, self._strike
+        else:
+            blow.before = self._strike
+        with self.proxy.misbehaving(*[Fault(*request, times=nth - 1)] * (nth > 1), blow):
+            victim = subprocess.Popen(
+                [sys.executable, "-c", SMALL_BATCHES, "suggest", *map(str, words)],
+                env=os.environ | self.shell.environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            self.shell.children.append(victim)
+            self.victims.append(victim)
+            _, told = victim.communicate(timeout=120)
+        assert victim.returncode == -signal.SIGKILL, told
+
+    def _strike(self) -> None:
+        self.victims[-1].kill()
+
+
+@pytest.fixture
+def killer(shell: Shell, label_studio: LiveStudio) -> Iterator[Killer]:
+    proxy = FaultyProxy(label_studio.url)
+    proxy.listen()
+    shell.environment["LABEL_STUDIO_URL"] = proxy.url
+    yield Killer(shell, proxy)
+    proxy.hang_up()
+
+
+def stored(project: LiveProject, version: str | None) -> list[Prediction]:
+    """Predictions of a version, in the order in which they are served."""
+    held = [one for one in predictions(project.client, project.id) if one.model_version == version]
+    return sorted(held, key=lambda one: (one.score or 0.0, one.task))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_suggest__killed_at_every_step_and_repeated(
+    shell: Shell, killer: Killer, make_project: Callable[..., LiveProject], pictures: list[str]
+) -> None:
+    """By hand: `pytest -m slow --log-cli-level=INFO tests/live/test_suggestions.py`."""
+    project = make_project(data=[local(name) for name in pictures[:160]])
+    client, right = project.client, kinds(project)
+    foreign = project.tasks[:2]
+    project.predict(foreign, version="other", label="owl")
+    client.update_project(project.id, model_version="other")
+    before = project.now, project.views(), project.model_versions()
+    told = shell("select", project.id, "--budget", 16, "--control", 60, "--reserve", 3)
+    assert told.code == 0, told.err
+    run = shell.store.latest(project.id)
+    assert run is not None
+    queue = shell.store.files(run.id).read_published().queue
+    picks = list(queue.of_role("pick"))
+    labeled = picks[:7]
+    for task in labeled:
+        client.annotate(task, [choice(right[task])])
+
+    def assert_whole(held: list[Prediction], *, without: Collection[int] = ()) -> None:
+        """The queue in its order, then all other tasks, each once."""
+        tasks, front = [one.task for one in held], list(queue.instances)
+        assert tasks[: len(front)] == front
+        assert sorted(tasks[len(front) :]) == sorted(set(project.tasks) - {*front, *without})
+
+    def next_served() -> int:
+        served = client.next_task(project.id)
+        assert served is not None
+        return int(served["id"])
+
+    def repeated(*words: object) -> str:
+        """Once more, in peace: one set of suggestions and nothing beside it."""
+        told = shell("suggest", project.id, *words, "--json")
+        assert told.code == 0, told.err
+        version = str(told.json["written"]["model_version"])
+        assert project.now.model_version == version
+        assert {v: n for v, n in project.model_versions().items() if n}.keys() == {version, "other"}
+        assert [v["data"]["title"] for v in project.views() if "USL" in v["data"]["title"]] == [
+            f"USL picks {run.id}"
+        ]
+        return version
+
+    told = shell("suggest", project.id, "--json")
+    assert told.code == 0, told.err
+    for request, nth, arrives, is_switched in (
+        (WRITE, 1, False, False),
+        (WRITE, 1, True, False),
+        (WRITE, 3, False, False),
+        (WRITE, 4, True, False),
+        (SWITCH, 1, False, False),
+        (SWITCH, 1, True, True),
+        (REMOVE, 1, False, True),
+        (REMOVE, 1, True, True),
+    ):
+        client.annotate(picks[len(labeled)], [choice(right[picks[len(labeled)]])])
+        labeled.append(picks[len(labeled)])
+        in_force = str(project.now.model_version)
+        rows = stored(project, in_force)
+        killer.kill(request, nth, project.id, arrives=arrives)
+        now = str(project.now.model_version)
+        assert (now != in_force) == is_switched, (request, nth, arrives)
+        assert_whole(stored(project, now))
+        assert is_switched or stored(project, now) == rows
+        assert next_served() == picks[len(labeled)]
+
+        version = repeated()
+        assert version != in_force
+        assert not is_switched or version == now
+        final = stored(project, version)
+        assert_whole(final)
+        filled = {one.task for one in final if one.result}
+        assert filled == set(project.tasks) - set(labeled) - set(queue.control_set) | set(foreign)
+        assert repeated() == version
+        assert stored(project, version) == final
+        logger.info("killed at %s %d%s, repeated", request, nth, " (arrived)" * arrives)
+
+    # Killed while annotating: nobody is annotated twice, and the repetition goes on with the others.
+    people = {*queue.of_role("control"), *picks}
+    for task in people - set(labeled):
+        client.annotate(task, [choice(right[task])])
+
+    def annotated() -> set[int]:
+        return {t.id for t in client.tasks(project.id, only_unlabeled=False) if not t.unlabeled} - people
+
+    accepting = (project.id, "--accept", 0.6)
+    told = shell("suggest", *accepting, "--dry-run", "--json")
+    assert told.code == 0, told.err
+    accepted = told.json["accepted"] - len(set(foreign) - people)
+    killer.kill(ANNOTATE, 1, *accepting, "--annotate", arrives=False)
+    assert annotated() == set()
+    assert_whole(stored(project, project.now.model_version))
+    killer.kill(ANNOTATE, 2, *accepting, "--annotate", arrives=True)
+    done = annotated()
+    assert len(done) == 20 < accepted
+    assert_whole(stored(project, project.now.model_version))
+    version = repeated("--accept", 0.6, "--annotate")
+    assert_whole(stored(project, version), without=done)
+    made = annotated()
+    assert done < made
+    assert len(made) == accepted
+    assert all(len(client.annotations(task)) == 1 for task in made)
+    logger.info("%d kills; %d tasks annotated", len(killer.victims), len(made))
+
+    told = shell("reset", project.id)
+    assert told.code == 0, told.err
+    now = project.now
+    assert (now.sampling, now.model_version) == (before[0].sampling, "other")
+    assert project.views() == before[1]
+    assert {v: n for v, n in project.model_versions().items() if n} == before[2] == {"other": 2}
