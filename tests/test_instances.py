@@ -3,7 +3,7 @@ from dataclasses import asdict
 
 import pytest
 
-from usl_backend.instances import Instance, Place, Queue
+from usl_backend.instances import Instance, Place, Queue, TextFile
 
 
 def test_queue__picks_then_the_rest_of_the_control_set_then_the_reserve() -> None:
@@ -50,3 +50,26 @@ def test_instance__is_read_back_from_json_also_of_the_former_form() -> None:
     assert Instance.from_json(json.loads(json.dumps(asdict(SEVERAL)))) == SEVERAL
     former = {"id": 4, "modality": "image", "source": "a", "parts": ["t", "u"], "key": ""}
     assert Instance.from_json(former) == Instance(4, "image", "a", fields=(("t",), ("u",)))
+
+
+def test_instance__texts_in_files_field_by_field() -> None:
+    page, paper = TextFile("page", "HyperText", "none", "who"), TextFile("paper")
+    shown = Instance(4, "image", "a", ("b",), (("t",), ("u", "v"), ("w",)), files=(None, page, None, paper))
+    assert [shown.of_field(number, "text").file for number in range(4)] == [None, page, None, paper]
+    assert Instance.from_json(json.loads(json.dumps(asdict(shown)))) == shown
+    texts = Instance(4, "text", "u", ("v",), (("w",),), files=(paper, page))
+    assert [(part.source, part.files) for part in texts.parts] == [("u", (paper,)), ("v", (paper,))]
+    assert [part.files for part in shown.parts] == [(None,), (None,)]
+
+
+@pytest.mark.parametrize(
+    ("modality", "files", "located"),
+    [
+        ("image", (), True),
+        ("text", (), False),
+        ("text", (None, TextFile("a")), False),
+        ("text", (TextFile("a"),), True),
+    ],
+)
+def test_instance__what_its_source_is(modality, files, located: bool) -> None:
+    assert Instance(1, modality, "x", files=files).located == located

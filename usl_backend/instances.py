@@ -22,6 +22,26 @@ MAX_CHARACTERS = 20_000
 """Longer texts are truncated: about ten pages, a few seconds of MiniLM on one core."""
 
 
+class TextFile(NamedTuple):
+    """How the text of a field is read from files; the field holds their addresses.
+
+    Attributes
+    ----------
+    key
+        Name of the field, for messages.
+    shown_by
+        Object tag that shows the files: `Pdf`, `Text`, `HyperText` or `Paragraphs`.
+    encoding, name_key, text_key
+        As the object tag has them.
+    """
+
+    key: str
+    shown_by: str = "Pdf"
+    encoding: str = "none"
+    name_key: str = "author"
+    text_key: str = "text"
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One thing to label: an image or text, or several of them that one task shows together.
@@ -33,8 +53,8 @@ class Instance:
     modality
         Kind of media that `source` refers to.
     source
-        Path, URL or Label Studio reference of an image, or the text itself. Of several it is the first, which stands
-        for the instance where only one can be shown.
+        Path, URL or Label Studio reference of an image or of a file with the text, or the text itself. Of several it
+        is the first, which stands for the instance where only one can be shown.
     more
         The further ones, if the embedded field shows several. The instance's row is the mean of theirs.
     fields
@@ -42,6 +62,8 @@ class Instance:
     key
         For the encoder that looks vectors up: the key of the instance's vector, or the vector itself as a JSON
         list; "" otherwise.
+    files
+        How texts are read from files, one entry per field, None where a field holds none; empty where no field does.
     """
 
     id: int
@@ -50,6 +72,17 @@ class Instance:
     more: tuple[str, ...] = ()
     fields: tuple[tuple[str, ...], ...] = ()
     key: str = ""
+    files: tuple[TextFile | None, ...] = ()
+
+    @property
+    def file(self) -> TextFile | None:
+        """How the text of the first field is read from files; None if it shows images or holds the text itself."""
+        return self.files[0] if self.files else None
+
+    @property
+    def located(self) -> bool:
+        """True if the source says where a file is, False if it is the text itself."""
+        return self.modality == "image" or self.file is not None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -61,12 +94,16 @@ class Instance:
         """The instance once for each distinct source of its first field, with that source only."""
         if not self.more and not self.fields:
             return (self,)
-        return tuple(replace(self, source=one, more=(), fields=()) for one in dict.fromkeys(self.sources))
+        files = self.files[:1]
+        return tuple(
+            replace(self, source=one, more=(), fields=(), files=files) for one in dict.fromkeys(self.sources)
+        )
 
     def of_field(self, number: int, modality: Modality) -> Instance:
         """Return the instance with what one of its fields shows only, 0 being the first."""
         first, *more = self.sources if number == 0 else self.fields[number - 1]
-        return replace(self, modality=modality, source=first, more=tuple(more), fields=())
+        files = self.files[number : number + 1]
+        return replace(self, modality=modality, source=first, more=tuple(more), fields=(), files=files)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -79,6 +116,7 @@ class Instance:
             more=tuple(values.get("more", ())),
             fields=tuple(tuple(sources) for sources in values.get("fields", former)),
             key=values.get("key", ""),
+            files=tuple(None if one is None else TextFile(*one) for one in values.get("files", ())),
         )
 
 
@@ -150,11 +188,19 @@ class EmbeddedField(NamedTuple):
         Kind of media in the field.
     weight
         Weight of the field in the embedding of several fields, relative to the others.
+    in_files
+        True for texts that are read from files.
     """
 
     key: str
     modality: Modality
     weight: float
+    in_files: bool = False
+
+    @property
+    def holds(self) -> Modality:
+        """What the data hold: "text" for texts, "image" for addresses of files."""
+        return "image" if self.in_files else self.modality
 
 
 @dataclass(frozen=True, slots=True)

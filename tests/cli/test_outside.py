@@ -396,3 +396,29 @@ def test_select__videos_and_pdfs(shell: Shell, tmp_path: Path, as_list: bool) ->
     (run,) = shell.store.list()
     assert shell("report", run.id, "-o", report).code == 0
     assert report.read_text(encoding="utf-8").count("data:image/jpeg;base64,") >= 4
+
+
+@pytest.mark.parametrize("as_list", [False, True], ids=["folder", "manifest"])
+def test_select__the_texts_of_pdfs(shell: Shell, tmp_path: Path, as_list: bool) -> None:
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    words = ["Interest rates rise", "The cat sleeps", "A new telescope"]
+    for row in range(9):
+        (folder / f"{row}.pdf").write_bytes(pdf([(GREY, words[row % 3]), (RED, f"copy {row // 3}")]))
+    (folder / "scan.pdf").write_bytes(pdf([(GREY, "")]))
+    (folder / "photo.png").write_bytes(png(DIGITS[0]))
+    target = folder
+    if as_list:
+        target = folder / "list.csv"
+        target.write_text("\n".join(["path", *(path.name for path in sorted(folder.glob("*.pdf")))]))
+    told = shell("select", target, "--data-key", "text:path", "--budget", 3, "--reserve", 0, "--json")
+    assert told.code == 0, told.err
+    summary = told.json["summary"]
+    assert summary["encoder"]["key"].startswith("minilm-")
+    assert (summary["pool"]["readable"], summary["skipped"]["count"]) == (9, 1)
+    assert "data_key image:path" in summary["skipped"]["first"][0]["reason"]
+    picked = sorted(Path(row["source"]).stem for row in rows_of(summary["selection"]))
+    assert sorted(int(name) % 3 for name in picked) == [0, 1, 2]  # one of each kind of text
+    report = tmp_path / "report.html"
+    assert shell("report", told.json["id"], "-o", report).code == 0
+    assert report.read_text(encoding="utf-8").count("data:image/jpeg;base64,") >= 3

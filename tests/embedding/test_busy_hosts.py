@@ -1,14 +1,12 @@
 """Runs over pictures of a real HTTP server that is busy, or away for a while."""
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from file_host import Host, Refuse
 
 from usl_backend import encoders
 from usl_backend.demo import dataset
@@ -24,40 +22,6 @@ from usl_backend.sources.media import Media, locate
 SIZE = 32
 COUNT = 300
 
-Refuse = Callable[[str], tuple[int, dict[str, str]] | None]
-
-
-class Host(ThreadingHTTPServer):
-    """Serves pictures, except where `refuse` has a status and headers for a path."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, folder: Path) -> None:
-        self.refuse: Refuse = lambda _: None
-        self.statuses: Counter[int] = Counter()
-        lock = threading.Lock()
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(handler) -> None:  # noqa: N805
-                with lock:
-                    status, headers = self.refuse(handler.path) or (200, {})
-                    self.statuses[status] += 1
-                body = (folder / handler.path[1:]).read_bytes() if status == 200 else b""
-                handler.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                    handler.send_header(name, value)
-                handler.end_headers()
-                handler.wfile.write(body)
-
-            def log_message(handler, *_: object) -> None:  # noqa: N805
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.name = f"127.0.0.1:{self.server_address[1]}"
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
@@ -71,12 +35,8 @@ def encoder() -> Encoder:
 
 @pytest.fixture
 def host(files: list[Path]) -> Iterator[Host]:
-    with Host(files[0].parent) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with Host.running(files[0].parent) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 Run = Callable[..., Pool]

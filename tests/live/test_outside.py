@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from live_studio import LiveProject
+from moving_pictures import GREY, pdf
 from shell import Shell
 
 from usl_backend.demo.dataset import write_images
@@ -182,3 +183,37 @@ def test_import__texts_stand_in_their_tasks(shell: Shell, make_project: MakeProj
     assert [one["text"] for one in data if one["usl_id"] != "n31"] == [
         texts[one["usl_id"]].strip('"') for one in data if one["usl_id"] != "n31"
     ]
+
+
+def test_import__pdfs_chosen_by_their_texts_are_shown_by_their_first_page(
+    shell: Shell, make_project: MakeProject, tmp_path: Path
+) -> None:
+    project = make_project(0)
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for row in range(12):
+        (folder / f"{row}.pdf").write_bytes(pdf([(GREY, f"words number {row}")]))
+    told = shell(
+        "select",
+        folder,
+        "--data-key",
+        "text:path",
+        "--budget",
+        3,
+        "--reserve",
+        0,
+        "--import-to",
+        project.id,
+        "--json",
+    )
+    assert told.code == 0, told.err
+    for task in project.client.tasks(project.id, only_unlabeled=False):
+        shown = project.client.http.request("GET", task.data["image"]).content
+        assert shown[:4] == b"\x89PNG"
+        assert Path(task.data["usl_source"]).parent == folder
+    project.serve([project.client], 1)
+    out = tmp_path / "out"
+    exported = shell("export", told.json["id"], "-o", out, "--format", "jsonl", "--media", "copy", "--check")
+    assert exported.code == 0, exported.err
+    (row,) = map(json.loads, (out / "labeled.jsonl").read_text().splitlines())
+    assert (out / row["file"]).read_bytes()[:5] == b"%PDF-"

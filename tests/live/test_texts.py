@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from live_studio import LiveProject, LiveStudio
+from moving_pictures import GREY, pdf
 from PIL import Image
 from shell import FOLDER, Shell, local
 
@@ -92,3 +93,57 @@ def test_select__picture_and_text_together_and_vectors(
     assert rows.code == 0, rows.err
     assert rows.json["summary"]["pool"]["readable"] == 16
     assert json.dumps(rows.json["summary"]["encoder"]["key"]).startswith('"precomputed-own-')
+
+
+def test_select__texts_that_lie_in_files(
+    shell: Shell, make_project: MakeProject, label_studio: LiveStudio
+) -> None:
+    folder = label_studio.documents_root / FOLDER
+    folder.mkdir(exist_ok=True)
+    words = ["Interest rates rise", "The cat sleeps", "A new telescope"]
+    for number in range(12):
+        line = f"{words[number % 3]} {number // 3}"
+        (folder / f"words-{number}.pdf").write_bytes(pdf([(GREY, line)]))
+        (folder / f"words-{number}.html").write_text(f"<p>{line}</p><script>0</script>")
+        (folder / f"words-{number}.txt").write_text(line)
+    (folder / "words-12.pdf").write_bytes(pdf([(GREY, "")]))
+    (folder / "words-12.html").write_text("<br>")
+    (folder / "words-12.txt").write_text(" ")
+    queues = []
+    for tag, suffix, data_key, reason in (
+        ('<Pdf name="image" value="$file"/>', "pdf", "text:file", "hold no text, as scans do"),
+        ('<HyperText name="image" value="$file" valueType="url"/>', "html", None, '"file" shows no text'),
+        ('<Text name="image" value="$file" valueType="url"/>', "txt", None, '"file" is empty'),
+    ):
+        address = f"/data/local-files/?d={FOLDER}/words-{{}}.{suffix}"
+        project = make_project(
+            label_config=f"""<View>{tag}
+            <Choices name="choice" toName="image"><Choice value="a"/><Choice value="b"/></Choices></View>""",
+            data=[{"file": address.format(number)} for number in range(13)],
+        )
+        chosen = ("--data-key", data_key) if data_key else ()
+        told = shell("select", project.id, "--budget", 3, "--reserve", 0, "--json", *chosen)
+        assert told.code == 0, told.err
+        summary = told.json["summary"]
+        assert summary["encoder"]["key"].startswith("minilm-")
+        assert (summary["pool"]["readable"], summary["skipped"]["count"]) == (12, 1)
+        assert reason in summary["skipped"]["first"][0]["reason"]
+        # The same texts have the same rows, wherever they lie.
+        assert summary["pool"]["encoded"] == (0 if queues else 12)
+        queues.append([project.tasks.index(one["task"]) for one in told.json["queue"]])
+        report = folder.parent / f"words-{suffix}.html"
+        assert shell("report", told.json["id"], "-o", report).code == 0
+        kind = "jpeg" if suffix == "pdf" else "svg+xml"
+        assert report.read_text(encoding="utf-8").count(f"data:image/{kind};base64,") >= 3
+        doctor = shell("doctor", project.id).out
+        assert (
+            "3 of 3"
+            if data_key
+            else f"1 of 3 tasks tried cannot be read (task {project.tasks[12]}: {reason})"
+        ) in doctor
+        (served,) = project.serve([project.client], 1, label="a")
+        out = folder.parent / f"split-{suffix}"
+        assert shell("export", project.id, "--format", "jsonl", "--output", out).code == 0
+        labeled = json.loads((out / "labeled.jsonl").read_text())
+        assert labeled["source"] == address.format(project.tasks.index(served))
+    assert queues[0] == queues[1] == queues[2]

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from digit_run import FIRST, Made
+from moving_pictures import GREEN, RED, near, pdf
 from PIL import Image
 
 from usl_backend.errors import MediaError, RunError, StudioUnreachableError
-from usl_backend.instances import Instance
-from usl_backend.report.sources import Sources, Thumbnails, excerpt_of, name_of
+from usl_backend.instances import Instance, TextFile
+from usl_backend.report.sources import Sources, Thumbnails, excerpt_of, image_type, name_of
 from usl_backend.runs import RunFiles
 from usl_backend.runs.inventory import Inventory
 
@@ -93,6 +94,24 @@ def test_thumbnails__texts_have_none(make_run: Callable[..., Made]) -> None:
     made = make_run(60, modality="text")
     with pytest.raises(MediaError, match="is a text"):
         Thumbnails(made.files, Sources(made.files), made.read).path(FIRST)
+
+
+def test_thumbnails__of_texts_in_files(made: Made) -> None:
+    page, paper = TextFile("doc", "HyperText"), TextFile("doc")
+    held = {4: b"<p>Rates &amp; prices", 5: pdf([(RED, "first"), (GREEN, "second")]), 6: b"<i></i>"}
+    located = [Instance(n, "text", f"/{n}", files=(paper if n == 5 else page,)) for n in held]
+    made.files.write_instances([*located, Instance(7, "text", "words")], Inventory())
+    thumbnails = Thumbnails(made.files, Sources(made.files), lambda one: held[one.id])
+    drawn, photo = thumbnails.path(4), thumbnails.path(5)
+    assert (image_type(drawn), image_type(photo)) == ("image/svg+xml", "image/jpeg")
+    assert ">Rates &amp; prices</text>" in drawn.read_text()
+    with Image.open(photo) as picture:
+        assert near(picture) == RED
+    for wrong, reason in ((6, '"doc" shows no text'), (7, "task 7 is a text and has no image")):
+        with pytest.raises(MediaError, match=reason):
+            thumbnails.path(wrong)
+    assert [excerpt_of(one) for one in located] == [""] * 3
+    assert name_of(located[1]) == "5"
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from usl_backend.errors import InputError
+from usl_backend.instances import EmbeddedField, Instance, TextFile
 from usl_backend.sources import Entry, read_manifest
+from usl_backend.sources.entries import field_of, instance_of
 from usl_backend.sources.folder import Folder, split_pattern
+from usl_backend.sources.target import find
 
 
 def make(root: Path, *names: str) -> None:
@@ -121,3 +124,18 @@ def test_pattern__climbing_out_by_a_link_is_refused(tmp_path: Path) -> None:
 def test_split_pattern__begins_at_the_first_wildcard() -> None:
     assert split_pattern("/a/b/**/*.png") == (Path("/a/b"), "**/*.png")
     assert split_pattern("*.png") == (Path(), "*.png")
+
+
+def test_folder__pdfs_for_their_texts(tmp_path: Path) -> None:
+    make(tmp_path, "a.pdf", "b/c.PDF", "d.png", "notes.txt")
+    assert keys(read_manifest(find(str(tmp_path), data_key="path"))) == ["a.pdf", "b/c.PDF", "d.png"]
+    for target, found in ((tmp_path, ["a.pdf", "b/c.PDF"]), (tmp_path / "*.*", ["a.pdf"])):
+        listing = read_manifest(find(str(target), data_key="text:path"))
+        entries = list(listing)
+        assert [entry.key for entry in entries] == found
+        assert instance_of(entries[0], listing) == Instance(
+            0, "text", str(tmp_path / "a.pdf"), files=(TextFile("path"),)
+        )
+        assert field_of(listing) == EmbeddedField("path", "text", 1.0, in_files=True)
+    with pytest.raises(InputError, match=r"has no PDFs .* supported extensions: \.pdf$"):
+        list(Folder(tmp_path, pattern="*.png", texts=True))

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from usl_backend.errors import EncoderError, InputError, SettingsError
-from usl_backend.instances import Instance
+from usl_backend.instances import EmbeddedField, Instance
 from usl_backend.progress import Progress, ignore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.settings import HostSettings, RunSettings
@@ -150,7 +150,7 @@ def test_fetch__texts_are_their_own_sources() -> None:
     instances, project = fetch(listing, budget=1)
     assert instances == [Instance(3, "text", "Hello there")]
     assert project.skipped == {1: '"text" is empty', 2: '"text" is a dict, not a text'}
-    assert project.fields == (("text", "text", 1.0),)
+    assert project.fields == (EmbeddedField("text", "text", 1.0),)
 
 
 def test_fetch__several_fields_are_parts_of_one_instance() -> None:
@@ -158,7 +158,7 @@ def test_fetch__several_fields_are_parts_of_one_instance() -> None:
     instances, project = fetch(listing, data_key="html=0.5,image", budget=1)
     assert instances == [Instance(1, "text", "bold", fields=(("a.png",),))]
     assert project.skipped == {2: 'its data has no "html"'}
-    assert project.fields == (("html", "text", 0.5), ("image", "image", 1.0))
+    assert project.fields == (EmbeddedField("html", "text", 0.5), EmbeddedField("image", "image", 1.0))
     assert project.data_key == "html"
 
 
@@ -174,7 +174,7 @@ def test_fetch__a_field_that_no_tag_shows_is_told_from_the_tasks() -> None:
     listing = Listing([task(1, image="/a.png", md="one"), task(2, image="/b.png", md=["two", "three"])])
     instances, project = fetch(listing, data_key="md", budget=1)
     assert instances == [Instance(1, "text", "one"), Instance(2, "text", "two", ("three",))]
-    assert project.fields == (("md", "text", 1.0),)
+    assert project.fields == (EmbeddedField("md", "text", 1.0),)
 
 
 def test_fetch__a_field_is_not_looked_for_in_a_project_without_tasks() -> None:

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from usl_backend.errors import InputError
+from usl_backend.instances import TextFile
 from usl_backend.media import Location, MediaReader
 from usl_backend.sources import Entry, Listing, read_manifest
+from usl_backend.sources.entries import field_of
 from usl_backend.sources.table_listing import TableListing
 from usl_backend.sources.target import Target
 
@@ -320,3 +322,27 @@ def test_table__millions_of_rows_are_not_held(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+@pytest.mark.parametrize(
+    ("data_key", "modality", "file", "source"),
+    [
+        ("doc", "image", None, "{}/a.pdf"),
+        ("image:doc", "image", None, "{}/a.pdf"),
+        ("text:doc", "image", TextFile("doc"), "{}/a.pdf"),
+        ("text:mixed", "text", None, "a.pdf"),
+        ("image:mixed", "image", None, "{}/a.pdf"),
+        ("text:title", "text", None, "A b.pdf and more"),
+    ],
+)
+def test_table__what_a_column_holds_may_be_said(
+    tmp_path: Path, data_key: str, modality: str, file: TextFile | None, source: str
+) -> None:
+    rows = "doc,mixed,title\na.pdf,a.pdf,A b.pdf and more\nhttps://a.test/b.PDF?x=1,b.png,c\n"
+    listing = TableListing(csv_file(tmp_path, rows), data_key=data_key)
+    first = next(iter(listing))
+    assert (listing.modality, listing.text_file) == (modality, file)
+    assert first.source == source.format(tmp_path)
+    assert field_of(listing).modality == ("text" if file else modality)
+    with pytest.raises(InputError, match=r'no column "text:nothing"'):
+        TableListing(csv_file(tmp_path, rows), data_key="text:nothing")

@@ -4,6 +4,7 @@ import pytest
 from shown_configs import SHOWN, Shown
 
 from usl_backend.errors import InputError, MediaError
+from usl_backend.instances import TextFile
 from usl_backend.studio.fields import KeyChoice, embedded_fields, field_named, parse_data_key
 from usl_backend.studio.label_config import parse
 
@@ -47,15 +48,8 @@ def test_embedded_fields__several_images_need_a_choice() -> None:
             r"several videos or PDFs \(film, paper\); choose, for example --data-key film",
         ),
         (['<Text name="t" value="$a"/>', '<Text name="u" value="$b"/>'], "several texts .*--data-key a,b"),
-        (
-            ['<Text name="t" value="$url" valueType="url"/>'],
-            'valueType="url" or a resolver, which is not supported',
-        ),
-        (
-            ['<Text name="t" value="$url" resolver="csv"/>'],
-            'valueType="url" or a resolver, which is not supported',
-        ),
-        (['<Paragraphs name="p" value="$url" valueType="URL"/>'], 'valueType="url" or a resolver'),
+        (['<Text name="t" value="$url" resolver="csv"/>'], "has a resolver, which is not supported"),
+        (['<Chat name="c" value="$url" valueType="url"/>'], 'has valueType="url", which is not supported'),
         (['<TimeSeries name="t" value="$csv"/><Header value="$title"/>'], "shows TimeSeries, .* by data_key"),
         (['<Markdown value="$md"/>'], "shows Markdown, which is not supported yet; name .* by data_key"),
         (
@@ -157,8 +151,9 @@ def test_embedded_fields__a_tag_may_be_chosen_by_name_where_no_field_has_it() ->
 
 
 def test_embedded_fields__a_written_modality_needs_no_task() -> None:
-    (field,) = embedded_fields(parse(config('<Pdf name="p" value="$film"/>')), "text:film")
-    assert (field.modality, field.key) == ("text", "film")
+    for first in ([], [{"film": "https://a.test/documents/4"}]):
+        (field,) = embedded_fields(parse(config('<Pdf name="p" value="$film"/>')), "text:film", first=first)
+        assert (field.modality, field.file) == ("text", TextFile("film"))
 
 
 @pytest.mark.parametrize("tag", ["Video", "Pdf"])
@@ -176,8 +171,34 @@ def test_embedded_fields__values_tell_videos_and_pdfs() -> None:
     first = [{"paper": "https://example.org/a.pdf", "film": "/data/upload/1/a.mp4"}]
     for key in ("paper", "film"):
         assert embedded_fields(shown, key, first=first)[0].modality == "image"
-    with pytest.raises(InputError, match=r"it holds a pdf .* whose text is not read; write image:paper"):
-        embedded_fields(shown, "text:paper", first=first)
+    with pytest.raises(InputError, match=r"it holds a video .* which has no text; write image:film"):
+        embedded_fields(shown, "text:film", first=first)
+
+
+@pytest.mark.parametrize("tag", ['<Pdf name="p" value="$paper"/>', '<Header value="$paper"/>'])
+def test_embedded_fields__the_text_of_pdfs(tag: str) -> None:
+    first = [{"paper": ["https://example.org/a.pdf", " /data/upload/b.pdf"]}, {"paper": "c.pdf"}]
+    (field,) = embedded_fields(parse(config(tag)), "text:paper=2", first=first)
+    assert (field.modality, field.weight, field.file) == ("text", 2.0, TextFile("paper"))
+    assert field.sources(first[0]) == ("https://example.org/a.pdf", "/data/upload/b.pdf")
+    (field,) = embedded_fields(parse(config(tag)), "paper", first=first)
+    assert (field.modality, field.file) == ("image", None)
+
+
+def test_embedded_fields__texts_at_addresses() -> None:
+    talk = '<Paragraphs name="p" value="https://a.test/$at" valueType="URL" nameKey="who" textKey="said"/>'
+    (field,) = embedded_fields(parse(config(talk)))
+    assert field.file == TextFile("https://a.test/$at", "Paragraphs", "none", "who", "said")
+    assert field.sources({"at": "t.json"}) == ("https://a.test/t.json",)
+    with pytest.raises(MediaError, match="is empty"):
+        embedded_fields(parse(config('<Text name="t" value="$at" valueType="url"/>')))[0].sources({"at": " "})
+    (field,) = embedded_fields(parse(config('<HyperText name="t" value="$at" valuetype="url"/>')), "text:at")
+    assert field.file == TextFile("at", "HyperText")
+    assert field.sources({"at": ["a.html", "b.html"]}) == ("a.html", "b.html")
+    same = field_named(
+        parse(config('<HyperText name="t" value="$at" valuetype="url"/>')), "at", "text", in_files=True
+    )
+    assert same == field
 
 
 def test_sources__missing_items_of_several_are_empty() -> None:

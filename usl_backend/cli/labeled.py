@@ -130,7 +130,7 @@ class LabeledReader:
 
     def _listed(self, listing: Listing) -> Labeled:
         """Embed the labeled rows of a table of pictures or texts."""
-        from usl_backend.instances import EmbeddedField, Instance
+        from usl_backend.sources.entries import field_of, instance_of
         from usl_backend.sources.listed import guess_of
         from usl_backend.sources.media import MediaAccess
 
@@ -144,7 +144,7 @@ class LabeledReader:
             labels[entry.row] = entry.label
             names[entry.row] = _name(entry.key, entry.row)
             if entry.fault is None:
-                instances.append(Instance(entry.row, entry.modality, entry.source))
+                instances.append(instance_of(entry, listing))
             else:
                 unusable[entry.row] = entry.fault
         if not labels:
@@ -152,7 +152,7 @@ class LabeledReader:
                 f"no row of {listing.address} has a label; evaluate needs a table with a column of labels "
                 "(label, class, category, or --label-key)"
             )
-        fields = (EmbeddedField("source", listing.modality, 1.0),)
+        fields = (field_of(listing),)
         with MediaAccess.of_list(self.host, listing.roots).open() as media:
             pool = self._embed(instances, fields, media)
         found = _joined(pool, labels, unusable, names=names, what=f"labeled rows of {listing.address}")

@@ -24,6 +24,7 @@ from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE
 from usl_backend.studio.client import Project, StudioClient, Task
 from usl_backend.studio.model_versions import is_ours
+from usl_backend.studio.text_files import text_in
 
 _MEDIA_TRIED = 3
 
@@ -68,7 +69,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     else:
         detail = ", ".join(f"{field} shows data key {field.key!r}" for field in shown.shown)
         found.append(Check("label config", "ok", detail))
-        usable = usable_formats(label_config.parse(project.label_config), shown.shown[0].modality)
+        usable = usable_formats(label_config.parse(project.label_config), shown.fields[0].holds)
         found.append(Check("export", "ok", str(usable)))
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
@@ -100,9 +101,11 @@ def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: 
             try:
                 instance = shown.instance(task.id, task.data)
                 for number, field in enumerate(shown.shown):
-                    if field.modality == "image":
-                        content = media.read(instance.of_field(number, "image"))
-                        decode_image(content, size=32, limits=media.limits)
+                    one = instance.of_field(number, field.modality)
+                    if one.file is not None:
+                        text_in(media.read(one), file=one.file, limits=media.limits)
+                    elif one.modality == "image":
+                        decode_image(media.read(one), size=32, limits=media.limits)
             except USLError as error:
                 broken.append(f"task {task.id}: {error}")
     if not broken:

@@ -22,7 +22,7 @@ from usl_backend.embedding.reading import Content, is_known
 from usl_backend.embedding.stage import embed_loose, lay_out
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import EncoderError, RunError, StudioAuthError, StudioUnreachableError, USLError
-from usl_backend.instances import Instance, Pool
+from usl_backend.instances import Instance, Pool, TextFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,8 +171,10 @@ class _Worker:
     def __call__(self, block: Columns) -> Columns:
         """Embed one block, or return the failure that ends the run: for an exception the cluster would try again."""
         parts = [
-            Instance(int(number), modality, source)
-            for number, modality, source in zip(block["id"], block["modality"], block["source"], strict=True)
+            Instance(int(number), modality, source, files=(TextFile(*json.loads(file)),) if file else ())
+            for number, modality, source, file in zip(
+                *(block[name] for name in ("id", "modality", "source", "file")), strict=True
+            )
         ]
         try:
             return {"place": block["place"], **self._embedded(parts)}
@@ -232,6 +234,7 @@ def _columns(parts: Sequence[Instance], block: Sequence[int]) -> Mapping[str, Se
         "id": [part.id for part in some],
         "modality": [part.modality for part in some],
         "source": [part.source for part in some],
+        "file": ["" if part.file is None else json.dumps(part.file) for part in some],
     }
 
 

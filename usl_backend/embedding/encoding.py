@@ -167,12 +167,12 @@ def load_encoding(
         chosen[modality] = settings.encoder
     loaders = {
         one: partial(load_encoder, chosen[one], image_size=settings.image_size, directory=directory)
-        for one in {modality for _, modality, _ in fields}
+        for one in {field.modality for field in fields}
     }
     loaded = {one: load() for one, load in loaders.items()}
     return Encoding(
-        tuple(loaded[modality] for _, modality, _ in fields),
-        tuple(weight for _, _, weight in fields),
-        tuple(loaders[modality] for _, modality, _ in fields),
+        tuple(loaded[field.modality] for field in fields),
+        tuple(field.weight for field in fields),
+        tuple(loaders[field.modality] for field in fields),
         elsewhere,
     )

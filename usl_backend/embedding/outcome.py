@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from usl_backend.embedding.reading import Content, Reading, read_pictures
+from usl_backend.embedding.reading import Content, Reading, read_pictures, read_text, text_content
 from usl_backend.errors import MediaError, StudioAuthError, StudioNotFoundError
+from usl_backend.studio.text_files import text_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Access:
-    """Reads pictures as the encoder wants them.
+    """Reads pictures as the encoder wants them, and texts that lie in files.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class Access:
     def read(
         self, instance: Instance, *, wanted: Callable[[str], bool], once: bool = False
     ) -> tuple[Location, Reading]:
-        """Locate and read a picture; with `once` its host is asked only once.
+        """Locate and read a picture or a file with a text; with `once` its host is asked only once.
 
         Raises
         ------
@@ -75,7 +76,7 @@ class Access:
             A trusted origin answers 401 even to fresh credentials.
         """
         for location in self.media.locations(instance):
-            reading = read_pictures(self.media.reader, location, size=self.size, wanted=wanted, once=once)
+            reading = self._reading(instance, location, wanted=wanted, once=once)
             if not reading.unauthorized:
                 break
         if reading.unauthorized and location.trusted:
@@ -84,6 +85,16 @@ class Access:
                 "LABEL_STUDIO_API_KEY and resume the run"
             )
         return location, reading
+
+    def _reading(
+        self, instance: Instance, location: Location, *, wanted: Callable[[str], bool], once: bool
+    ) -> Reading:
+        """Read what is at a location."""
+        reader = self.media.reader
+        if instance.file is None:
+            return read_pictures(reader, location, size=self.size, wanted=wanted, once=once)
+        text_of = partial(text_in, file=instance.file, limits=reader.limits)
+        return read_text(reader, location, text_of=text_of, wanted=wanted, once=once)
 
     def delivers(self, instance: Instance) -> bool:
         """Tell whether a host answers for an instance, if only that it is gone or no picture; ask once."""
@@ -100,7 +111,7 @@ class Examiner:
     Parameters
     ----------
     access
-        Reads pictures. A text is its own content.
+        Reads files. A text that the data hold is its own content.
     known
         Tells which contents have a row already.
     """
@@ -145,12 +156,10 @@ class Examiner:
 
     def _outcome(self, instance: Instance, given: tuple[Location, Reading] | None = None) -> Outcome:
         """Examine one instance; `given` is what a process found, and where."""
-        if instance.modality == "text":
+        if not instance.located:
             if not instance.source.strip():
                 return Outcome(instance, skipped="the text is empty")
-            content_hash = hashlib.sha256(instance.source.encode()).hexdigest()
-            text = instance.source if self._claim(content_hash) else None
-            return Outcome(instance, (Content(content_hash, text),))
+            return Outcome(instance, (text_content(instance.source, wanted=self._claim),))
         try:
             if given is None or (given[0].trusted and given[1].unauthorized):
                 given = None

@@ -103,14 +103,46 @@ def read_pictures(
 
     With `once` its host is asked at once, whatever is known of it, and not again.
     """
+
+    def held(data: bytes) -> Iterator[Content]:
+        return _contents(data, size=size, limits=reader.limits, wanted=wanted)
+
+    return _read(reader, location, held, once=once)
+
+
+def read_text(
+    reader: MediaReader,
+    location: Location,
+    *,
+    text_of: Callable[[bytes], str],
+    wanted: Callable[[str], bool],
+    once: bool = False,
+) -> Reading:
+    """Read the file at a location and hash its text, as if the data held it; `text_of` may raise `MediaError`."""
+
+    def held(data: bytes) -> Iterator[Content]:
+        yield text_content(text_of(data), wanted=wanted)
+
+    return _read(reader, location, held, once=once)
+
+
+def text_content(text: str, *, wanted: Callable[[str], bool]) -> Content:
+    """Hash a text."""
+    content_hash = hashlib.sha256(text.encode()).hexdigest()
+    return Content(content_hash, text if wanted(content_hash) else None)
+
+
+def _read(
+    reader: MediaReader, location: Location, held: Callable[[bytes], Iterator[Content]], *, once: bool
+) -> Reading:
+    """Read a location and what its bytes hold."""
     host = host_of(location)
     try:
-        data = reader.read(location, once=once)
+        return Reading(tuple(held(reader.read(location, once=once))), host=host)
     except UnavailableError as error:
         return Reading(reason=str(error), unavailable=True, host=error.host or host)
     except MediaError as error:
         return Reading(reason=str(error), unauthorized=isinstance(error, UnauthorizedError), host=host)
-    return Reading(tuple(_contents(data, size=size, limits=reader.limits, wanted=wanted)), host=host)
 
 
 def _contents(

@@ -23,9 +23,7 @@ from usl_backend.studio.labels import (
 )
 
 if TYPE_CHECKING:
-    from usl_backend.instances import Modality
     from usl_backend.runs import Run, RunFiles, RunStore
-    from usl_backend.runs.inventory import Inventory
     from usl_backend.studio.client import LabeledTask, StudioClient
 
 
@@ -120,7 +118,11 @@ def project_split(
         )
     config = parse(project.label_config)
     asked = _classifier(config, control)
-    shown = field_named(config, labeled_in.data_key, files.read_inventory().fields[0].modality)
+    embedded = files.read_inventory().fields[0]
+    if labeled_in.rows is None:
+        shown = field_named(config, labeled_in.data_key, embedded.modality, in_files=embedded.in_files)
+    else:  # a list of PDFs is imported as files, whatever is embedded of them
+        shown = field_named(config, labeled_in.data_key, embedded.holds)
     spool = AnnotationSpool() if asked is None or len(config.controls) > 1 else None
     tasks = _TaskReader(client.labeled(labeled_in.project), labeled_in, shown, spool)
     read = read_annotated(tasks) if asked is None else read_labels(tasks, config, control=asked.name)
@@ -144,7 +146,7 @@ def project_split(
         disputed=tuple(row for row in rest if row.task in labels.conflicts),
         holds=_holds(asked),
         annotations=spool,
-        modality=_modality(files.read_inventory()),
+        modality=embedded.holds,
         manifest=provenance(
             run,
             rows,
@@ -220,11 +222,6 @@ class _TaskReader:
             if self._spool is not None:
                 self._spool.add(task.id, standing_annotations(task))
             yield task
-
-
-def _modality(inventory: Inventory) -> Modality:
-    """Return what the sources of a pool's rows are."""
-    return "text" if inventory.fields[0].modality == "text" else "image"
 
 
 def _classifier(config: LabelConfig, control: str | None) -> ControlTag | None:

@@ -156,7 +156,7 @@ class _Build:
         report = Report(
             layout=LAYOUT,
             instances=len(pool),
-            modality=instances[0].modality if instances else "text",
+            modality="image" if instances and instances[0].located else "text",
             whys=whys,
             clusters=tuple(
                 ClusterView(rank, _id(pool, one.runner_up), tuple(int(pool.ids[row]) for row in one.members))

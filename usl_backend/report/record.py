@@ -235,7 +235,7 @@ class Report:
     instances
         Number of instances in the pool.
     modality
-        Modality of the instances.
+        What is shown of the instances: a thumbnail each, or their texts.
     whys, clusters
         Reasons and cluster of each pick, in pick order.
     lowest

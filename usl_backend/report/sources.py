@@ -16,7 +16,9 @@ import numpy as np
 from usl_backend.errors import MediaError, RunError, StudioError
 from usl_backend.media import MediaLimits, make_thumbnail
 from usl_backend.report.record import folder
+from usl_backend.report.text_pictures import draw_text
 from usl_backend.runs.artifacts import atomic_write
+from usl_backend.studio.text_files import text_in
 
 if TYPE_CHECKING:
     from usl_backend.instances import Instance
@@ -109,7 +111,9 @@ class Sources:
 
 
 class Thumbnails:
-    """Small JPEGs of the instances of one run, created on demand and cached in its directory.
+    """Small pictures of the instances of one run, created on demand and cached in its directory.
+
+    They are JPEGs, or SVGs with the beginning of a text that lies in a file.
 
     Parameters
     ----------
@@ -140,29 +144,45 @@ class Thumbnails:
         RunError
             The run has no such instance.
         MediaError
-            It is a text, or its image can no longer be read or decoded; the message is the reason to show.
+            Its data hold the text, or its file can no longer be read or decoded; the message is the reason to show.
         """
         instance = self._sources.get(instance_id)
         if instance is None:
             raise RunError(f"task {instance_id} is not part of run {self._directory.parent.parent.name}")
-        if instance.modality != "image":
+        if not instance.located:
             raise MediaError(f"task {instance_id} is a text and has no image")
-        path = self._directory / f"{instance.id}.jpg"
+        path = self._directory / f"{instance.id}.{'jpg' if _has_picture(instance) else 'svg'}"
         if not path.is_file():
             with self._working:
                 try:
                     data = self._read(instance)
                 except StudioError as error:
                     raise MediaError(str(error)) from error
-                small = make_thumbnail(data, side=SIDE, limits=self._limits)
+                small = self._small(instance, data)
             with atomic_write(path) as file:
                 file.write(small)
         return path
 
+    def _small(self, instance: Instance, data: bytes) -> bytes:
+        """Make the picture of an instance from its file."""
+        if instance.file is None or _has_picture(instance):
+            return make_thumbnail(data, side=SIDE, limits=self._limits)
+        return draw_text(text_in(data, file=instance.file, limits=self._limits)).encode()
+
+
+def image_type(path: Path) -> str:
+    """Return the media type of a thumbnail."""
+    return "image/svg+xml" if path.suffix == ".svg" else "image/jpeg"
+
+
+def _has_picture(instance: Instance) -> bool:
+    """Return True for an image, and for a PDF of which the text is embedded."""
+    return instance.file is None or instance.file.shown_by == "Pdf"
+
 
 def name_of(instance: Instance) -> str:
     """Return the file name of an instance; "" for a text or an address without one."""
-    if instance.modality == "text" or instance.source.lstrip()[:5].lower() == "data:":
+    if not instance.located or instance.source.lstrip()[:5].lower() == "data:":
         return ""
     try:
         parts = urlsplit(instance.source)
@@ -174,8 +194,8 @@ def name_of(instance: Instance) -> str:
 
 
 def excerpt_of(instance: Instance, *, length: int = EXCERPT) -> str:
-    """Return the beginning of a text, cut between words; "" for an image."""
-    if instance.modality != "text":
+    """Return the beginning of a text, cut between words; "" for a file."""
+    if instance.located:
         return ""
     text = " ".join(instance.source.split())
     if len(text) <= length:

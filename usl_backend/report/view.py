@@ -132,7 +132,7 @@ class View:
         instance = self.sources.get(task)
         text = "" if instance is None else excerpt_of(instance)
         name = "" if instance is None else name_of(instance)
-        image = self.image(task) if instance is not None and instance.modality == "image" else None
+        image = self.image(task) if instance is not None and instance.located else None
         called = (name or f"row {task}") if self.run.pool else f"task {task}"
         return Card(
             task=task,

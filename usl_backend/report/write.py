@@ -13,7 +13,7 @@ from usl_backend.errors import InputError, MediaError, RunError
 from usl_backend.report.check import control_set, load_check
 from usl_backend.report.mapdata import packed
 from usl_backend.report.record import load_map
-from usl_backend.report.sources import Sources, Thumbnails
+from usl_backend.report.sources import Sources, Thumbnails, image_type
 from usl_backend.report.view import PLOTLY, Page, View, static_directory, studio_links, template_directory
 from usl_backend.runs.artifacts import atomic_write
 from usl_backend.suggesting.accuracy import load_accuracy
@@ -118,7 +118,8 @@ def _pictures(tasks: Iterable[int], thumbnails: Thumbnails, progress: Progress |
 
     def one(task: int) -> str | None:
         try:
-            return "data:image/jpeg;base64," + base64.b64encode(thumbnails.path(task).read_bytes()).decode()
+            path = thumbnails.path(task)
+            return f"data:{image_type(path)};base64," + base64.b64encode(path.read_bytes()).decode()
         except MediaError:
             return None
 

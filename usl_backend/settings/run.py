@@ -44,7 +44,8 @@ class RunSettings(BaseModel):
     data_key: str | None = Field(
         None,
         description="Fields of the tasks' data to embed if the label config shows several, or none: `image`, "
-        "`pages[0]`, `text:summary`, or several with optional weights: `image,text` or `image=1,text=0.5`.",
+        "`pages[0]`, `text:summary`, or several with optional weights: `image,text` or `image=1,text=0.5`. "
+        "`text:KEY` reads the texts of PDFs whose addresses the field holds.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the selection.")
     reserve: int = Field(

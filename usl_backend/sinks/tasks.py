@@ -233,7 +233,7 @@ def _chosen(queue: Queue, instances: QueuedInstances, hashes: Mapping[int, str])
     made = []
     for place in queue.places:
         key, instance = instances[place.instance]
-        source = "" if instance.modality == "text" else instance.source
+        source = instance.source if instance.located else ""
         made.append(
             Chosen(place.instance, key, source, place.role, place.rank, digest=hashes[place.instance])
         )
@@ -268,7 +268,7 @@ class _Shown:
         values: dict[int, str] = {}
         for one in chosen:
             instance = self.instances[one.row][1]
-            if instance.modality == "text":
+            if not instance.located:
                 values[one.row] = instance.source
             elif self.refer_by == "local-files":
                 values[one.row] = self._local(one.key, instance.source)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from usl_backend.errors import InputError, nearest_name
 from usl_backend.instances import Modality
-from usl_backend.sources.folder import is_picture
+from usl_backend.sources.folder import is_pdf_name, is_picture
 from usl_backend.sources.tables import Inside
 
 IMAGES: Final = (
@@ -39,12 +39,15 @@ class Columns:
         Which of the two it holds.
     id, label
         Columns of ids and labels; None if there is none.
+    in_files
+        True if the data are addresses of PDFs, whose texts are asked for.
     """
 
     data: str
     modality: Modality
     id: str | None
     label: str | None
+    in_files: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,22 +75,34 @@ def choose(
     where
         Name of the table in error messages.
     data_key, id_key, label_key
-        The user's choice; "none" disables the id or label column.
+        The user's choice; "none" disables the id or label column, and `image:NAME` or `text:NAME` says what the data
+        column holds.
 
     Raises
     ------
     InputError
         A chosen column does not exist, or not exactly one column can hold the data.
     """
+    asked, _, name = (data_key or "").partition(":")
+    if data_key not in names and asked in ("image", "text") and name in names:
+        data_key = name
+    else:
+        asked = ""
     for key, flag in ((data_key, "--data-key"), (id_key, "--id-key"), (label_key, "--label-key")):
         if key is not None and key not in names and not (key == NONE and flag != "--data-key"):
             raise InputError(f'{where} has no column "{key}" ({flag}); {nearest_name(key, names)}')
     data = data_key if data_key is not None else _data_column(names, first, where)
+    values = [row[names.index(data)] for row in first]
+    in_files = asked == "text" and _are_pdfs(values)
+    modality: Modality = _modality(data, values, known=data_key is None)
+    if asked:
+        modality = "image" if asked == "image" or in_files else "text"
     return Columns(
         data=data,
-        modality=_modality(data, [row[names.index(data)] for row in first], known=data_key is None),
+        modality=modality,
         id=_optional(names, IDS, id_key, besides=data),
         label=_optional(names, LABELS, label_key, besides=data),
+        in_files=in_files,
     )
 
 
@@ -151,6 +166,14 @@ def _modality(name: str, values: Sequence[Any], *, known: bool) -> Modality:
         value for value in values if isinstance(value, Inside) or (isinstance(value, str) and value.strip())
     ]
     return "image" if texts and all(map(_looks_like_picture, texts)) else "text"
+
+
+def _are_pdfs(values: Sequence[Any]) -> bool:
+    """Return True if all values that there are look like paths or addresses of PDFs."""
+    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    return bool(texts) and all(
+        _looks_like_picture(text) and is_pdf_name(text.partition("?")[0]) for text in texts
+    )
 
 
 def _looks_like_picture(value: object) -> bool:

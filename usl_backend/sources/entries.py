@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from usl_backend.instances import EmbeddedField, Instance, TextFile
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,6 +56,11 @@ class Listing(Protocol):
         ...
 
     @property
+    def text_file(self) -> TextFile | None:
+        """How the entries' texts are read from their files; None if the entries are what is embedded."""
+        ...
+
+    @property
     def data_key(self) -> str:
         """Column of images or texts; "path" for a folder."""
         ...
@@ -76,3 +83,16 @@ class Listing(Protocol):
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries; rows are 0, 1, 2, ..."""
         ...
+
+
+def instance_of(entry: Entry, listing: Listing) -> Instance:
+    """Return the instance to embed for an entry of a listing."""
+    if listing.text_file is None:
+        return Instance(entry.row, entry.modality, entry.source)
+    return Instance(entry.row, "text", entry.source, files=(listing.text_file,))
+
+
+def field_of(listing: Listing) -> EmbeddedField:
+    """Return the field that is embedded of a listing."""
+    in_files = listing.text_file is not None
+    return EmbeddedField(listing.data_key, "text" if in_files else listing.modality, 1.0, in_files)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from usl_backend.errors import InputError, MediaError
-from usl_backend.instances import Modality
+from usl_backend.instances import Modality, TextFile
 from usl_backend.media.limits import short_reason
 from usl_backend.media.objects import ObjectStores
 from usl_backend.progress import Progress, ignore
@@ -32,6 +32,11 @@ _STEP: Final = "looking at files"
 def is_picture(name: str) -> bool:
     """Return True if a file name has the extension of an image, a video or a PDF."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a million of them
+
+
+def is_pdf_name(name: str) -> bool:
+    """Return True if a file name has the extension of a PDF."""
+    return name.lower().endswith(".pdf")
 
 
 def is_hidden(name: str) -> bool:
@@ -56,6 +61,8 @@ class Folder:
         The folder.
     pattern
         Glob pattern relative to the folder, `**` included; None selects everything.
+    texts
+        List only PDFs, for their texts.
     progress
         Receives the number of files seen.
     """
@@ -64,11 +71,20 @@ class Folder:
     guessed_encoding = ""
     data_key = "path"
 
-    def __init__(self, path: Path, *, pattern: str | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        pattern: str | None = None,
+        texts: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
         self.path = path.resolve()
         self.pattern = pattern
         self.address = str(self.path) if pattern is None else os.path.join(self.path, pattern)  # noqa: PTH118
         self.roots = (self.path,)
+        self.text_file = TextFile(self.data_key) if texts else None
+        self._takes = is_pdf_name if texts else is_picture
         self.passed_over: Counter[str] = Counter()
         self._progress = progress or ignore
         self._seen = 0
@@ -87,9 +103,9 @@ class Folder:
         found = self._below(faults) if self.pattern is None else self._matching(faults)
         if not found and not faults:
             raise InputError(
-                f"{self.address} has no images"
+                f"{self.address} has no {_kind(self.text_file)}"
                 + (f" ({describe(self.passed_over)} ignored)" if self.passed_over else "")
-                + f"; supported extensions: {', '.join(sorted(SUFFIXES))}"
+                + f"; supported extensions: {', '.join(sorted(SUFFIXES)) if self.text_file is None else '.pdf'}"
             )
         for row, name in enumerate(sorted({*found, *faults})):
             yield Entry(row, name, "image", os.path.join(self.path, name), fault=faults.get(name))  # noqa: PTH118
@@ -111,7 +127,7 @@ class Folder:
                             self._link(name, found, faults)
                         elif entry.is_dir(follow_symlinks=False):
                             waiting.append(f"{name}/")
-                        elif is_picture(entry.name):
+                        elif self._takes(entry.name):
                             found.append(name)
                         else:
                             self.passed_over["other files"] += 1
@@ -135,7 +151,7 @@ class Folder:
                 self._link(name, found, faults)
             elif path.is_dir():
                 continue
-            elif is_picture(name):
+            elif self._takes(name):
                 found.append(name)
             else:
                 self.passed_over["other files"] += 1
@@ -146,14 +162,14 @@ class Folder:
         try:
             target = (self.path / name).resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            if is_picture(name):
+            if self._takes(name):
                 faults[name] = f"the link leads nowhere: {short_reason(error)}"
             else:
                 self.passed_over["links"] += 1
             return
         if not target.is_relative_to(self.path):
             faults[name] = "the link leaves the folder, so it is not followed"
-        elif target.is_dir() or not is_picture(name):
+        elif target.is_dir() or not self._takes(name):
             self.passed_over["links"] += 1
         else:
             found.append(name)
@@ -173,6 +189,8 @@ class ObjectFolder:
         Such as `s3://bucket/photos/`.
     stores
         Client that lists the prefix.
+    texts
+        List only PDFs, for their texts.
     progress
         Receives the number of objects seen.
     """
@@ -182,8 +200,12 @@ class ObjectFolder:
     data_key = "path"
     roots: tuple[Path, ...] = ()
 
-    def __init__(self, address: str, stores: ObjectStores, *, progress: Progress | None = None) -> None:
+    def __init__(
+        self, address: str, stores: ObjectStores, *, texts: bool = False, progress: Progress | None = None
+    ) -> None:
         self.address = address
+        self.text_file = TextFile(self.data_key) if texts else None
+        self._takes = is_pdf_name if texts else is_picture
         self.passed_over: Counter[str] = Counter()
         self._stores = stores
         self._progress = progress or ignore
@@ -204,7 +226,7 @@ class ObjectFolder:
                 below = PurePath(address.removeprefix(head))
                 if any(map(is_hidden, below.parts)):
                     self.passed_over["hidden"] += 1
-                elif is_picture(address):
+                elif self._takes(address):
                     found.append(address)
                 else:
                     self.passed_over["other files"] += 1
@@ -214,11 +236,16 @@ class ObjectFolder:
             raise InputError(f"{self.address} cannot be listed: {error}") from error
         if not found:
             raise InputError(
-                f"{self.address} has no images"
+                f"{self.address} has no {_kind(self.text_file)}"
                 + (f" ({describe(self.passed_over)} ignored)" if self.passed_over else "")
             )
         for row, address in enumerate(sorted(found)):
             yield Entry(row, address.removeprefix(head), "image", address)
+
+
+def _kind(text_file: TextFile | None) -> str:
+    """Name what a folder is searched for."""
+    return "images" if text_file is None else "PDFs"
 
 
 def split_pattern(text: str) -> tuple[Path, str]:

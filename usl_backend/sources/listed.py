@@ -9,6 +9,7 @@ from usl_backend.errors import InputError
 from usl_backend.instances import EmbeddedField, Instance, Modality
 from usl_backend.runs import ManifestRow, RunFiles
 from usl_backend.runs.inventory import VECTORS, Inventory, Listed
+from usl_backend.sources.entries import field_of, instance_of
 from usl_backend.sources.folder import describe
 from usl_backend.sources.media import Media, MediaAccess, fetched_list
 from usl_backend.sources.target import Target, read_manifest
@@ -154,7 +155,7 @@ class ListSource:
             title=self.target.address,
             classes=self.classes(),
             data_key=data_key,
-            fields=(EmbeddedField(data_key, shown, 1.0),),
+            fields=(EmbeddedField(data_key, shown, 1.0) if reader is None else field_of(reader.listing),),
             tasks=rows,
             annotated=len(held),
             labeled=held,
@@ -190,7 +191,7 @@ class _EntryReader:
                 self.labeled.append(entry.row)
             if self.rows % _EVERY == 1:
                 progress("reading the list", self.rows, 0)
-            yield Instance(entry.row, entry.modality, entry.source)
+            yield instance_of(entry, self.listing)
 
 
 def guess_of(address: str, encoding: str) -> str:

@@ -153,7 +153,7 @@ class Media:
             yield self.locate(instance)
 
     def read(self, instance: Instance) -> bytes:
-        """Read all bytes of an instance; for a text, its UTF-8.
+        """Read all bytes of an instance; for a text that is not in a file, its UTF-8.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class Media:
         MediaError
             The media cannot be read; the message is the reason to show.
         """
-        if instance.modality == "text":
+        if not instance.located:
             return instance.source.encode()
         refused: UnauthorizedError | None = None
         try:
@@ -223,9 +223,9 @@ def locate(instance: Instance) -> Location:
     Raises
     ------
     MediaError
-        The instance is a text.
+        The instance is a text that is not in a file.
     """
-    if instance.modality == "text":
+    if not instance.located:
         raise MediaError("a text has no file")
     if instance.source.startswith("/"):
         return Location(path=Path(instance.source))

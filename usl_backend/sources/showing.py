@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.encoders import family_of, vector_field
 from usl_backend.errors import EncoderError, InputError, MediaError
-from usl_backend.instances import EmbeddedField, Instance
+from usl_backend.instances import EmbeddedField, Instance, TextFile
 from usl_backend.studio.fields import Field, embedded_fields
 
 if TYPE_CHECKING:
@@ -64,7 +64,15 @@ class Showing:
     @property
     def fields(self) -> tuple[EmbeddedField, ...]:
         """Return key, modality and weight of each field."""
-        return tuple(EmbeddedField(field.key, field.modality, field.weight) for field in self.shown)
+        return tuple(
+            EmbeddedField(field.key, field.modality, field.weight, field.in_files) for field in self.shown
+        )
+
+    @property
+    def _files(self) -> tuple[TextFile | None, ...]:
+        """How texts are read from files."""
+        files = tuple(field.file for field in self.shown)
+        return files if any(files) else ()
 
     def instance(self, task_id: int, data: Mapping[str, Any]) -> Instance:
         """Convert a task to an instance.
@@ -88,7 +96,7 @@ class Showing:
             if value is None or value == "":
                 raise MediaError(f'its data has no "{self.vectors}"')
             key = value if isinstance(value, str) else json.dumps(value)
-        return Instance(task_id, self.shown[0].modality, first, tuple(more), tuple(fields), key)
+        return Instance(task_id, self.shown[0].modality, first, tuple(more), tuple(fields), key, self._files)
 
 
 def _check_encoder(encoder: str | None, shown: Sequence[Field]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from usl_backend.errors import InputError
+from usl_backend.instances import TextFile
 from usl_backend.media import inside_address
 from usl_backend.sources.columns import (
     Columns,
@@ -36,7 +37,7 @@ class TableListing:
     path
         Local path of the file.
     data_key, id_key, label_key
-        Columns; None detects them by name or value, "none" disables the column.
+        Columns; None detects them by name or value, "none" disables the column. `text:NAME` reads the texts of PDFs.
     base
         Folder or address that relative paths start from; None for the file's folder.
     roots
@@ -83,6 +84,11 @@ class TableListing:
     def modality(self) -> Modality:
         """Modality of all rows."""
         return self.columns.modality
+
+    @property
+    def text_file(self) -> TextFile | None:
+        """How the rows' texts are read from PDFs; None if the column is embedded itself."""
+        return TextFile(self.columns.data) if self.columns.in_files else None
 
     @property
     def data_key(self) -> str:

@@ -178,8 +178,9 @@ def read_manifest(
         "data_key": target.data_key, "id_key": target.id_key, "label_key": target.label_key, "address": target.address,
     }  # fmt: skip
     kind = target.kind
+    texts = (target.data_key or "").startswith("text:")
     if kind == "folder" and target.remote:
-        return ObjectFolder(target.address, ObjectStores(MediaLimits()), progress=progress)
+        return ObjectFolder(target.address, ObjectStores(MediaLimits()), texts=texts, progress=progress)
     if kind in ("folder", "pattern"):
         for name in ("id_key", "label_key"):
             if getattr(target, name) is not None:
@@ -188,9 +189,9 @@ def read_manifest(
                     f"{target.address} is a list of files without columns; {flag} is for tables and vectors"
                 )
         if kind == "folder":
-            return Folder(path, progress=progress)
+            return Folder(path, texts=texts, progress=progress)
         start, pattern = split_pattern(target.address)
-        return Folder(start, pattern=pattern, progress=progress)
+        return Folder(start, pattern=pattern, texts=texts, progress=progress)
     if kind == "vectors" or (kind == "parquet" and _holds_vectors(path, target)):
         return VectorFile(path, **keys)
     base = target.address.rpartition("/")[0] if target.remote else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from usl_backend.errors import InputError, MediaError
-from usl_backend.instances import Modality
+from usl_backend.instances import Modality, TextFile
 from usl_backend.studio.chats import is_chat
 from usl_backend.studio.kinds import kind_of
 from usl_backend.studio.label_config import EMBEDDED_TAGS, OTHER_TAGS, SEVERAL_IN_ONE, LabelConfig, ObjectTag
@@ -25,6 +25,8 @@ _DEFAULTS: Final[Sequence[tuple[Modality, str, frozenset[str]]]] = (
     ("image", "videos or PDFs", SEVERAL_IN_ONE),
 )
 """What is embedded by default: images; without them texts; without these the images of videos and PDFs."""
+_TEXTS_BY_URL: Final = frozenset({"Text", "HyperText", "Paragraphs"})
+"""Object tags that Label Studio gives the text at an address."""
 _ADVICE: Final = (
     "name a picture or a text of the tasks by data_key (a transcript, for example), or bring vectors of your own with "
     "encoder=field:NAME"
@@ -41,16 +43,27 @@ class Field:
         Object tag that shows it; for a field of the data without such a tag one of type "" that refers to it.
     weight
         Share relative to the other fields, above 0; only the ratio counts.
+    in_files
+        True for texts that lie at the addresses which the field holds.
     """
 
     tag: ObjectTag
     modality: Modality
     weight: float = 1.0
+    in_files: bool = False
 
     @property
     def key(self) -> str:
         """Its name, such as `image` or `images[0]`."""
         return self.tag.data_key
+
+    @property
+    def file(self) -> TextFile | None:
+        """How its texts are read from files; None if it holds the texts themselves, or images."""
+        if not self.in_files:
+            return None
+        tag = self.tag
+        return TextFile(self.key, tag.type or "Pdf", tag.encoding, tag.name_key, tag.text_key)
 
     def __str__(self) -> str:
         return f"{self.tag.type} {self.tag.name!r}" if self.tag.type else f"field {self.key!r}"
@@ -81,13 +94,13 @@ class Field:
     def _parts(self, value: Any) -> Sequence[Any]:
         """Split what a tag shows into its pictures or texts."""
         several = isinstance(value, list) and (
-            self.modality == "image" or not (self.tag.type or is_chat(value))
+            self.modality == "image" or self.in_files or not (self.tag.type or is_chat(value))
         )
         return value if several else (value,)
 
     def _read(self, part: Any) -> str:
-        """Return the address of a picture, or a text."""
-        if self.modality == "text":
+        """Return the address of a file, or a text."""
+        if self.modality == "text" and not self.in_files:
             return text_of(self.tag, part)
         if part is None or (isinstance(part, str) and not part.strip()):
             raise MediaError(f'"{self.key}" is empty')
@@ -192,10 +205,10 @@ def embedded_fields(
     raise InputError(f"the label config shows {_kinds(objects)}, which is not supported yet; {_ADVICE}")
 
 
-def field_named(config: LabelConfig, key: str, modality: Modality) -> Field:
+def field_named(config: LabelConfig, key: str, modality: Modality, *, in_files: bool = False) -> Field:
     """Return the field that a run embedded: what a tag of the label config shows, or a field of the data."""
     tags = (tag for tag in config.objects if tag.data_key == key and EMBEDDED_TAGS.get(tag.type) == modality)
-    return Field(next(tags, ObjectTag("", "", Value.field(key))), modality)
+    return Field(next(tags, ObjectTag("", "", Value.field(key))), modality, in_files=in_files)
 
 
 def _chosen_field(config: LabelConfig, chosen: KeyChoice, first: Sequence[Data]) -> Field:
@@ -210,11 +223,13 @@ def _chosen_field(config: LabelConfig, chosen: KeyChoice, first: Sequence[Data])
         raise _unknown(config, chosen, showing, first)
     tag = ObjectTag("", "", Value.field(chosen.key))
     kind = kind_of(values)
-    if chosen.modality == "text" and (kind == "video" or kind == "pdf"):
+    if chosen.modality == "text" and kind == "video":
         raise InputError(
-            f"data_key is text:{chosen.key}, but it holds a {kind} (such as {str(values[0])[:60]!r}), whose text is "
-            f"not read; write image:{chosen.key}, or put the text into the tasks' data"
+            f"data_key is text:{chosen.key}, but it holds a video (such as {str(values[0])[:60]!r}), which has no "
+            f"text; write image:{chosen.key}, or put the text into the tasks' data"
         )
+    if chosen.modality == "text" and (kind == "pdf" or (kind != "text" and _shows_pdf(showing))):
+        return Field(tag, "text", chosen.weight, in_files=True)
     if chosen.modality is not None:
         return Field(tag, chosen.modality, chosen.weight)
     if kind == "image" or kind == "text":
@@ -223,6 +238,11 @@ def _chosen_field(config: LabelConfig, chosen: KeyChoice, first: Sequence[Data])
         return Field(tag, "image", chosen.weight)
     what = f"{kind} (such as {str(values[0])[:60]!r})"
     raise InputError(f"data_key is {chosen.key!r}, which holds {what} and is not supported yet; {_ADVICE}")
+
+
+def _shows_pdf(tags: Sequence[ObjectTag]) -> bool:
+    """Return True if one of the tags shows PDFs."""
+    return any(tag.type == "Pdf" for tag in tags)
 
 
 def _unknown(
@@ -256,12 +276,13 @@ def _values(key: str, first: Sequence[Data]) -> list[Any]:
 def _embeddable(tag: ObjectTag, weight: float) -> Field:
     """Return the field that a tag with pictures or texts shows."""
     modality = EMBEDDED_TAGS[tag.type]
-    if tag.by_url and modality == "text":
+    by_url = tag.by_url and modality == "text"
+    if modality == "text" and (tag.resolver or (by_url and tag.type not in _TEXTS_BY_URL)):
+        what = "a resolver" if tag.resolver else 'valueType="url"'
         raise InputError(
-            f'{tag.type} {tag.name!r} has valueType="url" or a resolver, which is not supported yet; put the text'
-            " itself into the tasks' data"
+            f"{tag.type} {tag.name!r} has {what}, which is not supported yet; put the text itself into the tasks' data"
         )
-    return Field(tag, modality, weight)
+    return Field(tag, modality, weight, in_files=by_url)
 
 
 def _name(tag: ObjectTag) -> str:

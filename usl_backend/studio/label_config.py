@@ -67,6 +67,8 @@ class ObjectTag:
         What it shows.
     by_url
         True if the data is the URL of a text instead of the text itself.
+    resolver
+        True if a column of a table at that URL is shown.
     encoding
         For texts: `none`, `base64` or `base64unicode`.
     name_key, text_key
@@ -77,6 +79,7 @@ class ObjectTag:
     type: str
     value: Value
     by_url: bool = False
+    resolver: bool = False
     encoding: str = "none"
     name_key: str = "author"
     text_key: str = "text"
@@ -226,7 +229,8 @@ def _object(
         name,
         tag,
         value,
-        by_url=attributes.get("valuetype", "").lower() == "url" or "resolver" in attributes,
+        by_url=attributes.get("valuetype", "").lower() == "url",
+        resolver="resolver" in attributes,
         encoding=attributes.get("encoding", "none").lower(),
         name_key=attributes.get("namekey") or "author",
         text_key=attributes.get("textkey") or "text",

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from usl_backend.errors import MediaError, UnknownRunError
 from usl_backend.report.mapdata import packed
 from usl_backend.report.record import load_map
-from usl_backend.report.sources import excerpt_of, name_of
+from usl_backend.report.sources import excerpt_of, image_type, name_of
 from usl_backend.report.view import studio_links
 from usl_backend.web.reports import shown
 from usl_backend.web.services import services
@@ -67,9 +67,7 @@ def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
     if instance is None:
         raise UnknownRunError(f"task {task} is not part of run {run.id}")
     name = name_of(instance)
-    image = (
-        url_for("api_report.thumbnail", run_id=run.id, task=task) if instance.modality == "image" else None
-    )
+    image = url_for("api_report.thumbnail", run_id=run.id, task=task) if instance.located else None
     return {
         "task": task,
         "text": excerpt_of(instance),
@@ -90,6 +88,6 @@ def thumbnail(run_id: str, task: int) -> Response:
     except MediaError:
         # Shown instead of the picture; the reason may name hosts and is not revealed to embedding pages.
         return Response(_ABSENT, status=404, mimetype="image/svg+xml", headers={"Cache-Control": "no-store"})
-    response = Response(path.read_bytes(), mimetype="image/jpeg")
+    response = Response(path.read_bytes(), mimetype=image_type(path))
     response.headers["Cache-Control"] = f"private, max-age={DAY}"
     return response
