@@ -53,6 +53,21 @@ def test_connect__again_updates_the_same_row(
     assert json.loads(recorder.bodies("/setup")[-1]["extra_params"]) == {"budget": 9}
 
 
+def test_opening_a_task__asks_the_backend_only_until_a_queue_is_in_force(
+    make_project: MakeProject, client: StudioClient, recorder: Recorder
+) -> None:
+    project = make_project(5)
+    backend.connect(client, project.id, recorder.url, basic_auth=CREDENTIALS)
+    recorder.requests.clear()
+    assert len(project.serve([client], 1)) == 1
+    assert [path for path, _ in recorder.requests] == ["/health", "/setup", "/predict"]
+    project.predict(project.tasks[:3], version="usl-1")
+    client.http.json("PATCH", f"/api/projects/{project.id}/", body={"model_version": "usl-1"})
+    recorder.requests.clear()
+    assert len(project.serve([client], 4)) == 4  # with and without a prediction
+    assert recorder.requests == []
+
+
 def test_start_training__reaches_the_backend_without_a_webhook(
     make_project: MakeProject, client: StudioClient, recorder: Recorder
 ) -> None:
