@@ -58,8 +58,10 @@ class Work:
             f"{name} p50 {_share(seconds, 0.5):.3f} p95 {_share(seconds, 0.95):.3f} s"
             for name, seconds in (("open", self.opened), ("submit", self.submitted))
         )
-        used = (f"{name} {1000 * spent / len(self.made):.1f}" for name, spent in self.cpu.items())
-        return f"{len(self.made)} tasks: {times}; CPU ms a task: {', '.join(used)}"
+        used = (
+            f"; {name} {1000 * spent / len(self.made):.1f} CPU ms a task" for name, spent in self.cpu.items()
+        )
+        return f"{len(self.made)} tasks: {times}{''.join(used)}"
 
 
 def at_work(
@@ -210,6 +212,8 @@ def test_submit__no_slower_beside_the_backend(
             assert shell(*asked).code == 0
         work = works[queued, address is not None]
         at_work(annotators, project, work, until=lambda done: done >= EACH, processes=processes)
+        kind = f"{'queue in force' if queued else 'nothing published'}, {'beside' if address else 'without'}"
+        logger.info("%s the backend, so far %s", kind, work)
 
     for _ in range(ROUNDS):
         for queued in (True, False):
@@ -217,12 +221,8 @@ def test_submit__no_slower_beside_the_backend(
         with served(shell) as (address, process):
             for queued in (True, False):
                 once(queued=queued, address=address, processes={**own, "backend": process})
-    for (queued, connected), work in works.items():
-        place = (
-            f"{'queue in force' if queued else 'nothing published'}, {'beside' if connected else 'without'}"
-        )
-        logger.info("%s the backend: %s", place, work)
     assert [work.errors for work in works.values()] == [[]] * len(works)
     beside, without = works[True, True], works[True, False]
     assert beside.cpu["backend"] < 0.001 * len(beside.made), "it was asked"
-    assert beside.p95 <= SLOWER * without.p95
+    ratio = beside.p95 / without.p95
+    assert ratio <= SLOWER, "on a machine with other load this is chance"
