@@ -137,9 +137,11 @@ def framework(tmp_path_factory):
     )
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=120)
     pip = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # redis and rq are what the framework forgot to ask for; numpy and pydantic are what our server side needs
+    # redis and rq are what the framework forgot to ask for; the last three are what our server side needs
     subprocess.run(
-        [*pip, "label-studio-ml==1.0.9", "redis", "rq", "numpy", "pydantic"], check=True, timeout=240
+        [*pip, "label-studio-ml==1.0.9", "redis", "rq", "numpy", "pydantic", "selectolax"],
+        check=True,
+        timeout=240,
     )
     subprocess.run([*pip, "--no-deps", source], check=True, timeout=240)
     return folder / "venv" / "bin"

@@ -134,7 +134,7 @@ def test_select__budget_larger_than_the_pool(shell: Shell, make_project: MakePro
     [
         (
             '<View><Audio name="s" value="$image"/><Choices name="c" toName="s"><Choice value="a"/></Choices></View>',
-            "the label config shows Audio, which is not supported yet; Image, Text, HyperText, Paragraphs are",
+            "the label config shows Audio, which is not supported yet; name a picture or a text of the tasks by data_key",
         ),
         (
             '<View><Image name="i" value="$image"/><Image name="j" value="$other"/></View>',

@@ -50,7 +50,7 @@ def test_import__only_the_chosen_become_tasks_and_come_in_order(
 ) -> None:
     project = make_project(5)  # tasks of somebody else
     told = shell(
-        "select", photos, "--budget", 8, "--reserve", 3, "--control", 2, "--import-to", project.id, "--json"
+        "select", photos, "--budget", 8, "--reserve", 3, "--control", 20, "--import-to", project.id, "--json"
     )
     assert told.code == 0, told.err
     queue = told.json["queue"]
