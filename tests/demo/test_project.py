@@ -7,7 +7,8 @@ from live_studio import LiveProject
 from usl_backend.demo import dataset, project
 from usl_backend.errors import StudioError
 from usl_backend.studio.client import StudioClient
-from usl_backend.studio.label_config import embedded_fields, parse
+from usl_backend.studio.fields import embedded_fields
+from usl_backend.studio.label_config import parse
 
 
 def test_label_config__is_what_the_backend_reads() -> None:

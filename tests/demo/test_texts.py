@@ -10,7 +10,8 @@ from usl_backend.demo.material import MATERIALS
 from usl_backend.demo.place import DemoPlace, default_directory
 from usl_backend.errors import InputError
 from usl_backend.studio.client import StudioClient
-from usl_backend.studio.label_config import embedded_fields, parse
+from usl_backend.studio.fields import embedded_fields
+from usl_backend.studio.label_config import parse
 
 
 def test_load__is_the_real_data() -> None:

@@ -110,7 +110,7 @@ def test_select__impossible_budget(shell: Shell, make_project: MakeProject, budg
     project = make_project(3)
     if budget == "":
         # Empty means unset, as in Label Studio's form; the tasks themselves cannot be read.
-        refused(shell("select", project.id, "--budget", budget), "none of the 3 tasks could be read")
+        refused(shell("select", project.id, "--budget", budget), "3 of 3 files could not be fetched")
     else:
         refused(
             shell("select", project.id, "--budget", budget), f'budget is "{budget}"; give a positive', code=2
@@ -134,7 +134,7 @@ def test_select__budget_larger_than_the_pool(shell: Shell, make_project: MakePro
     [
         (
             '<View><Audio name="s" value="$image"/><Choices name="c" toName="s"><Choice value="a"/></Choices></View>',
-            "the label config shows Audio, which is not supported yet; name a picture or a text of the tasks by data_key",
+            "the label config shows Audio, which is not supported yet; name a picture or a text of the tasks",
         ),
         (
             '<View><Image name="i" value="$image"/><Image name="j" value="$other"/></View>',

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError, MediaError
 from usl_backend.sources.showing import Showing
+from usl_backend.studio.fields import parse_data_key
 from usl_backend.studio.label_config import parse
 
 if TYPE_CHECKING:
@@ -52,18 +53,22 @@ def changes_of(
         The label config shows other fields, or a task shows something else than the run read: what was selected is not
         what would be labeled.
     """
-    shown = Showing.of(parse(project.label_config), settings)
+    now = list(client.tasks_of(project.id, tasks))
+    if not now:
+        return Changes(frozenset(tasks))
+    told = settings.model_copy(update={"data_key": _told(settings.data_key, inventory)})
+    shown = Showing.of(parse(project.label_config), told, first=[task.data for task in now])
     if shown.fields != inventory.fields:
-        before, now = (
+        before, shows = (
             ", ".join(field.key for field in fields) for fields in (inventory.fields, shown.fields)
         )
         raise InputError(
-            f"the label config of project {project.id} shows the data field {now} now, but the run read {before};"
+            f"the label config of project {project.id} shows the data field {shows} now, but the run read {before};"
             " nothing was written, start a new run"
         )
     labeled: set[int] = set()
     there: set[int] = set()
-    for task in client.tasks_of(project.id, tasks):
+    for task in now:
         there.add(task.id)
         if not task.unlabeled:
             labeled.add(task.id)
@@ -81,6 +86,14 @@ def changes_of(
                 " nothing was written, start a new run"
             )
     return Changes(frozenset(tasks) - there, frozenset(labeled))
+
+
+def _told(data_key: str | None, inventory: Inventory) -> str | None:
+    """Say in `data_key` what each field holds, as the run learned it from the first tasks of the project."""
+    if data_key is None:
+        return None
+    chosen = zip(parse_data_key(data_key), inventory.fields, strict=True)
+    return ",".join(f"{field.modality}:{one.key}={one.weight!r}" for one, field in chosen)
 
 
 def _brief(instance: Instance) -> str:
