@@ -40,6 +40,7 @@ class Studio:
     located: list[int] = field(default_factory=list)
     listed: int = 0
     url: str = "http://studio.test"
+    browser_url: str = "http://studio.test"
 
     def project(self, project_id: int) -> Project:
         return Project(
@@ -62,7 +63,7 @@ class Studio:
                 ({"id": number, "completed_by": 1, "result": [{"from_name": "c", "value": value}]},),
             )
 
-    def locate(self, task_id: int, source: str) -> Location:
+    def locate(self, task_id: int, source: str, **_: object) -> Location:
         self.located.append(task_id)
         return Location(path=self.pictures / source)
 

@@ -19,7 +19,7 @@ def _basic(user, password, encoding="utf-8"):
 
 def _routes(app):
     """Every (method, path) that the app answers, with likely arguments."""
-    arguments = {"run_id": "12-1", "filename": "run.js", "name": "report.css", "task": 7}
+    arguments = {"run_id": "12-1", "filename": "run.js", "name": "report.css", "task": 7, "project": 12}
     with app.test_request_context():
         for rule in app.url_map.iter_rules():
             path = rule.build({name: arguments[name] for name in rule.arguments})[1]
