@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import InputError, StudioError, StudioNotFoundError
+from usl_backend.errors import StudioError, StudioNotFoundError
 from usl_backend.studio import preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE, NewPrediction, import_predictions, in_batches
-from usl_backend.studio.queue import end_of_queue
+from usl_backend.studio.queue import end_of_queue, require_current
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -47,10 +47,7 @@ def insert(
     StudioError
         Label Studio did not accept all tasks; those queued keep their place.
     """
-    if project.model_version != version:
-        raise InputError(
-            f'the model version of project {project.id} is "{project.model_version}", not {version}; start a new run'
-        )
+    require_current(project, version)
     held: dict[int, list[Prediction]] = {}
     for one in preannotations.predictions(client, project.id):
         if one.model_version == version:

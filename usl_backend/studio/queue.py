@@ -199,6 +199,14 @@ def put_in_force(
     return Switch(version, final.view_id, created, carried, tuple(warnings), final)
 
 
+def require_current(project: Project, version: str) -> None:
+    """Raise InputError unless a version is the project's current one."""
+    if project.model_version != version:
+        raise InputError(
+            f'the model version of project {project.id} is "{project.model_version}", not {version}; start a new run'
+        )
+
+
 def append(client: StudioClient, project: Project, *, version: str, tasks: Sequence[int]) -> int:
     """Queue more tasks after those that a run has queued; pre-annotated tasks stay last.
 
@@ -225,10 +233,7 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     StudioError
         Label Studio did not accept all tasks, for instance because some were deleted meanwhile.
     """
-    if project.model_version != version:
-        raise InputError(
-            f'the model version of project {project.id} is "{project.model_version}", not {version}; start a new run'
-        )
+    require_current(project, version)
     held = {
         p.task: p.score for p in preannotations.predictions(client, project.id) if p.model_version == version
     }
