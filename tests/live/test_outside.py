@@ -185,6 +185,33 @@ def test_import__texts_stand_in_their_tasks(shell: Shell, make_project: MakeProj
     ]
 
 
+def test_import__pdfs_are_uploaded_whole_where_a_pdf_tag_shows_them(
+    shell: Shell, photos: Path, make_project: MakeProject, tmp_path: Path
+) -> None:
+    project = make_project(
+        0,
+        label_config='<View><Pdf name="p" value="$paper"/><Choices name="c" toName="p"><Choice value="a"/>'
+        '<Choice value="b"/></Choices></View>',
+    )
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for row in range(12):
+        (folder / f"{row}.pdf").write_bytes(pdf([(GREY, f"words number {row}")]))
+    told = shell("select", folder, "--budget", 3, "--reserve", 0, "--import-to", project.id)
+    assert told.code == 0, told.err
+    tasks = list(project.client.tasks(project.id, only_unlabeled=False))
+    assert len(tasks) == 3
+    for task in tasks:
+        shown = project.client.http.request("GET", task.data["paper"]).content
+        assert shown == Path(task.data["usl_source"]).read_bytes()
+
+    (folder / "photo.png").write_bytes(next(photos.glob("even/*.png")).read_bytes())
+    refused = shell("select", folder, "--budget", 13, "--reserve", 0, "--import-to", project.id)
+    assert refused.code == 1
+    assert "photo.png is no pdf, but the project shows files by Pdf 'p'; choose a project with" in refused.err
+    assert len(list(project.client.tasks(project.id, only_unlabeled=False))) == 3
+
+
 def test_import__pdfs_chosen_by_their_texts_are_shown_by_their_first_page(
     shell: Shell, make_project: MakeProject, tmp_path: Path
 ) -> None:

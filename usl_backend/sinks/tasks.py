@@ -25,6 +25,7 @@ from usl_backend.sinks.queue import publish, tab_of
 from usl_backend.sinks.table import TableSink, queued_instances
 from usl_backend.sources.media import MediaAccess
 from usl_backend.studio.imports import SUFFIXES, Chosen, Upload, Uploads, file_name, import_tasks, take_back
+from usl_backend.studio.kinds import kind_of
 from usl_backend.studio.label_config import EMBEDDED_TAGS, parse
 from usl_backend.studio.reset import ResetReport, reset
 
@@ -38,7 +39,11 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
     from usl_backend.sources.media import Media
     from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.kinds import Kind
+    from usl_backend.studio.label_config import ObjectTag
 
+_WHOLE: Final[Mapping[str, Kind]] = {"Pdf": "pdf", "Video": "video"}
+"""Tags that show a whole file, and what it has to be."""
 _AT_ONCE: Final = 20
 """Maximum number of files in memory."""
 
@@ -93,7 +98,7 @@ class TasksSink:
         outside = self.files.read_inventory().outside
         assert outside is not None
         project = self.client.project(self.order.project)
-        data_key = check_project(project, self.order.key, outside.modality)
+        tag = check_project(project, self.order.key, outside.modality)
         instances = queued_instances(self.files, queue)
         chosen = _chosen(queue, instances, _hashes(self.files, queue))
         with MediaAccess.of_list(self.host, outside.roots).open() as media:
@@ -101,6 +106,7 @@ class TasksSink:
                 self.order,
                 instances,
                 media,
+                tag=tag,
                 documents_root=self.host.label_studio_local_files_document_root,
                 uploads=Uploads(self.client, project.id),
             )
@@ -110,7 +116,7 @@ class TasksSink:
                 chosen,
                 run_id=self.run.id,
                 pool=self.run.pool,
-                data_key=data_key,
+                data_key=tag.data_key,
                 values=shown.values,
                 progress=progress,
             )
@@ -123,7 +129,7 @@ class TasksSink:
             carried_over=done.carried_over,
             warnings=done.warnings,
             verified=done.verified,
-            imported=Destination(project.id, project.key, project.title, data_key),
+            imported=Destination(project.id, project.key, project.title, tag.data_key),
         )
 
     def complete(self, published: Published, pool: Pool, selection: Selection) -> None:
@@ -143,8 +149,8 @@ class TasksSink:
         return {"label-studio": self.client.version()}
 
 
-def check_project(project: Project, key: str, modality: str) -> str:
-    """Return the data field in which the project shows instances of a modality.
+def check_project(project: Project, key: str, modality: str) -> ObjectTag:
+    """Return the tag by which the project shows instances of a modality.
 
     Parameters
     ----------
@@ -166,18 +172,18 @@ def check_project(project: Project, key: str, modality: str) -> str:
             "reused, or LABEL_STUDIO_URL points to another Label Studio; start a new run"
         )
     tags = parse(project.label_config).objects
-    keys = [
-        tag.data_key
+    fitting = [
+        tag
         for tag in tags
         if EMBEDDED_TAGS.get(tag.type) == modality and re.fullmatch(r"[\w-]+", tag.data_key)
     ]
-    if len(set(keys)) != 1 or len({tag.data_key for tag in tags}) != 1:
+    if not fitting or len({tag.data_key for tag in tags}) != 1:
         shown = ", ".join(f'{tag.type} "{tag.data_key}"' for tag in tags) or "nothing"
         raise InputError(
             f'project {project.id} ("{project.title}") shows {shown}, but each row of the pool is one {modality}; '
             f"choose a project whose label config shows one {modality} and nothing else"
         )
-    return keys[0]
+    return fitting[0]
 
 
 def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
@@ -257,11 +263,12 @@ class _Shown:
         instances: QueuedInstances,
         media: Media,
         *,
+        tag: ObjectTag,
         documents_root: Path | None,
         uploads: Uploads,
     ) -> None:
         self.refer_by, self.instances, self.media = order.refer_by, instances, media
-        self.documents_root, self.uploads = documents_root, uploads
+        self.tag, self.documents_root, self.uploads = tag, documents_root, uploads
 
     def values(self, chosen: Sequence[Chosen]) -> list[str]:
         """Return the value of the shown field for each task."""
@@ -275,6 +282,8 @@ class _Shown:
             elif self.refer_by == "url" or (self.refer_by is None and not _is_here(instance.source)):
                 values[one.row] = self._address(one.key, instance.source)
         lacking = [one for one in chosen if one.row not in values]
+        for one in lacking:
+            self._check_kind(one)
         # few files in memory at a time
         for start in range(0, len(lacking), _AT_ONCE):
             some = lacking[start : start + _AT_ONCE]
@@ -282,14 +291,23 @@ class _Shown:
             values.update(zip((one.row for one in some), addresses, strict=True))
         return [values[one.row] for one in chosen]
 
+    def _check_kind(self, one: Chosen) -> None:
+        """Refuse a file that the project's tag cannot show; an Image tag gets a picture of any."""
+        kind = _WHOLE.get(self.tag.type)
+        if kind is not None and kind_of([self.instances[one.row][1].source]) != kind:
+            raise InputError(
+                f"{one.key} is no {kind}, but the project shows files by {self.tag.type} {self.tag.name!r}; choose a "
+                "project with an Image tag"
+            )
+
     def _upload(self, one: Chosen) -> Upload:
-        """Read a file and convert it, if necessary, to a format that browsers display."""
+        """Read a file; for an Image tag convert it, if necessary, to a picture that browsers display."""
         source = self.instances[one.row][1].source
         name = PurePosixPath(source if source.startswith("/") else unquote(urlsplit(source).path)).name
         try:
             content = self.media.read(self.instances[one.row][1])
             suffix = PurePosixPath(name).suffix.lower()
-            if suffix not in SUFFIXES:
+            if self.tag.type == "Image" and suffix not in SUFFIXES:
                 content, name = to_png(content, limits=self.media.limits), f"{name.removesuffix(suffix)}.png"
         except MediaError as error:
             raise RunError(
