@@ -119,6 +119,6 @@ def extend(
         queued = append(client, project, version=version_in_force(store, run, project), tasks=ordered)
         state = store.queue_state(project.key)
         assert state is not None, "a run in force has a state"
-        later = (*state.extended, *(task for task in ordered if task not in set(state.extended)))
+        later = tuple(dict.fromkeys((*state.extended, *ordered)))
         store.save_queue_state(project.key, replace(state, extended=later))
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)

@@ -45,13 +45,16 @@ def annotate_from(
     free = {task.id for task in client.tasks(project_id)}
     tasks = [task for task in results if task in free]
     # Label Studio's own action copies a result as it is, so what was added for its check would come along.
-    plain = [task for task in tasks if all(set(region["value"]) == {"choices"} for region in results[task])]
+    plain: list[int] = []
+    others: list[int] = []
+    for task in tasks:
+        as_it_is = all(set(region["value"]) == {"choices"} for region in results[task])
+        (plain if as_it_is else others).append(task)
     for start in range(0, len(plain), _BATCH):
         batch = plain[start : start + _BATCH]
         _act(client, project_id, batch, version=version)
         if progress is not None:
             progress("annotating", start + len(batch), len(tasks))
-    others = [task for task in tasks if task not in set(plain)]
     for done, task in enumerate(others, start=len(plain) + 1):
         client.annotate(
             task,

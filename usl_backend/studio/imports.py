@@ -285,7 +285,8 @@ def take_back(
     present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}
     if left := sorted(present.intersection(doomed)):
         raise StudioError(f"Label Studio did not delete {len(left)} tasks (first: {left[0]}); try again")
-    staying = {known.digest for known in everything if known.task not in set(doomed)}
+    gone = set(doomed)
+    staying = {known.digest for known in everything if known.task not in gone}
     Uploads(client, project_id).remove(
         {known.digest for known in ours if known.untouched and known.digest not in staying}
     )
