@@ -95,9 +95,11 @@
     };
     const ring = { type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", marker: { size: 28, symbol: "circle-open", line: { width: 3 }, color: "#d55e00" } };
     // an explicit list: Plotly's default includes buttons that send data to other sites
-    const buttons = [["zoomIn2d", "zoomOut2d", "pan2d", "resetScale2d"]];
+    const buttons = [["zoomIn2d", "zoomOut2d", "pan2d", "lasso2d", "select2d", "resetScale2d"]];
     await Plotly.newPlot(place, [cloud, marks, ring], look(), { responsive: true, displaylogo: false, scrollZoom: !touch.matches, modeBarButtons: buttons });
     place.on("plotly_hover", (event) => show(event.points[0].customdata));
+    place.on("plotly_selected", (event) => tellOfLasso(event ? event.points.map((point) => point.customdata) : []));
+    place.on("plotly_deselect", () => tellOfLasso([]));
     place.on("plotly_click", (event) => {
       const row = event.points[0].customdata;
       show(row);
@@ -107,6 +109,12 @@
     });
     note.textContent = every === 1 ? "" : `This browser has no WebGL: every ${every}th task and all picks are shown.`;
     place.dataset.state = "drawn";
+  }
+
+  // Other scripts of the page act on what a lasso or box holds.
+  function tellOfLasso(rows) {
+    const tasks = [...new Set(rows)].map((row) => map.ids[row]);
+    document.dispatchEvent(new CustomEvent("usl:lasso", { detail: { tasks } }));
   }
 
   function taskAddress(row) {
@@ -150,6 +158,7 @@
     } else if (card.text) {
       parts.push(element("blockquote", card.text));
     }
+    seen.dataset.task = String(task);
     seen.replaceChildren(...parts, head, facts);
   }
 
