@@ -17,6 +17,7 @@ from usl_backend.web.connections import CONNECTIONS, listen
 from usl_backend.web.dispatcher import UrgentFirst
 
 MORE_THAN_ALL = CONNECTIONS + 60
+LIMITS = {"/livez": 0, "/slow": 0, "/body": 2**20, "/small": 1000}
 
 
 @dataclass
@@ -37,7 +38,9 @@ def server() -> Iterator[Server]:
     app = Flask("flooded")
     dispatcher = UrgentFirst()
     dispatcher.set_thread_count(2)
-    running = listen(app, dispatcher, host="127.0.0.1", port=0, most_bytes=2**20)
+    running = listen(
+        app, dispatcher, host="127.0.0.1", port=0, most_bytes=2**20, limit=lambda path, headers: LIMITS[path]
+    )
     found = Server(("127.0.0.1", int(running.effective_listen[0][1])))
 
     @app.get("/livez")
@@ -53,6 +56,10 @@ def server() -> Iterator[Server]:
     @app.post("/body")
     def body() -> str:
         return str(len(request.data))
+
+    @app.post("/small")
+    def small() -> tuple[str, int]:
+        return f"{request.content_length} {len(request.environ['wsgi.input'].read())}", 401
 
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -142,6 +149,46 @@ def test_head__a_kept_connection_is_no_debtor(server: Server, monkeypatch: pytes
     assert kept.getresponse().read() == b"70000"
     assert kept.sock is connected
     kept.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        (b"Content-Length: 900000\r\n\r\n", 900_000),
+        (b"Content-Length: 900000\r\nExpect: 100-continue\r\n\r\n", 900_000),
+        (b"Transfer-Encoding: chunked\r\n\r\n" + b"200\r\n" + b"x" * 512 + b"\r\n200\r\n" + b"x" * 512, None),
+    ],
+    ids=["length", "expect", "chunks"],
+)
+def test_body__beyond_its_limit_is_not_received(server: Server, said: bytes, size: int | None) -> None:
+    with socket.create_connection(server.address, timeout=10) as stranger:
+        stranger.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\n" + said)
+        answer = stranger.makefile("rb").read()
+    head, _, told = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert b"Connection: close" in head
+    length, received = told.split()
+    assert int(length) == size or (size is None and int(length) > LIMITS["/small"])
+    assert received == b"0"
+    assert lives(server)
+
+
+def test_body__what_was_not_received_is_no_request(server: Server) -> None:
+    smuggled = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(server.address, timeout=10) as stranger:
+        head = f"POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: {len(smuggled) + 2000}\r\n\r\n"
+        stranger.sendall(head.encode() + smuggled)
+        said = stranger.makefile("rb").read()
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert not server.held.is_set()
+
+
+@pytest.mark.parametrize("size", [0, 999, 1000, 1001])
+def test_body__up_to_its_limit_is_received(server: Server, size: int) -> None:
+    answer = requests.post(f"{server.url}/small", data=b"x" * size, timeout=5)
+    assert answer.text == f"{size} {size if size <= 1000 else 0}"
+    chunks = iter([b"x" * 600, b"x" * 600])
+    assert requests.post(f"{server.url}/body", data=chunks, timeout=5).text == "1200"
 
 
 def test_allowed__is_bounded_by_the_files_that_may_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:

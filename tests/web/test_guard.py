@@ -10,6 +10,7 @@ from usl_backend.errors import SettingsError
 from usl_backend.settings import HostSettings
 from usl_backend.web import create_app
 from usl_backend.web.credentials import WEBHOOK_HEADER, check_exposure, is_loopback
+from usl_backend.web.guard import MAX_BODY, MAX_PREDICT_BODY, MAX_STRANGER_BODY, body_limit
 
 
 def _basic(user, password, encoding="utf-8"):
@@ -291,3 +292,13 @@ def test_size__too_large_a_body_is_refused(client, monkeypatch):
     answer = client.post("/setup", data=b'"' + b"x" * 2000 + b'"', content_type="application/json")
     assert answer.status_code == 413
     assert client.post("/predict", json={"tasks": [{"data": "x" * 2000}]}).status_code == 200
+
+
+def test_size__of_a_body_depends_on_who_sends_it_and_where(host, guarded):
+    user = {"AUTHORIZATION": _basic("usl", "pass wörd")["Authorization"]}
+    secret = {"X_USL_WEBHOOK_SECRET": "secret-of-the-webhook"}
+    limit = body_limit(guarded)
+    assert limit("/predict", user) == MAX_PREDICT_BODY
+    assert limit("/webhook", user) == limit("/webhook", secret) == limit("/setup", user) == MAX_BODY
+    assert limit("/predict", {}) == limit("/predict", secret) == limit("/setup", {}) == MAX_STRANGER_BODY
+    assert body_limit(host)("/predict", {}) == MAX_PREDICT_BODY  # a host without credentials, on loopback

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -136,6 +137,15 @@ def test_serve__public_with_credentials(start):
     address = _address(start(USL_HOST="0.0.0.0", BASIC_AUTH_USER="u", BASIC_AUTH_PASS="pw-secret"))
     assert requests.get(f"{address}/health", timeout=10).status_code == 401
     assert requests.get(f"{address}/health", auth=("u", "pw-secret"), timeout=10).status_code == 200
+    # 200 MB are announced: who may not send them is answered before any came
+    with socket.create_connection(("127.0.0.1", urlsplit(address).port), timeout=10) as stranger:
+        stranger.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n\r\n")
+        assert stranger.makefile("rb").read().startswith(b"HTTP/1.1 401 ")
+    for path, size, status in (("/predict", 17 * 2**20, 200), ("/setup", 17 * 2**20, 413)):
+        answer = requests.post(
+            f"{address}{path}", json={"tasks": ["x" * size]}, auth=("u", "pw-secret"), timeout=60
+        )
+        assert answer.status_code == status
 
 
 def test_serve__start_training_that_is_not_let_in_is_a_paused_run_that_says_so(

@@ -1,19 +1,27 @@
-"""Connections of the server: who sends no complete request makes room for others, so that a flood silences no probe."""
+"""Connections of the server: who sends no complete request makes room for others, so that a flood silences no probe.
+
+A body that its sender may not send is not received: the app answers its head.
+"""
 
 from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import MultiSocketServer, TcpWSGIServer
 
 if TYPE_CHECKING:
     from flask import Flask
     from waitress.task import ThreadedTaskDispatcher
 
+BodyLimit = Callable[[str, Mapping[str, str]], int]
+"""Bytes of body that the head of a request admits, from its path and headers; these are named as in `CONTENT_TYPE`."""
 CONNECTIONS: Final = 500
 """Most connections held open at once; a new one takes the place of one that is at no request."""
 HEAD_SECONDS: Final = 10.0
@@ -28,6 +36,38 @@ _SWEEP_SECONDS: Final = 2
 """Time between two looks for those that are late."""
 
 
+class WeighedRequest(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """Request whose body is received only as far as its head admits; beyond that it is complete, without a body.
+
+    The app then refuses it as it refuses any other, and the connection ends with the answer.
+    """
+
+    body_rcv: Any
+    completed: bool
+
+    def __init__(self, settings: Adjustments, *, limit: BodyLimit) -> None:
+        super().__init__(settings)
+        self._limit = limit
+        self._most: int | None = None
+
+    def received(self, data: bytes) -> int:
+        """Take bytes of the client; return how many of them were of this request."""
+        taken = int(super().received(data))
+        if self.body_rcv is None or self.error:
+            return taken
+        if self._most is None:
+            self._most = self._limit(self.path, self.headers)
+        if max(self.content_length, self.body_bytes_received) > self._most:
+            self.close()
+            self.body_rcv = None
+            # The app is told of a size that it refuses, also where the client sent chunks and told none.
+            self.headers.setdefault("CONTENT_LENGTH", str(self.body_bytes_received))
+            self.headers["CONNECTION"] = "close"
+            self.expect_continue = False
+            self.completed = True
+        return taken
+
+
 class TimedConnection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """One client's connection, which knows since when its client owes a head."""
 
@@ -35,6 +75,7 @@ class TimedConnection(HTTPChannel):  # type: ignore[misc]  # waitress has no typ
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self.parser_class = partial(WeighedRequest, limit=self.server.limit)
         self.owed_since = time.time()
 
     def received(self, data: bytes) -> bool:
@@ -66,6 +107,10 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
 
     channel_class = TimedConnection
 
+    def __init__(self, *arguments: Any, limit: BodyLimit, **more: Any) -> None:
+        self.limit = limit
+        super().__init__(*arguments, **more)
+
     def maintenance(self, now: float) -> None:
         """Close connections that were served and are idle, and those whose client owes a head for too long."""
         super().maintenance(now)
@@ -86,7 +131,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
 
 
 def listen(
-    app: Flask, dispatcher: ThreadedTaskDispatcher, *, host: str, port: int, most_bytes: int
+    app: Flask, dispatcher: ThreadedTaskDispatcher, *, host: str, port: int, most_bytes: int, limit: BodyLimit
 ) -> MultiSocketServer:
     """Listen on every address of a host.
 
@@ -97,7 +142,9 @@ def listen(
     host, port
         Name or address, and the port; 0 takes a free one.
     most_bytes
-        Size of a body from which a request is refused unread.
+        Size of a body from which a request is refused, whoever sends it.
+    limit
+        Size of a body that the head of a request admits; a larger one is not received.
 
     Returns
     -------
@@ -122,7 +169,7 @@ def listen(
     )
     map_: dict[int, Any] = {}
     listeners = [
-        Listener(app, map_, dispatcher=dispatcher, adj=settings, sockinfo=address)
+        Listener(app, map_, dispatcher=dispatcher, adj=settings, sockinfo=address, limit=limit)
         for address in settings.listen
     ]
     addresses = [(one.effective_host, one.effective_port) for one in listeners]

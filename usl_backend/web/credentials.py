@@ -58,22 +58,27 @@ class Credentials:
         RefusedError
             Credentials are required, and the request's are missing or wrong.
         """
-        if not self.demanded:
-            return
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        user, token = _digest(_decoded(given)), _digest(given.strip().encode("utf-8", "replace"))
-        secret = _digest(request.headers.get(WEBHOOK_HEADER, "").encode("utf-8", "replace"))
-        admitted = [
-            kind.lower() == "basic" and any([_same(user, known) for known in self._users]),  # noqa: C419 - compares all
-            kind.lower() == "bearer" and _same(token, self._token),
-            request.path == "/webhook" and _same(secret, self._webhook),
-        ]
-        if not any(admitted):
+        given, secret = request.headers.get("Authorization", ""), request.headers.get(WEBHOOK_HEADER, "")
+        if not self.admit(request.path, authorization=given, webhook_secret=secret):
             raise RefusedError(
                 "user or password is missing or wrong; give BASIC_AUTH_USER and BASIC_AUTH_PASS, or USL_API_TOKEN as a "
                 "bearer token",
                 HTTPStatus.UNAUTHORIZED,
             )
+
+    def admit(self, path: str, *, authorization: str, webhook_secret: str) -> bool:
+        """Return True if a request with these values of its headers may be answered; "" for one that is absent."""
+        if not self.demanded:
+            return True
+        kind, _, given = authorization.partition(" ")
+        user, token = _digest(_decoded(given)), _digest(given.strip().encode("utf-8", "replace"))
+        secret = _digest(webhook_secret.encode("utf-8", "replace"))
+        admitted = [
+            kind.lower() == "basic" and any([_same(user, known) for known in self._users]),  # noqa: C419 - compares all
+            kind.lower() == "bearer" and _same(token, self._token),
+            path == "/webhook" and _same(secret, self._webhook),
+        ]
+        return any(admitted)
 
 
 def is_loopback(name: str) -> bool:

@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from usl_backend.web.credentials import Credentials, is_loopback
+from usl_backend.web.credentials import WEBHOOK_HEADER, Credentials, is_loopback
 from usl_backend.web.errors import RefusedError
 from usl_backend.web.origin import FIELD, Forms, check_origin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from usl_backend.settings import HostSettings
+    from usl_backend.web.connections import BodyLimit
 
 OPEN: Final = frozenset({"/livez", "/readyz"})
 """Paths open without credentials, for containers' health checks; they reveal nothing."""
@@ -21,6 +24,9 @@ MAX_BODY: Final = 16 * 2**20
 """Maximum size of a request body, in bytes; a label config may be long."""
 MAX_PREDICT_BODY: Final = 256 * 2**20
 """Maximum size of a /predict body, in bytes: Retrieve Predictions sends all selected tasks, 630 bytes or more each."""
+MAX_STRANGER_BODY: Final = 64 * 2**10
+"""Maximum size of a body that is received from a client without credentials, in bytes."""
+_WEBHOOK_VARIABLE: Final = WEBHOOK_HEADER.upper().replace("-", "_")
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -60,6 +66,19 @@ def register(app: Flask, host: HostSettings) -> None:
         if not request.path.startswith("/usl/static/"):
             response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
+
+
+def body_limit(host: HostSettings) -> BodyLimit:
+    """Return what tells the size of the body that a client may send, in bytes, from the head of its request alone."""
+    credentials = Credentials(host)
+
+    def limit(path: str, headers: Mapping[str, str]) -> int:
+        given, secret = headers.get("AUTHORIZATION", ""), headers.get(_WEBHOOK_VARIABLE, "")
+        if not credentials.admit(path, authorization=given, webhook_secret=secret):
+            return MAX_STRANGER_BODY
+        return MAX_PREDICT_BODY if path == "/predict" else MAX_BODY
+
+    return limit
 
 
 def _check_host(names: set[str]) -> None:

@@ -18,7 +18,7 @@ from usl_backend.web.app import create_app
 from usl_backend.web.connections import listen
 from usl_backend.web.credentials import check_exposure
 from usl_backend.web.dispatcher import UrgentFirst
-from usl_backend.web.guard import MAX_PREDICT_BODY
+from usl_backend.web.guard import MAX_PREDICT_BODY, body_limit
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
@@ -63,6 +63,7 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
                 host=host.host,
                 port=host.port,
                 most_bytes=MAX_PREDICT_BODY,
+                limit=body_limit(host),
             )
         except OSError as error:
             raise SettingsError(
