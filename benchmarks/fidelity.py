@@ -34,6 +34,7 @@ from usl_backend.selection.repulsion import Horizon, Repulsion
 from usl_backend.selection.rows.assignment import assign, cluster_sums
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.kmeans import kmeans
+from usl_backend.selection.rows.neighborhood import searched
 from usl_backend.selection.rows.neighbors import nearest_of_some
 from usl_backend.selection.rows.preparation import fit_projection, squared_distances
 from usl_backend.selection.rows.threads import one_thread, row_blocks
@@ -221,7 +222,7 @@ def _follow_picks(
     p = usl
     horizon = Horizon(p.horizon, p.horizon_distance, p.horizon_picks)
     score, true_score = (
-        density(nearest_neighbors(rows, k=p.neighbors, include_self=True, exact=True).distances)
+        density(nearest_neighbors(rows, k=searched(p.neighbors), include_self=True, exact=True).distances)
         for rows in (single, double)
     )
     crowd = Repulsion(single, labels=labels, alpha=p.alpha, horizon=horizon, exact=True)

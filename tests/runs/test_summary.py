@@ -4,6 +4,7 @@ import pytest
 
 from usl_backend.runs.published import Destination, Verified
 from usl_backend.runs.summary import (
+    MethodNote,
     PoolNote,
     PoolSummary,
     ReasonCount,
@@ -36,3 +37,10 @@ def test_summary_from_json__of_an_earlier_version_or_none() -> None:
     assert summary_from_json({"picks": 10, "model_version": "usl-12-1"}) == Summary(
         picks=10, model_version="usl-12-1"
     )
+
+
+def test_method__is_described_with_preset_and_neighbors() -> None:
+    assert MethodNote("usl", diagnostics={"neighbors": 7}).described == "usl with 7 neighbors"
+    assert MethodNote("usl", "paper-cifar10").described == "usl paper-cifar10"
+    assert MethodNote("usl-t", diagnostics={"neighbors": 1}).described == "usl-t with 1 neighbor"
+    assert MethodNote().described == ""

@@ -25,7 +25,10 @@ def entry(option: MethodOption) -> str:
         (True, False): f" >= {option.least:g}",
         (True, True): f" in [{option.least:g}, {option.most:g}]",
     }[math.isfinite(option.least), math.isfinite(option.most)]
-    if choices := get_args(option.annotation):
+    if number := [part for part in get_args(option.annotation) if part in (int, float)]:
+        words = "".join(f' or "{word}"' for word in option.words)
+        kind, bounds = number[0].__name__, bounds + words
+    elif choices := get_args(option.annotation):
         kind = "{" + ", ".join(f'"{choice}"' for choice in choices) + "}"
     default = f'"{option.default}"' if isinstance(option.default, str) else repr(option.default)
     meaning = option.help[0].upper() + option.help[1:]
@@ -50,7 +53,7 @@ def test_constructor__takes_the_options_by_keyword_and_nothing_else(name):
     assert {one.kind for one in arguments.values()} == {inspect.Parameter.KEYWORD_ONLY}
     for option in method.options().values():
         assert repr(arguments[option.name].default) == repr(option.default)
-        assert type(option.default) is option.annotation or option.default in get_args(option.annotation)
+        assert type(option.default) is option.annotation or option.default in option.words
         assert arguments[option.name].annotation in {
             field.type for field in fields(method) if field.name == option.name
         }
@@ -60,8 +63,8 @@ def test_constructor__takes_the_options_by_keyword_and_nothing_else(name):
 def test_option__default_is_the_first_choice(name):
     # numpydoc's convention, by which the reference shows defaults
     for option in METHODS[name].options().values():
-        if choices := get_args(option.annotation):
-            assert option.default == choices[0], option.name
+        if option.words:
+            assert option.default == option.words[0], option.name
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -122,6 +125,7 @@ def test_values__are_those_in_use_and_no_default_is_left_unsettled():
 
 def test_make__reads_text():
     made = make("usl", options={"neighbors": "7", "alpha": " 2 ", "smoothing": "False", "start": "rows"})
+    assert make("usl", options={"neighbors": " Auto "}) == USL(neighbors="auto") == USL()
     assert made == USL(neighbors=7, alpha=2.0, smoothing=False, start="rows")
     assert make("usl", options={"rounds": "3.0", "normalize": 0, "exact": "on"}) == USL(
         rounds=3, normalize=False, exact=True

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracles import blobs, squared
@@ -48,6 +50,23 @@ def test_score_new_rows__strange_rows_and_many_rows_ask_for_a_new_run(parts):
     many = score_new_rows(np.concatenate([new, new]), pool=pool, selection=selection)
     assert many.new_run
     assert "200 new rows are 25%" in many.reason
+
+
+def test_score_new_rows__are_scored_by_as_many_neighbors_as_the_pool(parts):
+    pool, new, _ = parts
+    usl = USL(near_duplicates=-1)
+    selection = usl.select(pool, 100, rng=0)
+    assert selection.diagnostics["neighbors"] == 4
+    mean = pool.astype(np.float64).mean(0)
+    known, rows = ((part - mean) / np.linalg.norm(part - mean, axis=1, keepdims=True) for part in (pool, new))
+    expected = 1 / np.sort(squared(rows, known), axis=1)[:, :4].mean(1)
+    expected = np.minimum(expected, selection.score.max())
+    found = score_new_rows(new, pool=pool, selection=selection)
+    np.testing.assert_allclose(found.score, expected, rtol=1e-3)
+    # What an earlier version stored has the number among its parameters alone.
+    told = {"diagnostics": {}, "parameters": {**selection.parameters, "neighbors": 4}}
+    former = score_new_rows(new, pool=pool, selection=replace(selection, **told))
+    assert np.array_equal(former.score, found.score)
 
 
 def test_score_new_rows__copies_of_the_pool_score_at_most_as_its_densest(parts):

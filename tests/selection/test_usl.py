@@ -167,6 +167,38 @@ def test_select__neighbors_given_are_used():
     assert not np.array_equal(given.score, usl.select(rows, 10, rng=0).score)
 
 
+@pytest.mark.parametrize(
+    ("budget", "labeled", "count"), [(2, 0, 20), (10, 0, 10), (10, 10, 5), (14, 1, 7), (80, 0, 2)]
+)
+def test_select__auto_looks_at_half_the_rows_per_pick(budget, labeled, count):
+    rows, _ = blobs(200, 10, seed=4, dtype=np.float32)
+    held = np.arange(labeled)
+    auto = USL().select(rows, budget, rng=0, labeled=held)
+    exact = USL(neighbors=count).select(rows, budget, rng=0, labeled=held)
+    assert auto.diagnostics["neighbors"] == exact.diagnostics["neighbors"] == count
+    assert np.array_equal(auto.indices, exact.indices)
+    assert np.array_equal(auto.score, exact.score)
+    assert (auto.parameters["neighbors"], exact.parameters["neighbors"]) == ("auto", count)
+
+
+def test_select__auto_counts_rows_without_their_copies():
+    rows, _ = blobs(100, 10, seed=4, dtype=np.float32)
+    copied = np.concatenate([rows, rows])
+    assert USL().select(copied, 10, rng=0).diagnostics["neighbors"] == 5
+    assert USL().select(rows[:3], 3, rng=0).diagnostics["neighbors"] == 2
+    assert USL().select(rows[:1], 1, rng=0).diagnostics["neighbors"] == 0
+
+
+def test_search__keeps_as_many_whatever_the_budget():
+    rows, _ = blobs(200, 10, seed=4, dtype=np.float32)
+    near = USL().search(rows)
+    assert near.indices.shape == (200, 20)
+    for usl in (USL(), USL(workers=2)):
+        given = usl.select(rows, 40, rng=0, neighbors=near)
+        assert np.array_equal(given.indices, USL().select(rows, 40, rng=0).indices)
+        assert np.array_equal(given.score, USL().select(rows, 40, rng=0).score)
+
+
 def test_select__first_half_of_the_order_covers_the_groups():
     rng = np.random.default_rng(1)
     truth = np.repeat(np.arange(10), 40)
@@ -231,7 +263,7 @@ def test_select__bad_labeled_is_named():
         ({"preset": "paper-cifar11"}, 'did you mean "paper-cifar10"'),
         ({"neighbors": 0}, "neighbors is 0"),
         ({"neighbors": 2.5}, "whole number"),
-        ({"neighbors": "five"}, "'five'"),
+        ({"neighbors": "five"}, "'five'; give a whole number or \"auto\""),
         ({"smoothing": 2}, "smoothing is 2"),
         ({"start": "row"}, 'did you mean "rows"'),
         ({"momentum": 1.5}, "at most 1"),

@@ -105,10 +105,9 @@ def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
     budget, pool = summary.budget, summary.pool
     asked = "the default" if budget.default else f'"{budget.asked}"'
     control = f", {summary.control} in the control set" if summary.control else ""
-    preset = f" {summary.method.preset}" if summary.method.preset else ""
     yield (
         f"run {run.id}: chose {summary.picks} of {pool.readable:,} in {summary.project.title} (budget "
-        f"{asked}){control} and {summary.reserve} in reserve, by {summary.method.name}{preset}, seed "
+        f"{asked}){control} and {summary.reserve} in reserve, by {summary.method.described}, seed "
         f"{summary.seed}"
     )
     if pool.passed_over:

@@ -305,10 +305,9 @@ def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]
     budget = summary.budget
     asked = "the default" if budget.default else f'"{budget.asked}"'
     control = f", {summary.control} in the control set" if summary.control else ""
-    preset = f" {summary.method.preset}" if summary.method.preset else ""
     yield (
         f"run {run_id}: chose {summary.picks} of {summary.pool.readable} unlabeled tasks (budget {asked})"
-        f"{control} and {summary.reserve} in reserve, by {summary.method.name}{preset}, seed {summary.seed}"
+        f"{control} and {summary.reserve} in reserve, by {summary.method.described}, seed {summary.seed}"
     )
     if summary.pool.several:
         yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"

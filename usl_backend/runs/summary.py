@@ -97,6 +97,14 @@ class MethodNote:
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def described(self) -> str:
+        """Name, preset and the number of neighbors looked at: "usl with 7 neighbors"; "" where nothing was chosen."""
+        preset = f" {self.preset}" if self.preset else ""
+        used = self.diagnostics.get("neighbors")
+        looked = f" with {used} {'neighbor' if used == 1 else 'neighbors'}" if used else ""
+        return f"{self.name}{preset}{looked}"
+
+    @property
     def next_round(self) -> str:
         """The rule of a next round and why, in one sentence; "" for a run that was none."""
         return str(self.diagnostics.get("next", {}).get("why", ""))

@@ -9,6 +9,7 @@ import numpy as np
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection.rows.density import density
+from usl_backend.selection.rows.neighborhood import searched
 from usl_backend.selection.rows.neighbors import nearest_of_others
 from usl_backend.selection.rows.preparation import check_embeddings, fit_projection, squared_distances
 from usl_backend.selection.rows.threads import one_thread, row_blocks
@@ -104,7 +105,9 @@ def score_new_rows(
     with one_thread():
         projection = fit_projection(pool, dimensions=p.projection, normalize=p.normalize)
         rows, known = projection.apply(embeddings), projection.apply(pool)
-        near = nearest_of_others(rows, known, k=min(p.neighbors, len(known)), workers=p.workers)
+        # The number that made the pool's scores.
+        k = int(selection.diagnostics.get("neighbors") or searched(p.neighbors))
+        near = nearest_of_others(rows, known, k=min(k, len(known)), workers=p.workers)
         # One floor for both: what the pool's densest rows reached.
         score = np.minimum(density(near.distances), selection.score.max()).astype(np.float32)
         cluster = np.empty(len(rows), dtype=np.int32)

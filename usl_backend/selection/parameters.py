@@ -11,7 +11,8 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from usl_backend.errors import SettingsError, nearest_name
 
@@ -42,7 +43,7 @@ class MethodOption:
     method, name
         Of the method and of its option.
     annotation
-        int, float, bool or a Literal of strings.
+        int, float, bool, a Literal of strings, or a number or such a Literal (`int | Literal["auto"]`).
     default
         Value when neither the caller nor a preset names one.
     help
@@ -64,12 +65,25 @@ class MethodOption:
         text = str(value).strip().lower()
         if self.annotation is bool:
             return text in YES if text in (*YES, *NO) else value
-        if isinstance(value, str) and self.annotation in (int, float):
+        if isinstance(value, str) and self.number in (int, float):
             try:
-                return float(text) if self.annotation is float or not _whole(text) else int(text)
+                return float(text) if self.number is float or not _whole(text) else int(text)
             except ValueError:
-                return value
+                return text if text in self.words else value
         return value
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Strings that are values."""
+        parts = (self.annotation, *get_args(self.annotation))
+        return tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
+
+    @property
+    def number(self) -> Any:
+        """Type of a value that is no word."""
+        if get_origin(self.annotation) in (Union, UnionType):
+            return next(part for part in get_args(self.annotation) if part in (int, float))
+        return self.annotation
 
     def check(self, value: Any) -> Any:
         """Return the value in the option's own type.
@@ -80,25 +94,25 @@ class MethodOption:
             A value of another type or out of bounds; the message names the option, the value and the remedy.
         """
         what = f"{self.method} option {self.name} is {value!r}"
-        if get_origin(self.annotation) is Literal:
-            choices = get_args(self.annotation)
-            if value not in choices:
-                raise SettingsError(f"{what}; {nearest_name(str(value), choices)}")
+        if value in self.words:
             return value
+        if get_origin(self.annotation) is Literal:
+            raise SettingsError(f"{what}; {nearest_name(str(value), self.words)}")
+        or_word = "".join(f' or "{word}"' for word in self.words)
         if self.annotation is bool:
             if not isinstance(value, bool):
                 raise SettingsError(f"{what}; give true or false")
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SettingsError(f"{what}; give a {'whole ' if self.annotation is int else ''}number")
-        if self.annotation is int and not (math.isfinite(value) and value == int(value)):
-            raise SettingsError(f"{what}; give a whole number")
+            raise SettingsError(f"{what}; give a {'whole ' if self.number is int else ''}number{or_word}")
+        if self.number is int and not (math.isfinite(value) and value == int(value)):
+            raise SettingsError(f"{what}; give a whole number{or_word}")
         if not self.least <= value <= self.most:
             bounds = f"at least {self.least:g}" + (
                 f" and at most {self.most:g}" if self.most < math.inf else ""
             )
-            raise SettingsError(f"{what}; give {bounds}")
-        return self.annotation(value)
+            raise SettingsError(f"{what}; give {bounds}{or_word}")
+        return self.number(value)
 
 
 @dataclass(frozen=True, kw_only=True)

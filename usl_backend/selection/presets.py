@@ -63,7 +63,11 @@ class USLParameters(Parameters):
         least=0,
     )
     normalize: bool = option(True, "bring rows to unit length")
-    neighbors: int = option(20, "nearest neighbors that density and smoothing look at", least=1)
+    neighbors: int | Literal["auto"] = option(
+        "auto",
+        "nearest neighbors that density and smoothing look at; 'auto' = half the rows per pick, 2 to 20",
+        least=1,
+    )
     count_self: bool = option(False, "count a row among its own neighbors, as the paper's code does")
     smoothing: bool = option(
         True, "cluster rows averaged with their neighbors instead of the rows themselves"

@@ -22,7 +22,7 @@ from usl_backend.selection.rows.centrality import distance_to_mean, smooth
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import Clustering, kmeans, paper_kmeans
-from usl_backend.selection.rows.neighborhood import Neighborhood, neighborhood
+from usl_backend.selection.rows.neighborhood import Neighborhood, cut, neighbor_count, neighborhood, searched
 from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
 from usl_backend.selection.rows.threads import one_thread
@@ -46,8 +46,8 @@ class USL(USLParameters, Untrained):
         Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
     normalize : bool, default True
         Bring rows to unit length.
-    neighbors : int >= 1, default 20
-        Nearest neighbors that density and smoothing look at.
+    neighbors : int >= 1 or "auto", default "auto"
+        Nearest neighbors that density and smoothing look at; 'auto' = half the rows per pick, 2 to 20.
     count_self : bool, default False
         Count a row among its own neighbors, as the paper's code does.
     smoothing : bool, default True
@@ -102,6 +102,7 @@ class USL(USLParameters, Untrained):
 
     - rows are centred, projected to at most 128 principal components and brought to unit length;
     - a row is not its own neighbor, and a floor keeps the density of exact duplicates finite;
+    - the number of neighbors follows the mean size of a cluster, because 20 reach over the border of small ones;
     - k-means runs on rows averaged with their neighbors, from the best of several greedy starts;
     - the pick is the row closest to the mean of its cluster's own (unsmoothed) rows; density and repulsion stay
       as terms of the same utility, each divided by its median, so that one weight serves every encoder. Their
@@ -183,7 +184,7 @@ class USL(USLParameters, Untrained):
         if len(embeddings) < 2:
             return None
         return nearest_neighbors(
-            self.prepare(embeddings), k=self.neighbors, include_self=self.count_self,
+            self.prepare(embeddings), k=searched(self.neighbors), include_self=self.count_self,
             exact=True if self.exact else None, workers=self.workers, progress=progress,
         )  # fmt: skip
 
@@ -233,12 +234,15 @@ class _Run:
         groups, rows = near.groups, near.leaders
         place = groups.member_of[held]
         weights = None if len(rows) == n else groups.weights()
-        typicality, exact, points = np.ones(len(rows), dtype=rows.dtype), True, rows
+        typicality, exact, points, used = np.ones(len(rows), dtype=rows.dtype), True, rows, 0
         if near.neighbors is not None:
-            exact = near.neighbors.exact
-            typicality = density(near.neighbors.distances, floor=0.0 if p.count_self else 1e-3)
+            used = neighbor_count(p.neighbors, rows=len(rows), clusters=budget + len(held))
+            around = cut(near.neighbors, used)
+            exact, used = around.exact, around.indices.shape[1]
+            typicality = density(around.distances, floor=0.0 if p.count_self else 1e-3)
             if p.smoothing:
-                points = smooth(rows, near.neighbors.indices, workers=p.workers)
+                points = smooth(rows, around.indices, workers=p.workers)
+            del around
         # In large pools the neighbors are as large as the rows.
         del near
         found = self.cluster(points, budget, place, weights)
@@ -262,6 +266,7 @@ class _Run:
             diagnostics={
                 "inertia": found.inertia,
                 "filled": filled,
+                "neighbors": used,
                 "neighbors_exact": exact,
                 "near_duplicate_rows": int(n - len(rows)),
                 "near_duplicates": groups.listing(),
@@ -285,9 +290,9 @@ class _Run:
         """Group near-duplicates, and find the neighbors among their leaders."""
         p = self.p
         return neighborhood(
-            rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), include_self=p.count_self,
-            held=held, given=given, exact=True if p.exact else None, reuse=reuse, workers=p.workers,
-            progress=self.progress,
+            rows, k=searched(p.neighbors), radius=p.near_duplicates, enough=budget + len(held),
+            include_self=p.count_self, held=held, given=given, exact=True if p.exact else None, reuse=reuse,
+            workers=p.workers, progress=self.progress,
         )  # fmt: skip
 
     def cluster(

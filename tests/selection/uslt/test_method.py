@@ -187,9 +187,20 @@ def test_select__hard_pools(kind, m, options):
 
 def test_select__fewer_neighbors_than_asked_are_told():
     rows, _ = blobs(9, 4, seed=6, dtype=np.float32)
-    selection = USLT(**SHORT).select(rows, 3, rng=0)
+    selection = USLT(**SHORT, neighbors=20).select(rows, 3, rng=0)
     check(selection, 9, 3)
     assert "8 others" in " ".join(selection.diagnostics["training"]["warnings"])
+    auto = USLT(**SHORT).select(rows, 4, rng=0)
+    assert auto.diagnostics["training"]["warnings"] == []
+
+
+def test_select__auto_looks_at_half_the_rows_per_cluster():
+    rows, _ = blobs(200, 10, seed=4, dtype=np.float32)
+    for options, count in (({}, 5), ({"clusters": 10}, 10)):
+        auto = USLT(**SHORT, **options).select(rows, 20, rng=0)
+        exact = USLT(**SHORT, **options, neighbors=count).select(rows, 20, rng=0)
+        assert auto.diagnostics["neighbors"] == exact.diagnostics["neighbors"] == count
+        assert np.array_equal(auto.indices, exact.indices)
 
 
 def test_select__two_rows_and_one():

@@ -6,7 +6,7 @@ A row's own copies must not count as its neighbors, or copies would look dense.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from usl_backend.progress import Progress
 
+MOST_NEIGHBORS = 20
+"""Neighbors that are looked at where the number is left to `neighbor_count`, at most."""
+FEWEST_NEIGHBORS = 2
+"""The same, at least."""
 SPARE = 12
 """Neighbors searched beyond k, to fill the places of near-duplicates."""
 MOVED_ROWS = 16_384
@@ -46,6 +50,21 @@ class Neighborhood:
     groups: Groups
     leaders: NDArray[Any]
     neighbors: Neighbors | None
+
+
+def searched(neighbors: int | Literal["auto"]) -> int:
+    """Return the neighbors to search per row, whatever the budget: a search outlives the selection."""
+    return MOST_NEIGHBORS if neighbors == "auto" else neighbors
+
+
+def neighbor_count(neighbors: int | Literal["auto"], *, rows: int, clusters: int) -> int:
+    """Return the number of nearest neighbors to look at: "auto" = half the mean size of a cluster, 2 to 20.
+
+    More reach over the border of small clusters, and whole clusters collapse into one place.
+    """
+    if neighbors != "auto":
+        return neighbors
+    return min(MOST_NEIGHBORS, max(FEWEST_NEIGHBORS, round(rows / (2 * clusters))))
 
 
 def neighborhood(
@@ -114,7 +133,7 @@ def neighborhood(
         groups = merge(groups, found)
         if near is None:
             return Neighborhood(groups, leaders, None)
-    return Neighborhood(groups, leaders, _cut(near, k))
+    return Neighborhood(groups, leaders, cut(near, k))
 
 
 def _part(rows: NDArray[Any], chosen: NDArray[np.int64], *, reuse: bool) -> NDArray[Any]:
@@ -138,13 +157,13 @@ def _search(
         return None
     k = min(k, available)
     if given is not None and given.indices.shape[0] == len(rows) and given.indices.shape[1] >= k:
-        return _cut(given, k)
+        return cut(given, k)
     return nearest_neighbors(
         rows, k=k, include_self=include_self, exact=exact, workers=workers, progress=progress
     )
 
 
-def _cut(near: Neighbors, k: int) -> Neighbors:
+def cut(near: Neighbors, k: int) -> Neighbors:
     """Copy the first k columns, so that the wider table can be freed."""
     if near.indices.shape[1] <= k:
         return near

@@ -19,7 +19,7 @@ from usl_backend.selection.rows.centrality import distance_to_mean, smooth
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import kmeans
-from usl_backend.selection.rows.neighborhood import neighborhood
+from usl_backend.selection.rows.neighborhood import cut, neighbor_count, neighborhood, searched
 from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
 from usl_backend.selection.rows.threads import one_thread
@@ -48,8 +48,8 @@ class USLT(USLTParameters):
         which single options are laid; None for the defaults below.
     projection : int >= 0, default 128
         Principal components kept after centring when there are more dimensions; 0 = leave rows as they are.
-    neighbors : int >= 1, default 20
-        Nearest neighbors that density and smoothing look at.
+    neighbors : int >= 1 or "auto", default "auto"
+        Nearest neighbors that density and smoothing look at; 'auto' = half the rows per pick, 2 to 20.
     smoothing : bool, default True
         Cluster rows averaged with their neighbors instead of the rows themselves.
     near_duplicates : float >= -1, default 0.01
@@ -233,7 +233,7 @@ class USLT(USLTParameters):
         if len(embeddings) < 2:
             return None
         return nearest_neighbors(
-            self.prepare(embeddings), k=self.neighbors, workers=self.workers, progress=progress
+            self.prepare(embeddings), k=searched(self.neighbors), workers=self.workers, progress=progress
         )
 
     def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -279,17 +279,19 @@ class _Run:
         rows = projection.apply(embeddings)
         self.report("projecting rows", 1, 1)
         around = neighborhood(
-            rows, k=p.neighbors, radius=p.near_duplicates, enough=budget + len(held), held=held, given=given,
+            rows, k=searched(p.neighbors), radius=p.near_duplicates, enough=budget + len(held), held=held, given=given,
             workers=p.workers, progress=self.progress,
         )  # fmt: skip
         groups, leaders, near = around.groups, around.leaders, around.neighbors
+        clusters = min(p.clusters or budget + len(held), len(leaders))
+        if near is not None:
+            near = cut(near, neighbor_count(p.neighbors, rows=len(leaders), clusters=clusters))
         place = groups.member_of[held]
         typicality = (
             np.ones(len(leaders), np.float32) if near is None else density(near.distances, floor=1e-3)
         )
         # Clusters start, and are halved, where noise is averaged out, whatever the heads are trained on.
         points = leaders if near is None else smooth(leaders, near.indices, workers=p.workers)
-        clusters = min(p.clusters or budget + len(held), len(leaders))
         found = self.learn(groups, leaders, points, near, clusters, place, projection)
         picks, labels, notes = self.pick(leaders, points, found, place, budget, clusters)
         order, gain = self.order(leaders, labels, picks)
@@ -306,6 +308,7 @@ class _Run:
             cluster=cluster[groups.member_of],
             parameters={"method": p.name, **p.values()},
             diagnostics={
+                "neighbors": near.indices.shape[1] if near is not None else 0,
                 "neighbors_exact": near.exact if near is not None else True,
                 "near_duplicate_rows": int(len(rows) - len(leaders)),
                 "near_duplicates": groups.listing(),
@@ -425,7 +428,7 @@ class _Run:
             warnings.append(
                 f"the local loss was left out, because there were only {clusters} clusters; local_clusters=0 keeps it"
             )
-        if near is not None and near.indices.shape[1] < self.p.neighbors:
+        if near is not None and self.p.neighbors != "auto" and near.indices.shape[1] < self.p.neighbors:
             warnings.append(
                 f"{self.p.neighbors} neighbors were asked for, but a row has {near.indices.shape[1]} others"
             )

@@ -20,6 +20,7 @@ def _paper(**options: Any) -> dict[str, Any]:
     """Lay options over those that all settings of the official code share."""
     shared: dict[str, Any] = {
         "projection": 0,
+        "neighbors": 20,
         "smoothing": False,
         "near_duplicates": -1.0,
         "hidden": 0,
@@ -76,7 +77,11 @@ class USLTParameters(Parameters):
         "principal components kept after centring when there are more dimensions; 0 = leave rows as they are",
         least=0,
     )
-    neighbors: int = option(20, "nearest neighbors that density and smoothing look at", least=1)
+    neighbors: int | Literal["auto"] = option(
+        "auto",
+        "nearest neighbors that density and smoothing look at; 'auto' = half the rows per pick, 2 to 20",
+        least=1,
+    )
     smoothing: bool = option(
         True, "cluster rows averaged with their neighbors instead of the rows themselves"
     )
