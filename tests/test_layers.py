@@ -33,6 +33,8 @@ LAYERS = {
     "pipeline": 7,
     "exports": 7,
     "report": 7,
+    # Above the report, whose coverage curve it reads.
+    "labeling": 8,
     "jobs": 8,
     "doctor": 8,
     "adapter": 9,

@@ -134,15 +134,13 @@ def coverage_chart(trust: Trust) -> Chart:
     """
     m = len(trust.picks)
     chosen = np.unique(np.linspace(0, m - 1, min(m, _MOST)).round().astype(int))
-    peak = max(max(trust.picks), max(trust.random_high), 0.05)
-    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if peak / step <= 5 or step == 0.25)
-    top = min(1.0, step * math.ceil(peak / step - 1e-9))
+    step, top = _scale(trust)
 
     def x(pick: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * pick / m
+        return _x(pick, m)
 
     def y(share: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share / top
+        return _y(share, top)
 
     def line(values: Sequence[float]) -> list[tuple[float, float]]:
         return [(x(index + 1), y(values[index])) for index in chosen]
@@ -159,6 +157,28 @@ def coverage_chart(trust: Trust) -> Chart:
         end_picks=round(y(trust.picks[-1]), 1),
         end_mean=round(y(trust.random_mean[-1]), 1),
     )
+
+
+def pick_place(trust: Trust, labeled: int, share: float) -> tuple[float, float]:
+    """Return the place in `coverage_chart` where so many labeled picks reach such a share of the pool."""
+    return round(_x(labeled, len(trust.picks)), 1), round(_y(share, _scale(trust)[1]), 1)
+
+
+def _scale(trust: Trust) -> tuple[float, float]:
+    """Return the tick distance of the y axis, and the share at its top."""
+    peak = max(max(trust.picks), max(trust.random_high), 0.05)
+    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if peak / step <= 5 or step == 0.25)
+    return step, min(1.0, step * math.ceil(peak / step - 1e-9))
+
+
+def _x(pick: float, picks: int) -> float:
+    """Return the x coordinate of a number of picks."""
+    return LEFT + (WIDTH - LEFT - RIGHT) * pick / picks
+
+
+def _y(share: float, top: float) -> float:
+    """Return the y coordinate of a share."""
+    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share / top
 
 
 def _places(points: Sequence[tuple[float, float]]) -> str:

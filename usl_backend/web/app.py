@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from usl_backend.web import api, errors, guard, metrics, pages, probes, protocol, report_pages, suggest_pages
+from usl_backend.web import (
+    api,
+    errors,
+    guard,
+    metrics,
+    pages,
+    probes,
+    project_pages,
+    protocol,
+    report_pages,
+    suggest_pages,
+)
 from usl_backend.web.services import EXTENSION, Services
 from usl_backend.web.watch import StudioWatch
 
@@ -34,6 +45,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app = Flask("usl_backend.web", static_url_path="/usl/static")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it
     app.add_template_filter(_moment, "moment")
+    app.add_template_filter(_duration, "duration")
     app.extensions[EXTENSION] = Services(host, jobs, StudioWatch(host.label_studio_url))
     guard.register(app, host)
     errors.register(app)
@@ -42,6 +54,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(pages.root)
     app.register_blueprint(pages.blueprint, url_prefix="/usl")
+    app.register_blueprint(project_pages.blueprint, url_prefix="/usl")
     app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
     app.register_blueprint(suggest_pages.blueprint, url_prefix="/usl")
     for blueprint in api.BLUEPRINTS:
@@ -52,3 +65,12 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
 def _moment(seconds: float) -> str:
     """Format Unix seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
+
+
+def _duration(seconds: float) -> str:
+    """Format a time span for people: "40 minutes", "3.5 hours", "2 days"."""
+    for unit, size, most in (("minute", 60, 90), ("hour", 3600, 36)):
+        if seconds < most * size:
+            amount = max(1.0, round(seconds / size, 0 if unit == "minute" else 1))
+            return f"{amount:g} {unit}{'' if amount == 1 else 's'}"
+    return f"{seconds / 86_400:.0f} days"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from usl_backend.web.api import exports, report, runs, suggestions
+from usl_backend.web.api import exports, projects, report, runs, suggestions
 
-BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint, suggestions.blueprint)
+BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint, projects.blueprint, suggestions.blueprint)
 
 __all__ = ["BLUEPRINTS"]

@@ -1,0 +1,1 @@
+"""How the labeling of a project goes: labels by role, annotator and class, pace, coverage, and what to do next."""

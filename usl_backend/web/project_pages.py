@@ -1,0 +1,85 @@
+"""Page of a project: how its labeling goes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from usl_backend.errors import InputError
+from usl_backend.report import words
+from usl_backend.report.chart import coverage_chart, pick_place
+from usl_backend.runs import parse_project_key
+from usl_backend.studio.client import parse_target
+from usl_backend.web.api.projects import missing
+from usl_backend.web.project_watch import project_watch
+from usl_backend.web.reports import Awaited, reports
+from usl_backend.web.services import services
+
+if TYPE_CHECKING:
+    from usl_backend.labeling.state import LabelingState
+    from usl_backend.report.record import Trust
+
+blueprint = Blueprint("projects", __name__)
+
+_RUNS = 10
+"""Runs listed on the page."""
+
+
+@blueprint.get("/projects")
+def find() -> AnyResponse:
+    """Lead to the page of the project in `?project=12`, an id or an address (the field on the list of runs)."""
+    _, project = parse_target(request.args.get("project", ""))
+    return redirect(url_for("projects.show", project=project))
+
+
+@blueprint.get("/projects/<int:project>")
+def show(project: int) -> Response:
+    """Show how the labeling of a project goes; the page follows it by itself."""
+    number, _ = parse_project_key(project)
+    seen = project_watch().look(number)
+    if seen.state is None and seen.error is not None and not services().store.list(project=number, limit=1):
+        raise missing(seen)
+    state = seen.state
+    page = render_template(
+        "project.html",
+        project=number,
+        state=state,
+        seen=seen,
+        words=words,
+        runs=services().store.list(project=number, limit=_RUNS),
+        studio=_studio(),
+        **({} if state is None else _coverage(state)),
+    )
+    response = Response(page, mimetype="text/html")
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _coverage(state: LabelingState) -> dict[str, object]:
+    """Return what the page shows of the coverage: a chart, or why there is none."""
+    if not state.queue.run:
+        return {}
+    try:
+        found = reports().get(services().store.get(state.queue.run))
+    except InputError:
+        return {}
+    if isinstance(found, Awaited):
+        return {"awaited": found}
+    trust: Trust = found.report.trust
+    labeled = 0 if state.coverage is None else state.coverage.labeled
+    return {
+        "trust": trust,
+        "chart": coverage_chart(trust),
+        "place": pick_place(trust, labeled, 0.0 if state.coverage is None else state.coverage.now),
+    }
+
+
+def _studio() -> str:
+    """Return the address at which browsers reach Label Studio; "" if it is none."""
+    host = services().host
+    address = host.label_studio_host or host.label_studio_url
+    return address.rstrip("/") if re.match(r"https?://", address) else ""
