@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from usl_backend.report.mapdata import packed
+from usl_backend.report.mapdata import packed, packed_states
 from usl_backend.report.record import MapPoints
+from usl_backend.report.states import Coded, TaskStates
 
 
 def unpacked(told: dict) -> dict[str, np.ndarray]:
@@ -54,3 +55,17 @@ def test_packed__one_place_for_all_is_no_division_by_zero() -> None:
 
 def test_packed__two_hundred_thousand_stay_below_five_megabytes() -> None:
     assert len(json.dumps(packed(points_of(200_000), task_url="http://studio.test/{task}"))) < 5_000_000
+
+
+def test_packed_states__a_code_for_each_point_of_the_map() -> None:
+    states = TaskStates(
+        Coded(("pick", "waiting"), {7: 0}, 1), Coded(("cat", "dog"), {6: 1, 99: 0}), None, 3.0, "a note"
+    )
+    told = json.loads(json.dumps(packed_states(states, np.array([5, 6, 7]))))
+    codes = {
+        name: np.frombuffer(base64.b64decode(kind["codes"]["data"]), dtype=kind["codes"]["type"]).tolist()
+        for name, kind in told["kinds"].items()
+    }
+    assert codes == {"status": [1, 1, 0], "label": [-1, 1, -1]}
+    assert told["kinds"]["label"]["names"] == ["cat", "dog"]
+    assert told["note"] == "a note"

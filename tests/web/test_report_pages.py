@@ -1,3 +1,4 @@
+import base64
 import gzip
 import re
 import sys
@@ -386,6 +387,26 @@ def test_api_map__has_every_point_and_answers_304(site: Site) -> None:
     assert again.status_code == 304
 
 
+def test_api_map__says_what_each_pick_stands_for(make_site: Callable[..., Site]) -> None:
+    site = make_site(modality="text")
+    told = site.client.get("/usl/api/runs/12-1/map").json
+    report = load(site.made.files)
+    assert report is not None
+    assert told["modality"] == "text"
+    assert [one["size"] for one in told["clusters"]] == [why.size for why in report.whys]
+    assert [one["name"] for one in told["clusters"]] == [one.name for one in report.clusters]
+    assert told["clusters"][0]["members"] == list(report.clusters[0].members)
+
+
+def test_api_map_states__without_label_studio_the_queue_still_tells(site: Site) -> None:
+    told = site.client.get("/usl/api/runs/12-1/map/states").json
+    codes = np.frombuffer(base64.b64decode(told["kinds"]["status"]["codes"]["data"]), "<i2")
+    assert set(told["kinds"]) == {"status"}
+    assert told["kinds"]["status"]["names"][0] == "pick"
+    assert int((codes == 0).sum()) == 6
+    assert told["note"].startswith("Labels are not shown: ")
+
+
 def test_api_instance__text_or_thumbnail(make_site: Callable[..., Site]) -> None:
     site = make_site(modality="text")
     told = site.client.get(f"/usl/api/runs/12-1/instances/{FIRST}").json
@@ -398,7 +419,7 @@ def test_api_instance__text_or_thumbnail(make_site: Callable[..., Site]) -> None
     assert site.client.get("/usl/api/runs/12-1/instances/3").status_code == 404
 
 
-@pytest.mark.parametrize("part", ["why", "trust", "map", "instances/1001", "thumbnail/1001"])
+@pytest.mark.parametrize("part", ["why", "trust", "map", "map/states", "instances/1001", "thumbnail/1001"])
 def test_api__without_a_report_says_so(make_site: Callable[..., Site], part: str) -> None:
     site = make_site(report=False)
     answer = site.client.get(f"/usl/api/runs/12-1/{part}")

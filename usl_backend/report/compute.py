@@ -12,6 +12,7 @@ from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
 from usl_backend.report.gallery import COPIES, GROUPS, duplicate_groups, lowest_rows, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
+from usl_backend.report.naming import cluster_names
 from usl_backend.report.record import (
     DIMENSIONS,
     LAYOUT,
@@ -34,9 +35,11 @@ from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from usl_backend.instances import Pool
+    from usl_backend.instances import Instance, Pool
     from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles
     from usl_backend.selection.base import Neighbors, Selection
@@ -121,6 +124,7 @@ class _Build:
             selection.diagnostics.get("near_duplicate_rows", sum(len(group) - 1 for group in groups))
         )
         near = neighborhoods(rows, selection)
+        names = self.names(instances, pool, selection)
         self.step("selecting with other seeds")
         steady, note = None, None
         if len(pool) > STABILITY_ROWS:
@@ -159,7 +163,12 @@ class _Build:
             modality="image" if instances and instances[0].located else "text",
             whys=whys,
             clusters=tuple(
-                ClusterView(rank, _id(pool, one.runner_up), tuple(int(pool.ids[row]) for row in one.members))
+                ClusterView(
+                    rank,
+                    _id(pool, one.runner_up),
+                    tuple(int(pool.ids[row]) for row in one.members),
+                    names[rank],
+                )
                 for rank, one in enumerate(near)
             ),
             lowest=tuple(Low(int(pool.ids[row]), float(percentile[row])) for row in lowest_rows(score)),
@@ -196,6 +205,13 @@ class _Build:
         lacking = selection.score is None or "near_duplicates" not in selection.diagnostics
         # the map searches among its own rows
         return nearest_neighbors(rows, k=NEIGHBORS) if lacking and len(rows) > 1 else None
+
+    def names(self, instances: Sequence[Instance], pool: Pool, selection: Selection) -> list[str]:
+        """Return the name of each cluster of texts; "" for pictures."""
+        texts = {one.id: one.source for one in instances if not one.located}
+        return cluster_names(
+            (texts.get(task, "") for task in pool.ids.tolist()), selection.cluster, len(selection.indices)
+        )
 
     def again(self, pool: Pool, budget: int, held: NDArray[np.int64], number: int) -> NDArray[np.int64]:
         """Return the picks of the same method with another seed."""

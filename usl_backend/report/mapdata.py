@@ -10,7 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.report.record import MapPoints
+    from usl_backend.report.record import MapPoints, Report
+    from usl_backend.report.states import TaskStates
 
 
 def packed(points: MapPoints, *, task_url: str | None) -> dict[str, Any]:
@@ -51,3 +52,56 @@ def packed(points: MapPoints, *, task_url: str | None) -> dict[str, Any]:
             for name, (kind, values) in arrays.items()
         },
     }
+
+
+def described(report: Report) -> dict[str, Any]:
+    """Return what the map says about clusters, as JSON-able values.
+
+    Returns
+    -------
+    dict
+        "modality", and per pick in "clusters" the number of tasks that it represents, what they have in common
+        ("" if unknown) and the ids of a few of them.
+    """
+    return {
+        "modality": report.modality,
+        "clusters": [
+            {"size": why.size, "name": cluster.name, "members": list(cluster.members)}
+            for why, cluster in zip(report.whys, report.clusters, strict=True)
+        ],
+    }
+
+
+def packed_states(states: TaskStates, ids: NDArray[np.int64]) -> dict[str, Any]:
+    """Pack labels, annotators and status for the points of a map.
+
+    Parameters
+    ----------
+    states
+        What is known of the tasks.
+    ids : (s,) int64
+        Instances in the order of the map.
+
+    Returns
+    -------
+    dict
+        "read_at", "note", and in "kinds" names and codes (positions in the names, -1: none) by kind.
+    """
+    order = ids.tolist()
+    kinds: dict[str, Any] = {}
+    for name, of, none, fixed in (
+        ("label", states.label, "no label", False),
+        ("status", states.status, "", True),
+        ("annotator", states.annotator, "nobody", False),
+    ):
+        if of is None:
+            continue
+        codes = np.array([of.codes.get(task, of.otherwise) for task in order], dtype="<i2")
+        data = base64.b64encode(codes.tobytes()).decode()
+        kinds[name] = {
+            "names": list(of.names),
+            "none": none,
+            "fixed": fixed,
+            "codes": {"type": "int16", "data": data},
+        }
+    return {"read_at": states.read_at, "note": states.note, "kinds": kinds}

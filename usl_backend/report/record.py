@@ -84,11 +84,14 @@ class ClusterView:
         Task that would represent the cluster without the pick; None if the cluster has only near-duplicates of it.
     members
         A few members of the cluster, sorted by distance to the pick.
+    name
+        Words that its texts have and others lack; "" for pictures, and where there are none.
     """
 
     rank: int
     runner_up: int | None
     members: tuple[int, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)

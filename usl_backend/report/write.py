@@ -7,14 +7,15 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import InputError, MediaError, RunError
 from usl_backend.report.check import control_set, load_check
-from usl_backend.report.mapdata import packed
+from usl_backend.report.mapdata import described, packed, packed_states
 from usl_backend.report.record import load_map
 from usl_backend.report.sources import Sources, Thumbnails, image_type
-from usl_backend.report.view import PLOTLY, Page, View, static_directory, studio_links, template_directory
+from usl_backend.report.states import known_states
+from usl_backend.report.view import SCRIPTS, Page, View, static_directory, studio_links, template_directory
 from usl_backend.runs.artifacts import atomic_write
 from usl_backend.suggesting.accuracy import load_accuracy
 
@@ -88,9 +89,7 @@ def write_report(
         if not (card := view.card(task)).missing
     }
     address = links(0)
-    scripts = [
-        _inline((static_directory() / name).read_text(encoding="utf-8")) for name in (PLOTLY, "map.js")
-    ]
+    scripts = [_inline((static_directory() / name).read_text(encoding="utf-8")) for name in SCRIPTS]
     page = _environment().get_template("report/file.html").render(
         view=view,
         page=Page(1, 1, 0, len(report.whys)),
@@ -99,9 +98,17 @@ def write_report(
             json_address=None,
             map_address=None,
             instance_address=None,
+            states_address=None,
+            thumbnail_address=None,
         row_address=lambda rank: f"#pick-{rank + 1}",
         style=_safe((static_directory() / "report.css").read_text(encoding="utf-8")),
-        map_data=_data(packed(points, task_url=address.removesuffix("0") + "{task}" if address else None)),
+        map_data=_data(
+            {
+                **packed(points, task_url=address.removesuffix("0") + "{task}" if address else None),
+                **described(report),
+            }
+        ),
+        map_states=_data(packed_states(known_states(files, note=_UNREAD), points.ids)),
         map_cards=_data(cards),
         scripts=[_safe(script) for script in scripts],
         policy=_policy(scripts),
@@ -110,6 +117,9 @@ def write_report(
     with atomic_write(path) as stream:
         stream.write(page.encode())
     return len(shown) - len(pictures) if report.modality == "image" else 0
+
+
+_UNREAD: Final = "Labels were not read when this file was written."
 
 
 def _pictures(tasks: Iterable[int], thumbnails: Thumbnails, progress: Progress | None) -> Mapping[int, str]:

@@ -13,7 +13,15 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.report.check import control_set, load_check
-from usl_backend.report.view import PER_PAGE, PLOTLY, View, static_directory, studio_links, template_directory
+from usl_backend.report.view import (
+    PER_PAGE,
+    PLOTLY,
+    SCRIPTS,
+    View,
+    static_directory,
+    studio_links,
+    template_directory,
+)
 from usl_backend.suggesting.accuracy import load_accuracy
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("report", __name__, template_folder=str(template_directory()))
 
-FILES: Final = {"report.css", "map.js", "wait.js", PLOTLY}
+FILES: Final = {"report.css", "wait.js", *SCRIPTS}
 _DRAWING: Final = (
     # Plotly compiles code to draw points and sets inline styles; every script is a file of this server.
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -109,7 +117,7 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         run=run,
         part=part,
         heading=heading,
-        plotly=PLOTLY,
+        scripts=SCRIPTS,
         view=view,
         page=stretch,
         near=stretch,
@@ -127,9 +135,15 @@ def _addresses(run: Run, part: str) -> dict[str, Any]:
         ),
         "json_address": url_for("api_report.list_whys", run_id=run.id),
         "map_address": url_for("api_report.show_map", run_id=run.id),
-        "instance_address": url_for("api_report.show_instance", run_id=run.id, task=0).removesuffix("0")
-        + "{task}",
+        "states_address": url_for("api_report.show_states", run_id=run.id),
+        "instance_address": _template("api_report.show_instance", run),
+        "thumbnail_address": _template("api_report.thumbnail", run),
     }
+
+
+def _template(endpoint: str, run: Run) -> str:
+    """Return the URL of a route for each task, with {task} for its id."""
+    return url_for(endpoint, run_id=run.id, task=0).removesuffix("0") + "{task}"
 
 
 @lru_cache(maxsize=len(FILES))

@@ -4,20 +4,19 @@
 (() => {
   const place = document.getElementById("map");
   const note = document.getElementById("map-note");
+  const legend = document.getElementById("legend");
   const seen = document.getElementById("seen");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touch = matchMedia("(hover: none)");
-  // Okabe and Ito's palette, distinguishable with color blindness
-  const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a8a8a"];
-  // Cividis, and a blue-to-yellow variant without the dark end for dark mode
-  const LIGHT_SCALE = "Cividis";
-  const DARK_SCALE = [[0, "#5b82bd"], [0.5, "#a9a78c"], [1, "#fee838"]];
   const NUMBERED = 200;
   const WITHOUT_WEBGL = 4000;
   // Fetch the points while Plotly, the larger part, is still loading.
   const ready = new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
+  const MEMBERS = 4;
   let map = null;
   let cards = null;
+  let kinds = {};
+  let states = null;
   let current = -1;
   let asked = 0;
 
@@ -47,16 +46,43 @@
     return place.clientWidth < 500;
   }
 
-  function marker(color) {
-    const size = map.x.length > 20000 ? 3 : map.x.length > 3000 || narrow() ? 5 : 7;
-    if (color === "cluster") {
-      const steps = PALETTE.flatMap((hex, i) => [[i / 8, hex], [(i + 1) / 8, hex]]);
-      return { size, opacity: 0.7, color: map.shown.map((i) => map.cluster[i] % 8), cmin: -0.5, cmax: 7.5, colorscale: steps, showscale: false };
+  const colors = uslColors(legend, paint);
+  const move = uslMove(place);
+
+  function marker() {
+    const size = map.x.length > 20000 ? 3 : map.x.length > 3000 || narrow() ? 6 : 8;
+    return colors.marker(kinds[chosenColor()], map.shown, size, dark.matches);
+  }
+
+  // Axes stay as they are: a change of color moves nothing.
+  function paint() {
+    Plotly.restyle(place, { marker: [marker()] }, [0]);
+  }
+
+  function enlist() {
+    const kind = kinds[chosenColor()];
+    colors.list(kind, map.shown.length);
+    document.getElementById("legend-title").textContent = document.querySelector("input[name=color]:checked").dataset.title;
+  }
+
+  function cluster(code) {
+    const { name } = map.clusters[code] || {};
+    return `pick ${code + 1}` + (name ? `: ${name}` : "");
+  }
+
+  function setKinds() {
+    const picture = map.modality === "image" ? (code) => (code >= 0 ? pictureOf(map.ids[map.picks[code]]) : null) : null;
+    kinds.density = { scale: "less typical, more typical", codes: map.density };
+    kinds.cluster = { names: map.clusters.map((_, code) => cluster(code)), codes: map.cluster, all: true, fixed: true, none: "labeled before the run", picture };
+    for (const [name, kind] of Object.entries(states ? states.kinds : {})) {
+      const types = { int16: Int16Array, int32: Int32Array };
+      kinds[name] = { ...kind, codes: decode(kind.codes.data, types[kind.codes.type]) };
     }
-    return {
-      size, opacity: 0.7, color: map.shown.map((i) => map.density[i]), cmin: 0, cmax: 100,
-      colorscale: dark.matches ? DARK_SCALE : LIGHT_SCALE, showscale: !narrow(), colorbar: { title: { text: "typical" }, thickness: 10, len: 0.5, outlinewidth: 0, ticksuffix: " %" },
-    };
+    for (const input of document.querySelectorAll("input[name=color]")) {
+      input.disabled = !(input.value in kinds);
+      if (input.disabled && input.checked) document.querySelector("input[name=color]").checked = true;
+    }
+    document.getElementById("states-note").textContent = states ? states.note : "";
   }
 
   function chosenColor() {
@@ -65,19 +91,28 @@
 
   function look() {
     const ink = dark.matches ? "#e8e8e8" : "#1a1a1a";
-    const axis = { visible: false, zeroline: false };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif" },
-      margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, hovermode: "closest", dragmode: touch.matches ? false : "pan",
-      xaxis: axis, yaxis: { ...axis, scaleanchor: "x" },
+      margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, hovermode: "closest", newselection: { line: { color: ink } },
     };
+  }
+
+  // Ranges of both axes that show every point, with room for the markers.
+  function wholeView() {
+    const width = place.clientWidth;
+    const height = place.clientHeight;
+    const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+    const [across, up] = [ends(map.x), ends(map.y)];
+    const unit = Math.max((across[1] - across[0]) / (width - 50), (up[1] - up[0]) / (height - 50), 1);
+    const around = ([low, high], pixels) => [(low + high - unit * pixels) / 2, (low + high + unit * pixels) / 2];
+    return { "xaxis.range": around(across, width), "yaxis.range": around(up, height) };
   }
 
   function pickMarks() {
     const ink = dark.matches ? "#ffffff" : "#111111";
     const paper = dark.matches ? "#111111" : "#ffffff";
     const many = map.picks.length > 60 || narrow();
-    return { marker: { size: many ? 13 : 16, color: ink, line: { width: 1.5, color: paper } }, textfont: { size: many ? 8 : 10, color: paper } };
+    return { marker: { size: many ? 13 : 16, color: ink, line: { width: 1.5, color: paper } }, textfont: { size: many ? 8 : 10, color: paper }, selected: { textfont: { color: paper } }, unselected: { marker: { opacity: 0.5 }, textfont: { color: paper } } };
   }
 
   async function draw() {
@@ -88,19 +123,24 @@
     map.shown = Array.from({ length: Math.ceil(n / every) }, (_, i) => i * every);
     const at = (rows, axis) => rows.map((i) => map[axis][i]);
     const picks = Array.from(map.picks);
-    const cloud = { type, mode: "markers", x: at(map.shown, "x"), y: at(map.shown, "y"), customdata: map.shown, marker: marker(chosenColor()), hoverinfo: "none" };
+    const cloud = { type, mode: "markers", x: at(map.shown, "x"), y: at(map.shown, "y"), customdata: map.shown, marker: marker(), hoverinfo: "none" };
     const marks = {
       type, mode: "markers+text", x: at(picks, "x"), y: at(picks, "y"), customdata: picks,
       text: picks.map((_, rank) => (rank < NUMBERED ? String(rank + 1) : "")), hoverinfo: "none", ...pickMarks(),
     };
     const ring = { type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", marker: { size: 28, symbol: "circle-open", line: { width: 3 }, color: "#d55e00" } };
-    // an explicit list: Plotly's default includes buttons that send data to other sites
-    const buttons = [["zoomIn2d", "zoomOut2d", "pan2d", "lasso2d", "select2d", "resetScale2d"]];
-    await Plotly.newPlot(place, [cloud, marks, ring], look(), { responsive: true, displaylogo: false, scrollZoom: !touch.matches, modeBarButtons: buttons });
-    place.on("plotly_hover", (event) => show(event.points[0].customdata));
+    const axis = { visible: false, zeroline: false };
+    const whole = wholeView();
+    const layout = { ...look(), dragmode: false, xaxis: { ...axis, range: whole["xaxis.range"] }, yaxis: { ...axis, scaleanchor: "x", range: whole["yaxis.range"] } };
+    // without Plotly's own buttons: they cannot be reached by keyboard
+    await Plotly.newPlot(place, [cloud, marks, ring], layout, { responsive: true, displayModeBar: false, scrollZoom: false, doubleClick: false });
+    place.on("plotly_hover", (event) => {
+      if (!move.busy()) show(event.points[0].customdata);
+    });
     place.on("plotly_selected", (event) => tellOfLasso(event ? event.points.map((point) => point.customdata) : []));
     place.on("plotly_deselect", () => tellOfLasso([]));
     place.on("plotly_click", (event) => {
+      if (move.dragged()) return;
       const row = event.points[0].customdata;
       show(row);
       const address = taskAddress(row);
@@ -114,6 +154,7 @@
   // Other scripts of the page act on what a lasso or box holds.
   function tellOfLasso(rows) {
     const tasks = [...new Set(rows)].map((row) => map.ids[row]);
+    document.querySelector("[data-tool=clear]").hidden = tasks.length === 0;
     document.dispatchEvent(new CustomEvent("usl:lasso", { detail: { tasks } }));
   }
 
@@ -127,9 +168,39 @@
     return answer.ok ? answer.json() : {};
   }
 
+  function pictureOf(task) {
+    return cards ? (cards[task] || {}).image : place.dataset.thumbnail.replace("{task}", String(task));
+  }
+
   function element(name, text) {
     const made = document.createElement(name);
     if (text) made.textContent = text;
+    return made;
+  }
+
+  // What a pick stands for: how many tasks, what they have in common, and a few of them.
+  function represented(rank) {
+    const { size, name, members } = map.clusters[rank];
+    const parts = [element("p", `Stands for ${size.toLocaleString("en")} task${size === 1 ? "" : "s"}${name ? `: ${name}` : ""}.`)];
+    const few = map.modality === "image" ? members.filter((task) => pictureOf(task)).slice(0, MEMBERS) : [];
+    if (few.length) {
+      const row = element("p");
+      row.className = "members";
+      row.append(...few.map((task) => Object.assign(element("img"), { src: pictureOf(task), alt: `task ${task}, of the same cluster` })));
+      parts.push(row);
+    }
+    return parts;
+  }
+
+  function facts(row) {
+    const known = [`more typical than ${map.density[row]} % of the pool`];
+    if (map.picks.indexOf(row) < 0 && map.cluster[row] >= 0) known.unshift(`represented by ${cluster(map.cluster[row])}`);
+    for (const name of ["label", "annotator", "status"]) {
+      const kind = kinds[name];
+      if (kind && kind.codes[row] >= 0 && kind.names[kind.codes[row]]) known.push(`${name}: ${kind.names[kind.codes[row]]}`);
+    }
+    const made = element("p", known.join("; "));
+    made.className = "quiet";
     return made;
   }
 
@@ -145,9 +216,6 @@
     const link = element(address ? "a" : "b", `task ${task}`);
     if (address) Object.assign(link, { href: address, target: "_blank", rel: "noopener noreferrer" });
     head.append(rank >= 0 ? `Pick ${rank + 1}, ` : "", link);
-    const stands = rank < 0 && map.cluster[row] >= 0 ? `represented by pick ${map.cluster[row] + 1}; ` : "";
-    const facts = element("p", `${stands}more typical than ${map.density[row]} % of the pool`);
-    facts.className = "quiet";
     Plotly.restyle(place, { x: [[map.x[row]]], y: [[map.y[row]]] }, [2]);
     const card = await cardOf(task).catch(() => ({}));
     if (number !== asked) return;
@@ -159,7 +227,8 @@
       parts.push(element("blockquote", card.text));
     }
     seen.dataset.task = String(task);
-    seen.replaceChildren(...parts, head, facts);
+    seen.replaceChildren(...parts, head, ...(rank >= 0 ? represented(rank) : []), facts(row));
+    seen.closest("aside").classList.add("shown");
   }
 
   function step(by) {
@@ -168,29 +237,60 @@
     show(map.picks[rank < 0 ? (by > 0 ? 0 : count - 1) : (rank + by + count) % count]);
   }
 
+  // Tools: move, lasso, box, clear the selection, zoom, whole map.
+  function use(tool) {
+    if (tool === "in" || tool === "out") return move.zoom(tool === "in" ? 1.5 : 1 / 1.5);
+    if (tool === "whole") return move.whole(wholeView());
+    if (tool === "clear") {
+      tellOfLasso([]);
+      return Plotly.update(place, { selectedpoints: [null] }, { selections: [] }, [0, 1]);
+    }
+    for (const one of document.querySelectorAll("[data-tool][aria-pressed]")) one.setAttribute("aria-pressed", String(one.dataset.tool === tool));
+    return Plotly.relayout(place, { dragmode: tool === "move" ? false : tool });
+  }
+
+  async function fetched(address) {
+    const answer = await fetch(address, { credentials: "same-origin" });
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    return answer.json();
+  }
+
   async function begin() {
     const inside = document.getElementById("map-data");
     if (inside) {
       map = unpack(JSON.parse(inside.textContent));
       cards = JSON.parse(document.getElementById("map-cards").textContent);
+      states = JSON.parse(document.getElementById("map-states").textContent);
     } else {
-      const answer = await fetch(place.dataset.map, { credentials: "same-origin" });
-      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-      map = unpack(await answer.json());
+      map = unpack(await fetched(place.dataset.map));
     }
+    setKinds();
     await ready;
     await draw();
+    enlist();
     document.getElementById("before").addEventListener("click", () => step(-1));
     document.getElementById("after").addEventListener("click", () => step(1));
+    document.getElementById("unshow").addEventListener("click", () => seen.closest("aside").classList.remove("shown"));
+    for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => use(button.dataset.tool));
     for (const input of document.querySelectorAll("input[name=color]")) {
-      input.addEventListener("change", () => Plotly.restyle(place, { marker: [marker(chosenColor())] }, [0]));
+      input.addEventListener("change", () => {
+        enlist();
+        paint();
+      });
     }
     dark.addEventListener("change", () => {
       Plotly.relayout(place, look());
       const { marker: mark, textfont } = pickMarks();
       Plotly.restyle(place, { marker: [mark], textfont: [textfont] }, [1]);
-      Plotly.restyle(place, { marker: [marker(chosenColor())] }, [0]);
+      paint();
     });
+    if (inside) return;
+    try {
+      states = await fetched(place.dataset.states);
+      setKinds();
+    } catch (error) {
+      document.getElementById("states-note").textContent = `Labels cannot be shown: ${error.message}.`;
+    }
   }
 
   begin().catch((error) => {
