@@ -86,9 +86,14 @@ class Played:
 
     def __init__(self, key: str, tasks: list[LabeledTask]) -> None:
         self.key, self.tasks = key, tasks
+        self.http = self
 
     def project(self, project: int) -> Project:
         return Project(project, self.key, "Digits", 0.0, CONFIG, None, "", 1, False, True, 300)
+
+    def json(self, _method: str, path: str) -> list[dict[str, object]]:
+        assert path == "/api/users/"
+        return [{"id": 1, "first_name": "Ann", "last_name": "", "email": "ann@studio.test"}]
 
     def labeled(self, _project: int) -> list[LabeledTask]:
         return self.tasks
@@ -100,7 +105,7 @@ def test_read_states__what_was_read_stays_with_the_report(make_run: Callable[...
     assert known_states(made.files, note="unread").note == "unread"
     studio = Played(made.run.project_key, [labeled(task, (1, "dog"))])
     found = read_states(made.run, made.files, studio)  # type: ignore[arg-type]
-    assert of(found.label, task) == "dog"
+    assert (of(found.label, task), of(found.annotator, task)) == ("dog", "Ann")
     assert known_states(made.files, note="unread") == found
     assert STATUSES[found.status.codes[made.queue.instances[1]]] == "pick"
 

@@ -65,7 +65,7 @@ def test_write_report__needs_nothing_from_outside(small: Made, tmp_path: Path) -
     images = [image["src"] for image in elements.all("img")]
     assert len(images) >= 6
     assert all(source and source.startswith("data:image/jpeg;base64,") for source in images)
-    assert [script.get("src") for script in elements.all("script")] == [None] * 7
+    assert [script.get("src") for script in elements.all("script")] == [None] * 8
     assert [link["href"] for link in elements.all("link")] == ["data:,"]
     assert "@import" not in page.partition("</style>")[0]
 
@@ -107,7 +107,7 @@ def test_write_report__texts_and_names_with_markup_are_shown_as_text(
     made.files.write_instances(changed, replace(inventory, skipped={7: hostile}))
     page, _ = written(made, tmp_path / "report.html")
     elements = Elements(page)
-    assert len(elements.all("script")) == 7
+    assert len(elements.all("script")) == 8
     assert elements.all("img") == []
     assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

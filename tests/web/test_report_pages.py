@@ -1,5 +1,6 @@
 import base64
 import gzip
+import io
 import re
 import sys
 import time
@@ -13,12 +14,14 @@ import pytest
 from digit_run import FIRST, Kept, Made, png
 from flask.testing import FlaskClient
 from page_forms import form_of
+from PIL import Image
 
 from usl_backend.errors import MediaError, StudioUnreachableError
 from usl_backend.instances import Instance
 from usl_backend.jobs import Jobs
 from usl_backend.media import UnavailableError
 from usl_backend.report import build, load
+from usl_backend.report.states import Coded, TaskStates, save_states
 from usl_backend.report.view import PLOTLY
 from usl_backend.runs import RunState
 from usl_backend.runs.doubts import Dispute, Doubt, Doubts, write_doubts
@@ -117,6 +120,35 @@ def test_gallery__order_of_the_picks_is_the_rank_order(site: Site) -> None:
     assert [int(task) for task in re.findall(r">task (\d+)<", picks)] == list(site.made.queue.instances)
     links = [a["href"] for a in Tags(picks).all("a")]
     assert links[0] == f"http://studio.test/projects/12/data?tab=3&task={site.made.queue.instances[0]}"
+
+
+def test_gallery__links_lead_to_where_browsers_reach_label_studio(site: Site) -> None:
+    assert HostSettings(label_studio_url="http://inside:8080").browser_url == "http://inside:8080"
+    outside = site.host.model_copy(update={"label_studio_host": "http://outside.test"})
+    client = create_app(outside, Jobs(site.made.store, outside)).test_client()
+    page = client.get("/usl/runs/12-1/gallery", headers=HTML).text
+    assert f"http://outside.test/projects/12/data?tab=3&amp;task={site.made.queue.instances[0]}" in page
+
+
+def test_gallery__pictures_enlarge_and_labels_are_shown(site: Site) -> None:
+    task = site.made.queue.instances[0]
+    found = TaskStates(Coded(("labeled",)), Coded(("<b>cat</b>",), {task: 0}), read_at=time.time())
+    save_states(site.made.files, found)
+    first = site.page("gallery").partition('id="picks"')[2].partition("</figure>")[0]
+    button = Tags(first).all("button")[0]
+    assert button["class"] == "enlarge"
+    assert button["data-large"] == f"/usl/api/runs/12-1/picture/{task}"
+    assert "label: &lt;b&gt;cat&lt;/b&gt;" in first
+    assert site.client.get("/usl/api/runs/12-1/labels").json["labels"] == {str(task): "<b>cat</b>"}
+
+
+def test_why__gain_is_told_in_tasks(site: Site) -> None:
+    report = load(site.made.files)
+    assert report is not None
+    gained = [round(why.covered * 90) for why in report.whys]
+    told = re.findall(r"(\d+) tasks? newly within reach", site.page("why"))
+    assert [int(number) for number in told] == gained
+    assert "about" not in site.page("why").partition("<table")[2]
 
 
 def test_gallery__names_the_skipped_and_the_least_typical(site: Site) -> None:
@@ -322,6 +354,17 @@ def test_thumbnail__is_the_picture_of_the_task(site: Site) -> None:
     assert answer.data == kept.read_bytes()
 
 
+def test_picture__is_as_large_as_the_source_allows(site: Site) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (2000, 1000)).save(stream, "PNG")
+    site.reports._readers[""] = lambda _instance: stream.getvalue()
+    sizes = {
+        part: Image.open(io.BytesIO(site.client.get(f"/usl/api/runs/12-1/{part}/{FIRST}").data)).size
+        for part in ("picture", "thumbnail")
+    }
+    assert sizes == {"picture": (1280, 640), "thumbnail": (160, 80)}
+
+
 @pytest.mark.parametrize("task", ["1", "999999", str(2**70), "-1", "..%2f..%2fusl.sqlite3", "7"])
 def test_thumbnail__of_anything_else_is_not_found(site: Site, task: str) -> None:
     answer = site.client.get(f"/usl/api/runs/12-1/thumbnail/{task}")
@@ -419,7 +462,10 @@ def test_api_instance__text_or_thumbnail(make_site: Callable[..., Site]) -> None
     assert site.client.get("/usl/api/runs/12-1/instances/3").status_code == 404
 
 
-@pytest.mark.parametrize("part", ["why", "trust", "map", "map/states", "instances/1001", "thumbnail/1001"])
+@pytest.mark.parametrize(
+    "part",
+    ["why", "trust", "map", "map/states", "labels", "picture/1001", "instances/1001", "thumbnail/1001"],
+)
 def test_api__without_a_report_says_so(make_site: Callable[..., Site], part: str) -> None:
     site = make_site(report=False)
     answer = site.client.get(f"/usl/api/runs/12-1/{part}")

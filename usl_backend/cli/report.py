@@ -58,7 +58,7 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
         within_reach = bool(files.read_instances()) if run.pool else bool(host.api_key)
         with open_run_media(host, files) if within_reach else nullcontext(None) as media:
             read = None if media is None else media.read
-            missing = write_report(run, files, found, output, read=read, studio_url=host.label_studio_url)
+            missing = write_report(run, files, found, output, read=read, studio_url=host.browser_url)
     trust = found.trust
     if as_json:
         result = {

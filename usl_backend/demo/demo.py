@@ -186,7 +186,7 @@ class _Demo:
                 f"  password    {self.place.memory.password}\n\n"
                 f"[bold]The {picks} picks, in order[/]  {tab}\n"
                 "  1. Open it and log in.\n"
-                f"  2. Label All Tasks: the first {self._data.thing} is rank 0.\n"
+                f"  2. Label All Tasks: the first {self._data.thing} is pick 1.\n"
                 "  3. Prediction score: low = first.\n\n"
                 f"[bold]The run's page[/]  {self.backend.url}/usl/runs/{run['id']}\n"
                 "  Once some picks are labeled, Suggest fills in the other tasks' classes;\n"
@@ -226,7 +226,7 @@ class _Demo:
                 f"Letting them label {CONTROLS} control tasks, and suggesting the others' classes"
             ):
                 after = self._go_on(run["id"], hired)
-        self._tick(f"All {len(picks)} tasks were served in rank order, 0 to {len(picks) - 1}")
+        self._tick(f"All {len(picks)} tasks were served in the order of the picks")
         counts = Counter(self._truth(task) for task in picks)
         self.console.print(
             f"  {len(counts)} of {len(self._data.classes)} classes among them: "
@@ -334,12 +334,12 @@ def check_order(picks: list[int], served: list[int]) -> None:
     for rank, pick in enumerate(picks):
         if rank >= len(served):
             raise StudioError(
-                f"annotators were told after {len(served)} tasks that nothing is left, but task {pick} of rank {rank}"
-                " was due; check that nobody else labels in the demo's project"
+                f"annotators were told after {len(served)} tasks that nothing is left, but task {pick}, pick"
+                f" {rank + 1}, was due; check that nobody else labels in the demo's project"
             )
         if served[rank] != pick:
             raise StudioError(
-                f"annotators were served task {served[rank]} where task {pick} of rank {rank} was due; Label Studio"
+                f"annotators were served task {served[rank]} where task {pick}, pick {rank + 1}, was due; Label Studio"
                 " reserves a task that a user has open for a day: close it, or use a fresh --data-directory"
             )
     raise StudioError(f"annotators were served {len(served)} tasks, more than the {len(picks)} picks")

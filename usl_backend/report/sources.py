@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 SIDE: Final = 160
 """Longer side of a thumbnail, in pixels."""
+LARGE: Final = 1280
+"""Longer side of an enlarged picture, in pixels."""
 EXCERPT: Final = 280
 """Maximum number of characters shown of a text."""
 _AT_ONCE: Final = 4
@@ -136,8 +138,8 @@ class Thumbnails:
         self._directory.mkdir(exist_ok=True)
         self._sources, self._read, self._limits = sources, read, limits or MediaLimits()
 
-    def path(self, instance_id: int) -> Path:
-        """Return the thumbnail's file, creating it if necessary.
+    def path(self, instance_id: int, *, side: int = SIDE) -> Path:
+        """Return the file of a thumbnail, or of a larger picture, creating it if necessary.
 
         Raises
         ------
@@ -151,22 +153,24 @@ class Thumbnails:
             raise RunError(f"task {instance_id} is not part of run {self._directory.parent.parent.name}")
         if not instance.located:
             raise MediaError(f"task {instance_id} is a text and has no image")
-        path = self._directory / f"{instance.id}.{'jpg' if _has_picture(instance) else 'svg'}"
+        picture = _has_picture(instance)
+        larger = f"-{side}" if picture and side != SIDE else ""
+        path = self._directory / f"{instance.id}{larger}.{'jpg' if picture else 'svg'}"
         if not path.is_file():
             with self._working:
                 try:
                     data = self._read(instance)
                 except StudioError as error:
                     raise MediaError(str(error)) from error
-                small = self._small(instance, data)
+                small = self._small(instance, data, side)
             with atomic_write(path) as file:
                 file.write(small)
         return path
 
-    def _small(self, instance: Instance, data: bytes) -> bytes:
+    def _small(self, instance: Instance, data: bytes, side: int) -> bytes:
         """Make the picture of an instance from its file."""
         if instance.file is None or _has_picture(instance):
-            return make_thumbnail(data, side=SIDE, limits=self._limits)
+            return make_thumbnail(data, side=side, limits=self._limits)
         return draw_text(text_in(data, file=instance.file, limits=self._limits)).encode()
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from usl_backend.errors import InputError
 from usl_backend.report.record import FOLDER, folder
 from usl_backend.runs.artifacts import atomic_write
+from usl_backend.studio.annotated import annotator_names
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import read_labels, standing_annotations
 
@@ -69,6 +70,15 @@ class TaskStates:
     annotator: Coded | None = None
     read_at: float = 0.0
     note: str = ""
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Instance id -> class of the tasks that have one."""
+        return (
+            {}
+            if self.label is None
+            else {task: self.label.names[code] for task, code in self.label.codes.items()}
+        )
 
 
 def queued(queue: Queue, *, note: str = "") -> TaskStates:
@@ -153,12 +163,17 @@ def read_states(run: Run, files: RunFiles, client: StudioClient) -> TaskStates:
         files.read_published().queue,
         client.labeled(run.project),
         label_config=project.label_config,
-        names={},
+        names=annotator_names(client),
         read_at=time.time(),
     )
-    with atomic_write(folder(files) / NAME) as stream:
-        stream.write(_ADAPTER.dump_json(found))
+    save_states(files, found)
     return found
+
+
+def save_states(files: RunFiles, states: TaskStates) -> None:
+    """Keep states with the report."""
+    with atomic_write(folder(files) / NAME) as stream:
+        stream.write(_ADAPTER.dump_json(states))
 
 
 def known_states(files: RunFiles, *, note: str = "") -> TaskStates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -43,12 +43,16 @@ class Card:
         Address of the task in Label Studio, if known.
     image
         Address of its thumbnail; None for a text or a missing thumbnail.
+    large
+        Address of a larger picture; None where there is none.
     text
         Excerpt of a text; "" for an image.
     alt
         Alternative text of the image.
     missing
         True for an image that cannot be shown.
+    label
+        Class that annotators gave it, as far as labels were read; "" without one.
     """
 
     task: int
@@ -58,6 +62,8 @@ class Card:
     text: str
     alt: str
     missing: bool
+    large: str | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,10 @@ class View:
         Evaluation on the labels of the control set, if they were read.
     accuracy
         Accuracy of the suggestions, if it was measured.
+    large
+        Returns the address of a larger picture of a task, or None.
+    labels
+        Instance id -> class that annotators gave it, as far as labels were read.
     """
 
     run: Run
@@ -98,6 +108,8 @@ class View:
     controls: int = 0
     check: ControlCheck | None = None
     accuracy: RunAccuracy | None = None
+    large: Callable[[int], str | None] = lambda _task: None
+    labels: Mapping[int, str] = field(default_factory=dict)
     words: object = field(default=words)
 
     @property
@@ -145,7 +157,14 @@ class View:
             text=text,
             alt=called if self.run.pool else f"Task {task}" + (f", {name}" if name else ""),
             missing=image is None and not text,
+            large=None if image is None else self.large(task),
+            label=self.labels.get(task, ""),
         )
+
+    def gain(self, why: Why) -> str:
+        """Say how many tasks come within reach of a pick: "12 tasks newly within reach"."""
+        sampled = "about " if self.report.trust.evaluated < self.report.instances else ""
+        return f"{sampled}{words.tasks(round(why.covered * self.report.instances))} newly within reach"
 
     def page(self, number: int) -> Page:
         """Return a page of picks; a number out of range gives the nearest page."""

@@ -79,7 +79,18 @@ def write_report(
     links = studio_links(run, studio_url)
     pictures: dict[int, str] = {}
     controls = len(control_set(files))
-    view = View(run, report, sources, pictures.get, links, controls, load_check(files), load_accuracy(files))
+    states = known_states(files, note=_UNREAD)
+    view = View(
+        run,
+        report,
+        sources,
+        pictures.get,
+        links,
+        controls,
+        load_check(files),
+        load_accuracy(files),
+        labels=states.labels,
+    )
     shown = view.shown()
     if report.modality == "image":
         pictures.update(_pictures(shown, Thumbnails(files, sources, read or _unread), progress))
@@ -89,7 +100,9 @@ def write_report(
         if not (card := view.card(task)).missing
     }
     address = links(0)
-    scripts = [_inline((static_directory() / name).read_text(encoding="utf-8")) for name in SCRIPTS]
+    scripts = [
+        _inline((static_directory() / name).read_text(encoding="utf-8")) for name in (*SCRIPTS, "pictures.js")
+    ]
     page = _environment().get_template("report/file.html").render(
         view=view,
         page=Page(1, 1, 0, len(report.whys)),
@@ -100,6 +113,7 @@ def write_report(
             instance_address=None,
             states_address=None,
             thumbnail_address=None,
+            labels_address=None,
         row_address=lambda rank: f"#pick-{rank + 1}",
         style=_safe((static_directory() / "report.css").read_text(encoding="utf-8")),
         map_data=_data(
@@ -108,7 +122,7 @@ def write_report(
                 **described(report),
             }
         ),
-        map_states=_data(packed_states(known_states(files, note=_UNREAD), points.ids)),
+        map_states=_data(packed_states(states, points.ids)),
         map_cards=_data(cards),
         scripts=[_safe(script) for script in scripts],
         policy=_policy(scripts),

@@ -113,6 +113,11 @@ class HostSettings(BaseModel):
     )
     media_max_pixels: int = Field(_LIMITS.pixels, ge=1, description="Maximum size of an image, in pixels.")
 
+    @property
+    def browser_url(self) -> str:
+        """Address at which browsers reach Label Studio."""
+        return self.label_studio_host or self.label_studio_url
+
     @field_validator("label_studio_url", "label_studio_host", "public_url")
     @classmethod
     def _web_address(cls, value: str) -> str:

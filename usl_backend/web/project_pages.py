@@ -81,5 +81,5 @@ def _coverage(state: LabelingState) -> dict[str, object]:
 def _studio() -> str:
     """Return the address at which browsers reach Label Studio; "" if it is none."""
     host = services().host
-    address = host.label_studio_host or host.label_studio_url
+    address = host.browser_url
     return address.rstrip("/") if re.match(r"https?://", address) else ""

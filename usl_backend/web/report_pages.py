@@ -13,6 +13,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.report.check import control_set, load_check
+from usl_backend.report.states import known_states
 from usl_backend.report.view import (
     PER_PAGE,
     PLOTLY,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("report", __name__, template_folder=str(template_directory()))
 
-FILES: Final = {"report.css", "wait.js", *SCRIPTS}
+FILES: Final = {"report.css", "wait.js", "pictures.js", *SCRIPTS}
 _DRAWING: Final = (
     # Plotly compiles code to draw points and sets inline styles; every script is a file of this server.
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -105,10 +106,12 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         report=found.report,
         sources=found.sources,
         image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
-        task_url=studio_links(run, services().host.label_studio_url),
+        task_url=studio_links(run, services().host.browser_url),
         controls=len(control_set(files)),
         check=load_check(files),
         accuracy=load_accuracy(files),
+        large=lambda task: url_for("api_report.picture", run_id=run.id, task=task),
+        labels=known_states(files).labels,
     )
     number = request.args.get("page", "")
     stretch = view.page(int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1)
@@ -135,6 +138,7 @@ def _addresses(run: Run, part: str) -> dict[str, Any]:
         ),
         "json_address": url_for("api_report.list_whys", run_id=run.id),
         "map_address": url_for("api_report.show_map", run_id=run.id),
+        "labels_address": None if run.pool else url_for("api_report.list_labels", run_id=run.id),
         "states_address": url_for("api_report.show_states", run_id=run.id),
         "instance_address": _template("api_report.show_instance", run),
         "thumbnail_address": _template("api_report.thumbnail", run),

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from usl_backend.errors import MediaError, UnknownRunError, USLError
 from usl_backend.report.mapdata import described, packed, packed_states
 from usl_backend.report.record import load_map
-from usl_backend.report.sources import excerpt_of, image_type, name_of
+from usl_backend.report.sources import LARGE, SIDE, excerpt_of, image_type, name_of
 from usl_backend.report.states import known_states, read_states
 from usl_backend.report.view import studio_links
 from usl_backend.report.words import moment
@@ -44,7 +44,7 @@ def show_map(run_id: str) -> Response:
     """Return the map of a run's pool, packed for a browser: positions, densities, clusters, picks."""
     run = services().store.get(run_id)
     report = shown(run).report
-    address = studio_links(run, services().host.label_studio_url)(0)
+    address = studio_links(run, services().host.browser_url)(0)
     packing = packed(_points(run), task_url=address.removesuffix("0") + "{task}" if address else None)
     return _answer({"run": run.id, **packing, **described(report)})
 
@@ -56,6 +56,15 @@ def show_states(run_id: str) -> Response:
     shown(run)
     points = _points(run)
     return _answer({"run": run.id, **packed_states(_states(run), points.ids)})
+
+
+@blueprint.get("/runs/<run_id>/labels")
+def list_labels(run_id: str) -> Response:
+    """Return the class of each labeled task of the run, as it is in Label Studio now."""
+    run = services().store.get(run_id)
+    shown(run)
+    states = _states(run)
+    return _answer({"run": run.id, "read_at": states.read_at, "note": states.note, "labels": states.labels})
 
 
 def _points(run: Run) -> MapPoints:
@@ -125,12 +134,23 @@ def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
 @blueprint.get("/runs/<run_id>/thumbnail/<int:task>")
 def thumbnail(run_id: str, task: int) -> Response:
     """Return a thumbnail of a task of the run, made on first request; tasks of other runs are refused."""
+    return _picture(run_id, task, SIDE)
+
+
+@blueprint.get("/runs/<run_id>/picture/<int:task>")
+def picture(run_id: str, task: int) -> Response:
+    """Return a larger picture of a task of the run, made on first request; tasks of other runs are refused."""
+    return _picture(run_id, task, LARGE)
+
+
+def _picture(run_id: str, task: int, side: int) -> Response:
+    """Return a picture of a task, at most so wide and high."""
     run = services().store.get(run_id)
     found = shown(run)
     if found.sources.get(task) is None:
         raise UnknownRunError(f"task {task} is not part of run {run.id}")
     try:
-        path = found.thumbnails.path(task)
+        path = found.thumbnails.path(task, side=side)
     except MediaError:
         # Shown instead of the picture; the reason may name hosts and is not revealed to embedding pages.
         return Response(_ABSENT, status=404, mimetype="image/svg+xml", headers={"Cache-Control": "no-store"})
