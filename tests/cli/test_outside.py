@@ -62,7 +62,7 @@ def test_select__folder(shell: Shell, photos: Path, tmp_path: Path) -> None:
         in told.out
     )
     rows = rows_of(tmp_path / "out.csv")
-    assert list(rows[0]) == ["rank", "id", "source", "role", "score", "cluster", "stands_for"]
+    assert list(rows[0]) == ["rank", "id", "source", "role", "score", "cluster", "stands_for", "why"]
     assert [int(row["rank"]) for row in rows] == list(range(len(rows)))
     roles = [row["role"] for row in rows]
     assert roles == sorted(roles, key=["pick", "control", "reserve"].index)
@@ -131,6 +131,17 @@ def test_select__manifest_keeps_its_ids_and_with_keep_labels_its_labels(shell: S
         61: 'its "id" is "n3", as that of row 3',
         62: 'its "id" is empty',
     }
+    (photos / "pins.txt").write_text("n50\nn30\n")
+    steered = ("select", manifest, "--budget", 6, "--keep-labels", "--pin", f"@{photos / 'pins.txt'}")
+    barred = {row["id"] for row in rows[2:]} - {"n50", "n30"}
+    told = shell(*steered, "--exclude", ",".join(sorted(barred)), "--json").json
+    after = rows_of(told["summary"]["selection"])
+    assert [(row["id"], row["why"]) for row in after[:2]] == [("n50", "pinned"), ("n30", "pinned")]
+    assert {row["why"] for row in after[2:]} == {""}
+    assert not barred & {row["id"] for row in after}
+    assert told["settings"]["pin"] == ["n50", "n30"]
+    assert f"x9 is pinned, but {manifest} has no such id" in shell(*steered[:-2], "--pin", "n30,x9").err
+    assert "n3 is pinned, but has a label already" in shell(*steered[:-2], "--pin", "n3").err
     without = shell("select", manifest, "--budget", 6).out
     assert (
         "warning: 20 rows have a label and could be chosen all the same; with --keep-labels they hold"
@@ -202,6 +213,13 @@ def test_select__vectors_are_chosen_as_the_library_chooses(shell: Shell, tmp_pat
     ids = [row["id"] for row in rows_of(told["summary"]["selection"])[:12]]
     assert ids == [str(row) if suffix == "npy" else f"d{row}" for row in expected]
     assert told["summary"]["encoder"]["name"] == "vectors"
+    pins = ["300", "7"] if suffix == "npy" else ["d300", "d7"]
+    steered = shell(
+        "select", path, "--budget", 4, "--pin", ",".join(pins), "--exclude", ids[0], "--json"
+    ).json
+    assert [entry["task"] for entry in steered["queue"]][:2] == [300, 7]
+    assert expected[0] not in [entry["task"] for entry in steered["queue"]]
+    assert "17 is pinned, but could not" in shell("select", path, "--pin", pins[0].replace("300", "17")).err
     report = shell("report", told["id"], "-o", tmp_path / "v.html")
     assert report.code == 0, report.err
     assert f"row {expected[0]}" in (tmp_path / "v.html").read_text()

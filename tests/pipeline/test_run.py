@@ -177,6 +177,50 @@ def test_execute__labeled_tasks_hold_their_place_and_are_never_queued(bench: Ben
     assert bench.store.get(run.id).summary.pool.readable == 20
 
 
+def test_execute__pinned_tasks_come_first_and_excluded_ones_never(bench: Bench, pictures: Path) -> None:
+    plain = bench.start(budget=6)
+    bench.execute(plain, Studio(pictures))
+    barred = [*queue(bench, plain)[:3], *queue(bench, plain, "reserve")[:3]]
+    pins = [one for one in (37, 2) if one not in barred]
+    run = bench.start(budget=6, reserve=40, control=20, pin=pins, exclude=barred)
+    bench.execute(run, Studio(pictures))
+    assert queue(bench, run)[: len(pins)] == pins
+    queued = bench.store.files(run.id).read_published().queue.tasks
+    assert sorted(queued) == sorted({*range(1, PICTURES + 1)} - {*barred})
+    pool, _ = bench.store.files(run.id).read_pool()
+    assert {*barred} <= {*pool.ids.tolist()}, "still rows of the pool"
+    again = bench.start(**bench.store.get(run.id).settings)
+    bench.execute(again, Studio(pictures))
+    assert bench.store.files(again.id).read_published().queue.tasks == queued
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"pin": "2,41"}, "41 is pinned, but project 12 has no such task"),
+        ({"exclude": "9x"}, "9x is excluded, but project 12 has no such task"),
+        ({"pin": "1"}, "1 is pinned, but has a label already"),
+        ({"pin": "1", "keep_labels": True}, "1 is pinned, but has a label already"),
+        ({"pin": "3"}, "3 is pinned, but could not be read: "),
+        ({"pin": "2,4,5", "budget": 2}, "budget is 2, but 3 tasks are pinned; raise the budget to 3 or more"),
+        ({"exclude": [*range(4, 41)], "budget": 5}, "budget is 5 but only 2 tasks can be chosen"),
+    ],
+    ids=str,
+)
+def test_execute__wishes_that_cannot_be_kept_are_named(
+    bench: Bench, pictures: Path, settings: dict[str, object], words: str
+) -> None:
+    run = bench.start(**{"budget": 5, **settings})
+    with pytest.raises(InputError, match=words):
+        bench.execute(run, Studio(pictures, labeled_tasks=frozenset({1}), broken=frozenset({3})))
+
+
+def test_execute__excluded_task_with_a_label_is_no_mistake(bench: Bench, pictures: Path) -> None:
+    run = bench.start(budget=5, exclude="1")
+    bench.execute(run, Studio(pictures, labeled_tasks=frozenset({1})))
+    assert bench.store.get(run.id).summary.picks == 5
+
+
 def test_execute__unreadable_tasks_are_set_aside(bench: Bench, pictures: Path) -> None:
     run = bench.start(budget=5)
     bench.execute(run, Studio(pictures, broken=frozenset({3, 17})))

@@ -64,7 +64,7 @@ def test_current_queue__what_is_left(seed, n, share):
     found, queue = current_queue(
         pool,
         selection,
-        labeled=labeled,
+        barred=labeled,
         drawn=drawn,
         settings=settings,
         neighbors=None,
@@ -101,7 +101,7 @@ def test_current_queue__says_what_was_replaced():
         return current_queue(
             pool,
             selection,
-            labeled=np.empty(0, np.int64),
+            barred=np.empty(0, np.int64),
             drawn=np.empty(0, np.int64),
             settings=settings_of(reserve=0),
             neighbors=None,
@@ -125,7 +125,7 @@ def test_current_queue__nothing_left_keeps_the_picks(lost):
     found, queue = current_queue(
         pool,
         selection,
-        labeled=np.empty(0, np.int64),
+        barred=np.empty(0, np.int64),
         drawn=np.empty(0, np.int64),
         settings=settings_of(reserve=2),
         neighbors=None,

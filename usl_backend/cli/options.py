@@ -90,7 +90,7 @@ def _attributes(option: Option) -> dict[str, Any]:
     if option.methods:
         text += f" [{', '.join(option.methods)}]"
     # Compared by identity: the default 0 is shown, False is not.
-    if option.default is not None and option.default is not False and option.default != "":
+    if option.default is not None and option.default is not False and option.default not in ("", ()):
         text += f" Default: {option.default}."
     if option.scope == "host":
         text += f" Else ${option.environment}."
@@ -122,6 +122,8 @@ def _kind(annotation: Any) -> tuple[Any, str | None]:
         return click.Choice([str(choice) for choice in typing.get_args(annotation)]), None
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         return str, "VALUE"
+    if typing.get_origin(annotation) is tuple:
+        return str, "IDS"
     if annotation is int:
         return int, "N"
     if annotation is float:

@@ -55,7 +55,7 @@ SHOWN = 10
     cls=Flag,
     group=FILES,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write selection.csv to (pools outside Label Studio).",
+    help="File to write selection.csv to.",
 )
 @click.option(
     "--import-to",

@@ -14,6 +14,7 @@ from usl_backend.runs.lock import Lock
 from usl_backend.settings import RunSettings
 from usl_backend.sinks.control import further_rows
 from usl_backend.sinks.queue import version_in_force
+from usl_backend.sources.wishes import excluded_tasks
 from usl_backend.studio.insertion import insert
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def draw_control(
     """Bring the control set of a run in force to a number of tasks, and queue them right behind the picks.
 
     They are drawn uniformly from the pool as it was at the run; tasks added since are not in it, tasks deleted since
-    are left out. What was drawn before stays, and annotated tasks count like others. Repeating the call changes
-    nothing.
+    are left out, and so are those that the run excluded. What was drawn before stays, and annotated tasks count like
+    others. Repeating the call changes nothing.
 
     Parameters
     ----------
@@ -104,7 +105,9 @@ def draw_control(
             task.id: not task.unlabeled
             for task in client.tasks(run.project, only_unlabeled=False, progress=progress)
         }
-        new = _draw(run, pool, published.queue, tasks, held=files.read_inventory().labeled, present=annotated)
+        settings = RunSettings.from_json(run.settings)
+        barred = (*files.read_inventory().labeled, *excluded_tasks(settings))
+        new = _draw(run, pool, published.queue, tasks, held=barred, present=annotated)
         queue = published.queue.with_control(new)
         queued = 0
         if new and not dry_run:

@@ -20,6 +20,7 @@ from usl_backend.pipeline.select import Readable, choose_next, final_budget, row
 from usl_backend.pipeline.summarize import summarize
 from usl_backend.runs.retention import tidy
 from usl_backend.selection.rows.threads import computing_on
+from usl_backend.selection.steering import EXCLUDED
 from usl_backend.settings import RunSettings
 from usl_backend.sinks.control import control_rows, earlier_control, further_rows
 from usl_backend.sinks.making_up import current_queue, made_up_warnings
@@ -29,6 +30,7 @@ from usl_backend.sinks.tasks import TasksSink
 from usl_backend.sources.listed import ListSource
 from usl_backend.sources.project import ProjectSource
 from usl_backend.sources.target import Target
+from usl_backend.sources.wishes import find_wishes
 from usl_backend.version import VERSION
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
     from usl_backend.sinks.base import Sink
     from usl_backend.sources.base import Source
+    from usl_backend.sources.wishes import Steered, Wishes
     from usl_backend.studio.client import StudioClient
 
 LIBRARIES = ("numpy", "torch", "pillow", "label-studio-sdk")
@@ -140,10 +143,13 @@ class Execution:
     def complete(self) -> Summary:
         """Run all stages, then mark the record as done."""
         instances, inventory = self.rows.fetch()
+        # Before hours of embedding, where ids are known then.
+        wishes = None if inventory.brings_vectors else self._wishes(instances, inventory)
         pool, hashes, key = self.rows.embed(instances, inventory)
+        steered = (wishes or self._wishes(instances, inventory)).in_pool(pool, inventory.unread(pool))
         labeled = rows_of(pool, inventory.labeled)
-        selection = self._select(pool, hashes, instances, inventory, labeled)
-        published = self._publish(pool, selection, labeled)
+        selection = self._select(pool, hashes, instances, inventory, labeled, steered)
+        published = self._publish(pool, selection, np.union1d(labeled, steered.excluded))
         summary = self.sink.describe(
             summarize(
                 self.run,
@@ -155,7 +161,7 @@ class Execution:
                 encoder_key=key,
                 seconds=self.stages.seconds,
                 encoded=self.rows.encoded,
-                warnings=self.source.warnings(inventory, inventory.unread(pool)),
+                warnings=(*self.source.warnings(inventory, inventory.unread(pool)), *steered.warnings),
             ),
             published,
         )
@@ -171,23 +177,32 @@ class Execution:
         instances: Sequence[Instance],
         inventory: Inventory,
         labeled: NDArray[np.int64],
+        steered: Steered,
     ) -> Selection:
         """Run the third stage; return the selection."""
-        skipped, free = inventory.unread(pool), len(pool) - len(labeled)
+        skipped = inventory.unread(pool)
+        free = len(pool) - len(np.union1d(labeled, steered.excluded))
         readable = Readable(rows=free, listed=free + len(skipped), skipped=skipped)
-        budget = final_budget(self.settings, readable, classes=len(inventory.classes), run_id=self.run.id)
+        budget = final_budget(
+            self.settings,
+            readable,
+            classes=len(inventory.classes),
+            run_id=self.run.id,
+            pinned=len(steered.pinned),
+        )
         if not self.files.has_selection():
             report = self.progress.stage("select")
             report(f"choosing {budget} of {free} tasks", 0, 0)
             with self.stages.timed("select"), self._computing():
                 if self.settings.next:
-                    chosen = self._next_round(pool, budget, inventory, labeled, report)
+                    chosen = self._next_round(pool, budget, inventory, labeled, steered, report)
                 else:
                     chosen = select(
                         pool,
                         self.settings,
                         budget,
                         labeled=labeled,
+                        steered=steered,
                         neighbors=self._neighbors(pool),
                         progress=report,
                         checkpoint=self.files.checkpoint(),
@@ -199,8 +214,18 @@ class Execution:
                 self.progress.kept()
         return self.files.read_selection()
 
+    def _wishes(self, instances: Sequence[Instance], inventory: Inventory) -> Wishes:
+        """Look up the pinned and excluded ids."""
+        return find_wishes(self.settings, inventory=inventory, instances=instances, files=self.files)
+
     def _next_round(
-        self, pool: Pool, budget: int, inventory: Inventory, labeled: NDArray[np.int64], report: Progress
+        self,
+        pool: Pool,
+        budget: int,
+        inventory: Inventory,
+        labeled: NDArray[np.int64],
+        steered: Steered,
+        report: Progress,
     ) -> Selection:
         """Choose by the labels that are there; they are stored, so that a resumed run goes by the same ones."""
         if not self.files.has_labels():
@@ -214,6 +239,7 @@ class Execution:
             withheld=self._handed_on(pool),
             classes=inventory.classes,
             labeled=labeled,
+            steered=steered,
             neighbors=self._neighbors(pool),
             progress=report,
         )
@@ -260,14 +286,14 @@ class Execution:
         with connect(self.host.ray_address) as cluster, computing_on(ClusterBlocks(cluster)):
             yield
 
-    def _publish(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> Published:
+    def _publish(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> Published:
         """Run the last stage; return the published queue."""
         if not self.files.has_published():
             report = self.progress.stage("publish")
             if not self.run.dry_run:
                 report("writing the queue", 0, 0)
             with self.stages.timed("publish"):
-                chosen, queue = self._queue(pool, selection, labeled)
+                chosen, queue = self._queue(pool, selection, barred)
                 if chosen is not selection:
                     self.files.write_selection(chosen)
                 published = self.sink.publish(queue, report)
@@ -277,10 +303,13 @@ class Execution:
         self.sink.complete(published, pool, selection)
         return published
 
-    def _queue(self, pool: Pool, selection: Selection, labeled: NDArray[np.int64]) -> tuple[Selection, Queue]:
+    def _queue(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> tuple[Selection, Queue]:
         """Build the queue: the picks, a control set drawn from the whole pool, and the reserve; see `current_queue`."""
-        free = np.setdiff1d(np.arange(len(pool)), labeled)
+        free = np.setdiff1d(np.arange(len(pool)), barred)
         handed_on = np.searchsorted(pool.ids, np.asarray(self._handed_on(pool), dtype=np.int64))
+        handed_on = handed_on[
+            ~np.isin(handed_on, np.asarray(selection.diagnostics.get(EXCLUDED, ()), np.int64))
+        ]
         if len(handed_on):
             lacking = max(0, self.settings.control - len(handed_on))
             more = further_rows(np.setdiff1d(free, handed_on), lacking, n=len(pool), seed=self.settings.seed)
@@ -290,7 +319,7 @@ class Execution:
         return current_queue(
             pool,
             selection,
-            labeled=labeled,
+            barred=barred,
             drawn=control,
             settings=self.settings,
             neighbors=self.files.read_neighbors() if self.files.has_neighbors() else None,

@@ -10,7 +10,9 @@ import numpy as np
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.errors import InputError
+from usl_backend.selection.steering import select_around
 from usl_backend.settings import RunSettings
+from usl_backend.sources.wishes import UNSTEERED, check_pins
 from usl_backend.suggestions import next_round
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from usl_backend.progress import Progress
     from usl_backend.selection.base import Checkpoint, Neighbors, Selection
     from usl_backend.selection.uslt.trainers import Trainer
+    from usl_backend.sources.wishes import Steered
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Readable:
     Attributes
     ----------
     rows
-        Number of pool rows without labels.
+        Number of pool rows without labels that are not excluded.
     listed
         Number of unlabeled tasks, readable or not.
     skipped
@@ -41,13 +44,16 @@ class Readable:
     skipped: Mapping[int, str]
 
 
-def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run_id: str) -> int:
+def final_budget(
+    settings: RunSettings, readable: Readable, *, classes: int, run_id: str, pinned: int = 0
+) -> int:
     """Resolve the budget against the number of readable tasks.
 
     Raises
     ------
     InputError
         No task could be read, or fewer than the budget or the control set; the message says where to find the reasons.
+        Or more tasks are pinned than the budget has.
     """
     where = (
         f"see /usl/runs/{run_id} or `usl-backend status {run_id}` for the {len(readable.skipped)} unreadable"
@@ -66,7 +72,9 @@ def final_budget(settings: RunSettings, readable: Readable, *, classes: int, run
                 f"lower the budget or {where}"
             )
     settings.check_control(readable.rows)
-    return settings.rows_to_choose(classes=classes, pool=readable.rows)
+    budget = settings.rows_to_choose(classes=classes, pool=readable.rows)
+    check_pins(settings, pinned, budget)
+    return budget
 
 
 def rows_of(pool: Pool, ids: tuple[int, ...]) -> NDArray[np.int64]:
@@ -80,6 +88,7 @@ def select(
     budget: int,
     *,
     labeled: NDArray[np.int64],
+    steered: Steered | None = None,
     neighbors: Neighbors | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
@@ -97,6 +106,8 @@ def select(
         Number of rows to choose.
     labeled : (l,) int64
         Rows with labels; they are never chosen.
+    steered
+        Pinned and excluded rows.
     neighbors
         Result of `search`.
     progress
@@ -107,13 +118,22 @@ def select(
         Trainer for methods that train on images (`pipeline.finetune`).
     """
     method = settings.selector(workers=usable_cpus()).with_training(checkpoint=checkpoint, trainer=trainer)
-    return method.select(
+    wished = steered or UNSTEERED
+    return select_around(
+        lambda count, held: method.select(
+            pool.embeddings,
+            count,
+            rng=settings.seed,
+            labeled=held if len(held) else None,
+            excluded=wished.excluded if len(wished.excluded) else None,
+            neighbors=neighbors,
+            progress=progress,
+        ),
         pool.embeddings,
         budget,
-        rng=settings.seed,
-        labeled=labeled if len(labeled) else None,
-        neighbors=neighbors,
-        progress=progress,
+        pinned=wished.pinned,
+        labeled=labeled,
+        excluded=wished.excluded,
     )
 
 
@@ -126,6 +146,7 @@ def choose_next(
     withheld: Collection[int],
     classes: Sequence[str],
     labeled: NDArray[np.int64],
+    steered: Steered | None = None,
     neighbors: Neighbors | None,
     progress: Progress | None,
 ) -> Selection:
@@ -147,6 +168,8 @@ def choose_next(
         Classes of the label config; may be empty.
     labeled : (l,) int64
         Rows that must not be chosen.
+    steered
+        Pinned and excluded rows.
     neighbors
         Result of `search`.
     progress
@@ -161,16 +184,25 @@ def choose_next(
             known[row] = place[taught[one]]
     if progress is not None:
         progress("suggesting", 0, 0)
-    return next_round(
+    wished = steered or UNSTEERED
+    return select_around(
+        lambda count, held: next_round(
+            pool.embeddings,
+            known,
+            count,
+            rng=settings.seed,
+            method=settings.selector(workers=usable_cpus()),
+            held=held,
+            excluded=wished.excluded if len(wished.excluded) else None,
+            neighbors=neighbors,
+            classes=len(names) or None,
+            progress=progress,
+        ),
         pool.embeddings,
-        known,
         budget,
-        rng=settings.seed,
-        method=settings.selector(workers=usable_cpus()),
-        held=labeled,
-        neighbors=neighbors,
-        classes=len(names) or None,
-        progress=progress,
+        pinned=wished.pinned,
+        labeled=labeled,
+        excluded=wished.excluded,
     )
 
 

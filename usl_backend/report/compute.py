@@ -32,6 +32,7 @@ from usl_backend.selection import METHODS
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import fit_projection
+from usl_backend.selection.steering import EXCLUDED, PINNED, select_around
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class _Build:
             steady = stability(
                 rows,
                 selection,
-                again=lambda number: self.again(pool, len(selection.indices), held, number),
+                again=lambda number: self.again(pool, selection, held, number),
                 reach=found,
                 rng=rng,
                 held=held,
@@ -213,11 +214,29 @@ class _Build:
             (texts.get(task, "") for task in pool.ids.tolist()), selection.cluster, len(selection.indices)
         )
 
-    def again(self, pool: Pool, budget: int, held: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-        """Return the picks of the same method with another seed."""
+    def again(
+        self, pool: Pool, selection: Selection, held: NDArray[np.int64], number: int
+    ) -> NDArray[np.int64]:
+        """Return the picks of the same method with another seed, around the same pinned rows."""
         method = self.settings.selector()
         seed = (self.settings.seed + number) % 2**32
-        return method.select(pool.embeddings, budget, rng=seed, labeled=held if len(held) else None).indices
+        pinned, excluded = (
+            np.asarray(selection.diagnostics.get(name, ()), dtype=np.int64) for name in (PINNED, EXCLUDED)
+        )
+        return select_around(
+            lambda count, labeled: method.select(
+                pool.embeddings,
+                count,
+                rng=seed,
+                labeled=labeled if len(labeled) else None,
+                excluded=excluded if len(excluded) else None,
+            ),
+            pool.embeddings,
+            len(selection.indices),
+            pinned=pinned,
+            labeled=held,
+            excluded=excluded,
+        ).indices
 
     def points(
         self,

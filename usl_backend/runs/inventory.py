@@ -60,6 +60,8 @@ class Inventory:
         Embedded fields, in order.
     labeled
         Ids of the annotated tasks among the instances; empty unless labels are kept.
+    taken
+        Pinned and excluded ids that are not among the instances because they have an annotation.
     skipped
         Id -> reason why there is no media to read.
     several
@@ -77,6 +79,7 @@ class Inventory:
     annotated: int = 0
     fields: tuple[EmbeddedField, ...] = (EmbeddedField("image", "image", 1.0),)
     labeled: tuple[int, ...] = ()
+    taken: tuple[int, ...] = ()
     skipped: Mapping[int, str] = field(default_factory=dict)
     several: int = 0
     outside: Listed | None = None
@@ -96,6 +99,8 @@ class Inventory:
         made: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         if self.outside is None:
             del made["outside"]
+        if not self.taken:
+            del made["taken"]
         return made
 
     @classmethod

@@ -32,7 +32,7 @@ class Random(RowMethod):
 
     def choose(self, problem: Problem) -> Picks:
         """Draw without replacement; the order is random too."""
-        free = np.setdiff1d(np.arange(len(problem.rows)), problem.held)
+        free = np.setdiff1d(np.arange(len(problem.rows)), problem.barred)
         return Picks(rows=problem.rng.permutation(free)[: problem.budget], gain=np.zeros(problem.budget))
 
 
@@ -123,7 +123,7 @@ def _one_per_cluster(
     """Pick the row of the highest utility in each cluster without a labeled row, largest cluster first."""
     held, clusters = len(problem.held), problem.budget + len(problem.held)
     allowed = np.ones(len(problem.rows), dtype=bool)
-    allowed[problem.held] = False
+    allowed[problem.barred] = False
     able = np.where(allowed, utility, -np.inf)
     picks = cluster_argmax(able, found.labels, clusters=clusters)
     picks[:held] = problem.held

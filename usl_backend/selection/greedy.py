@@ -34,12 +34,14 @@ def greedy_cover(
     similarity: Similarity,
     budget: int,
     held: NDArray[np.int64],
+    barred: NDArray[np.int64] | None = None,
     report: Progress | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Maximize the sum over rows (n, d) of the similarity to their best pick, greedily and lazily.
 
-    `held` rows (l,) cover already and are never picked. Returns the picks (budget,) in pick order, ties to the lower
-    row, and the rise of the sum by each pick, which never rises along the order.
+    `held` rows (l,) cover already; `barred` rows (b,), by default the same, are never picked. Returns the
+    picks (budget,) in pick order, ties to the lower row, and the rise of the sum by each pick, which never rises along
+    the order.
 
     Notes
     -----
@@ -58,7 +60,7 @@ def greedy_cover(
         gains[block] = np.maximum(above, 0.0, out=above).sum(axis=1, dtype=np.float64)
         if report is not None:
             report("computing gains", block.stop, n)
-    forbidden = set(held.tolist())
+    forbidden = set((held if barred is None else barred).tolist())
     queue = [(-gain, row) for row, gain in enumerate(gains.tolist()) if row not in forbidden]
     heapq.heapify(queue)
     fresh = np.zeros(n, dtype=np.int64)
@@ -117,7 +119,7 @@ class MaxHerding(RowMethod):
         """Pick greedily."""
         picks, gain = greedy_cover(
             problem.rows, similarity=gaussian(self.width), budget=problem.budget, held=problem.held,
-            report=problem.report,
+            barred=problem.barred, report=problem.report,
         )  # fmt: skip
         return Picks(rows=picks, gain=gain)
 
@@ -148,6 +150,7 @@ class FacilityLocation(RowMethod):
             similarity=similarity,
             budget=problem.budget,
             held=problem.held,
+            barred=problem.barred,
             report=problem.report,
         )
         return Picks(rows=picks, gain=gain)

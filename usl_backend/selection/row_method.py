@@ -50,11 +50,14 @@ class Problem:
         Picks wanted, at most the number of unlabeled rows.
     held : (l,) int64
         Labeled rows, never picked.
+    barred : (b,) int64
+        All rows that must not be picked: labeled and excluded ones, ascending.
     """
 
     rows: NDArray[np.float32]
     budget: int
     held: NDArray[np.int64]
+    barred: NDArray[np.int64]
     rng: np.random.Generator
     report: Progress
 
@@ -89,7 +92,7 @@ class RowMethod(Parameters, Untrained):
     )
 
     def choose(self, problem: Problem) -> Picks:
-        """Choose `problem.budget` distinct rows outside `problem.held`."""
+        """Choose `problem.budget` distinct rows outside `problem.barred`."""
         raise NotImplementedError
 
     def search(
@@ -108,6 +111,7 @@ class RowMethod(Parameters, Untrained):
         *,
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
+        excluded: NDArray[np.int64] | None = None,
         neighbors: Neighbors | None = None,  # noqa: ARG002 - none is needed
         progress: Progress | None = None,
     ) -> Selection:
@@ -118,11 +122,13 @@ class RowMethod(Parameters, Untrained):
         embeddings : (n, d) float16, float32 or float64
             Finite; any memory layout; may be memory-mapped.
         budget
-            Picks, 1 to the number of unlabeled rows.
+            Picks, 1 to the number of rows that are neither labeled nor excluded.
         rng
             Seed or generator.
         labeled : (l,) int64 or None
             Rows that have labels already; they count as chosen before, and are never picked.
+        excluded : (e,) int64 or None
+            Rows that are never picked; otherwise rows of the pool like all others.
         neighbors
             Not used.
         progress
@@ -134,13 +140,13 @@ class RowMethod(Parameters, Untrained):
             Input that no selection can be made from; the message names the value.
         """
         check_embeddings(embeddings)
-        budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
+        budget, held, barred = check_budget(budget, n=len(embeddings), labeled=labeled, excluded=excluded)
         report = progress or ignore
         with one_thread():
             report("projecting rows", 0, 1)
             rows = fit_projection(embeddings, dimensions=self.projection).apply(embeddings)
             report("projecting rows", 1, 1)
-            picks = self.choose(Problem(rows, budget, held, generator(rng), report))
+            picks = self.choose(Problem(rows, budget, held, np.union1d(held, barred), generator(rng), report))
             cluster = nearest_pick(rows, picks.rows)
         return Selection(
             indices=picks.rows,

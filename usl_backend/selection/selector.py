@@ -63,13 +63,14 @@ class Selector(Protocol):
         *,
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
+        excluded: NDArray[np.int64] | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
     ) -> Selection:
         """Choose `budget` distinct rows of `embeddings` (n, d).
 
         `rng` is an int seed or a Generator; `labeled` are rows that already have labels and hold their
-        clusters; `neighbors` is the result of `search`. Raises `SelectionError` on input that no selection can
-        be made from, naming the value.
+        clusters; `excluded` are rows like all others that are never picked; `neighbors` is the result of `search`.
+        Raises `SelectionError` on input that no selection can be made from, naming the value.
         """
         ...

@@ -112,7 +112,9 @@ class USL(USLParameters, Untrained):
 
     Differs, always: exactly `budget` picks. Where the official code crashes or cuts its list because a cluster
     lost all its rows, the missing picks come from the largest clusters, copies of picks last.
-    Rows named in `labeled` hold fixed clusters of their own, and are never picked.
+    Rows named in `labeled` hold fixed clusters of their own, and are never picked. Rows named in `excluded` take part
+    in density and clusters like all others, but another row of their cluster is picked; for a near-duplicate of others
+    that is one of its copies.
 
     Examples
     --------
@@ -129,6 +131,7 @@ class USL(USLParameters, Untrained):
         *,
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
+        excluded: NDArray[np.int64] | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
     ) -> Selection:
@@ -139,12 +142,14 @@ class USL(USLParameters, Untrained):
         embeddings : (n, d) float16, float32 or float64
             Finite; any memory layout; may be memory-mapped.
         budget
-            Picks, 1 to the number of unlabeled rows.
+            Picks, 1 to the number of rows that are neither labeled nor excluded.
         rng
             Seed or generator. The presets start k-means at the first rows of `rng.permutation` over the
             unlabeled rows.
         labeled : (l,) int64 or None
             Rows that have labels already: each holds a cluster of its own, and is never picked.
+        excluded : (e,) int64 or None
+            Rows that are never picked; otherwise rows of the pool like all others.
         neighbors
             Result of `search` on these embeddings; searched here when None.
         progress
@@ -161,9 +166,9 @@ class USL(USLParameters, Untrained):
             Input that no selection can be made from; the message names the value.
         """
         check_embeddings(embeddings)
-        budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
+        budget, held, barred = check_budget(budget, n=len(embeddings), labeled=labeled, excluded=excluded)
         with one_thread():
-            return _Run(self, generator(rng), progress).select(embeddings, budget, held, neighbors)
+            return _Run(self, generator(rng), progress).select(embeddings, budget, held, barred, neighbors)
 
     def search(
         self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
@@ -219,7 +224,12 @@ class _Run:
         self.p, self.rng, self.progress = p, rng, progress
 
     def select(
-        self, embeddings: NDArray[Any], budget: int, held: NDArray[np.int64], neighbors: Neighbors | None
+        self,
+        embeddings: NDArray[Any],
+        budget: int,
+        held: NDArray[np.int64],
+        barred: NDArray[np.int64],
+        neighbors: Neighbors | None,
     ) -> Selection:
         p = self.p
         n = len(embeddings)
@@ -228,11 +238,12 @@ class _Run:
         zero_rows = int((~rows.any(axis=1)).sum())
         self.report("projecting rows", 1, 1)
         near = self.neighborhood(
-            rows, held, neighbors, budget, reuse=not np.may_share_memory(rows, embeddings)
+            rows, held, neighbors, budget + len(barred), reuse=not np.may_share_memory(rows, embeddings)
         )
         # From here on a row is a leader of near-duplicates; `place` says where each held row went.
         groups, rows = near.groups, near.leaders
         place = groups.member_of[held]
+        speakers = groups.speakers(barred)
         weights = None if len(rows) == n else groups.weights()
         typicality, exact, points, used = np.ones(len(rows), dtype=rows.dtype), True, rows, 0
         if near.neighbors is not None:
@@ -246,7 +257,9 @@ class _Run:
         # In large pools the neighbors are as large as the rows.
         del near
         found = self.cluster(points, budget, place, weights)
-        picks, labels, filled = self.pick(rows, found, typicality, place, budget)
+        picks, labels, filled = self.pick(
+            rows, found, typicality, place, np.flatnonzero(speakers < 0), budget
+        )
         chosen = picks[len(held) :]
         order, gain = self.order(rows, labels, picks, len(held))
         position = np.full(len(picks), -1, dtype=np.int32)
@@ -258,7 +271,7 @@ class _Run:
         cluster[chosen] = np.arange(budget, dtype=np.int32)
         score = np.nan_to_num(typicality.astype(np.float32), posinf=float(np.finfo(np.float32).max))
         return Selection(
-            indices=groups.leaders[chosen],
+            indices=speakers[chosen],
             gain=gain,
             score=score[groups.member_of],
             cluster=cluster[groups.member_of],
@@ -283,14 +296,14 @@ class _Run:
         rows: NDArray[Any],
         held: NDArray[np.int64],
         given: Neighbors | None,
-        budget: int,
+        wanted: int,
         *,
         reuse: bool,
     ) -> Neighborhood:
         """Group near-duplicates, and find the neighbors among their leaders."""
         p = self.p
         return neighborhood(
-            rows, k=searched(p.neighbors), radius=p.near_duplicates, enough=budget + len(held),
+            rows, k=searched(p.neighbors), radius=p.near_duplicates, enough=wanted + len(held),
             include_self=p.count_self, held=held, given=given, exact=True if p.exact else None, reuse=reuse,
             workers=p.workers, progress=self.progress,
         )  # fmt: skip
@@ -323,6 +336,7 @@ class _Run:
         found: Clustering,
         typicality: NDArray[Any],
         held: NDArray[np.int64],
+        barred: NDArray[np.int64],
         budget: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
         """Pick one row per cluster by utility, and fill missing ones."""
@@ -334,8 +348,8 @@ class _Run:
         if p.density_weight > 0.0:
             base += p.density_weight * self.scaled(typicality)
         allowed = np.ones(len(rows), dtype=bool)
-        allowed[held] = False
-        base[held] = -np.inf
+        allowed[held] = allowed[barred] = False
+        base[~allowed] = -np.inf
 
         horizon = Horizon(p.horizon, p.horizon_distance, p.horizon_picks)
         crowd = Repulsion(

@@ -66,7 +66,7 @@ def settings_table(scope: Scope | None = None) -> str:
     rows = ["| setting | flag | environment | default | meaning |", "|---|---|---|---|---|"]
     for option in OPTIONS:
         if scope in (None, option.scope):
-            default = "" if option.default in (None, "") or option.secret else f"`{option.default}`"
+            default = "" if option.default in (None, "", ()) or option.secret else f"`{option.default}`"
             meaning = option.help + (f" ({', '.join(option.methods)})" if option.methods else "")
             flag = "" if option.secret else f"`{option.flag}`"
             rows.append(f"| `{option.name}` | {flag} | `{option.environment}` | {default} | {meaning} |")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from usl_backend.encoders import family_of, free_path
 from usl_backend.errors import EncoderError, InputError, SettingsError
@@ -15,7 +23,11 @@ from usl_backend.instances import FEWEST_CONTROLS
 from usl_backend.selection import METHODS, Selector, make
 from usl_backend.settings.budget import Budget, default_rows
 from usl_backend.settings.host import HostSettings
+from usl_backend.settings.ids import check_steering, parse_ids, read_ids
 from usl_backend.settings.names import PREFIX, environment_name, invalid_value, unknown_setting
+
+_IDS = ("pin", "exclude")
+"""Settings that are lists of ids."""
 
 
 class RunSettings(BaseModel):
@@ -52,19 +64,25 @@ class RunSettings(BaseModel):
         20,
         ge=0,
         le=10_000,
-        description="Spare tasks queued after the picks so annotators do not run out; use at least the number of "
-        "annotators.",
+        description="Spare tasks behind the picks so that annotators do not run out: at least their number.",
     )
     control: int = Field(
         0,
         ge=0,
         le=10_000,
-        description="Size of a test set drawn uniformly from the pool, queued after the picks. At least 20, or 0 for "
-        "none.",
+        description="Size of a uniformly drawn test set, behind the picks: 20 or more, or 0.",
     )
     keep_labels: bool = Field(
         False,
         description="Count annotated tasks as picks of their clusters and spend the budget on the others.",
+    )
+    pin: tuple[str, ...] = Field(
+        (),
+        description="Tasks to pick in any case, first: ids separated by commas, or `@FILE`.",
+    )
+    exclude: tuple[str, ...] = Field(
+        (),
+        description="Tasks never to queue, likewise.",
     )
     next: bool = Field(
         False,
@@ -79,6 +97,15 @@ class RunSettings(BaseModel):
         if value is None or value == "":
             return None
         return value if isinstance(value, Budget) else Budget.parse(value)
+
+    @field_validator("pin", "exclude", mode="before")
+    @classmethod
+    def _parsed_ids(cls, value: object, info: ValidationInfo) -> tuple[str, ...]:
+        return parse_ids(value, name=str(info.field_name))
+
+    @field_serializer("pin", "exclude")
+    def _listed_ids(self, value: tuple[str, ...]) -> list[str] | None:
+        return list(value) or None
 
     @field_serializer("budget")
     def _budget_text(self, value: Budget | None) -> str | None:
@@ -129,8 +156,8 @@ class RunSettings(BaseModel):
         environ
             Environment variables; by default those of the process.
         free_paths
-            Let `explicit` name any file on this host as an encoder: true for the command line, never for values
-            from the network. The environment may always do so.
+            Let `explicit` name any file on this host as an encoder or a list of ids: true for the command line, never
+            for values from the network. The environment may always do so.
 
         Raises
         ------
@@ -146,8 +173,10 @@ class RunSettings(BaseModel):
                 if name == "encoder" and not trusted:
                     _check_path(value)
                 if value is not None:
-                    merged[name] = value
+                    merged[name] = value if trusted or name not in _IDS else parse_ids(value, name=name)
+        merged |= {name: read_ids(merged[name], name=name) for name in _IDS if name in merged}
         settings = cls._validated(merged)
+        check_steering(settings.pin, settings.exclude)
         if 0 < settings.control < FEWEST_CONTROLS:  # older runs may have such a set
             raise SettingsError(
                 f"control is {settings.control}, but nothing can be measured on a control set of fewer than "
@@ -162,6 +191,16 @@ class RunSettings(BaseModel):
         known = method.values()
         update: dict[str, Any] = {"options": {name: known[name] for name in settings.options}}
         return settings.model_copy(update=update | ({"keep_labels": True} if settings.next else {}))
+
+    def steered(self, *, pin: Sequence[str], exclude: Sequence[str]) -> RunSettings:
+        """Return the settings with the standing wishes of a project; where they differ, the run's own settings hold."""
+        pins, excluded = set(self.pin), set(self.exclude)
+        return self.model_copy(
+            update={
+                "pin": (*self.pin, *(one for one in pin if one not in pins | excluded)),
+                "exclude": (*self.exclude, *(one for one in exclude if one not in pins | excluded)),
+            }
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return a flat JSON object with the names of the flags; method options are on the same level."""

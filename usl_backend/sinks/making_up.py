@@ -31,7 +31,7 @@ def current_queue(
     pool: Pool,
     selection: Selection,
     *,
-    labeled: NDArray[np.int64],
+    barred: NDArray[np.int64],
     drawn: NDArray[np.int64],
     settings: RunSettings,
     neighbors: Neighbors | None,
@@ -46,8 +46,8 @@ def current_queue(
     ----------
     pool, selection
         The embedded tasks and the rows chosen among them.
-    labeled : (l,) int64
-        Rows that had labels before.
+    barred : (b,) int64
+        Rows that must not be queued: those that had labels before, and excluded ones.
     drawn : (c,) int64
         Rows of the control set.
     settings
@@ -63,16 +63,16 @@ def current_queue(
         The selection with its replaced picks, the same one if there are none, and the queue.
     """
     n = len(pool)
-    free = np.setdiff1d(np.arange(n), labeled)
+    free = np.setdiff1d(np.arange(n), barred)
     known, deleted, taken = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
     for attempt in range(n + 1):
         lost = deleted | taken
-        chosen = without_lost(pool, selection, lost=lost, labeled=labeled)
+        chosen = without_lost(pool, selection, lost=lost, barred=barred)
         control = _control(drawn, free, deleted, seed=settings.seed)
         reserve = reserve_rows(
             chosen,
             settings.reserve,
-            excluded=np.concatenate([labeled, control, np.flatnonzero(lost)]),
+            excluded=np.concatenate([barred, control, np.flatnonzero(lost)]),
             neighbors=neighbors,
         )
         rows = np.unique(np.concatenate([chosen.indices, control, reserve]))
@@ -93,7 +93,7 @@ def current_queue(
 
 
 def without_lost(
-    pool: Pool, selection: Selection, *, lost: NDArray[np.bool_], labeled: NDArray[np.int64]
+    pool: Pool, selection: Selection, *, lost: NDArray[np.bool_], barred: NDArray[np.int64]
 ) -> Selection:
     """Replace each lost pick by the highest-scored free row of its cluster, or of the pool if its cluster has none.
 
@@ -101,7 +101,7 @@ def without_lost(
     ----------
     lost : (n,) bool
         Rows that cannot be queued.
-    labeled : (l,) int64
+    barred : (b,) int64
         Rows that are not free either.
 
     Returns
@@ -115,7 +115,7 @@ def without_lost(
     indices, cluster = selection.indices.copy(), selection.cluster.copy()
     worth = np.zeros(len(cluster)) if selection.score is None else np.asarray(selection.score, float)
     free = ~lost
-    free[labeled] = False
+    free[barred] = False
     free[indices] = False
     replaced = []
     for rank in ranks.tolist():

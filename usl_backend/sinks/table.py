@@ -15,6 +15,7 @@ from usl_backend.runs.artifacts import atomic_write
 from usl_backend.runs.inventory import VECTORS
 from usl_backend.runs.published import Published, PublishedPool
 from usl_backend.runs.summary import PoolSummary
+from usl_backend.selection.steering import PINNED
 from usl_backend.sinks.changes import Changes
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 TABLE: Final = "selection.csv"
 """File name in the run's directory."""
-COLUMNS: Final = ("rank", "id", "source", "role", "score", "cluster", "stands_for")
+COLUMNS: Final = ("rank", "id", "source", "role", "score", "cluster", "stands_for", "why")
 
 
 class TableSink:
@@ -93,8 +94,8 @@ def table(
 
     Columns: `rank` (0 first), `id` (given by the manifest, path relative to the folder, or row number), `source`,
     `role` (pick, control, reserve), `score` (of the method, higher = more typical; empty if it has none), `cluster`
-    (rank of the pick that represents it) and `stands_for` (number of pool rows in a pick's cluster; empty for
-    others).
+    (rank of the pick that represents it), `stands_for` (number of pool rows in a pick's cluster; empty for others) and
+    `why` ("pinned" for a pick by request, else empty).
 
     Parameters
     ----------
@@ -108,6 +109,7 @@ def table(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+    pinned = set(selection.diagnostics.get(PINNED, ()))
     sizes = np.bincount(selection.cluster[selection.cluster >= 0], minlength=len(selection.indices))
     for place in queue.places:
         row = int(np.searchsorted(pool.ids, place.instance))
@@ -115,5 +117,6 @@ def table(
         score = "" if selection.score is None else f"{float(selection.score[row]):.6g}"
         stands_for = int(sizes[place.rank]) if place.role == "pick" else ""
         cluster = int(selection.cluster[row])
-        writer.writerow([place.rank, key, instance.source, place.role, score, cluster, stands_for])
+        why = "pinned" if row in pinned else ""
+        writer.writerow([place.rank, key, instance.source, place.role, score, cluster, stands_for, why])
     return text.getvalue()

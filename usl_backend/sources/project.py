@@ -85,11 +85,14 @@ class ProjectSource:
 
         instances: list[Instance] = []
         labeled: list[int] = []
+        steered, taken = {*self.settings.pin, *self.settings.exclude}, []
         skipped: dict[int, str] = {}
         total = annotated = 0
         for task in chain(first, tasks):
             total += 1
             annotated += not task.unlabeled
+            if not task.unlabeled and str(task.id) in steered:
+                taken.append(task.id)
             if not task.unlabeled and not self.settings.keep_labels:
                 continue
             try:
@@ -110,6 +113,7 @@ class ProjectSource:
             tasks=total,
             annotated=annotated,
             labeled=tuple(sorted(labeled)),
+            taken=tuple(taken),
             skipped=skipped,
             several=sum(_shows_several(one, shown) for one in instances),
         )

@@ -98,6 +98,7 @@ def next_round(
     method: Selector | None = None,
     rule: Rule | None = None,
     held: NDArray[np.int64] | None = None,
+    excluded: NDArray[np.int64] | None = None,
     neighbors: Neighbors | None = None,
     classes: int | None = None,
     progress: Progress | None = None,
@@ -119,7 +120,9 @@ def next_round(
     rule
         None: by labels per class (`next_rule`), and keep-labels where the labels are of fewer than two classes.
     held : (l,) int64
-        Rows that must not be chosen, those with a label included; None: those with a label.
+        Rows that must not be chosen and hold their clusters, those with a label included; None: those with a label.
+    excluded : (e,) int64
+        Further rows that must not be chosen, and hold none.
     neighbors
         Result of `method.search(rows)`.
     classes
@@ -154,7 +157,8 @@ def next_round(
     elif seen < 2:
         found = replace(found, rule="keep-labels")
     taken = known if held is None else np.union1d(known, held)
-    free = np.setdiff1d(np.arange(len(labels)), taken)
+    barred = taken if excluded is None else np.union1d(taken, excluded)
+    free = np.setdiff1d(np.arange(len(labels)), barred)
     if budget > len(free):
         raise SelectionError(f"budget is {budget} but only {len(free)} rows have no label; lower the budget")
     if found.rule == "keep-labels":
@@ -163,6 +167,7 @@ def next_round(
             budget,
             rng=rng,
             labeled=taken if len(taken) else None,
+            excluded=excluded,
             neighbors=neighbors,
             progress=progress,
         )

@@ -72,7 +72,7 @@ def test_apply__scale_of_the_pool_does_not_matter():
 
 
 def test_check_budget__returns_sorted_distinct_labeled_rows():
-    budget, held = check_budget(np.int64(3), n=10, labeled=np.array([4, 1, 4]))
+    budget, held, _ = check_budget(np.int64(3), n=10, labeled=np.array([4, 1, 4]))
     assert budget == 3
     assert held.tolist() == [1, 4]
     with pytest.raises(SelectionError, match="row -1"):

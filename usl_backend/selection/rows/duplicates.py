@@ -39,6 +39,19 @@ class Groups:
         """Mass of each leader in k-means: 1 + ln(size), because sixty copies are one thing seen sixty times."""
         return 1.0 + np.log(self.sizes)
 
+    def speakers(self, excluded: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row to pick for each leader, (g,): itself, else its first member not among `excluded`, else -1."""
+        speakers = self.leaders.copy()
+        barred = np.zeros(len(self.member_of), dtype=bool)
+        barred[excluded] = True
+        silent = np.flatnonzero(barred[self.leaders])
+        if len(silent):
+            speakers[silent] = -1
+            able = np.flatnonzero(~barred & np.isin(self.member_of, silent))
+            # Written backwards, so that the first member stays.
+            speakers[self.member_of[able[::-1]]] = able[::-1]
+        return speakers
+
     def listing(self, *, most: int = 1000) -> list[list[int]]:
         """Groups of two rows or more, leader first, largest group first, at most `most` groups."""
         large = np.flatnonzero(self.sizes > 1)

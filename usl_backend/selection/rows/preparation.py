@@ -65,28 +65,42 @@ def generator(rng: int | np.random.Generator) -> np.random.Generator:
 
 
 def check_budget(
-    budget: int, *, n: int, labeled: NDArray[np.integer[Any]] | None = None
-) -> tuple[int, NDArray[np.int64]]:
-    """Refuse a budget that cannot be met by distinct unlabeled rows.
+    budget: int,
+    *,
+    n: int,
+    labeled: NDArray[np.integer[Any]] | None = None,
+    excluded: NDArray[np.integer[Any]] | None = None,
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+    """Refuse a budget that cannot be met by distinct rows that are neither labeled nor excluded.
 
-    Returns the budget and the labeled rows (l,), ascending and distinct. Raises SelectionError where the budget is no
-    whole number, below 1 or above the number of unlabeled rows, or where a labeled row is outside the pool of n rows.
+    Returns the budget, the labeled rows (l,), and the excluded rows (e,) that are not labeled, each ascending and
+    distinct. Raises SelectionError where the budget is no whole number, below 1 or above the number of rows that may
+    be picked, or where a labeled or excluded row is outside the pool of n rows.
     """
     if isinstance(budget, bool) or not isinstance(budget, int | np.integer):
         raise SelectionError(f"budget is {budget!r}; give a whole number of rows to pick")
-    held = np.unique(np.asarray(labeled if labeled is not None else [], dtype=np.int64))
-    if len(held) and (held[0] < 0 or held[-1] >= n):
-        outside = held[0] if held[0] < 0 else held[-1]
-        raise SelectionError(f"labeled names row {outside} but the pool has rows 0 to {n - 1}")
-    free = n - len(held)
+    held = _rows_named(labeled, "labeled", n=n)
+    barred = np.setdiff1d(_rows_named(excluded, "excluded", n=n), held)
+    free = n - len(held) - len(barred)
     if budget < 1:
         raise SelectionError(f"budget is {budget}; give at least 1")
     if budget > free:
-        pool = f"{n} rows" if not len(held) else f"{free} unlabeled of {n} rows"
+        pool = f"{n} rows" if not len(held) else f"{n - len(held)} unlabeled of {n} rows"
+        if len(barred):
+            pool += f", {len(barred)} of them excluded"
         raise SelectionError(
             f"budget is {budget} but the pool has {pool}; lower the budget to {free} or less"
         )
-    return int(budget), held
+    return int(budget), held, barred
+
+
+def _rows_named(rows: NDArray[np.integer[Any]] | None, name: str, *, n: int) -> NDArray[np.int64]:
+    """Return rows ascending and distinct; refuse those outside the pool."""
+    found = np.unique(np.asarray(rows if rows is not None else [], dtype=np.int64))
+    if len(found) and (found[0] < 0 or found[-1] >= n):
+        outside = found[0] if found[0] < 0 else found[-1]
+        raise SelectionError(f"{name} names row {outside} but the pool has rows 0 to {n - 1}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,8 @@ class USLT(USLTParameters):
     Differs, always: exactly `budget` picks. Clusters that end empty are filled by halving the largest ones, where
     the official code crashes; with more clusters than picks the first of the order remain. Rare clusters start
     anew at a row of the largest. Floor and ceiling of that count in mean cluster sizes, because the paper's are
-    rows of ImageNet. Clusters with a row named in `labeled` are passed over, and that row is never picked.
+    rows of ImageNet. Clusters with a row named in `labeled` are passed over, and that row is never picked. Rows named
+    in `excluded` take part in the training like all others, and another row of their cluster is picked.
 
     Examples
     --------
@@ -177,6 +178,7 @@ class USLT(USLTParameters):
         *,
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
+        excluded: NDArray[np.int64] | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
     ) -> Selection:
@@ -187,11 +189,13 @@ class USLT(USLTParameters):
         embeddings : (n, d) float16, float32 or float64
             Finite; any memory layout; may be memory-mapped.
         budget
-            Picks, 1 to the number of unlabeled rows.
+            Picks, 1 to the number of rows that are neither labeled nor excluded.
         rng
             Seed or generator: the same seed gives the same picks on the same machine, also after a resume.
         labeled : (l,) int64 or None
             Rows that have labels already: their clusters are passed over, and they are never picked.
+        excluded : (e,) int64 or None
+            Rows that are never picked; otherwise rows of the pool like all others.
         neighbors
             Result of `search` on these embeddings; searched here when None.
         progress
@@ -208,7 +212,7 @@ class USLT(USLTParameters):
             Input that no selection can be made from, or a training that broke off; the message names the value.
         """
         check_embeddings(embeddings)
-        budget, held = check_budget(budget, n=len(embeddings), labeled=labeled)
+        budget, held, barred = check_budget(budget, n=len(embeddings), labeled=labeled, excluded=excluded)
         trainer = self.trainer
         if trainer is None:
             if self.trains_on == "pictures":
@@ -221,7 +225,7 @@ class USLT(USLTParameters):
             trainer = EmbeddingTrainer()
         run = _Run(self, generator(rng), progress, self.checkpoint, trainer)
         with one_thread():
-            return run.select(embeddings, budget, held, neighbors)
+            return run.select(embeddings, budget, held, barred, neighbors)
 
     def search(
         self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
@@ -271,7 +275,12 @@ class _Run:
             self.progress(step, done, total)
 
     def select(
-        self, embeddings: NDArray[Any], budget: int, held: NDArray[np.int64], given: Neighbors | None
+        self,
+        embeddings: NDArray[Any],
+        budget: int,
+        held: NDArray[np.int64],
+        barred: NDArray[np.int64],
+        given: Neighbors | None,
     ) -> Selection:
         p = self.p
         self.report("projecting rows", 0, 1)
@@ -279,21 +288,24 @@ class _Run:
         rows = projection.apply(embeddings)
         self.report("projecting rows", 1, 1)
         around = neighborhood(
-            rows, k=searched(p.neighbors), radius=p.near_duplicates, enough=budget + len(held), held=held, given=given,
-            workers=p.workers, progress=self.progress,
+            rows, k=searched(p.neighbors), radius=p.near_duplicates, enough=budget + len(held) + len(barred),
+            held=held, given=given, workers=p.workers, progress=self.progress,
         )  # fmt: skip
         groups, leaders, near = around.groups, around.leaders, around.neighbors
         clusters = min(p.clusters or budget + len(held), len(leaders))
         if near is not None:
             near = cut(near, neighbor_count(p.neighbors, rows=len(leaders), clusters=clusters))
         place = groups.member_of[held]
+        speakers = groups.speakers(barred)
         typicality = (
             np.ones(len(leaders), np.float32) if near is None else density(near.distances, floor=1e-3)
         )
         # Clusters start, and are halved, where noise is averaged out, whatever the heads are trained on.
         points = leaders if near is None else smooth(leaders, near.indices, workers=p.workers)
         found = self.learn(groups, leaders, points, near, clusters, place, projection)
-        picks, labels, notes = self.pick(leaders, points, found, place, budget, clusters)
+        picks, labels, notes = self.pick(
+            leaders, points, found, place, np.flatnonzero(speakers < 0), budget, clusters
+        )
         order, gain = self.order(leaders, labels, picks)
         order, gain = order[:budget], gain[:budget]
         chosen = picks[order]
@@ -302,7 +314,7 @@ class _Run:
         cluster = stand_in(leaders, position[labels], chosen)
         cluster[chosen] = np.arange(budget, dtype=np.int32)
         return Selection(
-            indices=groups.leaders[chosen],
+            indices=speakers[chosen],
             gain=gain,
             score=typicality.astype(np.float32)[groups.member_of],
             cluster=cluster[groups.member_of],
@@ -371,6 +383,7 @@ class _Run:
         points: NDArray[np.float32],
         found: _Found,
         held: NDArray[np.int64],
+        barred: NDArray[np.int64],
         budget: int,
         clusters: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[str, Any]]:
@@ -390,7 +403,7 @@ class _Run:
             apart[:] = True
         utility[apart] = -distance_to_mean(leaders, labels, clusters=count + 1)[apart]
         allowed = np.ones(len(leaders), dtype=bool)
-        allowed[held] = False
+        allowed[held] = allowed[barred] = False
         utility[~allowed] = -np.inf
         picks = cluster_argmax(np.where(labels < count, utility, -np.inf), labels, clusters=count)
         copies = np.ones(len(leaders), dtype=bool)
@@ -407,7 +420,11 @@ class _Run:
         sums, mass = cluster_sums(rows, labels, clusters=max(len(picks), int(labels.max()) + 1))
         mass = np.maximum(mass, 1.0)[: len(picks)]
         means = sums[: len(picks)] / mass[:, None]
-        return order_picks(means, weights=mass, picks=rows[picks], rng=self.rng, progress=self.progress)
+        able = np.flatnonzero(picks >= 0)  # with few rows that may be picked, some clusters have none
+        order, gain = order_picks(
+            means[able], weights=mass[able], picks=rows[picks[able]], rng=self.rng, progress=self.progress
+        )
+        return able[order], gain
 
     def told(self, found: _Found, clusters: int, near: Neighbors | None) -> dict[str, Any]:
         """Describe the outcome of the training, JSON-able."""

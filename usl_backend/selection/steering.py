@@ -1,0 +1,97 @@
+"""Picks that somebody asked for, and the rows that a method chooses around them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from usl_backend.errors import SelectionError
+from usl_backend.selection.base import Selection
+from usl_backend.selection.picking import nearest_pick
+from usl_backend.selection.rows.preparation import fit_projection
+from usl_backend.selection.rows.threads import one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+PINNED: Final = "pinned"
+EXCLUDED: Final = "excluded"
+"""Keys of the pinned and excluded rows in a selection's diagnostics; absent if there are none."""
+_DIMENSIONS: Final = 128
+
+
+def select_around(
+    choose: Callable[[int, NDArray[np.int64]], Selection],
+    embeddings: NDArray[np.floating[Any]],
+    budget: int,
+    *,
+    pinned: NDArray[np.int64],
+    labeled: NDArray[np.int64],
+    excluded: NDArray[np.int64],
+) -> Selection:
+    """Choose rows around pinned ones, which come first and count within the budget.
+
+    Parameters
+    ----------
+    choose
+        Called with a budget and the labeled rows, ascending; must not choose `excluded` rows.
+    embeddings : (n, d) float
+        The pool.
+    budget
+        Picks, the pinned ones included.
+    pinned : (p,) int64
+        Distinct rows in the order in which they shall be labeled; neither labeled nor excluded.
+    labeled, excluded : (l,), (e,) int64
+        Rows that are never picked; disjoint.
+
+    Returns
+    -------
+    Selection
+        `diagnostics` lists the pinned and the excluded rows. Pinned ones add a gain of 0, since no method valued
+        them. Each row goes to the nearest pick.
+
+    Raises
+    ------
+    SelectionError
+        More rows are pinned than the budget has, or as `choose`.
+
+    Notes
+    -----
+    Differs: the paper has no picks by request. For the method the pinned rows are labeled already: those of `USL`
+    hold a cluster of their own each, so that no other pick repeats them. Without pinned rows the selection is the
+    method's.
+    """
+    if not len(pinned):
+        return _told(choose(budget, labeled), pinned, excluded)
+    if len(pinned) > budget:
+        raise SelectionError(f"budget is {budget} but {len(pinned)} rows are pinned; raise the budget")
+    free = len(embeddings) - len(pinned) - len(labeled) - len(excluded)
+    if free:
+        # With nothing left of the budget the method still scores the rows; its one pick is cut off.
+        found = choose(max(1, budget - len(pinned)), np.union1d(labeled, pinned))
+        others = budget - len(pinned)
+    else:
+        found = choose(len(pinned), labeled)
+        others = 0
+    picks = np.concatenate([pinned, found.indices[:others]])
+    with one_thread():
+        rows = fit_projection(embeddings, dimensions=_DIMENSIONS).apply(embeddings)
+        cluster = nearest_pick(rows, picks)
+    around = replace(
+        found,
+        indices=picks,
+        gain=np.concatenate([np.zeros(len(pinned)), found.gain[:others]]),
+        cluster=cluster,
+    )
+    return _told(around, pinned, excluded)
+
+
+def _told(selection: Selection, pinned: NDArray[np.int64], excluded: NDArray[np.int64]) -> Selection:
+    """Note the wishes in the diagnostics."""
+    told = {PINNED: pinned.tolist(), EXCLUDED: excluded.tolist()}
+    diagnostics = {**selection.diagnostics, **{name: rows for name, rows in told.items() if rows}}
+    return replace(selection, diagnostics=diagnostics)
