@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from usl_backend.instances import Instance, Modality, Pool, Queue
+from usl_backend.instances import Instance, Modality, Pool, Queue, QueueState
 from usl_backend.report import build
 from usl_backend.runs import Run, RunFiles, RunStore
 from usl_backend.runs.inventory import Inventory
@@ -67,6 +67,8 @@ class Made:
             tab=Tab(3, "http://studio.test/projects/12/data?tab=3"),
         )
         self.store.finish(run.id, self.summary)
+        state = QueueState(run.id, "usl-12-1", "Uncertainty sampling", 3, None, "Sequential sampling", None)
+        self.store.save_queue_state("12.1700000000", state)
 
     @property
     def run(self) -> Run:

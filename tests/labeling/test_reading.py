@@ -8,6 +8,7 @@ from usl_backend.instances import Place, Queue, QueueState
 from usl_backend.labeling.reading import deleted, labeling_state, owner_of
 from usl_backend.labeling.state import RoleCount
 from usl_backend.runs import RunStore
+from usl_backend.runs.extensions import ExtensionNote, note_extension
 from usl_backend.runs.published import Published
 from usl_backend.runs.suggest_job import SuggestJob, write_job
 from usl_backend.runs.summary import PoolNote, Summary, Tab
@@ -87,7 +88,9 @@ def test_labeling_state__new_tasks_accuracy_and_suggestions(store, run):
     found = state_of(store, every, project=grown)
     assert (found.waiting, found.next) == (4, "4 new tasks wait: press Extend to queue them.")
     assert (found.accuracy.right, found.accuracy.low, found.accuracy.controls) == (0.9, 0.8, 50)
-    store.save_queue_state("12.100", replace(store.queue_state("12.100"), extended=(31, 32, 33, 34)))
+    store.save_queue_state("12.100", replace(store.queue_state("12.100"), extended=(31, 32, 33)))
+    assert state_of(store, every, project=grown).waiting == 1
+    note_extension(files, ExtensionNote(1.0, 3, 3, 1, False, "one cannot be read"))
     found = state_of(store, every, project=grown)
     assert found.waiting == 0
     assert (found.suggested, found.next) == (9.0, "Press Suggest again, there are more labels now.")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from live_studio import LiveProject
 from shell import Shell, local
 
+from usl_backend.runs.extensions import read_extensions
 from usl_backend.studio.client import StudioClient
 
 
@@ -53,7 +54,9 @@ def test_extend__queues_new_tasks_behind_the_picks(
     assert told.json["new_run"], "sixteen of sixty are more than a fifth"
     left = [task for task in told.json["tasks"] if task in newer]
     assert project.serve(annotators, 16) == [*dry.json["tasks"][4:], *left]
-    # The run itself knows nothing of them.
+    # The run itself knows nothing of them, but what was done is noted for its page.
+    notes = read_extensions(shell.store.files(run["id"]))
+    assert [(note.queued, note.skipped, note.new_run) for note in notes] == [(10, 1, False), (10, 1, True)]
     pool, _ = shell.store.files(run["id"]).read_pool()
     assert not set(pool.ids.tolist()) & set(new)
 

@@ -3,7 +3,19 @@ import re
 import pytest
 from page_forms import form_of
 
-from usl_backend.runs.summary import BudgetNote, PoolNote, SkippedNote, Summary, Tab, Unread
+from usl_backend.instances import QueueState
+from usl_backend.runs.extensions import ExtensionNote, note_extension
+from usl_backend.runs.summary import (
+    BudgetNote,
+    EncoderNote,
+    MethodNote,
+    PoolNote,
+    ProjectNote,
+    SkippedNote,
+    Summary,
+    Tab,
+    Unread,
+)
 
 
 def _fail(store, message):
@@ -55,12 +67,14 @@ def test_show_run__result_with_what_could_not_be_read(client, store):
             reserve=20,
             budget=BudgetNote("10", 10, False),
             pool=PoolNote(tasks=50, readable=49),
+            project=ProjectNote(12, "12.100"),
             model_version="usl-12-1",
             tab=Tab(3, "http://ls/projects/12/data?tab=3"),
             warnings=("overlap is 2",),
             skipped=SkippedNote(1, first=(Unread(8, "empty file"),)),
         ),
     )
+    store.save_queue_state("12.100", QueueState(run.id, "usl-12-1", "u", 3, None, "s", None))
     page = client.get("/usl/runs/12-1").text
     for shown in ("10 tasks", "reserve of 20", "49 of 50", "usl-12-1", "tab=3", "overlap is 2", "empty file"):
         assert shown in page
@@ -107,3 +121,88 @@ def test_error__a_person_gets_a_page_and_a_program_json(client):
 
 def test_list_runs__is_reached_from_its_bare_name(client):
     assert client.get("/usl").status_code == 308
+
+
+def publish(store, *, dry_run=False, tab=7):
+    """A finished run of project 12, whose queue is in force unless it was a dry run."""
+    run = store.claim(
+        store.create(
+            project=12, project_key="12.100", settings={"encoder": None, "seed": 3}, dry_run=dry_run
+        ).id
+    )
+    summary = Summary(
+        project=ProjectNote(12, "12.100", "Pets & co", data_key="photo"),
+        budget=BudgetNote(None, 40, True),
+        encoder=EncoderNote("efficientnet-lite0", "lite0-128px"),
+        method=MethodNote("usl", parameters={"neighbors": 20}),
+        picks=40,
+        model_version=None if dry_run else f"usl-{run.id}",
+        tab=None if dry_run else Tab(tab, f"http://ls/projects/12/data?tab={tab}"),
+        dry_run=dry_run,
+    )
+    store.finish(run.id, summary)
+    if not dry_run:
+        store.save_queue_state(
+            "12.100", QueueState(run.id, f"usl-{run.id}", "u", tab, None, "s", None, (9, 8))
+        )
+    return run.id
+
+
+def test_show_run__in_force_then_replaced_and_reset(client, store):
+    first = publish(store, tab=7)
+    page = client.get(f"/usl/runs/{first}").text
+    assert "In force:" in page
+    assert "2 more tasks queued" in page
+    assert "tab=7" in page
+    second = publish(store, tab=8)
+    third = publish(store, tab=9)
+    page = client.get(f"/usl/runs/{first}").text
+    assert f'<a href="/usl/runs/{second}">run {second}</a> has replaced this run' in page
+    assert f'<a href="/usl/runs/{third}">run {third}</a> is in force now' in page
+    assert "tab=7" not in page
+    assert "queue.js" not in page
+    told = client.get(f"/usl/api/runs/{first}").json
+    assert (told["in_force"], told["replaced_by"]) == (False, second)
+    assert client.get(f"/usl/api/runs/{third}").json["in_force"] is True
+    store.save_queue_state("12.100", None)
+    page = client.get(f"/usl/runs/{third}").text
+    assert "the project was reset" in page
+    assert "tab=9" not in page
+
+
+def test_list_runs__titles_dry_runs_and_the_one_in_force(client, store):
+    publish(store)
+    publish(store)
+    publish(store, dry_run=True)
+    store.create(project=12, project_key="12.100", settings={})
+    page = client.get("/usl/").text
+    assert page.count("Pets &amp; co</a>") == 4
+    assert page.count("dry run") == 1
+    rows = page.split("<tr>")[2:]
+    assert [("in force" in row, "dry run" in row) for row in rows] == [
+        (False, False), (False, True), (True, False), (False, False),
+    ]  # fmt: skip
+
+
+def test_show_run__settings_are_resolved(client, store):
+    page = client.get(f"/usl/runs/{publish(store)}").text
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    for shown in ("encoder efficientnet-lite0 by default", "budget 40 by default", "data_key photo by default",
+                  "embeddings lite0-128px", "neighbors 20", "seed 3"):  # fmt: skip
+        assert shown in text
+
+
+def test_show_run__says_what_extend_did(client, store):
+    run = publish(store)
+    note_extension(
+        store.files(run), ExtensionNote(0.0, 5, 4, 1, False, "the new tasks are like the old ones")
+    )
+    text = client.get(f"/usl/runs/{run}").text
+    assert "4 of 5 new tasks were queued behind" in text
+    assert "The new tasks are like the old ones." in text
+
+
+def test_when__viewers_zone_and_utc_in_the_tooltip(client, store):
+    page = client.get(f"/usl/runs/{publish(store)}").text
+    assert re.search(r'<time datetime="[^"]+\+00:00" title="[^"]+ UTC">[^<]+ UTC</time>', page)
+    assert "/usl/static/times.js" in page

@@ -10,6 +10,7 @@ from usl_backend.errors import RunError, UnknownRunError
 from usl_backend.labeling.advice import next_step
 from usl_backend.labeling.counting import by_annotator, by_class, by_role, coverage_now, pace, sort_tasks
 from usl_backend.labeling.state import AccuracyNow, CoverageNow, LabelingState, QueueNow
+from usl_backend.runs.extensions import read_extensions
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.suggesting.accuracy import load_accuracy
 
@@ -182,7 +183,9 @@ def _accuracy(files: RunFiles) -> AccuracyNow | None:
 
 
 def _waiting(owner: Owner | None, project: Project) -> int:
-    """Return how many tasks came after the run and are not queued; deleted ones count against them."""
+    """Return how many tasks came after the run and can be queued; deleted ones count against them."""
     if owner is None or owner.run.pool or owner.run.summary is None:
         return 0
-    return max(0, project.task_number - owner.run.summary.pool.tasks - len(owner.extended))
+    notes = read_extensions(owner.files)
+    unreadable = notes[-1].skipped if notes else 0
+    return max(0, project.task_number - owner.run.summary.pool.tasks - len(owner.extended) - unreadable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.runs import RunFiles
+from usl_backend.runs.extensions import ExtensionNote, note_extension
 from usl_backend.runs.progress import RunProgress
 from usl_backend.selection import score_new_rows
 from usl_backend.settings import RunSettings
@@ -121,4 +123,6 @@ def extend(
         assert state is not None, "a run in force has a state"
         later = tuple(dict.fromkeys((*state.extended, *ordered)))
         store.save_queue_state(project.key, replace(state, extended=later))
+        note = ExtensionNote(time.time(), len(ordered), queued, len(skipped), found.new_run, found.reason)
+        note_extension(files, note)
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)

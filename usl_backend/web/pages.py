@@ -6,6 +6,8 @@ from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.runs import STAGES, RunState
+from usl_backend.runs.extensions import read_extensions
+from usl_backend.runs.succession import in_force, linked, succession, titles
 from usl_backend.runs.suggest_job import STAGES as JOB_STAGES
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.web.services import services
@@ -23,14 +25,16 @@ def go_to_runs() -> AnyResponse:
 @blueprint.get("/")
 def list_runs() -> str:
     """List all runs, newest first."""
-    return render_template("runs.html", runs=services().store.list(limit=200))
+    store = services().store
+    runs = store.list(limit=200)
+    return render_template("runs.html", runs=runs, titles=titles(runs), in_force=in_force(store, runs))
 
 
 @blueprint.get("/runs/<run_id>")
 def show_run(run_id: str) -> Response:
     """Show one run, with live progress while it is active."""
     store = services().store
-    run = store.get(run_id)
+    run = linked(store, store.get(run_id))
     files = store.files(run.id)
     page = render_template(
         "run.html",
@@ -38,6 +42,8 @@ def show_run(run_id: str) -> Response:
         stages=STAGES,
         resumable=run.state.is_resumable and bool(run.settings),
         log=files.log,
+        after=succession(store, run),
+        extensions=read_extensions(files),
         suggestible=run.state is RunState.DONE and not run.dry_run and not run.pool and files.has_published(),
         job=read_job(files),
         job_stages=JOB_STAGES,

@@ -23,6 +23,7 @@ from usl_backend.report.view import (
     studio_links,
     template_directory,
 )
+from usl_backend.runs.succession import linked
 from usl_backend.suggesting.accuracy import load_accuracy
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
@@ -102,11 +103,11 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         return Response(page, mimetype="text/html")
     files = services().store.files(run.id)
     view = View(
-        run=run,
+        run=linked(services().store, run),
         report=found.report,
         sources=found.sources,
         image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
-        task_url=studio_links(run, services().host.browser_url),
+        task_url=studio_links(linked(services().store, run), services().host.browser_url),
         controls=len(control_set(files)),
         check=load_check(files),
         accuracy=load_accuracy(files),

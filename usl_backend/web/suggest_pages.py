@@ -11,6 +11,7 @@ from usl_backend.errors import InputError
 from usl_backend.jobs.suggesting import start_suggesting
 from usl_backend.report.view import View, studio_links
 from usl_backend.runs.doubts import read_doubts
+from usl_backend.runs.succession import linked
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.suggesting.request import SuggestRequest
 from usl_backend.web.reports import Awaited, reports
@@ -50,11 +51,11 @@ def show_doubts(run_id: str) -> str:
         "doubts.html",
         run=run,
         view=View(
-            run=run,
+            run=linked(services().store, run),
             report=shown.report,
             sources=shown.sources,
             image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
-            task_url=studio_links(run, services().host.browser_url),
+            task_url=studio_links(linked(services().store, run), services().host.browser_url),
             large=lambda task: url_for("api_report.picture", run_id=run.id, task=task),
         ),
         labels_address=None,

@@ -16,6 +16,7 @@ from usl_backend.report.sources import LARGE, SIDE, excerpt_of, image_type, name
 from usl_backend.report.states import known_states, read_states
 from usl_backend.report.view import studio_links
 from usl_backend.report.words import moment
+from usl_backend.runs.succession import linked
 from usl_backend.studio.client import StudioClient
 from usl_backend.web.reports import shown
 from usl_backend.web.services import services
@@ -44,7 +45,7 @@ def show_map(run_id: str) -> Response:
     """Return the map of a run's pool, packed for a browser: positions, densities, clusters, picks."""
     run = services().store.get(run_id)
     report = shown(run).report
-    address = studio_links(run, services().host.browser_url)(0)
+    address = studio_links(linked(services().store, run), services().host.browser_url)(0)
     packing = packed(_points(run), task_url=address.removesuffix("0") + "{task}" if address else None)
     return _answer({"run": run.id, **packing, **described(report)})
 

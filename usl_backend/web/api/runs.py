@@ -13,6 +13,7 @@ from usl_backend.errors import InputError, USLError
 from usl_backend.instances import Queue
 from usl_backend.runs import Run, RunState, parse_project_key
 from usl_backend.runs.published import queue_to_json
+from usl_backend.runs.succession import succession
 from usl_backend.sinks.standing import Standing, standing_of
 from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import json_body, page_of, services
@@ -57,7 +58,10 @@ def start_run() -> tuple[Response, int]:
 @blueprint.get("/runs/<run_id>")
 def show_run(run_id: str) -> Response:
     """Return one run; polling is cheap, since an unchanged run gives 304."""
-    response = jsonify(_to_json(services().store.get(run_id)))
+    run = services().store.get(run_id)
+    after = succession(services().store, run)
+    told = {"in_force": after.in_force, "replaced_by": after.replaced_by, "extended": after.extended}
+    response = jsonify(_to_json(run) | told)
     response.add_etag()
     response.make_conditional(request)
     return response
