@@ -12,6 +12,7 @@ from usl_backend.instances import Instance, Pool
 from usl_backend.runs import RunStore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.lock import Lock
+from usl_backend.runs.serving import announce
 from usl_backend.runs.summary import PoolNote, ProjectNote, Summary, Tab
 
 Told = Callable[..., tuple[int, str, str]]
@@ -97,11 +98,14 @@ def test_status__the_whole_directory_at_a_glance(store: RunStore, told: Told) ->
     shard.parent.mkdir(parents=True)
     shard.write_bytes(b"x" * 5_000_000)
     with Lock(store.directory / "server.lock"):
+        assert "pages" not in told("status")[1], "the server of another framework has none"
+        announce(store.directory, "http://127.0.0.1:47011")
         code, out, _ = told("status")
         seen = json.loads(told("status", "--json")[1])
+    assert "pages" not in told("status")[1]
     assert code == 0
     assert f"process {os.getpid()}" in out
-    assert "pages       http://127.0.0.1:9090/usl/" in out
+    assert "pages       http://127.0.0.1:47011/usl/" in out
     assert "4 failed, 1 queued" in out
     assert "3 KiB of runs, 5 MiB of at most 20.0 GiB of embeddings" in out
     assert [line.partition(": ")[2] for line in out.splitlines() if line.startswith("last error")] == [
@@ -110,6 +114,7 @@ def test_status__the_whole_directory_at_a_glance(store: RunStore, told: Told) ->
         "second",
     ]
     assert (seen["server"], seen["runs"]) == (os.getpid(), {"failed": 4, "queued": 1})
+    assert seen["pages"] == "http://127.0.0.1:47011/usl"
     assert seen["bytes_in_embeddings"] == 5_000_000
     assert seen["installation"] == store.installation
     assert seen["errors"][0]["run"] == "4-1"
@@ -126,12 +131,15 @@ def test_status__one_run_with_its_unreadable_tasks(store: RunStore, told: Told) 
     )
     files.write_pool(pool, ["00" * 32])
     store.finish(run.id, SUMMARY)
-    code, out, _ = told("status", run.id)
+    assert "page:" not in told("status", run.id)[1], "no server runs"
+    with Lock(store.directory / "server.lock"):
+        announce(store.directory, "http://127.0.0.1:47011")
+        code, out, _ = told("status", run.id)
     assert code == 0
     assert out.splitlines()[0] == f"run {run.id}: done"
     assert "chose 10 of 300 tasks, 20 in reserve" in out
     assert "tab: http://localhost:8080/projects/12/data?tab=4" in out
-    assert f"page: http://127.0.0.1:9090/usl/runs/{run.id}" in out
+    assert f"page: http://127.0.0.1:47011/usl/runs/{run.id}" in out
     assert "warning: 2 of 302 unlabeled tasks could not be read" in out
     assert out.splitlines()[-3:] == [
         "2 unreadable tasks:",

@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from usl_backend.runs import RunState
-from usl_backend.runs.lock import held
+from usl_backend.runs.lock import Lock, held
+from usl_backend.runs.serving import running
 
 SERVER = textwrap.dedent(
     """
@@ -36,7 +37,7 @@ SERVER = textwrap.dedent(
 @pytest.fixture
 def start(tmp_path):
     """Starts servers; all are gone at the end."""
-    running = []
+    started = []
 
     def start(**environment):
         process = subprocess.Popen(
@@ -53,11 +54,11 @@ def start(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        running.append(process)
+        started.append(process)
         return process
 
     yield start
-    for process in running:
+    for process in started:
         process.kill()
         process.wait()
         process.stdout.close()
@@ -75,9 +76,10 @@ def _ended(process):
     return process.wait(60), process.stderr.read()
 
 
-def test_serve__answers_and_ends_well_on_sigterm(start):
+def test_serve__answers_and_ends_well_on_sigterm(start, tmp_path):
     server = start()
     address = _address(server)
+    assert running(tmp_path / "data").pages == f"{address}/usl"
     checks = requests.get(f"{address}/readyz", timeout=10).json()["checks"]
     # where no Label Studio is, nothing else is missing
     assert [name for name, well in checks.items() if not well] == ["label_studio"]
@@ -90,6 +92,9 @@ def test_serve__answers_and_ends_well_on_sigterm(start):
     assert "only this machine can connect" in said
     assert "Traceback" not in said
     assert "tok-secret" not in said
+    assert running(tmp_path / "data") is None
+    with Lock(tmp_path / "data" / "server.lock"):
+        assert running(tmp_path / "data").pages == "", "it took its address with it"
 
 
 def test_serve__the_reason_phrase_reaches_the_caller(start):

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usl_backend.doctor.host import backend_address
 from usl_backend.runs import RunState
-from usl_backend.runs.lock import held, holder
 from usl_backend.runs.retention import CACHE, bytes_of
+from usl_backend.runs.serving import running
 
 if TYPE_CHECKING:
     from usl_backend.runs import RunStore
@@ -49,6 +48,8 @@ class Overview:
         Path, and its name in model versions.
     server
         Process id of the server that uses it; None if there is none.
+    pages
+        Address of that server's pages without a trailing slash; "" if there are none.
     runs
         Number of runs by state, without zeros.
     bytes_in_runs, bytes_in_embeddings, bytes_free
@@ -60,6 +61,7 @@ class Overview:
     directory: str
     installation: str
     server: int | None
+    pages: str
     runs: dict[str, int]
     bytes_in_runs: int
     bytes_in_embeddings: int
@@ -69,7 +71,7 @@ class Overview:
 
 def overview(store: RunStore) -> Overview:
     """Read the state of a data directory; needs neither Label Studio nor a running server."""
-    lock = store.directory / "server.lock"
+    server = running(store.directory)
     troubled = [
         *store.list(state=RunState.FAILED, limit=_ERRORS),
         *store.list(state=RunState.PAUSED, limit=_ERRORS),
@@ -78,7 +80,8 @@ def overview(store: RunStore) -> Overview:
     return Overview(
         directory=str(store.directory),
         installation=store.installation,
-        server=holder(lock) if held(lock) else None,
+        server=None if server is None else server.process,
+        pages="" if server is None else server.pages,
         runs={state.value: count for state, count in store.count_by_state().items()},
         bytes_in_runs=bytes_of(store.directory / "runs"),
         bytes_in_embeddings=bytes_of(store.directory / CACHE),
@@ -99,8 +102,8 @@ def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
     """Return the lines of the overview, for people."""
     server = f"process {seen.server}" if seen.server else "not running; `usl-backend serve` starts it"
     yield f"server      {server}"
-    if seen.server:
-        yield f"pages       {pages_address(host)}/"
+    if seen.pages:
+        yield f"pages       {seen.pages}/"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(seen.runs.items()))
     yield f"runs        {counts or 'none yet'}"
     yield (
@@ -109,11 +112,6 @@ def lines(seen: Overview, host: HostSettings) -> Iterator[str]:
     )
     for failure in seen.errors:
         yield f"last error  run {failure.run}, {moment(failure.at)}: {failure.message}"
-
-
-def pages_address(host: HostSettings) -> str:
-    """Return the address of the pages of the server on this host, without a trailing slash."""
-    return f"{backend_address(host)}/usl"
 
 
 def moment(seconds: float) -> str:

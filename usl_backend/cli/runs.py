@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usl_backend.cli.options import DATA, host_options, host_settings, json_option, open_store
-from usl_backend.cli.overview import lines, moment, overview, pages_address, size
+from usl_backend.cli.overview import lines, moment, overview, size
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import InputError
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
+from usl_backend.runs.serving import running
 from usl_backend.runs.summary import PoolSummary
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
         if as_json:
             click.echo(json.dumps(run.to_json(), indent=1))
         else:
-            for line in _details(store, run, pages=pages_address(host)):
+            for line in _details(store, run):
                 click.echo(line)
         return
     runs = store.list(**_narrowed(store, target), limit=limit)
@@ -166,8 +167,9 @@ def _cells(run: Run, *, state: str) -> dict[str, str]:
     }
 
 
-def _details(store: RunStore, run: Run, *, pages: str) -> Iterator[str]:
+def _details(store: RunStore, run: Run) -> Iterator[str]:
     """Return the lines about one run."""
+    server = running(store.directory)
     yield f"run {run.id}: {shown_state(store, run)}{' (dry run)' if run.dry_run else ''}"
     yield f"{run.subject}, created {moment(run.created_at)}, attempts {run.attempts}"
     if run.state.is_active and run.stage:
@@ -183,7 +185,8 @@ def _details(store: RunStore, run: Run, *, pages: str) -> Iterator[str]:
             yield f"picks: {summary.selection}"
         if summary.tab is not None:
             yield f"tab: {summary.tab.url}"
-        yield f"page: {pages}/runs/{run.id}"
+        if server is not None and server.pages:
+            yield f"page: {server.pages}/runs/{run.id}"
         yield "seconds: " + ", ".join(f"{stage} {taken}" for stage, taken in summary.seconds.items())
         for warning in summary.warnings:
             yield f"warning: {warning}"

@@ -22,7 +22,7 @@ from typing import Any, Final
 from usl_backend.errors import RunError, SettingsError, USLError
 from usl_backend.jobs.environment import child_environment
 from usl_backend.jobs.silencer import Silencer
-from usl_backend.runs import Run, RunState, RunStore
+from usl_backend.runs import Run, RunState, RunStore, serving
 from usl_backend.runs.lock import Lock, held
 from usl_backend.settings import HostSettings, RunSettings
 
@@ -180,12 +180,13 @@ class Jobs:
             Another process supervises the data directory.
         """
         try:
-            self._lock = Lock(self.store.directory / "server.lock")
+            self._lock = Lock(self.store.directory / serving.LOCK)
         except RunError as error:
             raise RunError(
                 f"data directory {self.store.directory} is in use by another server ({error}); stop that one, or set "
                 "MODEL_DIR to another directory"
             ) from None
+        serving.forget_address(self.store.directory)  # of a server that was killed
         self._stopping.clear()
         self._resume_paused()
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
@@ -201,6 +202,7 @@ class Jobs:
             self._thread.join()
             self._thread = None
         if self._lock is not None:
+            serving.forget_address(self.store.directory)
             self._lock.close()
             self._lock = None
 

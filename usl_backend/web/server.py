@@ -13,6 +13,7 @@ from usl_backend.errors import SettingsError
 from usl_backend.jobs import Jobs
 from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.runs import RunStore
+from usl_backend.runs.serving import announce
 from usl_backend.settings import RunSettings
 from usl_backend.web.app import create_app
 from usl_backend.web.connections import listen
@@ -74,6 +75,7 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
             jobs.start()
             with contextlib.suppress(SystemExit), _ended_by_signals():
                 address = f"http://{_url_host(host.host)}:{server.effective_listen[0][1]}"
+                announce(host.model_dir, host.public_url or address)
                 logger.info("listening on %s", address)
                 if not host.basic_auth_user:
                     logger.info("no credentials are set, so only this machine can connect")
