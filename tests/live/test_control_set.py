@@ -1,7 +1,9 @@
 """The control set on a real Label Studio: served right behind the picks, told apart in the export."""
 
 import csv
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -9,9 +11,12 @@ from live_studio import LiveProject, choice
 from shell import Shell, local
 
 from usl_backend.demo import dataset
+from usl_backend.jobs import Jobs
+from usl_backend.settings import HostSettings
 from usl_backend.sinks.standing import standing
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.preannotations import predictions
+from usl_backend.web import create_app
 
 
 def test_control__is_served_behind_the_picks_and_named_in_the_export(
@@ -222,6 +227,18 @@ def test_accuracy__from_control_labels_to_the_next_round(
     assert 0 < len(rows) == how["rows"] <= 200 - len(queue)
     assert all(float(row["confidence"]) >= 0.2 for row in rows)
     assert not {int(row["task"]) for row in rows} & set(queue.instances)
+
+    # The same over HTTP.
+    host = HostSettings.load({}, environ=shell.environment)
+    site = create_app(host, Jobs(shell.store, host)).test_client()
+    answer = site.get(f"/usl/api/projects/{project.id}/accuracy?target=0.4")
+    assert {**answer.json, "read_at": 0} == {**found, "read_at": 0}
+    answer = site.get(f"/usl/api/projects/{project.id}/accuracy?target=4")
+    assert (answer.status_code, answer.json["error"]["type"]) == (400, "InputError")
+    answer = site.get(f"/usl/api/runs/{first}/export?format=csv&suggested=true&min_confidence=0.2")
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        assert json.loads(archive.read("manifest.json"))["suggested"] == how
+        assert len(archive.read("suggested.csv").splitlines()) == how["rows"] + 1
 
     told = shell("select", project.id, "--budget", 10, "--reserve", 5, "--next")
     assert told.code == 0, told.err

@@ -21,3 +21,20 @@ def test_export_run__bad_switch_is_a_400(client, store):
         400,
         'include_labeled is "maybe"; give true or false',
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("suggested=maybe", 'suggested is "maybe"; give true or false'),
+        ("min_confidence=0.9", "min_confidence is about suggestions; give suggested=true too"),
+        ("suggested=true&min_confidence=much", 'min_confidence is "much"; give a share such as 0.9'),
+        ("suggested=true&format=eman", "eman cannot hold suggested labels"),
+        ("suggested=true&format=nothing", "nothing cannot hold suggested labels"),
+    ],
+)
+def test_export_run__what_cannot_be_asked_of_suggestions(client, store, query, said):
+    run = store.create(project=12, settings={})
+    answer = client.get(f"/usl/api/runs/{run.id}/export?{query}")
+    assert answer.status_code == 400
+    assert said in answer.json["error"]["message"]

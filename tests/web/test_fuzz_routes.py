@@ -46,11 +46,39 @@ ARGUMENTS = {
 }
 QUERIES = st.dictionaries(
     st.sampled_from(
-        ["project", "state", "limit", "role", "format", "media", "page", "include_labeled", "control"]
+        [
+            "project",
+            "state",
+            "limit",
+            "role",
+            "format",
+            "media",
+            "page",
+            "include_labeled",
+            "control",
+            "target",
+            "suggested",
+            "min_confidence",
+        ]
     )
     | TEXT,
     st.sampled_from(
-        ["12", "1", "done", "pick", "json", "csv", "torch", "none", "copy", "true", "-1", "9" * 40]
+        [
+            "12",
+            "1",
+            "done",
+            "pick",
+            "json",
+            "csv",
+            "torch",
+            "none",
+            "copy",
+            "true",
+            "-1",
+            "9" * 40,
+            "0.9",
+            "nan",
+        ]
     )
     | TEXT,
     max_size=3,

@@ -190,14 +190,14 @@ def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
 
 
 def check_suggested(name: str) -> None:
-    """Refuse a format that has no place for suggested labels.
+    """Refuse an unknown format, or one that has no place for suggested labels.
 
     Raises
     ------
     ExportError
         The message lists the formats that have one.
     """
-    if not FORMATS[name].suggested:
+    if name not in FORMATS or not FORMATS[name].suggested:
         able = ", ".join(known for known, one in FORMATS.items() if one.suggested)
         raise ExportError(
             f"{name} cannot hold suggested labels apart from those that people gave; choose one of {able}"

@@ -115,3 +115,20 @@ def check_text(value: object) -> None:
 def page_of(run: Run) -> str:
     """Return the URL of the run's page, at the address by which the client reaches this server."""
     return f"{services().host.public_url or request.host_url.rstrip('/')}/usl/runs/{run.id}"
+
+
+def share_of(name: str) -> float | None:
+    """Return a parameter of the query that is a share; None where it is missing.
+
+    Raises
+    ------
+    InputError
+        It is no number; the range is checked where it is used.
+    """
+    value = request.args.get(name, "").strip()
+    if not value:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f'{name} is "{value[:40]}"; give a share such as 0.9') from None

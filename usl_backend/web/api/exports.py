@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from typing import IO, TYPE_CHECKING
 
 from flask import Blueprint, Response, request, send_file
 
 from usl_backend.errors import InputError
-from usl_backend.exports import archive_split
-from usl_backend.exports.media import Media, files_of
-from usl_backend.exports.project import project_split, refuse_unlabeled
-from usl_backend.sources.media import MediaAccess
+from usl_backend.exports.media import Media
+from usl_backend.exports.project import refuse_unlabeled
+from usl_backend.exports.write import check_suggested
+from usl_backend.jobs.answering import ArchiveRequest, archive_of_run, write_archive
 from usl_backend.studio.client import StudioClient
-from usl_backend.web.services import services
+from usl_backend.web.services import services, share_of
+
+if TYPE_CHECKING:
+    from usl_backend.runs import Run
 
 blueprint = Blueprint("api_exports", __name__)
 
@@ -22,41 +26,56 @@ _SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 @blueprint.get("/runs/<run_id>/export")
 def export_run(run_id: str) -> Response:
-    """Export a run's labeled and unlabeled tasks: `?format=csv&media=copy&include_labeled=true&control=choice`."""
-    found = services()
-    run = found.store.get(run_id)
-    include = request.args.get("include_labeled", "").lower()
-    if include not in _SWITCH:
-        raise InputError(f'include_labeled is "{include[:40]}"; give true or false')
+    """Export a run: `?format=csv&media=copy&include_labeled=true&control=c&suggested=true&min_confidence=0.9`."""
+    run = services().store.get(run_id)
+    wanted = _request()
+    refuse_unlabeled(run)
+    archive = _archive(run, wanted)
+    return send_file(
+        archive, mimetype="application/zip", as_attachment=True, download_name=f"export-{run.id}.zip"
+    )
+
+
+def _request() -> ArchiveRequest:
+    """Check the query."""
     media = request.args.get("media", "")
     if media and media not in _MEDIA:
         raise InputError(f'media is "{media[:40]}"; give copy or none')
-    archive = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it when it is sent
-    try:
-        refuse_unlabeled(run)
-        files = found.store.files(run.id)
-        with (
-            StudioClient.from_settings(found.host) as client,
-            MediaAccess.of_run(found.host, files, client).open(client) as stored,
-        ):
-            split = project_split(
-                found.store,
-                run,
-                client=client,
-                control=request.args.get("control"),
-                include_labeled=_SWITCH[include],
-            )
-            archive_split(
-                split,
-                archive,
-                format=request.args.get("format", "json")[:40],
-                media=_MEDIA.get(media),
-                fetch=files_of(stored, files.read_inventory()),
-            )
-        archive.seek(0)
-        return send_file(
-            archive, mimetype="application/zip", as_attachment=True, download_name=f"export-{run.id}.zip"
-        )
-    except BaseException:
-        archive.close()
-        raise
+    wanted = ArchiveRequest(
+        format=request.args.get("format", "json")[:40],
+        media=_MEDIA.get(media),
+        include_labeled=_switch("include_labeled"),
+        control=request.args.get("control"),
+        suggested=_switch("suggested"),
+        min_confidence=share_of("min_confidence"),
+    )
+    if wanted.suggested:
+        check_suggested(wanted.format)
+    elif wanted.min_confidence is not None:
+        raise InputError("min_confidence is about suggestions; give suggested=true too")
+    return wanted
+
+
+def _switch(name: str) -> bool:
+    """Return a parameter that is true or false, false by default."""
+    value = request.args.get(name, "").lower()
+    if value not in _SWITCH:
+        raise InputError(f'{name} is "{value[:40]}"; give true or false')
+    return _SWITCH[value]
+
+
+def _archive(run: Run, wanted: ArchiveRequest) -> IO[bytes]:
+    """Return the archive as an open file at its start; the response closes it when it is sent."""
+    found = services()
+    with StudioClient.from_settings(found.host) as client:
+        if wanted.suggested:
+            client.project(run.project)  # whatever is wrong with it is said before a process is started
+            return archive_of_run(found.host, run, wanted)
+        archive = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            write_archive(archive, run, wanted, store=found.store, host=found.host, client=client)
+            archive.seek(0)
+        except BaseException:
+            archive.close()
+            raise
+        return archive
