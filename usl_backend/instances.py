@@ -333,6 +333,9 @@ class QueueState:
         The user's settings before our first run (model version None: never set).
     extended
         Tasks queued behind the published ones since, in labeling order.
+    replaced
+        Versions that this one replaced and that Label Studio may still hold, the latest first: whoever had a task open
+        then submits an annotation that was begun from a prediction of it.
     """
 
     run_id: str
@@ -343,3 +346,4 @@ class QueueState:
     original_sampling: str
     original_model_version: str | None
     extended: tuple[int, ...] = ()
+    replaced: tuple[str, ...] = ()

@@ -52,28 +52,36 @@ def test_suggestions__annotator_finds_the_choice_filled_in(
         task: int(labels[number]) for task, number in demo_project.fill(client, project.id, pictures).items()
     }
 
-    backend(label_studio, tmp_path / "data", "select", project.id, "--budget", 12, "--reserve", 0)
-    for _ in range(12):
-        task = client.next_task(project.id)
-        assert task is not None
-        region = {
-            "from_name": "kind",
-            "to_name": "image",
-            "type": "choices",
-            "value": {"choices": [path_of(right[task["id"]])]},
-        }
-        client.annotate(task["id"], [region])
-    backend(label_studio, tmp_path / "data", "suggest", project.id)
-
-    rows: list[dict[str, Any]] = client.http.json("GET", "/api/predictions/", params={"project": project.id})
-    filled = {row["task"]: row["result"][0]["value"]["choices"] for row in rows if row["result"]}
-    score = {row["task"]: row["score"] for row in rows}
-    assert len(filled) == 80 - 12
-    least_sure = sorted(filled, key=lambda task: (score[task], task))
-
+    data = tmp_path / "data"
+    backend(label_studio, data, "select", project.id, "--budget", 12, "--control", 30, "--reserve", 0)
+    store = RunStore(data)
+    run = store.latest(project.id)
+    assert run is not None
+    queue = store.files(run.id).read_published().queue
+    store.close()
+    known = {*queue.of_role("pick")[:11], *queue.of_role("control")}
+    for task in known:
+        region = {"from_name": "kind", "to_name": "image", "type": "choices"}
+        client.annotate(task, [{**region, "value": {"choices": [path_of(right[task])]}}])
     ui.log_in(label_studio.username, label_studio.password)
     ui.page.goto(f"{label_studio.url}/projects/{project.id}/data")
     ui.label_all_tasks()
+    opened = ui.task_shown()
+    assert opened == queue.of_role("pick")[11]
+    backend(label_studio, data, "suggest", project.id)
+
+    rows: list[dict[str, Any]] = client.http.json("GET", "/api/predictions/", params={"project": project.id})
+    filled = {row["task"]: row["result"][0]["value"]["choices"] for row in rows if row["result"]}
+    score = {row["task"]: row["score"] for row in rows if row["result"]}
+    assert filled.keys() == right.keys() - known - set(queue.control_set)
+    least_sure = sorted(filled.keys() - {opened}, key=lambda task: (score[task], task))
+
+    # The task that was open meanwhile, begun from a blank prediction of the queue before.
+    assert checked(ui) == []
+    ui.submit(path_of(right[opened])[-1])
+    (submitted,) = client.annotations(opened)
+    assert submitted["result"][0]["value"] == {"choices": [path_of(right[opened])]}
+    assert submitted["parent_prediction"] in {row["id"] for row in rows if row["task"] == opened}
     for expected in least_sure[:2]:
         assert ui.task_shown() == expected
         ui.page.locator(".lsf-choices input:checked").first.wait_for()
@@ -84,6 +92,19 @@ def test_suggestions__annotator_finds_the_choice_filled_in(
     (region,) = submitted["result"]
     assert region["value"] == {"choices": filled[least_sure[0]]}
     assert region["origin"] == "prediction"
+
+    # What is accepted is annotated as a person would have: by paths of choices.
+    backend(label_studio, data, "suggest", project.id, "--accept", 0.6, "--annotate")
+    annotated = {task.id for task in client.tasks(project.id, only_unlabeled=False) if not task.unlabeled}
+    made = annotated - known - {opened, *least_sure[:2]}
+    assert made
+    paths = {tuple(path_of(label)) for label in right.values()}
+    for task in sorted(made)[:3]:
+        (one,) = client.annotations(task)
+        (region,) = one["result"]
+        assert region["id"] == f"usl-accepted-{task}"
+        assert region["value"].keys() == {"choices"}
+        assert {tuple(path) for path in region["value"]["choices"]} <= paths
 
 
 @pytest.mark.slow
@@ -125,13 +146,6 @@ def test_suggestions__two_annotators_from_picks_over_blank_controls_to_the_revie
     for ui in people:
         ui.label_all_tasks()
 
-    def suggest(*options: str) -> None:
-        """As the docs say: whoever has a task open meanwhile loads the page anew."""
-        backend(label_studio, data, "suggest", project.id, *options)
-        for ui in people:
-            ui.page.reload()
-            ui.page.locator(".lsf-current-task__task-id").wait_for()
-
     served: list[int] = []
 
     def label(count: int, *, blank: bool) -> list[tuple[int, list[str]]]:
@@ -153,13 +167,13 @@ def test_suggestions__two_annotators_from_picks_over_blank_controls_to_the_revie
 
     assert label(8, blank=True) == [(task, []) for task in picks]
     # Suggestions for all others, while both have a control task before them.
-    suggest()
+    backend(label_studio, data, "suggest", project.id)
     assert label(4, blank=True) == [(task, []) for task in control[:4]]
     open_now = [ui.task_shown() for ui in people]
     assert open_now == control[4:6]
     for task in control[6:]:
         client.annotate(task, [choice(right[task])])
-    suggest("--review")
+    backend(label_studio, data, "suggest", project.id, "--review")
     assert label(2, blank=True) == [(task, []) for task in control[4:6]]
 
     version = project.now.model_version

@@ -184,11 +184,12 @@ class Campaign:
         np.testing.assert_allclose(pool.embeddings, self.reference.embeddings, atol=1e-5)
 
         # what Label Studio holds: one prediction for each queued task, of this run, and its score is its rank
-        held_there = predictions(self.project.client, self.project.id)
+        version = store.get(run_id).summary.model_version
+        everything = predictions(self.project.client, self.project.id)
+        assert len({one.model_version for one in everything} - {version}) <= 1, "the one just replaced"
+        held_there = [one for one in everything if one.model_version == version]
         times = Counter(prediction.task for prediction in held_there)
         self.tally.duplicates += sum(count - 1 for count in times.values())
-        version = store.get(run_id).summary.model_version
-        assert {prediction.model_version for prediction in held_there} == {version}
         ranked = [prediction.task for prediction in sorted(held_there, key=lambda one: one.score or 0.0)]
         assert ranked == [entry.instance for entry in queue]
         assert self.project.now.model_version == version

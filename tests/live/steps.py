@@ -8,6 +8,7 @@ from typing import Any
 
 from live_studio import LiveProject, LiveStudio
 
+from usl_backend.instances import QueueState
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.queue import Switch, publish
 
@@ -26,6 +27,8 @@ class Publisher:
     moments: list[float] = field(default_factory=list)
     """When each request of `asked` began."""
     outcome: Switch | BaseException | None = None
+    memory: dict[str, QueueState] = field(default_factory=dict)
+    """What each installation has stored of its queue in the project."""
     _gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _there: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _thread: threading.Thread | None = None
@@ -52,6 +55,8 @@ class Publisher:
                     installation=self.installation,
                     picks=self.picks,
                     reserve=self.reserve,
+                    state=self.memory.get(self.installation),
+                    save=lambda state: self.memory.update({self.installation: state}),
                 )
             except BaseException as error:  # noqa: BLE001 - the test looks at it
                 self.outcome = error

@@ -57,7 +57,7 @@ def test_main_job__from_the_first_selection_to_reset(
     picks = queue(shell, first["id"])
     assert project.serve(annotators, 5) == picks[:5]
 
-    # New tasks only add their own embeddings; the re-run replaces predictions and tab, and leaves labeled tasks out.
+    # New tasks only add their own embeddings; the re-run has predictions and a tab of its own, without labeled tasks.
     added = project.add_tasks([local(name) for name in pictures[1170:1190]])
     told = shell(
         "select", f"{shell.environment['LABEL_STUDIO_URL']}/projects/{project.id}/data?tab=1", "--budget", 8
@@ -68,7 +68,10 @@ def test_main_job__from_the_first_selection_to_reset(
     assert second.summary.pool.encoded == len(added) == 20
     assert second.summary.pool.readable == 150 - 5 + 20
     assert f"run {second.id}: chose 8 of 165 unlabeled tasks" in told.out
-    assert project.model_versions() == {second.summary.model_version: 28}
+    assert project.model_versions() == {
+        second.summary.model_version: 28,
+        first["summary"]["model_version"]: 16,
+    }, "what was just replaced stays for tasks that are open"
     assert [view["data"]["title"] for view in project.views()] == ["Default", f"USL picks {second.id}"]
     picks = queue(shell, second.id)
     assert not set(picks) & set(queue(shell, first["id"])[:5])

@@ -92,13 +92,53 @@ def test_publish__holds_after_partial_labeling_new_tasks_and_a_rerun(
     again = chosen(project, 8, seed=1, among=unlabeled)
     second = put(project, again, state=first.state)
     assert project.serve(both, 8) == again
-    # The earlier run's predictions and tab are gone; the user's settings are still remembered.
-    assert project.model_versions() == {second.model_version: 8}
+    # The earlier run's tab is gone, its predictions stay for whoever has a task open; the user's settings are known.
+    assert project.model_versions() == {second.model_version: 8, first.model_version: 6}
     assert [view["data"]["title"] for view in project.views()] == [
         "Default",
         f"USL picks {second.state.run_id}",
     ]
     assert second.state.original_sampling == "Sequential sampling"
+
+
+def test_publish__a_task_that_is_open_at_the_switch_can_be_submitted(
+    make_project: MakeProject, client: StudioClient, second_annotator: StudioClient
+) -> None:
+    project = make_project(10)
+
+    def submit(task: dict[str, Any], label: str) -> int:
+        """As Label Studio's page does: an annotation names the prediction that it was begun from."""
+        (begun_from,) = task["predictions"]
+        body = {"result": [choice(label)], "parent_prediction": begun_from["id"]}
+        return second_annotator.http.json("POST", f"/api/tasks/{task['id']}/annotations/", body=body)["id"]
+
+    first = put(project, list(project.tasks[:3]))
+    opened = second_annotator.next_task(project.id)
+    assert opened is not None
+    assert opened["id"] == project.tasks[0]
+    second = put(project, list(project.tasks[2:6]), state=first.state)
+    # What is shown and served, and its score in the Data Manager, is of the version in force alone.
+    assert submit(opened, "owl") in {one["id"] for one in client.annotations(opened["id"])}
+    both = project.tasks[2]
+    page = client.http.json("GET", "/api/tasks", params={"view": second.view_id, "page_size": 100})
+    assert [task["id"] for task in page["tasks"]] == list(project.tasks[2:6])
+    shown = {task["id"]: task["predictions_score"] for task in page["tasks"]}
+    assert shown == {task: rank / 4 for rank, task in enumerate(project.tasks[2:6])}
+    opened = second_annotator.next_task(project.id)
+    assert opened is not None
+    assert opened["id"] == both
+    assert [one["model_version"] for one in opened["predictions"]] == [second.model_version]
+    # With the next queue the version before last goes.
+    third = put(project, list(project.tasks[5:8]), state=second.state)
+    assert project.model_versions() == {third.model_version: 3, second.model_version: 4}
+    assert submit(opened, "cat") in {one["id"] for one in client.annotations(both)}
+    # Reset takes back everything: what is open then cannot be submitted.
+    opened = second_annotator.next_task(project.id)
+    assert opened is not None
+    reset(client, project.now, third.state)
+    assert project.model_versions() == {}
+    with pytest.raises(StudioError, match="Invalid pk"):
+        submit(opened, "cat")
 
 
 def test_publish__skipped_pick_does_not_stop_the_queue(
@@ -198,7 +238,10 @@ def test_publish__pre_annotations_survive_a_rerun_and_their_source(
         state=second.state,
     )
     assert third.carried_over == project.tasks[:4]
-    assert project.model_versions() == {third.model_version: third.created}
+    assert project.model_versions() == {
+        third.model_version: third.created,
+        first.model_version: first.created,
+    }
     report = reset(client, project.now, third.state)
     assert any("'other'" in line for line in report.left)
 
@@ -255,8 +298,9 @@ def test_publish__two_installations_on_one_project_do_not_mix(
     first = publish(client, project.now, run_id=run, installation="aaaaaa", picks=one)
     second = publish(client, project.now, run_id=run, installation="bbbbbb", picks=other)
     assert first.model_version != second.model_version
-    # the later one is in force, whole; nothing of the earlier is left to be mixed in
-    assert {v: n for v, n in project.model_versions().items() if n} == {second.model_version: 5}
+    # the later one is in force, whole; the earlier one stays for tasks that are open, and is not served
+    stored = {v: n for v, n in project.model_versions().items() if n}
+    assert stored == {second.model_version: 5, first.model_version: 5}
     assert project.serve([client], 2) == other[:2]
     reset(client, project.now, second.state)
     assert snapshot(project)["versions"] == before["versions"]
@@ -300,7 +344,7 @@ def test_publish__goes_on_after_an_interruption(
                 publish(client, project.now, run_id=run, picks=order, state=earlier, save=saved.append)
     in_force = project.now.model_version
     published = publish(client, project.now, run_id=run, picks=order, state=saved[-1], save=saved.append)
-    assert project.model_versions() == {published.model_version: 4}
+    assert project.model_versions() == {published.model_version: 4, earlier.model_version: 1}
     # after the switch the queue in force stays
     assert (published.model_version == in_force) == (where in ("before the tab", "cleanup"))
     assert [view["data"]["title"] for view in project.views()] == ["Default", f"USL picks {run}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import StudioError, StudioNotFoundError
 from usl_backend.studio import preannotations
@@ -72,20 +72,30 @@ def insert(
         )
         for place, task in enumerate(new)
     }
-    for batch in in_batches(new):
+    fresh = [task for task in new if task not in held]
+    for batch in in_batches(fresh):
         created = import_predictions(client, project.id, version, {task: scored[task] for task in batch})
         if created != len(batch):
             raise StudioError(
                 f"Label Studio queued {created} of {len(batch)} tasks of project {project.id}; try again, queued tasks "
                 "keep their place"
             )
-    # Those further behind are not missed for an instant: of two predictions the lower score decides.
-    stale = [one for task in new for one in held.get(task, ())]
-    stale += [one for task in tasks[:kept] for one in held[task] if _score(one) != score[task]]
-    for one in stale:
-        with contextlib.suppress(StudioNotFoundError):  # its answer was lost, and it was asked again
-            client.http.json("DELETE", f"/api/predictions/{one.id}/")
+    for task in tasks:
+        there = sorted(held.get(task, ()), key=_score)
+        if there and task in scored:
+            _move(client, project, there[0], scored[task])
+        for one in there[1:]:  # an earlier release wrote anew what it moved
+            with contextlib.suppress(StudioNotFoundError):  # its answer was lost, and it was asked again
+                client.http.json("DELETE", f"/api/predictions/{one.id}/")
     return len(new)
+
+
+def _move(client: StudioClient, project: Project, held: Prediction, to: NewPrediction) -> None:
+    """Change score and result of a prediction in place: whoever has its task open can still submit it."""
+    body: dict[str, Any] = {"score": to.score}
+    if held.result != to.result:
+        body |= {"result": to.result, "task": held.task, "project": project.id}
+    client.http.json("PATCH", f"/api/predictions/{held.id}/", body=body)
 
 
 def _score(prediction: Prediction) -> float:

@@ -8,6 +8,10 @@ Label Studio has no compare-and-swap, so several installations keep these rules:
 
 Hence a version that is not in force, and has a tab or is old, can be deleted: whatever happens between reading and
 deleting, it will not come into force.
+
+One that can be deleted stays nevertheless, without its tab, until the next switch or reset: the version that was just
+replaced. Label Studio refuses an annotation that was begun from a prediction that is gone, so whoever had a task open
+at the switch could not submit. The installation that replaced it remembers it, others delete it once it is old.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from usl_backend.studio.model_versions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from usl_backend.studio.client import StudioClient
     from usl_backend.studio.model_versions import Origin, StoredVersion
 
@@ -32,8 +38,16 @@ SWITCH_SECONDS: Final = 3 * 3600.0
 ABANDONED_SECONDS: Final = 2 * SWITCH_SECONDS
 
 
-def remove_leftovers(client: StudioClient, project_id: int, *, keep: str, own: Origin) -> None:
-    """Delete the versions and tabs of runs that are over, unless they are in force.
+def remove_leftovers(
+    client: StudioClient,
+    project_id: int,
+    *,
+    keep: str,
+    own: Origin,
+    spare: str = "",
+    former: Collection[str] = (),
+) -> None:
+    """Delete the versions and tabs of runs that are over, unless they are in force or were until just now.
 
     Parameters
     ----------
@@ -41,6 +55,10 @@ def remove_leftovers(client: StudioClient, project_id: int, *, keep: str, own: O
         The version that the calling run has published.
     own
         The calling run. Only one process computes it, so its other versions are over.
+    spare
+        The version that was replaced; only its tab goes.
+    former
+        Versions that this installation knows to be over.
     """
     # Tabs before versions: a tab seen here whose version is missing there has lost it for good.
     views = [view for view in tabs.views(client, project_id) if tabs.is_of_a_run(view)]
@@ -49,9 +67,9 @@ def remove_leftovers(client: StudioClient, project_id: int, *, keep: str, own: O
     clock = client.clock()
     staying = {keep}
     for version, kept in stored.items():
-        if version == keep or not is_ours(version):
+        if version in (keep, spare) or not is_ours(version):
             continue
-        over = origin(version) == own or version in listed or is_abandoned(kept, clock)
+        over = origin(version) == own or version in former or version in listed or is_abandoned(kept, clock)
         # Read right before deleting: somebody may have switched to it meanwhile.
         if over and client.project(project_id).model_version != version:
             delete_version(client, project_id, version)
@@ -63,27 +81,28 @@ def remove_leftovers(client: StudioClient, project_id: int, *, keep: str, own: O
 
 
 def remove_attempts(
-    client: StudioClient, project_id: int, *, own: Origin, in_force: str | None, keep: str | None = None
+    client: StudioClient, project_id: int, *, own: Origin, keep: Collection[str | None]
 ) -> None:
-    """Delete what earlier, interrupted attempts of a run have written; `keep` is continued."""
+    """Delete what earlier, interrupted attempts of a run have written, except for some versions."""
     for version in stored_versions(client, project_id):
-        if origin(version) == own and version not in (in_force, keep):
+        if origin(version) == own and version not in keep:
             delete_version(client, project_id, version)
 
 
 def interrupted(
-    client: StudioClient, project_id: int, *, own: Origin, in_force: str | None, clock: float
+    client: StudioClient, project_id: int, *, own: Origin, over: Collection[str | None], clock: float
 ) -> str | None:
     """Return the version of an interrupted attempt to write suggestions that can be continued, the latest; or None.
 
-    Only one process works on a run, so the attempt is over; but it must be switched to in time.
+    Only one process works on a run, so the attempt is over; but it must be switched to in time. `over` are versions
+    that are or were in force.
     """
     found = [
         version
         for version in stored_versions(client, project_id)
         if origin(version) == own
         and holds_suggestions(version)
-        and version != in_force
+        and version not in over
         and clock - (begun_at(version) or 0.0) < SWITCH_SECONDS / 2
     ]
     return max(found, key=lambda version: begun_at(version) or 0.0, default=None)

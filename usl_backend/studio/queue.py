@@ -174,6 +174,7 @@ def put_in_force(
     warnings: list[str] = []
     counts = versions(client, project.id)
     planned = _planned_state(now, counts, run_id=run_id, state=state, warnings=warnings)
+    former = () if state is None else (state.model_version, *state.replaced)
     carried = _carry_over(client, now, counts, new=new, state=planned, warnings=warnings)
     version = now.model_version or ""
     created = _held(client, now, version, new, warnings) if origin(version) == own else 0
@@ -185,12 +186,14 @@ def put_in_force(
         if now.sampling != SAMPLING:
             client.update_project(project.id, sampling=SAMPLING)
     else:
-        version, begun = _attempt(client, now, own, counts, suggests=suggests)
+        version, begun = _attempt(client, now, own, counts, state=planned, suggests=suggests)
         created = write_predictions(client, now, version, new, warnings=warnings, progress=progress)
         written = Written(version, own, created, begun)
         planned = switch_to(client, project, written, planned=planned, save=save)
     final = waited_out(client, lambda: _ensure_tab(client, project.id, planned, below=below))
-    leftovers.remove_leftovers(client, project.id, keep=version, own=own)
+    spare = next(iter(final.replaced), "")
+    leftovers.remove_leftovers(client, project.id, keep=version, own=own, spare=spare, former=former)
+    final = dataclasses.replace(final, replaced=(spare,) if spare else ())
     check_in_force(client, project.id, written)
     if save:
         save(final)
@@ -282,15 +285,19 @@ def _held(
 
 
 def _attempt(
-    client: StudioClient, now: Project, own: Origin, counts: Mapping[str, int], *, suggests: bool
+    client: StudioClient,
+    now: Project,
+    own: Origin,
+    counts: Mapping[str, int],
+    *,
+    state: QueueState,
+    suggests: bool,
 ) -> tuple[str, float]:
     """Return the version to write, one that no attempt has used or one to continue, and when writing it began."""
     begun = client.clock()
-    in_force = now.model_version
-    kept = (
-        leftovers.interrupted(client, now.id, own=own, in_force=in_force, clock=begun) if suggests else None
-    )
-    leftovers.remove_attempts(client, now.id, own=own, in_force=in_force, keep=kept)
+    over = (now.model_version, *state.replaced)
+    kept = leftovers.interrupted(client, now.id, own=own, over=over, clock=begun) if suggests else None
+    leftovers.remove_attempts(client, now.id, own=own, keep=(*over, kept))
     if kept is not None:
         return kept, begun_at(kept) or begun
     at = begun
@@ -331,6 +338,7 @@ def _planned_state(
         original_sampling=sampling,
         original_model_version=original,
         extended=state.extended if state is not None and state.run_id == run_id else (),
+        replaced=state.replaced if state is not None else (),
     )
 
 
@@ -345,7 +353,7 @@ def _carry_over(
 ) -> tuple[int, ...]:
     """Copy the pre-annotations that annotators see into `new`; return their tasks, sorted."""
     foreign = [v for v, count in counts.items() if count and not is_ours(v)]
-    ours = [v for v, count in counts.items() if count and is_ours(v)]
+    ours = [v for v, count in counts.items() if count and is_ours(v) and v not in state.replaced]
     if not foreign and not ours:
         return ()
     # Unless the project's version named stored predictions (connecting a backend sets it to the backend's title),

@@ -72,6 +72,7 @@ def reset(client: StudioClient, project: Project, state: QueueState | None) -> R
 def _over(client: StudioClient, now: Project, state: QueueState | None, report: _PartialReport) -> list[str]:
     """Return the versions that no other installation is writing."""
     listed = {tabs.version_of(view) for view in tabs.views(client, now.id) if tabs.is_of_a_run(view)}
+    over = {*listed, now.model_version, *(state.replaced if state is not None else ())}
     own = origin(state.model_version) if state is not None else None
     clock = client.clock()
     found = []
@@ -80,11 +81,11 @@ def _over(client: StudioClient, now: Project, state: QueueState | None, report: 
         if wrote is None:
             continue
         ours = not wrote.installation or (own is not None and own.installation == wrote.installation)
-        if ours or version == now.model_version or version in listed or leftovers.is_abandoned(stored, clock):
+        if ours or version in over or leftovers.is_abandoned(stored, clock):
             found.append(version)
         else:
             report.left.append(
-                f"predictions: {stored.count} of {version}, which another installation is writing"
+                f"predictions: {stored.count} of {version}, which another installation is writing or has just replaced"
             )
     return found
 

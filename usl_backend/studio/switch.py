@@ -81,7 +81,7 @@ def switch_to(
         before = client.project(project.id)
         refuse_another(before, project.key)
         if attempt == 0:
-            planned = _with_original(planned, before)
+            planned = _replacing(_with_original(planned, before), before)
         _refuse_late(client, written)
         if save:
             save(planned)
@@ -142,6 +142,14 @@ def _with_original(planned: QueueState, before: Project) -> QueueState:
     return dataclasses.replace(
         planned, original_model_version=before.model_version, original_sampling=sampling
     )
+
+
+def _replacing(planned: QueueState, before: Project) -> QueueState:
+    """Remember the version that is in force until the switch."""
+    now = before.model_version
+    if now is None or not is_ours(now):
+        return planned
+    return dataclasses.replace(planned, replaced=tuple(dict.fromkeys((now, *planned.replaced))))
 
 
 def _refuse_late(client: StudioClient, written: Written) -> None:
