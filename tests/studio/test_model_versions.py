@@ -1,7 +1,16 @@
+from types import SimpleNamespace
+
 import pytest
 
 from usl_backend.errors import InputError
-from usl_backend.studio.model_versions import Origin, is_of_run, is_ours, model_version, origin
+from usl_backend.studio.model_versions import (
+    Origin,
+    delete_version,
+    is_of_run,
+    is_ours,
+    model_version,
+    origin,
+)
 
 
 @pytest.mark.parametrize("installation", ["", "3f9a1c", "000000"])
@@ -54,3 +63,18 @@ def test_origin__is_what_the_version_was_made_of(run, installation, at):
 
 def test_origin__of_what_is_not_ours():
     assert [origin(name) for name in (None, "", "other", "usl-12-7-20261127")] == [None] * 4
+
+
+@pytest.mark.parametrize(("count", "patience"), [(0, 600.0), (12_000, 600.0), (100_000, 5000.0)])
+def test_delete_version__waits_for_as_long_as_many_predictions_take(count, patience):
+    asked = []
+
+    class Http:
+        timeout = 600.0
+
+        def json(self, method, path, *, body, timeout):
+            asked.append((method, body, timeout))
+
+    client = SimpleNamespace(http=Http(), project=lambda _: SimpleNamespace(model_version="other"))
+    delete_version(client, 12, "usl-12-7", count=count)
+    assert asked == [("DELETE", {"model_version": "usl-12-7"}, patience)]

@@ -72,7 +72,7 @@ def remove_leftovers(
         over = origin(version) == own or version in former or version in listed or is_abandoned(kept, clock)
         # Read right before deleting: somebody may have switched to it meanwhile.
         if over and client.project(project_id).model_version != version:
-            delete_version(client, project_id, version)
+            delete_version(client, project_id, version, count=kept.count)
         else:
             staying.add(version)
     for view in views:
@@ -84,9 +84,9 @@ def remove_attempts(
     client: StudioClient, project_id: int, *, own: Origin, keep: Collection[str | None]
 ) -> None:
     """Delete what earlier, interrupted attempts of a run have written, except for some versions."""
-    for version in stored_versions(client, project_id):
+    for version, stored in stored_versions(client, project_id).items():
         if origin(version) == own and version not in keep:
-            delete_version(client, project_id, version)
+            delete_version(client, project_id, version, count=stored.count)
 
 
 def interrupted(

@@ -20,6 +20,8 @@ _OURS = re.compile(
 )
 _TIME = "%Y%m%dT%H%M%S"
 _SUGGESTS = "usl-suggest-"
+_SLOWEST = 20
+"""Predictions that Label Studio deletes in a second at least, on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +137,21 @@ def stored_versions(client: StudioClient, project_id: int) -> dict[str, StoredVe
     }
 
 
-def delete_version(client: StudioClient, project_id: int, version: str) -> None:
+def delete_version(client: StudioClient, project_id: int, version: str, *, count: int = 0) -> None:
     """Delete all predictions of a model version; harmless if there are none.
 
     Nulls the project's model version if it is the deleted one. Label Studio (1.23) also nulls it if it names a
     backend, whichever version is deleted; this function restores it then.
+
+    Parameters
+    ----------
+    count
+        Number of its predictions, if known: Label Studio deletes one after the other, and must not be asked again
+        while it does.
     """
     current = client.project(project_id).model_version
     path = f"/api/projects/{project_id}/model-versions/"
-    client.http.json("DELETE", path, body={"model_version": version})
+    patience = max(client.http.timeout, count / _SLOWEST)
+    client.http.json("DELETE", path, body={"model_version": version}, timeout=patience)
     if current and current != version and not client.project(project_id).model_version:
         client.update_project(project_id, model_version=current)

@@ -63,7 +63,7 @@ def reset(client: StudioClient, project: Project, state: QueueState | None) -> R
         client.update_project(project.id, **changes)
     for version in _over(client, now, state, report):
         if counts.get(version):
-            delete_version(client, project.id, version)
+            delete_version(client, project.id, version, count=counts[version])
             report.restored.append(f"predictions: {counts[version]} of {version} deleted")
     _tabs(client, project.id, state, report)
     return ResetReport(tuple(report.restored), tuple(report.left))
