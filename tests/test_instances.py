@@ -73,3 +73,17 @@ def test_instance__texts_in_files_field_by_field() -> None:
 )
 def test_instance__what_its_source_is(modality, files, located: bool) -> None:
     assert Instance(1, modality, "x", files=files).located == located
+
+
+def test_queue__asked_for_come_behind_the_control_set_and_before_the_spares() -> None:
+    queue = Queue.of([5, 3], control=[9, 3], reserve=[7, 2, 8]).with_asked([8, 1, 3])
+    assert queue.instances == (5, 3, 9, 8, 1, 7, 2)
+    assert (queue.asked, queue.control_set) == ((8, 1), (3, 9))
+    more = queue.with_asked([1, 4, 7])
+    assert more.instances == (5, 3, 9, 8, 1, 4, 7, 2), "the earlier first, repeated ones stay"
+    assert [place.rank for place in more.places] == list(range(8))
+    assert more.without_asked([8, 2, 5]).instances == (5, 3, 9, 1, 4, 7, 2), "others stay"
+    assert more.without_asked([8]).asked == (1, 4, 7)
+    drawn = more.with_control([4])
+    assert drawn.instances == (5, 3, 9, 4, 8, 1, 7, 2)
+    assert drawn.asked == (8, 1, 7)

@@ -219,6 +219,8 @@ class Place:
         Member of the control set, drawn uniformly from the pool; a pick may be one, a spare never is.
     task
         Label Studio task created for an instance of a pool outside Label Studio; None otherwise.
+    asked
+        True for a spare that somebody asked for after the run; those come before the others.
     """
 
     instance: int
@@ -226,6 +228,7 @@ class Place:
     role: Role
     control: bool = False
     task: int | None = None
+    asked: bool = False
 
     # pydantic: names in stored JSON and HTTP answers
     __pydantic_config__: ClassVar = {
@@ -291,8 +294,45 @@ class Queue:
             control=(*self.control_set, *more),
             reserve=(one for one in self.of_role("reserve") if one not in moved),
         )
+        return self._kept(grown, asked=set(self.asked))
+
+    def with_asked(self, tasks: Iterable[int]) -> Queue:
+        """Return the queue with these spares before the others, behind those asked for earlier.
+
+        Parameters
+        ----------
+        tasks
+            Ids, queued as spares or not; picks and control set stay at their rank.
+        """
+        ahead = {*self.of_role("pick"), *self.of_role("control")}
+        asked = tuple(dict.fromkeys((*self.asked, *(one for one in tasks if one not in ahead))))
+        behind = (one for one in self.of_role("reserve") if one not in set(asked))
+        grown = Queue.of(self.of_role("pick"), control=self.control_set, reserve=(*asked, *behind))
+        return self._kept(grown, asked=set(asked))
+
+    def without_asked(self, tasks: Iterable[int]) -> Queue:
+        """Return the queue without these spares that were asked for; others stay."""
+        gone = set(tasks) & set(self.asked)
+        left = Queue.of(
+            self.of_role("pick"),
+            control=self.control_set,
+            reserve=(one for one in self.of_role("reserve") if one not in gone),
+        )
+        return self._kept(left, asked=set(self.asked) - gone)
+
+    def _kept(self, changed: Queue, *, asked: set[int]) -> Queue:
+        """Give the places of a changed queue their tasks of this one, and mark those asked for."""
         tasks = {place.instance: place.task for place in self.places}
-        return Queue(tuple(replace(place, task=tasks.get(place.instance)) for place in grown.places))
+        return Queue(
+            tuple(
+                replace(
+                    place,
+                    task=tasks.get(place.instance),
+                    asked=place.role == "reserve" and place.instance in asked,
+                )
+                for place in changed.places
+            )
+        )
 
     def __len__(self) -> int:
         return len(self.places)
@@ -311,6 +351,11 @@ class Queue:
     def control_set(self) -> tuple[int, ...]:
         """Ids of the control set, including those that are picks."""
         return tuple(place.instance for place in self.places if place.control)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Ids of the spares that somebody asked for after the run, in queue order."""
+        return tuple(place.instance for place in self.places if place.asked)
 
     def of_role(self, role: Role) -> tuple[int, ...]:
         """Return the ids of the instances in a role, in queue order."""

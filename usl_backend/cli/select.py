@@ -217,16 +217,18 @@ def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
 
 
 def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> RunSettings:
-    """Resolve the run's settings from the environment, the project's extra params and the flags."""
+    """Resolve the run's settings from the environment, the project's extra params and wishes, and the flags."""
     setup = store.setup(project.id, project.key)
     if setup is not None and setup.refused is not None:
         raise SettingsError(
             f"the extra params of project {project.id} are invalid: {setup.refused}; correct them in "
             "Label Studio, Settings > Model"
         )
-    return RunSettings.resolve(
+    settings = RunSettings.resolve(
         extra_params=setup.extra_params if setup else None, explicit=explicit, free_paths=True
     )
+    wishes = store.wishes(project.key)
+    return settings.steered(pin=wishes.pinned, exclude=wishes.excluded)
 
 
 def _active(store: RunStore, error: ActiveRunError) -> RunError:

@@ -222,7 +222,10 @@ class Jobs:
         setup = self.store.setup(project, project_key)
         if setup is not None and setup.refused is not None:
             raise SettingsError(setup.refused)
-        return RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
+        settings = RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
+        known = setup or next(iter(self.store.list(project=project, limit=1)), None)
+        wishes = self.store.wishes(project_key or (known.project_key if known else ""))
+        return settings.steered(pin=wishes.pinned, exclude=wishes.excluded)
 
     def _create(self, project: int, project_key: str, settings: Mapping[str, Any], **more: Any) -> Run:
         """Record the run and wake the supervisor."""

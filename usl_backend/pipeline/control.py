@@ -68,7 +68,7 @@ def draw_control(
     """Bring the control set of a run in force to a number of tasks, and queue them right behind the picks.
 
     They are drawn uniformly from the pool as it was at the run; tasks added since are not in it, tasks deleted since
-    are left out, and so are those that the run excluded. What was drawn before stays, and annotated tasks count like
+    are left out, and so are excluded ones. What was drawn before stays, and annotated tasks count like
     others. Repeating the call changes nothing.
 
     Parameters
@@ -106,7 +106,11 @@ def draw_control(
             for task in client.tasks(run.project, only_unlabeled=False, progress=progress)
         }
         settings = RunSettings.from_json(run.settings)
-        barred = (*files.read_inventory().labeled, *excluded_tasks(settings))
+        barred = (
+            *files.read_inventory().labeled,
+            *excluded_tasks(settings),
+            *store.wishes(run.project_key).excluded,
+        )
         new = _draw(run, pool, published.queue, tasks, held=barred, present=annotated)
         queue = published.queue.with_control(new)
         queued = 0

@@ -17,6 +17,7 @@ from usl_backend.selection import score_new_rows
 from usl_backend.settings import RunSettings
 from usl_backend.sinks.queue import version_in_force
 from usl_backend.sources.project import ProjectSource
+from usl_backend.sources.wishes import excluded_tasks
 from usl_backend.studio.queue import append
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def extend(
 ) -> Extension:
     """Embed the tasks added after a run, score them against its pool, and queue them after its picks.
 
-    The run itself is not changed. Like `execute`, do not call this in a server process.
+    Excluded tasks are left out. The run itself is not changed. Like `execute`, do not call this in a server process.
 
     Parameters
     ----------
@@ -106,7 +107,8 @@ def extend(
         stages = Stages(store, RunProgress(None, run.id, watch=watch))
         part = Rows(settings, RunFiles(Path(folder)), source, host=host, stages=stages)
         instances, inventory = part.fetch()
-        fresh = [instance for instance in instances if instance.id not in known]
+        barred = {*excluded_tasks(settings), *store.wishes(run.project_key).excluded}
+        fresh = [one for one in instances if one.id not in known and one.id not in barred]
         if not fresh:
             return Extension(run.id, (), 0, {}, False, "no tasks came after the run")
         new, _, _ = part.embed(fresh, inventory)

@@ -18,6 +18,7 @@ from usl_backend.pipeline.finetune import PICTURES, picture_trainer, trains_on_i
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.pipeline.select import Readable, choose_next, final_budget, rows_of, search, select
 from usl_backend.pipeline.summarize import summarize
+from usl_backend.runs.projects import StandingWishes
 from usl_backend.runs.retention import tidy
 from usl_backend.selection.rows.threads import computing_on
 from usl_backend.selection.steering import EXCLUDED
@@ -216,7 +217,14 @@ class Execution:
 
     def _wishes(self, instances: Sequence[Instance], inventory: Inventory) -> Wishes:
         """Look up the pinned and excluded ids."""
-        return find_wishes(self.settings, inventory=inventory, instances=instances, files=self.files)
+        standing = self.store.wishes(inventory.key) if inventory.key else StandingWishes()
+        return find_wishes(
+            self.settings,
+            inventory=inventory,
+            instances=instances,
+            files=self.files,
+            standing={str(task) for task in (*standing.pinned, *standing.excluded)},
+        )
 
     def _next_round(
         self,

@@ -43,6 +43,12 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE setups ADD COLUMN hostname TEXT NOT NULL DEFAULT '';
     """,
+    """
+    CREATE TABLE wishes (
+        project_key TEXT NOT NULL, task INTEGER NOT NULL, wish TEXT NOT NULL, place INTEGER NOT NULL,
+        PRIMARY KEY (project_key, task)
+    ) WITHOUT ROWID;
+    """,
 )
 """Step n brings the file from `user_version` n to n + 1. Never edit a step that was released: append one,
 and keep a dump of the layout before it in tests/data/layouts, from which its test starts."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
+from usl_backend.errors import InputError
 from usl_backend.instances import QueueState
 from usl_backend.runs.columns import proper
 from usl_backend.runs.database import Database
@@ -19,6 +20,26 @@ from usl_backend.runs.record import ProjectSetup
 
 _STATE = TypeAdapter(QueueState)
 _MOST_ADDRESSES = 8
+MOST_WISHES: Final = 10_000
+"""Pinned tasks of a project, and excluded ones: as many as the settings of a run take."""
+
+Wish = Literal["pin", "exclude"]
+
+
+@dataclass(frozen=True)
+class StandingWishes:
+    """Tasks of a project that every new run takes into its settings.
+
+    Attributes
+    ----------
+    pinned
+        Tasks to pick in any case, in the order in which they were pinned.
+    excluded
+        Tasks never to queue.
+    """
+
+    pinned: tuple[int, ...] = ()
+    excluded: tuple[int, ...] = ()
 
 
 class ProjectRecords(Database):
@@ -105,6 +126,51 @@ class ProjectRecords(Database):
                 sql.execute(
                     "INSERT OR REPLACE INTO queues VALUES (?, ?)", (project_key, json.dumps(asdict(state)))
                 )
+
+    def wishes(self, project_key: str) -> StandingWishes:
+        """Return the tasks of a project that are pinned and excluded until somebody takes them back."""
+        rows = self._connection().execute(
+            "SELECT task, wish FROM wishes WHERE project_key = ? ORDER BY place", (project_key,)
+        )
+        found: dict[str, list[int]] = {"pin": [], "exclude": []}
+        for task, wish in rows:
+            found[wish].append(task)
+        return StandingWishes(tuple(found["pin"]), tuple(found["exclude"]))
+
+    def add_wishes(self, project_key: str, tasks: Iterable[int], wish: Wish) -> StandingWishes:
+        """Pin or exclude tasks, behind those before; the last wish about a task holds. Return what stands now.
+
+        Raises
+        ------
+        InputError
+            There would be more than a run takes; nothing is stored.
+        """
+        with self._transaction() as sql:
+            (last,) = sql.execute("SELECT COALESCE(MAX(place), 0) FROM wishes").fetchone()
+            for place, task in enumerate(dict.fromkeys(tasks), last + 1):
+                sql.execute(
+                    "INSERT INTO wishes VALUES (?, ?, ?, ?) ON CONFLICT (project_key, task) DO UPDATE "
+                    "SET wish = excluded.wish, place = excluded.place WHERE wish != excluded.wish",
+                    (project_key, task, wish, place),
+                )
+            (count,) = sql.execute(
+                "SELECT COUNT(*) FROM wishes WHERE project_key = ? AND wish = ?", (project_key, wish)
+            ).fetchone()
+            if count > MOST_WISHES:
+                told = "pinned" if wish == "pin" else "excluded"
+                raise InputError(
+                    f"{count:,} tasks would be {told}; a project may have {MOST_WISHES:,}, take others back first"
+                )
+        return self.wishes(project_key)
+
+    def remove_wishes(self, project_key: str, tasks: Iterable[int], wish: Wish) -> StandingWishes:
+        """Take back that tasks are pinned or excluded; return what stands now."""
+        with self._transaction() as sql:
+            sql.executemany(
+                "DELETE FROM wishes WHERE project_key = ? AND task = ? AND wish = ?",
+                [(project_key, task, wish) for task in tasks],
+            )
+        return self.wishes(project_key)
 
     def _setup_of(self, condition: str, values: tuple[Any, ...]) -> ProjectSetup | None:
         """Return the setup that matches an SQL condition (a constant of this module)."""

@@ -192,13 +192,13 @@ class RunSettings(BaseModel):
         update: dict[str, Any] = {"options": {name: known[name] for name in settings.options}}
         return settings.model_copy(update=update | ({"keep_labels": True} if settings.next else {}))
 
-    def steered(self, *, pin: Sequence[str], exclude: Sequence[str]) -> RunSettings:
+    def steered(self, *, pin: Sequence[int], exclude: Sequence[int]) -> RunSettings:
         """Return the settings with the standing wishes of a project; where they differ, the run's own settings hold."""
         pins, excluded = set(self.pin), set(self.exclude)
         return self.model_copy(
             update={
-                "pin": (*self.pin, *(one for one in pin if one not in pins | excluded)),
-                "exclude": (*self.exclude, *(one for one in exclude if one not in pins | excluded)),
+                "pin": (*self.pin, *(str(one) for one in pin if str(one) not in pins | excluded)),
+                "exclude": (*self.exclude, *(str(one) for one in exclude if str(one) not in pins | excluded)),
             }
         )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from usl_backend.runs import RunFiles
     from usl_backend.runs.inventory import Inventory
     from usl_backend.settings import RunSettings
+    from usl_backend.studio.client import StudioClient
 
 
 @dataclass(frozen=True)
@@ -197,3 +198,21 @@ def _where(inventory: Inventory) -> str:
 def _thing(inventory: Inventory) -> str:
     """Name what the pool consists of."""
     return "task" if inventory.outside is None else "id"
+
+
+def check_tasks(client: StudioClient, project: int, tasks: Sequence[int], *, pinned: bool) -> None:
+    """Refuse standing wishes that cannot be kept: about tasks that are not there, or pins of labeled ones.
+
+    Raises
+    ------
+    InputError
+        No task is named, one is not in the project, or one that shall be pinned has a label.
+    """
+    if not tasks:
+        raise InputError("no task is named; give the ids of tasks")
+    found = {task.id: task.unlabeled for task in client.tasks_of(project, tasks)}
+    for task in tasks:
+        if task not in found:
+            raise InputError(f"project {project} has no task {task}")
+        if pinned and not found[task]:
+            raise InputError(f"task {task} has a label already, so there is nothing to pin")

@@ -1,4 +1,4 @@
-"""Insert tasks into a queue that is in force; `queue.py` publishes one and adds to its end."""
+"""Insert tasks into a queue that is in force, or take them out; `queue.py` publishes one and adds to its end."""
 
 from __future__ import annotations
 
@@ -88,6 +88,45 @@ def insert(
             with contextlib.suppress(StudioNotFoundError):  # its answer was lost, and it was asked again
                 client.http.json("DELETE", f"/api/predictions/{one.id}/")
     return len(new)
+
+
+def take_out(client: StudioClient, project: Project, *, version: str, tasks: Sequence[int]) -> int:
+    """Take tasks out of the queue; can be repeated when interrupted.
+
+    Parameters
+    ----------
+    client
+        With a token of a user who may change the project.
+    project
+        As it is now.
+    version
+        Model version of the run; must be the project's current one.
+    tasks : (b,) task ids
+        They keep their predictions, behind the queue: whoever has one of them open can still submit it.
+
+    Returns
+    -------
+    int
+        Number of tasks that were queued.
+
+    Raises
+    ------
+    InputError
+        The project's current model version is another one.
+    StudioError
+        Label Studio refuses or fails; those taken out stay so.
+    """
+    require_current(project, version)
+    wanted, end = set(tasks), end_of_queue(version)
+    queued = [
+        one
+        for one in preannotations.predictions(client, project.id)
+        if one.model_version == version and one.task in wanted and _score(one) < end
+    ]
+    for one in queued:
+        with contextlib.suppress(StudioNotFoundError):  # its task was deleted
+            _move(client, project, one, NewPrediction(CARRIED_SCORE, one.result))
+    return len({one.task for one in queued})
 
 
 def _move(client: StudioClient, project: Project, held: Prediction, to: NewPrediction) -> None:

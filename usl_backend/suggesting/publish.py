@@ -169,7 +169,7 @@ def require_accepted(found: RunSuggestions) -> None:
 def _front(found: RunSuggestions, state: QueueState | None, *, review: bool) -> list[int]:
     """Return the tasks that are served first, in order: the run's queue, and what was queued behind it later."""
     labels = found.labels
-    spare = set(labels.queue.of_role("reserve")) if review else set()
+    spare = set(labels.queue.of_role("reserve")) - set(labels.queue.asked) if review else set()
     left_out = {*labels.pool.ids[~labels.alive].tolist(), *spare}
     later = () if state is None or state.run_id != labels.run.id else state.extended
     return [task for task in dict.fromkeys((*labels.queue.instances, *later)) if task not in left_out]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from usl_backend.web.api import exports, projects, report, runs, suggestions
+from usl_backend.web.api import exports, projects, report, runs, steering, suggestions
 
-BLUEPRINTS = (runs.blueprint, exports.blueprint, report.blueprint, projects.blueprint, suggestions.blueprint)
+BLUEPRINTS = (
+    runs.blueprint,
+    exports.blueprint,
+    report.blueprint,
+    projects.blueprint,
+    steering.blueprint,
+    suggestions.blueprint,
+)
 
 __all__ = ["BLUEPRINTS"]
