@@ -127,7 +127,8 @@ class Site:
 def site(tmp_path, monkeypatch) -> Iterator[Site]:
     """Label Studio is not there: its address is a port where nobody listens, asked without pauses."""
     monkeypatch.setattr("usl_backend.studio.transport.BACK_OFF", 0.0001)
-    monkeypatch.setattr("usl_backend.jobs.suggesting.COMMAND", ("true",))
+    for jobs in ("suggesting", "tending"):
+        monkeypatch.setattr(f"usl_backend.jobs.{jobs}.COMMAND", ("true",))
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -200,7 +201,7 @@ def send(site: Site, rule: str, sent: dict[str, Any]) -> None:
     status = answer.status_code
     site.asked.setdefault(rule, set()).add(status)
     # 502 and 503 are true: Label Studio is not there, and so the server is not ready
-    known = {"export": 502, "thumbnail": 502, "readyz": 503}
+    known = {"export": 502, "thumbnail": 502, "projects/": 502, "readyz": 503}
     true = {status for word, status in known.items() if word in sent["path"]}
     assert status < 500 or status in true, (sent, answer.text)
     assert "Traceback" not in answer.text
@@ -248,8 +249,15 @@ def test_routes__any_request_long(site, capsys):
 
 def test_routes__each_can_succeed(site):
     """Otherwise the fuzzer would only ever knock at closed doors."""
-    form = {"form_token": site.client.application.jinja_env.globals["form_token"]}
-    closed = {"/usl/api/runs/<run_id>/export", "/usl/api/runs/<run_id>/thumbnail/<int:task>", "/readyz"}
+    token = site.client.application.jinja_env.globals["form_token"]
+    form = {"form_token": token, "run": "12-1", "confirm": "12"}
+    closed = {
+        "/usl/api/runs/<run_id>/export",
+        "/usl/api/runs/<run_id>/thumbnail/<int:task>",
+        "/usl/api/runs/<run_id>/picture/<int:task>",
+        "/usl/api/projects/<int:project>",
+        "/readyz",
+    }
     bodies = {
         "/setup": {"project": "20.5", "schema": "<View/>"},
         "/webhook": {"action": "START_TRAINING", "project": {"id": 21}},
@@ -264,9 +272,12 @@ def test_routes__each_can_succeed(site):
         path = path.replace("<path:filename>", "run.js").replace("<int:project>", "12")
         is_form = method == "POST" and rule.startswith("/usl/") and not rule.startswith("/usl/api")
         body = {"data": form} if is_form else {"json": bodies.get(rule, {})} if method == "POST" else {}
-        query = {"project": 12} if rule == "/versions" else {}
-        while held(lock_of(site.store.files("12-1"))):  # suggestions asked for before
+        query = {"project": 12} if rule in ("/versions", "/usl/projects") else {}
+        files = site.store.files("12-1")
+        while held(lock_of(files)) or held(lock_of(files, "tend")):  # what was asked for before
             time.sleep(0.01)
+        if (active := site.store.active(project=12)) is not None:
+            site.store.cancel(active.id)
         answer = site.client.open(path, method=method, query_string=query, buffered=True, **body)
         assert answer.status_code < 400 or rule in closed, (method, path, answer.text)
 

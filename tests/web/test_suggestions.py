@@ -7,7 +7,7 @@ import pytest
 from page_forms import form_of
 
 from usl_backend.instances import Queue
-from usl_backend.jobs import suggesting
+from usl_backend.jobs import side_process
 from usl_backend.runs import RunStore
 from usl_backend.runs.lock import Lock
 from usl_backend.runs.published import Published
@@ -37,7 +37,7 @@ def ended(store, run):
 def test_start__process_records_its_failure_without_secrets(
     client, store, run, refusing_studio, host, monkeypatch
 ):
-    monkeypatch.setattr(suggesting, "child_environment", lambda host: child_with(host, refusing_studio))
+    monkeypatch.setattr(side_process, "child_environment", lambda host: child_with(host, refusing_studio))
     response = client.post(PATH, json={"review": True, "accept": 0.9})
     assert response.status_code == 202
     assert response.headers["Location"] == PATH

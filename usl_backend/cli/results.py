@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_sett
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
-from usl_backend.runs.lock import Lock
 from usl_backend.runs.record import RUN_ID
 
 if TYPE_CHECKING:
@@ -182,8 +180,8 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     For a run that was imported into a project (photos-3), the tasks it created are deleted too, unless they have been
     labeled. Anything that was changed after the run is left as it is and listed.
     """
+    from usl_backend.sinks.restoring import restore
     from usl_backend.studio.client import StudioClient, parse_target
-    from usl_backend.studio.reset import reset as reset_project
 
     host = host_settings(flags)
     store = open_store(host)
@@ -193,12 +191,7 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     url, project_id = parse_target(target)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
-        store.refuse_second(project=project_id)
-        state = store.queue_state(project.key)
-        # Suggestions or a control set may be on their way: they would be in force again after the reset.
-        with nullcontext() if state is None else Lock(store.files(state.run_id).lock):
-            report = reset_project(client, project, state)
-            store.save_queue_state(project.key, None)
+        report = restore(client, project, store=store)
     _print_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
 
 

@@ -6,37 +6,28 @@ record.
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Final
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from usl_backend.errors import ActiveRunError, RunError, StorageError, USLError
-from usl_backend.jobs.environment import child_environment
+from usl_backend.errors import RunError
 from usl_backend.jobs.logs import log_to_stderr
-from usl_backend.jobs.redaction import redacted, secrets_of
+from usl_backend.jobs.side_process import KeptJob, start_side_process
 from usl_backend.runs import RunState, RunStore
-from usl_backend.runs.lock import Lock
-from usl_backend.runs.suggest_job import LOG, SuggestJob, lock_of, read_job, write_job
+from usl_backend.runs.suggest_job import SuggestJob
 from usl_backend.settings import HostSettings
 
 if TYPE_CHECKING:
-    from usl_backend.progress import Progress
-    from usl_backend.runs import Run, RunFiles
-    from usl_backend.suggesting.request import SuggestRequest
+    from collections.abc import Mapping
+    from typing import Any
 
-logger = logging.getLogger(__name__)
+    from usl_backend.runs import Run
+    from usl_backend.suggesting.request import SuggestRequest
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "usl_backend.jobs.suggesting")
 """Command line that makes suggestions; the run id is appended."""
-NICENESS: Final = 10
-_EVERY: Final = 0.5
-"""Seconds between two writes of the progress."""
 
 
 def published_run(store: RunStore, project: int) -> Run:
@@ -77,102 +68,46 @@ def start_suggesting(store: RunStore, host: HostSettings, run: Run, request: Sug
     if run.pool or run.dry_run or run.state is not RunState.DONE:
         raise RunError(f"run {run.id} gets no suggestions; they need a completed run of a project")
     store.refuse_second(project=run.project)
-    files = store.files(run.id)
-    try:
-        with Lock(lock_of(files)) as lock, (files.directory / LOG).open("wb") as log:
-            job = SuggestJob(run.id, asdict(request), started_at=time.time())
-            write_job(files, job)
-            process = subprocess.Popen(
-                [*COMMAND, run.id],
-                stdin=lock.descriptor,  # the child holds the lock from its start
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=child_environment(host),
-                start_new_session=True,
-            )
-            lock.sign(process.pid)
-    except StorageError:
-        raise
-    except RunError:
-        raise ActiveRunError(
-            f"suggestions for run {run.id} are being made; wait for them", run_id=run.id
-        ) from None
-    except OSError as error:
-        raise RunError(f"the process that makes suggestions cannot be started ({error})") from error
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-    threading.Thread(target=process.wait, name=f"suggest {run.id}", daemon=True).start()
+    job = SuggestJob(run.id, asdict(request), started_at=time.time())
+    start_side_process(
+        store.files(run.id),
+        job,
+        kind="suggest",
+        command=COMMAND,
+        host=host,
+        busy=f"suggestions for run {run.id} are being made; wait for them",
+    )
     return job
 
 
 def suggest_in_child(run_id: str, host: HostSettings) -> int:
     """Carry out the request in a run's record, check the labels too, and keep the record; return the exit code."""
+    with closing(RunStore(host.model_dir)) as store:
+        run = store.get(run_id)
+        kept = KeptJob(store.files(run_id), "suggest")
+        return kept.carry_out(lambda: _suggest(run, kept, store=store, host=host), host=host)
+
+
+def _suggest(run: Run, kept: KeptJob, *, store: RunStore, host: HostSettings) -> Mapping[str, Any]:
+    """Make the suggestions, and check the labels."""
     from usl_backend.studio.client import StudioClient
     from usl_backend.studio.transport import PATIENT_ATTEMPTS
     from usl_backend.suggesting.doubts import find_doubts
     from usl_backend.suggesting.request import SuggestRequest
     from usl_backend.suggesting.work import carry_out
 
-    store = RunStore(host.model_dir)
-    try:
-        run, files = store.get(run_id), store.files(run_id)
-        told = _Told(files)
-        try:
-            with StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client:
-                outcome = carry_out(
-                    SuggestRequest(**told.job.request),
-                    project=run.project,
-                    run=run,
-                    store=store,
-                    host=host,
-                    client=client,
-                    watch=told.stage,
-                )
-            find_doubts(store, outcome.found.labels, host=host)
-        except USLError as error:
-            logger.error("suggestions for run %s: %s", run_id, error)
-            told.failed(type(error).__name__, redacted(str(error), secrets_of(host)))
-            return 1
-        except Exception as error:
-            logger.exception("suggestions for run %s failed", run_id)
-            message = f"unexpected {type(error).__name__}: {error}; the trace is in {run_id}/{LOG}"
-            told.failed(type(error).__name__, redacted(message, secrets_of(host)))
-            return 1
-        told.write(replace(told.job, state="done", result=outcome.to_json(), finished_at=time.time()))
-        return 0
-    finally:
-        store.close()
-
-
-class _Told:
-    """Record of a request while it is carried out."""
-
-    def __init__(self, files: RunFiles) -> None:
-        job = read_job(files)
-        assert job is not None, "the server has written it"
-        self.files, self.job = files, job
-        self._written = 0.0
-
-    def stage(self, stage: str, /) -> Progress:
-        """Return a function that notes the progress of a stage."""
-
-        def report(step: str, done: int, total: int, /) -> None:
-            self.job = replace(self.job, stage=stage, step=step, done=done, total=total)
-            if time.monotonic() > self._written + _EVERY:
-                self.write(self.job)
-
-        report("", 0, 0)
-        return report
-
-    def failed(self, kind: str, message: str) -> None:
-        """Note a failure."""
-        error = {"type": kind, "message": message}
-        self.write(replace(self.job, state="failed", error=error, finished_at=time.time()))
-
-    def write(self, job: SuggestJob) -> None:
-        """Replace the record."""
-        self._written = time.monotonic()
-        write_job(self.files, job)
+    with StudioClient.from_settings(host, attempts=PATIENT_ATTEMPTS) as client:
+        outcome = carry_out(
+            SuggestRequest(**kept.job.request),
+            project=run.project,
+            run=run,
+            store=store,
+            host=host,
+            client=client,
+            watch=kept.stage,
+        )
+    find_doubts(store, outcome.found.labels, host=host)
+    return outcome.to_json()
 
 
 if __name__ == "__main__":

@@ -165,6 +165,35 @@ class Jobs:
         self._wake.set()
         return run
 
+    def again(self, run_id: str) -> Run:
+        """Queue a run with exactly the settings of an earlier one of a project.
+
+        Raises
+        ------
+        RunError
+            There is no such run, it has no valid settings, or its pool lies outside Label Studio.
+        ActiveRunError
+            The project has an active run.
+        """
+        before = self.store.get(run_id)
+        if before.pool or not before.settings:
+            raise RunError(f"run {run_id} cannot be repeated from here; use `usl-backend select`")
+        return self._create(before.project, before.project_key, before.settings)
+
+    def publish(self, run_id: str) -> Run:
+        """Queue a finished dry run again, to publish what it has chosen; nothing is selected again.
+
+        Raises
+        ------
+        RunError
+            There is no such run, or it is no finished dry run of a project.
+        ActiveRunError
+            The project has an active run.
+        """
+        run = self.store.take_up(run_id)
+        self._wake.set()
+        return run
+
     def connected(self, project: int, address: str) -> None:
         """Schedule switching off the project's webhook, after Label Studio called this backend at `address`."""
         self._silencer.ask(project, address)

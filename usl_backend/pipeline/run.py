@@ -296,7 +296,7 @@ class Execution:
 
     def _publish(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> Published:
         """Run the last stage; return the published queue."""
-        if not self.files.has_published():
+        if not self.files.has_published() or self._was_dry():
             report = self.progress.stage("publish")
             if not self.run.dry_run:
                 report("writing the queue", 0, 0)
@@ -310,6 +310,12 @@ class Execution:
         published = self.files.read_published()
         self.sink.complete(published, pool, selection)
         return published
+
+    def _was_dry(self) -> bool:
+        """Return True if the recorded queue is that of a dry run which is published only now."""
+        if self.run.dry_run or self.run.pool:
+            return False
+        return self.files.read_published().model_version is None
 
     def _queue(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> tuple[Selection, Queue]:
         """Build the queue: the picks, a control set drawn from the whole pool, and the reserve; see `current_queue`."""

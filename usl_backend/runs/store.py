@@ -345,6 +345,35 @@ class RunStore(ProjectRecords, Counters):
             )
         return self.get(run_id)
 
+    def take_up(self, run_id: str) -> Run:
+        """Queue a finished dry run again, for the server, to publish what it has chosen.
+
+        Raises
+        ------
+        RunError
+            There is no such run, or it is no finished dry run of a project.
+        ActiveRunError
+            The project has another active run.
+        """
+        with self._transaction() as sql:
+            run = self.get(run_id)
+            if run.state is not RunState.DONE or not run.dry_run or run.pool:
+                what = (
+                    "a pool outside Label Studio"
+                    if run.pool
+                    else f"{run.state}, and a dry run: {run.dry_run}"
+                )
+                raise RunError(
+                    f"run {run_id} is {what}; only a finished dry run of a project can be published so"
+                )
+            self.refuse_second(project=run.project)
+            sql.execute(
+                "UPDATE runs SET state = 'queued', dry_run = 0, attempts = 0, finished_at = NULL, heartbeat = ?, "
+                "place = 'server' WHERE id = ?",
+                (time.time(), run_id),
+            )
+        return self.get(run_id)
+
     def forget(self, run_id: str) -> bool:
         """Delete the record of a finished run; return False if it is not finished. Its number is not reused."""
         with self._transaction() as sql:

@@ -1,10 +1,10 @@
-"""Record of the last request for suggestions of a run; what becomes of them lies in Label Studio."""
+"""Record of the last job beside a run, such as a request for suggestions; what becomes of it lies in Label Studio."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,22 +16,21 @@ if TYPE_CHECKING:
 
     from usl_backend.runs.artifacts import RunFiles
 
-NAME: Final = "suggest.json"
-LOG: Final = "suggest.txt"
-LOCK: Final = "suggest.lock"
+Kind = Literal["suggest", "tend"]
+"""Suggestions; or what extends, publishes again or resets the queue."""
 STAGES: Final = ("suggest", "publish", "annotate")
 
 
 @dataclass(frozen=True)
 class SuggestJob:
-    """A request for suggestions, and how far it is.
+    """A request for suggestions, or for a change of the queue, and how far it is.
 
     Attributes
     ----------
     run
         The run.
     request
-        Attributes of `suggesting.request.SuggestRequest`.
+        Attributes of `suggesting.request.SuggestRequest`; for other jobs `{"deed": "extend"}`.
     state
         "running", "done" or "failed".
     stage, step, done, total
@@ -39,7 +38,7 @@ class SuggestJob:
     error
         {"type", "message"} of a failure.
     result
-        `SuggestOutcome.to_json` once it is done.
+        `SuggestOutcome.to_json` once it is done, or the same of another job.
     started_at, finished_at
         Unix seconds.
     """
@@ -65,26 +64,34 @@ class SuggestJob:
 _ADAPTER: TypeAdapter[SuggestJob] = TypeAdapter(SuggestJob)
 _LOST: Final = {
     "type": "ProcessDied",
-    "message": "its process ended without a result; suggest again, what was written is kept",
+    "message": "its process ended without a result; {again} again, what was written is kept",
 }
 
 
-def lock_of(files: RunFiles) -> Path:
-    """Return the lock file, held while suggestions are made by a server's process."""
-    return files.directory / LOCK
+def lock_of(files: RunFiles, kind: Kind = "suggest") -> Path:
+    """Return the lock file, held while the job is done by a server's process."""
+    return files.directory / f"{kind}.lock"
 
 
-def write_job(files: RunFiles, job: SuggestJob) -> None:
+def log_of(files: RunFiles, kind: Kind) -> Path:
+    """Return the log of the job's process."""
+    return files.directory / f"{kind}.txt"
+
+
+def write_job(files: RunFiles, job: SuggestJob, kind: Kind = "suggest") -> None:
     """Replace the record."""
-    with atomic_write(files.directory / NAME) as stream:
+    with atomic_write(files.directory / f"{kind}.json") as stream:
         stream.write(_ADAPTER.dump_json(job))
 
 
-def read_job(files: RunFiles) -> SuggestJob | None:
+def read_job(files: RunFiles, kind: Kind = "suggest") -> SuggestJob | None:
     """Return the record, None if there is none; one whose process died has failed."""
-    alive = held(lock_of(files))
+    alive = held(lock_of(files, kind))
     try:
-        job = _ADAPTER.validate_json((files.directory / NAME).read_bytes())
+        job = _ADAPTER.validate_json((files.directory / f"{kind}.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    return replace(job, state="failed", error=_LOST) if job.state == "running" and not alive else job
+    if job.state != "running" or alive:
+        return job
+    again = str(job.request.get("deed", "suggest"))
+    return replace(job, state="failed", error={**_LOST, "message": _LOST["message"].format(again=again)})

@@ -14,6 +14,7 @@ from usl_backend.web import (
     metrics,
     pages,
     probes,
+    project_actions,
     project_pages,
     protocol,
     report_pages,
@@ -55,6 +56,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app.register_blueprint(pages.root)
     app.register_blueprint(pages.blueprint, url_prefix="/usl")
     app.register_blueprint(project_pages.blueprint, url_prefix="/usl")
+    app.register_blueprint(project_actions.blueprint, url_prefix="/usl")
     app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
     app.register_blueprint(suggest_pages.blueprint, url_prefix="/usl")
     for blueprint in api.BLUEPRINTS:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from usl_backend.errors import InputError
+from usl_backend.errors import RunError
 from usl_backend.report import words
 from usl_backend.report.chart import coverage_chart, pick_place
 from usl_backend.runs import parse_project_key
+from usl_backend.runs.suggest_job import read_job
+from usl_backend.selection import METHODS
 from usl_backend.studio.client import parse_target
 from usl_backend.web.api.projects import missing
+from usl_backend.web.project_actions import tended_run
 from usl_backend.web.project_watch import project_watch
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
@@ -21,6 +24,7 @@ from usl_backend.web.services import services
 if TYPE_CHECKING:
     from usl_backend.labeling.state import LabelingState
     from usl_backend.report.record import Trust
+    from usl_backend.runs import Run
 
 blueprint = Blueprint("projects", __name__)
 
@@ -42,14 +46,19 @@ def show(project: int) -> Response:
     seen = project_watch().look(number)
     if seen.state is None and seen.error is not None and not services().store.list(project=number, limit=1):
         raise missing(seen)
-    state = seen.state
+    state, store = seen.state, services().store
+    runs = store.list(project=number, limit=_RUNS)
+    owner = None if state is None else tended_run(number, state.queue.run)
     page = render_template(
         "project.html",
         project=number,
         state=state,
         seen=seen,
         words=words,
-        runs=services().store.list(project=number, limit=_RUNS),
+        runs=runs,
+        active=store.active(project=number),
+        methods=METHODS,
+        **_work(owner),
         studio=_studio(),
         **({} if state is None else _coverage(state)),
     )
@@ -59,13 +68,21 @@ def show(project: int) -> Response:
     return response
 
 
+def _work(owner: Run | None) -> dict[str, object]:
+    """Return the last request for suggestions and the last change of the queue, with how far they are."""
+    if owner is None:
+        return {"owner": None, "suggesting": None, "tending": None}
+    files = services().store.files(owner.id)
+    return {"owner": owner, "suggesting": read_job(files), "tending": read_job(files, "tend")}
+
+
 def _coverage(state: LabelingState) -> dict[str, object]:
     """Return what the page shows of the coverage: a chart, or why there is none."""
     if not state.queue.run:
         return {}
     try:
         found = reports().get(services().store.get(state.queue.run))
-    except InputError:
+    except RunError:
         return {}
     if isinstance(found, Awaited):
         return {"awaited": found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -17,6 +17,9 @@ from usl_backend.suggesting.request import SuggestRequest
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 blueprint = Blueprint("suggest", __name__)
 
 MOST: Final = 200
@@ -27,14 +30,18 @@ MOST: Final = 200
 def start(run_id: str) -> AnyResponse:
     """Suggest classes for a run's tasks (the Suggest button)."""
     run = services().store.get(run_id)
-    share = request.form.get("accept", "").strip()
+    start_suggesting(services().store, services().host, run, request_of(request.form))
+    return redirect(url_for("pages.show_run", run_id=run.id, _anchor="suggestions"), 303)
+
+
+def request_of(form: Mapping[str, str]) -> SuggestRequest:
+    """Read a form that asks for suggestions."""
+    share = form.get("accept", "").strip()
     try:
         accept = float(share) if share else None
     except ValueError:
         raise InputError(f'accept is "{share[:40]}"; give a share such as 0.95') from None
-    wanted = SuggestRequest(dry_run="dry_run" in request.form, review="review" in request.form, accept=accept)
-    start_suggesting(services().store, services().host, run, wanted)
-    return redirect(url_for("pages.show_run", run_id=run.id, _anchor="suggestions"), 303)
+    return SuggestRequest(dry_run="dry_run" in form, review="review" in form, accept=accept)
 
 
 @blueprint.get("/runs/<run_id>/doubts")

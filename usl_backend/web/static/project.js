@@ -6,6 +6,7 @@ function renew(page) {
   for (const part of document.querySelectorAll("[data-part]")) {
     const next = page.querySelector(`[data-part="${part.dataset.part}"]`);
     if (!next || next.innerHTML === part.dataset.shown) continue;
+    if (part.contains(document.activeElement) && document.activeElement.matches("input, select")) continue; // being filled in
     part.dataset.shown = next.innerHTML;
     const held = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     part.replaceChildren(...next.cloneNode(true).childNodes);
