@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
-from report_page import make_run, served
-
-from usl_backend.runs import RunStore
+from report_page import kept_run, served
 
 MOVES = """seconds => new Promise(resolve => {
   const map = document.getElementById('map'), box = map.getBoundingClientRect();
@@ -99,11 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         directory = arguments.directory or Path(name)
-        directory.mkdir(exist_ok=True)
-        store = RunStore(directory)
-        known = store.list(limit=1)
-        store.close()
-        run = known[0] if known else make_run(directory, arguments.instances, arguments.budget)[0]
+        run, _ = kept_run(directory, arguments.instances, arguments.budget)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )

@@ -69,3 +69,10 @@ def test_packed_states__a_code_for_each_point_of_the_map() -> None:
     assert codes == {"status": [1, 1, 0], "label": [-1, 1, -1]}
     assert told["kinds"]["label"]["names"] == ["cat", "dog"]
     assert told["note"] == "a note"
+
+
+def test_packed_states__hundreds_of_classes_take_two_bytes() -> None:
+    names = tuple(f"class {number}" for number in range(300))
+    states = TaskStates(Coded(("waiting",), {}, 0), Coded(names, {5: 299, 6: 127}))
+    codes = packed_states(states, np.array([5, 6, 7]))["kinds"]["label"]["codes"]
+    assert np.frombuffer(base64.b64decode(codes["data"]), dtype=codes["type"]).tolist() == [299, 127, -1]

@@ -443,7 +443,7 @@ def test_api_map__says_what_each_pick_stands_for(make_site: Callable[..., Site])
 
 def test_api_map_states__without_label_studio_the_queue_still_tells(site: Site) -> None:
     told = site.client.get("/usl/api/runs/12-1/map/states").json
-    codes = np.frombuffer(base64.b64decode(told["kinds"]["status"]["codes"]["data"]), "<i2")
+    codes = np.frombuffer(base64.b64decode(told["kinds"]["status"]["codes"]["data"]), "i1")
     assert set(told["kinds"]) == {"status"}
     assert told["kinds"]["status"]["names"][0] == "pick"
     assert int((codes == 0).sum()) == 6

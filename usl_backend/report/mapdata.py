@@ -96,12 +96,15 @@ def packed_states(states: TaskStates, ids: NDArray[np.int64]) -> dict[str, Any]:
     ):
         if of is None:
             continue
-        codes = np.array([of.codes.get(task, of.otherwise) for task in order], dtype="<i2")
+        kind = "int8" if len(of.names) <= 127 else "int16"
+        codes = np.array(
+            [of.codes.get(task, of.otherwise) for task in order], dtype=np.dtype(kind).newbyteorder("<")
+        )
         data = base64.b64encode(codes.tobytes()).decode()
         kinds[name] = {
             "names": list(of.names),
             "none": none,
             "fixed": fixed,
-            "codes": {"type": "int16", "data": data},
+            "codes": {"type": kind, "data": data},
         }
     return {"read_at": states.read_at, "note": states.note, "kinds": kinds}

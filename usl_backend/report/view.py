@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 PLOTLY: Final = "plotly-gl2d-3.7.0.min.js"
 """Plotly's WebGL bundle from npm's plotly.js-gl2d-dist-min, the smallest one with `scattergl`."""
 
-SCRIPTS: Final = (PLOTLY, "map_move.js", "map_colors.js", "map.js")
-"""Scripts of the map, in the order in which they run."""
+SCRIPTS: Final = ("map_move.js", "map_colors.js", "map.js", PLOTLY)
+"""Scripts of the map, in the order in which they run: the points are fetched while Plotly, the largest, loads."""
 
 PER_PAGE: Final = 100
 """Picks per page of the gallery and of the table."""

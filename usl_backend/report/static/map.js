@@ -75,7 +75,7 @@
     kinds.density = { scale: "less typical, more typical", codes: map.density };
     kinds.cluster = { names: map.clusters.map((_, code) => cluster(code)), codes: map.cluster, all: true, fixed: true, none: "labeled before the run", picture };
     for (const [name, kind] of Object.entries(states ? states.kinds : {})) {
-      const types = { int16: Int16Array, int32: Int32Array };
+      const types = { int8: Int8Array, int16: Int16Array };
       kinds[name] = { ...kind, codes: decode(kind.codes.data, types[kind.codes.type]) };
     }
     for (const input of document.querySelectorAll("input[name=color]")) {
@@ -153,7 +153,8 @@
 
   // Other scripts of the page act on what a lasso or box holds.
   function tellOfLasso(rows) {
-    const tasks = [...new Set(rows)].map((row) => map.ids[row]);
+    const known = rows.filter((row) => row !== undefined); // the ring around the task shown has no row
+    const tasks = [...new Set(known)].map((row) => map.ids[row]);
     document.querySelector("[data-tool=clear]").hidden = tasks.length === 0;
     document.dispatchEvent(new CustomEvent("usl:lasso", { detail: { tasks } }));
   }

@@ -5,7 +5,6 @@
   const picture = document.createElement("img");
   const caption = dialog.querySelector("p");
   let opened = null;
-  dialog.prepend(picture);
 
   function show(button) {
     opened = button;
@@ -14,6 +13,7 @@
     picture.alt = small.alt;
     const shown = button.closest("[data-task]");
     caption.replaceChildren(...[...shown.querySelectorAll(".named, .label")].flatMap((one) => [one.cloneNode(true), " "]));
+    if (!picture.isConnected) dialog.prepend(picture);
     if (!dialog.open) dialog.showModal();
   }
 
