@@ -20,6 +20,9 @@ STAGING: Final = ".pulling"
 """Folder in the encoder directory for downloads that are not complete."""
 _SPARE: Final = 64 << 20
 """Bytes that stay free on the disk."""
+_ATTEMPTS: Final = 5
+_BROKEN: Final = ("ChunkedEncodingError", "RemoteProtocolError")
+"""What requests and httpx, one of which the hub's library uses, call a connection that ended in a body."""
 
 
 def pulled(publication: Publication, directory: Path) -> bool:
@@ -143,13 +146,21 @@ def _fetch_from_hub(publication: Publication, file: PublishedFile, staging: Path
     with hub_errors(publication.encoder, publication.repository) as hub:
         switch = hub.utils.enable_progress_bars if bar else hub.utils.disable_progress_bars
         switch()
-        hub.hf_hub_download(
-            publication.repository,
-            file.path,
-            revision=publication.revision or None,
-            local_dir=staging,
-            endpoint=hub_endpoint(),
-        )
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                hub.hf_hub_download(
+                    publication.repository,
+                    file.path,
+                    revision=publication.revision or None,
+                    local_dir=staging,
+                    endpoint=hub_endpoint(),
+                )
+            except Exception as error:
+                # Not every version goes on by itself where a connection broke; each does when it is called again.
+                if type(error).__name__ not in _BROKEN or attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
 
 
 def _fetch_from_url(publication: Publication, file: PublishedFile, path: Path, *, bar: bool) -> None:
