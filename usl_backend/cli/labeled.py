@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,6 +166,7 @@ class LabeledReader:
         """Embed the instances, using the cache that runs share; unreadable ones are left out."""
         import numpy as np
 
+        from usl_backend.embedding.choice import encoders_for
         from usl_backend.embedding.encoding import load_encoding
         from usl_backend.encoders.allocator import keep_freed_memory
         from usl_backend.instances import Pool
@@ -174,7 +176,16 @@ class LabeledReader:
             return Pool(np.empty(0, np.int64), np.empty((0, 0), np.float32), {})
         keep_freed_memory()  # before anything imports torch
         host = self.host
-        encoding = load_encoding(self.settings, fields, directory=host.encoders)
+        choice = encoders_for(
+            instances,
+            fields,
+            settings=self.settings,
+            open_media=lambda: nullcontext(media),
+            directory=host.encoders,
+        )
+        if choice.warning:
+            click.echo(f"warning: {choice.warning}", err=True)
+        encoding = load_encoding(self.settings, fields, choice=choice, directory=host.encoders)
         total = len(instances) * len(fields)
         with (
             tempfile.TemporaryDirectory() as folder,

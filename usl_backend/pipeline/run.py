@@ -160,6 +160,7 @@ class Execution:
                 selection=selection,
                 published=published,
                 encoder_key=key,
+                choice=self.rows.choice,
                 seconds=self.stages.seconds,
                 encoded=self.rows.encoded,
                 warnings=(*self.source.warnings(inventory, inventory.unread(pool)), *steered.warnings),

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.encoders import DEFAULTS
 from usl_backend.runs.inventory import VECTORS
 from usl_backend.runs.summary import (
     BudgetNote,
@@ -22,6 +21,7 @@ from usl_backend.runs.summary import (
 )
 
 if TYPE_CHECKING:
+    from usl_backend.encoders.choosing import EncoderChoice
     from usl_backend.instances import Pool
     from usl_backend.runs import Run
     from usl_backend.runs.inventory import Inventory
@@ -42,6 +42,7 @@ def summarize(
     selection: Selection,
     published: Published,
     encoder_key: str,
+    choice: EncoderChoice,
     seconds: Mapping[str, float],
     encoded: int | None,
     warnings: Sequence[str],
@@ -56,6 +57,8 @@ def summarize(
         Results of the stages.
     encoder_key
         Key of the encoder that made the embeddings.
+    choice
+        Encoders of the pool.
     seconds
         Wall time in seconds of each stage that this attempt computed.
     encoded
@@ -97,7 +100,9 @@ def summarize(
             parameters=dict(selection.parameters),
             diagnostics=_brief(selection.diagnostics),
         ),
-        encoder=EncoderNote(_encoder_name(settings, inventory), encoder_key, settings.image_size),
+        encoder=EncoderNote(
+            _encoder_name(settings, inventory, choice), encoder_key, settings.image_size, choice.reason
+        ),
         seed=settings.seed,
         picks=len(queue.of_role("pick")),
         control=len(queue.control_set),
@@ -105,7 +110,13 @@ def summarize(
         model_version=published.model_version,
         verified=published.verified,
         carried_over=len(published.carried_over),
-        warnings=(*warnings, *_of_parts(pool), *_of_training(selection), *published.warnings),
+        warnings=(
+            *warnings,
+            *filter(None, [choice.warning]),
+            *_of_parts(pool),
+            *_of_training(selection),
+            *published.warnings,
+        ),
         seconds=dict(seconds),
         dry_run=run.dry_run,
     )
@@ -116,11 +127,13 @@ def kinds_of(skipped: Mapping[int, str]) -> Counter[str]:
     return Counter(re.sub(r"\d[\d,.]*", "N", why.partition(": ")[0]) for why in skipped.values())
 
 
-def _encoder_name(settings: RunSettings, inventory: Inventory) -> str:
+def _encoder_name(settings: RunSettings, inventory: Inventory, choice: EncoderChoice) -> str:
     """Return the encoder's name as a user would specify it."""
     if inventory.brings_vectors:
         return VECTORS
-    return settings.encoder or " + ".join(DEFAULTS[field.modality] for field in inventory.fields)
+    if not choice.encoders:
+        return settings.encoder or ""
+    return " + ".join(choice.encoders[field.modality] for field in inventory.fields)
 
 
 def _brief(values: Any) -> Any:

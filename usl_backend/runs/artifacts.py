@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from usl_backend.encoders.choosing import EncoderChoice, choose_encoders
 from usl_backend.errors import RunError
 from usl_backend.instances import Instance, Pool
 from usl_backend.runs.inventory import Inventory
@@ -27,6 +28,8 @@ from usl_backend.selection.base import Neighbors, Selection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from usl_backend.instances import EmbeddedField
 
 
 @contextmanager
@@ -109,6 +112,7 @@ class RunFiles:
     INSTANCES: Final = "instances.jsonl"
     ROWS: Final = "rows.jsonl"
     EMBEDDINGS: Final = "embeddings.npy"
+    ENCODERS: Final = "encoders.json"
     POOL: Final = "pool.npz"
     NEIGHBORS: Final = "neighbors.npz"
     LABELS: Final = "labels.json"
@@ -199,6 +203,28 @@ class RunFiles:
             return
 
     # embed
+
+    def has_encoders(self) -> bool:
+        """Return True once the encoders are chosen; False for good in runs of earlier versions."""
+        return (self.directory / self.ENCODERS).is_file()
+
+    def write_encoders(self, choice: EncoderChoice) -> None:
+        """Store the encoders of the run, by which it and its extensions go from then on."""
+        with atomic_write(self.directory / self.ENCODERS) as stream:
+            stream.write(json.dumps(choice.to_json()).encode())
+
+    def read_encoders(self, setting: str | None, fields: Sequence[EmbeddedField]) -> EncoderChoice:
+        """Return the encoders of the run.
+
+        Parameters
+        ----------
+        setting, fields
+            The run's setting `encoder` and its fields, by which runs of earlier versions went; they stored no choice.
+        """
+        if not self.has_encoders():
+            return choose_encoders(setting, [field.modality for field in fields])
+        with self._reading(self.ENCODERS) as path:
+            return EncoderChoice.from_json(json.loads(path.read_text(encoding="utf-8")))
 
     def has_pool(self) -> bool:
         """Return True once the pool is complete."""

@@ -112,11 +112,22 @@ class MethodNote:
 
 @dataclass(frozen=True)
 class EncoderNote:
-    """The encoder's name and cache key, and the side of its input images in pixels if that was set."""
+    """The encoder.
+
+    Attributes
+    ----------
+    name, key
+        Its name and cache key.
+    image_size
+        Side of its input images in pixels if that was set.
+    reason
+        Why it and not the usual default was chosen by itself; "" otherwise.
+    """
 
     name: str = ""
     key: str = ""
     image_size: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

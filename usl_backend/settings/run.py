@@ -44,7 +44,8 @@ class RunSettings(BaseModel):
     preset: str | None = Field(None, description="Named set of method options, such as paper-cifar10.")
     encoder: str | None = Field(
         None,
-        description="Encoder that embeds tasks. Unset: efficientnet-lite0 for images, minilm for texts.",
+        description="Encoder that embeds tasks. Unset: efficientnet-lite0 for images, minilm for texts; where it "
+        "is installed, e5-small for texts that are mostly not English.",
     )
     image_size: int | None = Field(
         None,

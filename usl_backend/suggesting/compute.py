@@ -228,9 +228,9 @@ def _class_rows(labels: RunLabels, files: RunFiles, *, host: HostSettings) -> ND
     from usl_backend.embedding.encoding import Encoding, load_encoding
 
     try:
-        encoding = load_encoding(
-            RunSettings.from_json(labels.run.settings), inventory.fields, directory=host.encoders
-        )
+        settings = RunSettings.from_json(labels.run.settings)
+        choice = files.read_encoders(settings.encoder, inventory.fields)
+        encoding = load_encoding(settings, inventory.fields, choice=choice, directory=host.encoders)
     except EncoderError:
         return None
     if not isinstance(encoding, Encoding) or encoding.key != _encoder_of(labels):

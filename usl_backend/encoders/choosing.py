@@ -1,0 +1,102 @@
+"""Choose the encoders of a run: what the settings say, else the default for the pool's media and languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from usl_backend.encoders import DEFAULTS, concrete, family_of
+from usl_backend.encoders.e5 import E5, is_here
+from usl_backend.encoders.languages import Languages
+from usl_backend.encoders.sentences import MINILM
+
+if TYPE_CHECKING:
+    from usl_backend.instances import Modality
+
+_ENGLISH_ONLY: Final = frozenset({MINILM})
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """Encoders of a run.
+
+    Attributes
+    ----------
+    encoders
+        Modality -> encoder, for the modalities of the pool; empty where vectors are looked up.
+    languages
+        Languages of the pool's texts; None without texts or where the language cannot be told.
+    """
+
+    encoders: Mapping[Modality, str] = field(default_factory=dict)
+    languages: Languages | None = None
+
+    @property
+    def warning(self) -> str:
+        """What to do where the texts are mostly in languages that the encoder does not know; "" elsewhere."""
+        encoder = self.encoders.get("text", "")
+        if self.languages is None or self.languages.mostly_english or encoder not in _ENGLISH_ONLY:
+            return ""
+        return (
+            f"{self.languages}, and {encoder} knows only English: its picks may be no better than random ones; the "
+            f'encoder {E5} knows a hundred languages (pip install "usl-backend[e5]", --encoder {E5})'
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why another encoder than the usual default was chosen by itself; "" if none was."""
+        encoder = self.encoders.get("text", "")
+        if self.languages is None or self.languages.mostly_english or not encoder.startswith(E5):
+            return ""
+        return str(self.languages)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all attributes as JSON-able values."""
+        languages = None if self.languages is None else self.languages.to_json()
+        return {"encoders": dict(self.encoders), "languages": languages}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EncoderChoice:
+        """Read the result of `to_json`."""
+        found = values["languages"]
+        return cls(
+            cast("Mapping[Modality, str]", values["encoders"]), None if found is None else Languages(**found)
+        )
+
+
+def choose_encoders(
+    setting: str | None,
+    modalities: Iterable[Modality],
+    *,
+    languages: Languages | None = None,
+    directory: Path | None = None,
+) -> EncoderChoice:
+    """Choose an encoder for each modality of a pool.
+
+    Parameters
+    ----------
+    setting
+        The setting `encoder`; None for the defaults. It is used for its own modality.
+    modalities
+        Of the embedded fields.
+    languages
+        Languages of the pool's texts. If they are not mostly English and e5-small is on this host, it is the default.
+    directory
+        The host's directory of weights and vectors.
+
+    Raises
+    ------
+    EncoderError
+        The setting names an unknown encoder, or one of which no weights are on this host.
+    """
+    chosen: dict[Modality, str] = dict(DEFAULTS)
+    if languages is not None and not languages.mostly_english and is_here(directory):
+        chosen["text"] = concrete(E5, directory=directory)
+    if setting is not None:
+        modality = family_of(setting).modality
+        if modality is None:
+            return EncoderChoice({}, languages)
+        chosen[modality] = concrete(setting, directory=directory)
+    return EncoderChoice({one: chosen[one] for one in dict.fromkeys(modalities)}, languages)
