@@ -26,6 +26,7 @@ from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE
 from usl_backend.studio.client import Project, StudioClient, Task
 from usl_backend.studio.model_versions import is_ours
+from usl_backend.studio.regions import EXPECTATION, draws_regions
 from usl_backend.studio.text_files import text_in
 
 _MEDIA_TRIED = 3
@@ -46,8 +47,8 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
     Returns
     -------
     list of Check
-        `project`, `label config`, `export`, `languages`, `media`, `connection seen by Label Studio`, `queue`,
-        `overlap`.
+        `project`, `label config`, `export`, `regions`, `languages`, `media`, `connection seen by Label Studio`,
+        `queue`, `overlap`.
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("connection seen by Label Studio", lambda: _check_connection(client, project, url)),
@@ -75,6 +76,8 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
         found.append(Check("label config", "ok", detail))
         usable = usable_formats(label_config.parse(project.label_config), shown.fields[0].holds)
         found.append(Check("export", "ok", str(usable)))
+        if draws_regions(label_config.parse(project.label_config)):
+            found.append(Check("regions", "ok", EXPECTATION))
         steps.insert(0, ("languages", lambda: _check_languages(unlabeled or tasks, shown, settings, host)))
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))

@@ -182,6 +182,7 @@ class _Build:
             map=made,
             seconds=self.seconds,
             training=training_figures(selection.diagnostics),
+            regions=inventory.regions,
         )
         save(self.files, report, points)
         return report

@@ -250,6 +250,8 @@ class Report:
         Instance id -> reason why it could not be read.
     training
         Figures of the training; None for a method that does not train.
+    regions
+        As in `Inventory`.
     """
 
     layout: int
@@ -265,6 +267,7 @@ class Report:
     map: MapNote
     seconds: Mapping[str, float] = field(default_factory=dict)
     training: TrainingFigures | None = None
+    regions: bool = False
 
 
 @dataclass(frozen=True)

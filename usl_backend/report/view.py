@@ -10,6 +10,7 @@ from usl_backend.report import words
 from usl_backend.report.chart import Chart, LossChart, coverage_chart, loss_chart
 from usl_backend.report.record import ClusterView, Report, Why
 from usl_backend.report.sources import Sources, excerpt_of, name_of
+from usl_backend.studio.regions import EXPECTATION
 from usl_backend.suggesting.accuracy import purchases
 
 if TYPE_CHECKING:
@@ -124,6 +125,11 @@ class View:
         if self.accuracy is None:
             return [str(one) for one in purchases()]
         return list(self.accuracy.sentences(project=self.run.project))
+
+    @property
+    def expectation_of_regions(self) -> str:
+        """How much picks help where annotators draw regions."""
+        return EXPECTATION
 
     @property
     def chart(self) -> Chart:

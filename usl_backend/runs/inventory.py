@@ -66,6 +66,8 @@ class Inventory:
         Id -> reason why there is no media to read.
     several
         Number of instances that show several images or texts in one field; their rows are means.
+    regions
+        True if annotators draw regions instead of giving each task a class.
     outside
         Details of a pool outside Label Studio; None for a project.
     """
@@ -82,6 +84,7 @@ class Inventory:
     taken: tuple[int, ...] = ()
     skipped: Mapping[int, str] = field(default_factory=dict)
     several: int = 0
+    regions: bool = False
     outside: Listed | None = None
 
     @property
@@ -99,6 +102,8 @@ class Inventory:
         made: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         if self.outside is None:
             del made["outside"]
+        if not self.regions:
+            del made["regions"]
         if not self.taken:
             del made["taken"]
         return made

@@ -15,6 +15,7 @@ from usl_backend.sources.media import Media, MediaAccess
 from usl_backend.sources.showing import FIRST_TASKS, Showing
 from usl_backend.studio.label_config import SEVERAL_IN_ONE, parse
 from usl_backend.studio.labels import classifier, read_labels
+from usl_backend.studio.regions import draws_regions
 
 if TYPE_CHECKING:
     from usl_backend.progress import Progress
@@ -116,6 +117,7 @@ class ProjectSource:
             taken=tuple(taken),
             skipped=skipped,
             several=sum(_shows_several(one, shown) for one in instances),
+            regions=draws_regions(config),
         )
         free = len(instances) - len(labeled)
         _check(found, free, self.settings)
