@@ -175,3 +175,17 @@ def test_write_report__keeps_ids_apart_from_rows(small: Made, tmp_path: Path) ->
     page, _ = written(small, tmp_path / "report.html")
     shown = {int(task) for task in re.findall(r">task (\d+)<", page)}
     assert min(shown - {5, 7}) >= FIRST
+
+
+def test_write_report__says_what_to_expect_where_regions_are_drawn(small: Made, tmp_path: Path) -> None:
+    expected = (
+        "Annotators draw regions here.</b> For boxes, polygons and masks the gain over random tasks is small"
+    )
+    page, _ = written(small, tmp_path / "report.html")
+    assert expected not in page
+    listed = small.files.read_inventory()
+    small.files.write_instances(small.files.read_instances(), replace(listed, regions=True))
+    assert small.files.read_inventory().regions
+    report = build(small.run, small.files, force=True)
+    write_report(small.run, small.files, report, tmp_path / "regions.html", read=small.read)
+    assert expected in (tmp_path / "regions.html").read_text(encoding="utf-8")

@@ -192,3 +192,12 @@ def test_fetch__a_field_is_not_looked_for_in_a_project_without_tasks() -> None:
 def test_fetch__encoder_of_the_wrong_modality_is_refused(config: str, encoder: str, said: str) -> None:
     with pytest.raises(EncoderError, match=said):
         fetch(Listing([task(1, text="words")], config), encoder=encoder)
+
+
+@pytest.mark.parametrize(("more", "regions"), [("", True), ('<Choices name="c" toName="i"/>', False)])
+def test_fetch__tells_where_regions_are_drawn(more: str, regions: bool) -> None:
+    drawn = '<RectangleLabels name="r" toName="i"><Label value="cat"/></RectangleLabels>'
+    config = f'<View><Image name="i" value="$image"/>{drawn}{more}</View>'
+    _, project = fetch(Listing([task(1), task(2)], config))
+    assert project.regions is regions
+    assert Inventory.from_json(project.to_json()) == project

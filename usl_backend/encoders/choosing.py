@@ -40,7 +40,7 @@ class EncoderChoice:
         if self.languages is None or self.languages.mostly_english or encoder not in _ENGLISH_ONLY:
             return ""
         return (
-            f"{self.languages}, and {encoder} knows only English: its picks may be no better than random ones; the "
+            f"{self.languages}, and {encoder} knows only English, so that its picks are worth less; the "
             f'encoder {E5} knows a hundred languages (pip install "usl-backend[e5]", --encoder {E5})'
         )
 
