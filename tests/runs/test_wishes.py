@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from usl_backend.errors import InputError
 from usl_backend.runs import RunStore
 from usl_backend.runs.projects import MOST_WISHES
+from usl_backend.runs.summary import ProjectNote, Summary
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +46,15 @@ def test_wishes__more_than_a_run_takes(store):
     with pytest.raises(InputError, match=r"10,001 tasks would be excluded"):
         store.add_wishes("13.100", [MOST_WISHES], "exclude")
     assert len(store.wishes("13.100").excluded) == MOST_WISHES
+
+
+def test_key_of__by_the_last_connection_else_by_the_newest_run_that_knows_it(store):
+    assert store.key_of(14) == ""
+    run = store.create(project=14, settings={})
+    store.claim(run.id)
+    assert store.key_of(14) == ""
+    store.finish(run.id, Summary(project=ProjectNote(14, "14.100", "t", "image")))
+    store.create(project=14, settings={})
+    assert store.key_of(14) == "14.100", "the run itself was made without it"
+    store.remember_setup(14, "14.200")
+    assert store.key_of(14) == "14.200"

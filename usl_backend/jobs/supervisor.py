@@ -252,8 +252,7 @@ class Jobs:
         if setup is not None and setup.refused is not None:
             raise SettingsError(setup.refused)
         settings = RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
-        known = setup or next(iter(self.store.list(project=project, limit=1)), None)
-        wishes = self.store.wishes(project_key or (known.project_key if known else ""))
+        wishes = self.store.wishes(project_key or self.store.key_of(project))
         return settings.steered(pin=wishes.pinned, exclude=wishes.excluded)
 
     def _create(self, project: int, project_key: str, settings: Mapping[str, Any], **more: Any) -> Run:

@@ -109,7 +109,7 @@ def draw_control(
         barred = (
             *files.read_inventory().labeled,
             *excluded_tasks(settings),
-            *store.wishes(run.project_key).excluded,
+            *store.wishes(files.read_inventory().key).excluded,
         )
         new = _draw(run, pool, published.queue, tasks, held=barred, present=annotated)
         queue = published.queue.with_control(new)

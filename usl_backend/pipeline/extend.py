@@ -109,7 +109,7 @@ def extend(
         part_files = RunFiles(Path(folder))
         part = Rows(settings, part_files, source, host=host, stages=stages)
         instances, inventory = part.fetch()
-        barred = {*excluded_tasks(settings), *store.wishes(run.project_key).excluded}
+        barred = {*excluded_tasks(settings), *store.wishes(inventory.key).excluded}
         fresh = [one for one in instances if one.id not in known and one.id not in barred]
         if not fresh:
             return Extension(run.id, (), 0, {}, False, "no tasks came after the run")

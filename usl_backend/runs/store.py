@@ -147,6 +147,17 @@ class RunStore(ProjectRecords, Counters):
         where, values = _conditions(project, state, pool)
         return self._select(f"{where} ORDER BY sequence DESC LIMIT ?", (*values, limit))
 
+    def key_of(self, project: int) -> str:
+        """Return a project's key as its last connection or its newest runs know it; "" if none does."""
+        setup = self.setup(project)
+        if setup is not None:
+            return setup.project_key
+        for run in self.list(project=project, limit=10):
+            key = run.project_key or (run.summary.project.key if run.summary is not None else "")
+            if key:
+                return key
+        return ""
+
     def count_by_state(self) -> dict[RunState, int]:
         """Return the number of runs in each state; empty states are left out."""
         rows = self._connection().execute("SELECT state, COUNT(*) FROM runs GROUP BY state")
