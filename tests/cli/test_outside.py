@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -94,7 +95,13 @@ def test_select__run_is_known_to_the_other_verbs(shell: Shell, photos: Path, tmp
     assert f"Run photos-1 of <i>{photos}</i>" in page
     assert "data:image/jpeg;base64," in page
     assert rows_of(shell.store.get("photos-1").summary.selection)[0]["id"].split("/")[1] in page
-    shell("select", photos, "--budget", 6)
+    shell("select", photos, "--budget", 6, "--pin", "a/01.png")
+    compared = shell("compare", "photos-1", "photos-2")
+    assert "budget: 5 in photos-1, 6 in photos-2\npin: unset in photos-1, 1 id in photos-2\n" in compared.out
+    assert re.search(
+        r"coverage in the rows of both: \d+\.\d% by photos-1, \d+\.\d% by photos-2, of 60 tasks", compared.out
+    )
+    assert len(shell("compare", "photos-1", "photos-2", "--json").json["coverage"]) == 1
     assert str(shell.store.run_directory("photos-1")) in shell("gc", "--keep", 1).out
     refused = shell("export", "photos-2")
     assert refused.code == 1

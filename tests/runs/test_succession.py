@@ -7,7 +7,7 @@ import pytest
 from usl_backend.instances import QueueState
 from usl_backend.runs import RunStore
 from usl_backend.runs.extensions import ExtensionNote, note_extension, read_extensions
-from usl_backend.runs.succession import Succession, in_force, linked, succession, titles
+from usl_backend.runs.succession import Succession, former, in_force, linked, succession, titles
 from usl_backend.runs.summary import ProjectNote, Summary, Tab
 
 
@@ -75,3 +75,13 @@ def test_extensions__are_kept_in_order(store):
     for note in notes:
         note_extension(files, note)
     assert read_extensions(files) == notes
+
+
+def test_former__completed_run_of_the_same_project_before_it(store):
+    first, second = finished(store, "12.100"), finished(store, "12.100", dry_run=True)
+    other = store.claim(store.create(project=13, settings={}).id)
+    store.finish(other.id, Summary())
+    failed = store.claim(store.create(project=12, settings={}).id)
+    store.fail(failed.id, "X", "y")
+    last = finished(store, "12.100")
+    assert former(store.list()) == {last: second, second: first}

@@ -38,6 +38,7 @@ VERBS = {
     "accuracy": ("accuracy", "Say how many suggestions are right, and whether to stop labeling."),
     "doubts": ("doubts", "List labels that look wrong."),
     "report": ("report", "Compare a run's picks with random ones, and write its report."),
+    "compare": ("compare", "Compare two runs over one project or pool."),
     "export": ("results", "Write the labeled and unlabeled tasks of a project to files."),
     "evaluate": ("evaluate", "Compare methods with random selection on labeled data."),
     "reset": ("results", "Restore a project's sampling, tab and predictions."),

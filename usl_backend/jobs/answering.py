@@ -1,4 +1,4 @@
-"""Answer what needs a run's suggestions in a child process, for the server: its memory is given back.
+"""Answer what needs a run's rows in a child process, for the server: its memory is given back.
 
 `python -m usl_backend.jobs.answering` is the child: it reads the request on its standard input, and writes the answer,
 or the error, to its standard output, which is a file.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from usl_backend.exports.media import Media
+    from usl_backend.report.compare import Comparison
     from usl_backend.runs import Run
     from usl_backend.studio.client import StudioClient
 
@@ -81,6 +82,20 @@ def archive_of_run(host: HostSettings, run: Run, request: ArchiveRequest) -> IO[
     return _answered(host, run, "archive", asdict(request))
 
 
+def comparison_of_runs(host: HostSettings, run: Run, other: Run) -> Comparison:
+    """Compare two runs over one project or pool.
+
+    Raises
+    ------
+    USLError
+        As `usl-backend compare`, or another answer is being computed.
+    """
+    from usl_backend.report.compare import Comparison
+
+    with _answered(host, run, "comparison", {"other": other.id}) as answer:
+        return Comparison.from_json(json.load(answer))
+
+
 def write_archive(
     stream: IO[bytes],
     run: Run,
@@ -121,7 +136,7 @@ def write_archive(
 def _answered(host: HostSettings, run: Run, what: str, request: Mapping[str, Any]) -> IO[bytes]:
     """Let a child answer; return the file with its answer, or raise its error."""
     if not _ONE.acquire(blocking=False):
-        raise RunError("the server computes suggestions for another request; ask again when that is answered")
+        raise RunError("the server computes for another request; ask again when that is answered")
     answer = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets the answer closes it
     try:
         child = subprocess.Popen(
@@ -164,6 +179,13 @@ def answer_in_child(asked: Mapping[str, Any], stream: IO[bytes], host: HostSetti
     store = RunStore(host.model_dir)
     try:
         run = store.get(asked["run"])
+        if asked["what"] == "comparison":
+            from usl_backend.report.compare import compare_runs
+
+            compared = compare_runs(run, store.get(asked["request"]["other"]), store=store)
+            stream.write(json.dumps(compared.to_json()).encode())
+            stream.flush()
+            return 0
         with StudioClient.from_settings(host) as client:
             if asked["what"] == "archive":
                 request = ArchiveRequest(**asked["request"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from usl_backend.runs.record import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from usl_backend.runs.record import Run
     from usl_backend.runs.store import RunStore
@@ -51,6 +51,19 @@ def succession(store: RunStore, run: Run) -> Succession:
     if state is not None and now == run.id:
         return Succession(True, True, now=now, extended=len(state.extended))
     return Succession(True, False, _successor(store, run) or now, now)
+
+
+def former(runs: Sequence[Run]) -> dict[str, str]:
+    """Return run -> the completed run of the same project or pool before it, for completed runs, newest first."""
+    found: dict[str, str] = {}
+    newer: dict[tuple[int, str], str] = {}
+    for run in runs:
+        if run.state is RunState.DONE:
+            pool = (run.project, run.pool)
+            if pool in newer:
+                found[newer[pool]] = run.id
+            newer[pool] = run.id
+    return found
 
 
 def in_force(store: RunStore, runs: Iterable[Run]) -> set[str]:

@@ -9,6 +9,7 @@ from flask import Flask
 
 from usl_backend.web import (
     api,
+    compare_pages,
     errors,
     guard,
     metrics,
@@ -59,6 +60,8 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     app.register_blueprint(project_actions.blueprint, url_prefix="/usl")
     app.register_blueprint(report_pages.blueprint, url_prefix="/usl")
     app.register_blueprint(suggest_pages.blueprint, url_prefix="/usl")
+    app.register_blueprint(compare_pages.blueprint, url_prefix="/usl")
+    app.register_blueprint(compare_pages.api, url_prefix="/usl/api")
     for blueprint in api.BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix="/usl/api")
     return app

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.runs import STAGES, RunState
 from usl_backend.runs.extensions import read_extensions
-from usl_backend.runs.succession import in_force, linked, succession, titles
+from usl_backend.runs.succession import former, in_force, linked, succession, titles
 from usl_backend.runs.suggest_job import STAGES as JOB_STAGES
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.web.services import services
@@ -27,7 +27,9 @@ def list_runs() -> str:
     """List all runs, newest first."""
     store = services().store
     runs = store.list(limit=200)
-    return render_template("runs.html", runs=runs, titles=titles(runs), in_force=in_force(store, runs))
+    return render_template(
+        "runs.html", runs=runs, titles=titles(runs), in_force=in_force(store, runs), former=former(runs)
+    )
 
 
 @blueprint.get("/runs/<run_id>")

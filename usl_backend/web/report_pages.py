@@ -30,6 +30,7 @@ from usl_backend.web.services import services
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run
+    from usl_backend.web.reports import Shown
 
 blueprint = Blueprint("report", __name__, template_folder=str(template_directory()))
 
@@ -101,19 +102,7 @@ def _page(run_id: str, part: str, heading: str) -> Response:
     if isinstance(found, Awaited):
         page = render_template("report_awaited.html", run=run, part=part, heading=heading, awaited=found)
         return Response(page, mimetype="text/html")
-    files = services().store.files(run.id)
-    view = View(
-        run=linked(services().store, run),
-        report=found.report,
-        sources=found.sources,
-        image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
-        task_url=studio_links(linked(services().store, run), services().host.browser_url),
-        controls=len(control_set(files)),
-        check=load_check(files),
-        accuracy=load_accuracy(files),
-        large=lambda task: url_for("api_report.picture", run_id=run.id, task=task),
-        labels=known_states(files).labels,
-    )
+    view = view_of(run, found)
     number = request.args.get("page", "")
     stretch = view.page(int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1)
     page = render_template(
@@ -128,6 +117,23 @@ def _page(run_id: str, part: str, heading: str) -> Response:
         **_addresses(run, part),
     )
     return Response(page, mimetype="text/html")
+
+
+def view_of(run: Run, found: Shown) -> View:
+    """Return a run's report as the templates show it."""
+    files = services().store.files(run.id)
+    return View(
+        run=linked(services().store, run),
+        report=found.report,
+        sources=found.sources,
+        image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
+        task_url=studio_links(linked(services().store, run), services().host.browser_url),
+        controls=len(control_set(files)),
+        check=load_check(files),
+        accuracy=load_accuracy(files),
+        large=lambda task: url_for("api_report.picture", run_id=run.id, task=task),
+        labels=known_states(files).labels,
+    )
 
 
 def _addresses(run: Run, part: str) -> dict[str, Any]:
