@@ -143,7 +143,10 @@ def found(made: Split, *, calibrated: bool) -> RunSuggestions:
     accepted = np.zeros(n, dtype=bool)
     accepted[tasks == made.unlabeled[1].task] = True
     labels: Any = SimpleNamespace(
-        pool=SimpleNamespace(ids=tasks), classes=(*made.classes, "owl"), counts={"owl": 0, "cat": 3}
+        pool=SimpleNamespace(ids=tasks),
+        classes=(*made.classes, "owl"),
+        counts={"owl": 0, "cat": 3},
+        controls=np.empty(0, dtype=np.int64),
     )
     suggested: Any = SimpleNamespace(label=np.full(n, 4))
     is_open = np.isin(tasks, [row.task for row in made.unlabeled if row is not made.unlabeled[2]])

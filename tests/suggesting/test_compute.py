@@ -16,6 +16,7 @@ from usl_backend.runs.summary import EncoderNote
 from usl_backend.settings import HostSettings
 from usl_backend.suggesting.compute import suggest_for_run
 from usl_backend.suggesting.labels import read_run_labels
+from usl_backend.suggesting.publish import require_accepted
 
 
 def found(store: RunStore, run: Run, studio: Any, **options: Any) -> Any:
@@ -82,12 +83,18 @@ def test_suggest_for_run__says_what_is_left_out(store: RunStore, run: Run) -> No
     told = found(store, run, Studio(annotations, tasks_now=range(1, N - 4)))
     assert told.notes == (
         "annotators disagree on 1 task (first: 3), which count as having no label",
-        "1 task labeled 'owl', which the label config no longer has, are left out",
+        "1 task labeled 'owl', which the label config no longer has, is left out",
         "2 of 2 classes have one label only (cat, dog); more labels make their suggestions better",
         "5 tasks of the run were deleted since",
         "all 20 control labels are of the class 'cat': nothing can be measured or promised with them",
     )
     assert not told.open[-5:].any()
+    # Not "0 control labels": there are 20, and more of the same would change nothing.
+    assert told.promise == told.fault == told.notes[-1]
+    with pytest.raises(
+        InputError, match=r"all 20 control labels are of the class 'cat'.*; nothing was written"
+    ):
+        require_accepted(told)
 
 
 def test_suggest_for_run__class_without_a_pick_is_named(store: RunStore, run: Run) -> None:

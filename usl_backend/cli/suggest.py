@@ -119,6 +119,7 @@ def _found(found: RunSuggestions) -> Iterator[str]:
         if found.calibrated
         else "confidence: an order only; a labeled control set makes it the chance of being right"
     )
-    yield f"promise: {found.acceptance}"
+    yield f"promise: {found.promise}"
     for note in found.notes:
-        yield f"note: {note}"
+        if note != found.promise:
+            yield f"note: {note}"

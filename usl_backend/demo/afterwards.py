@@ -125,7 +125,7 @@ def go_on(
         written=filled.suggestions,
         estimate=next(measured.sentences(project=project)),
         right=_right(found, truth, accepted=False) or 0.0,
-        promise=str(found.acceptance),
+        promise=found.promise,
         accepted_right=_right(found, truth, accepted=True),
     )
 

@@ -37,9 +37,10 @@ def with_suggestions(split: Split, found: RunSuggestions, *, min_confidence: flo
     if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:
         raise ExportError(f"min-confidence is {min_confidence}; give a share from 0 to 1, such as 0.9")
     if min_confidence is not None and not found.calibrated:
+        why = found.fault or f"{found.acceptance.controls} control labels so far"
         raise ExportError(
             "min-confidence needs a labeled control set: until then confidence is an order, not the chance of being "
-            f"right ({found.acceptance.controls} control labels so far); leave it out, or label more control tasks"
+            f"right ({why}); leave it out, or label more control tasks"
         )
     place = {task: number for number, task in enumerate(found.labels.pool.ids.tolist())}
     accepted = found.acceptance.accepted
@@ -76,7 +77,7 @@ def _how(found: RunSuggestions, rows: list[SuggestedRow], min_confidence: float 
             "delta": promise.delta,
             "threshold": promise.threshold,
             "lower_bound": promise.lower,
-            "says": str(promise),
+            "says": found.promise,
         },
         "notes": list(found.notes),
     }

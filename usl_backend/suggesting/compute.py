@@ -78,6 +78,16 @@ class RunSuggestions:
         """Rows that are filled in and meet the promise, (n,)."""
         return self.acceptance.accepted & self.shown
 
+    @property
+    def fault(self) -> str:
+        """Reason why nothing can be measured or promised with the control labels that there are; "" without one."""
+        return control_of(self.labels)[1]
+
+    @property
+    def promise(self) -> str:
+        """What can be accepted, or why the control labels that there are promise nothing."""
+        return self.fault or str(self.acceptance)
+
     def result(self, row: int, *, accepted: bool) -> Result:
         """Return the prediction that fills in the choice of a row, marked as accepted or not."""
         task = self.labels.pool.ids[row]
@@ -253,7 +263,10 @@ def _notes(labels: RunLabels, *, named: bool) -> list[str]:
             f"annotators disagree on {_tasks(len(labels.conflicts))} (first: {task}), which count as having no label"
         )
     for name, count in labels.retired.items():
-        notes.append(f"{_tasks(count)} labeled {name!r}, which the label config no longer has, are left out")
+        left = "is" if count == 1 else "are"
+        notes.append(
+            f"{_tasks(count)} labeled {name!r}, which the label config no longer has, {left} left out"
+        )
     if labels.several:
         notes.append(f"{_tasks(labels.several)} with several classes at once are left out")
     counts = labels.counts

@@ -163,7 +163,7 @@ def annotate_accepted(
 def require_accepted(found: RunSuggestions) -> None:
     """Raise InputError, with the number that is missing, unless something is accepted."""
     if not found.acceptance.count:
-        raise InputError(f"{found.acceptance}; nothing was written")
+        raise InputError(f"{found.promise}; nothing was written")
 
 
 def _front(found: RunSuggestions, state: QueueState | None, *, review: bool) -> list[int]:

@@ -58,7 +58,7 @@ class SuggestOutcome:
             "accepted": int(found.accepted.sum()),
             "needed": acceptance.needed,
             "missing": acceptance.missing,
-            "promise": str(acceptance),
+            "promise": found.promise,
             "notes": list(found.notes),
             "written": None
             if self.filled is None
