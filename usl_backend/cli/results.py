@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option, open_store
+from usl_backend.cli.select import bars
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
@@ -191,7 +192,8 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     url, project_id = parse_target(target)
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
-        report = restore(client, project, store=store)
+        with bars() as watch:
+            report = restore(client, project, store=store, progress=watch("reset"))
     _print_reset(report, f'project {project.id} ("{project.title}")', as_json=as_json)
 
 

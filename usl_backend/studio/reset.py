@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from usl_backend.instances import QueueState
+    from usl_backend.progress import Progress
     from usl_backend.studio.client import Project, StudioClient
 
 
@@ -39,7 +40,9 @@ class _PartialReport:
     left: list[str] = field(default_factory=list)
 
 
-def reset(client: StudioClient, project: Project, state: QueueState | None) -> ResetReport:
+def reset(
+    client: StudioClient, project: Project, state: QueueState | None, *, progress: Progress | None = None
+) -> ResetReport:
     """Restore a project's sampling, model version, tabs and predictions, as far as a run set them.
 
     Parameters
@@ -49,6 +52,8 @@ def reset(client: StudioClient, project: Project, state: QueueState | None) -> R
     state
         Stored by the last run. If None (lost), predictions and tabs of runs are deleted, but the original settings
         are unknown.
+    progress
+        Receives the number of predictions deleted, version by version: Label Studio takes minutes for many.
 
     Notes
     -----
@@ -61,10 +66,14 @@ def reset(client: StudioClient, project: Project, state: QueueState | None) -> R
     changes = _model_version(client, now, counts, state, report) | _sampling(now, state, report)
     if changes:
         client.update_project(project.id, **changes)
-    for version in _over(client, now, state, report):
-        if counts.get(version):
-            delete_version(client, project.id, version, count=counts[version])
-            report.restored.append(f"predictions: {counts[version]} of {version} deleted")
+    over = [version for version in _over(client, now, state, report) if counts.get(version)]
+    done, total = 0, sum(counts[version] for version in over)
+    for version in over:
+        if progress is not None:
+            progress("removing predictions", done, total)
+        delete_version(client, project.id, version, count=counts[version])
+        report.restored.append(f"predictions: {counts[version]} of {version} deleted")
+        done += counts[version]
     _tabs(client, project.id, state, report)
     return ResetReport(tuple(report.restored), tuple(report.left))
 
