@@ -64,6 +64,7 @@ def pictures(page: Page, address: str, into: Path, *, run: str, project: int) ->
     """Write a picture of every page in every size; return the bytes."""
     written = 0
     for name, path in PAGES.items():
+        page.set_viewport_size({"width": SIZES[0][0], "height": SIZES[0][1]})
         page.goto(address + path.format(run=run, project=project))
         settled(page)
         if name == "map":
@@ -72,7 +73,8 @@ def pictures(page: Page, address: str, into: Path, *, run: str, project: int) ->
             page.locator("#seen img").first.wait_for()
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
-            page.wait_for_timeout(800)
+            page.evaluate("scrollTo(0, 0)")
+            page.wait_for_timeout(1500)
             with Image.open(io.BytesIO(page.screenshot())) as shot:
                 shot.convert("RGB").save(into / f"{name}-{width}.webp", quality=_QUALITY, method=6)
             written += (into / f"{name}-{width}.webp").stat().st_size

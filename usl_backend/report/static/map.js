@@ -285,6 +285,14 @@
       Plotly.restyle(place, { marker: [mark], textfont: [textfont] }, [1]);
       paint();
     });
+    let fitting = 0;
+    let width = place.clientWidth;
+    new ResizeObserver(() => {
+      if (place.clientWidth === width) return;
+      width = place.clientWidth;
+      clearTimeout(fitting);
+      if (!place.classList.contains("zoomed")) fitting = setTimeout(() => move.whole(wholeView()), 200);
+    }).observe(place);
     if (inside) return;
     try {
       states = await fetched(place.dataset.states);
