@@ -194,6 +194,8 @@ class StudioClient:
         self.url = self.http.url
         self.browser_url = browser_url or self.url
         self._documents_root = documents_root
+        self._of_short_pages: set[int] = set()
+        """Projects whose long pages have failed: Label Studio on SQLite does not list 1,000 uploads at once."""
 
     @classmethod
     def from_settings(cls, host: HostSettings, *, url: str | None = None, attempts: int = ATTEMPTS) -> Self:
@@ -341,7 +343,8 @@ class StudioClient:
         """
         params = {**_LISTED, "project": project_id}
         seen: set[int] = set()
-        page, page_size, read = 1, PAGE_SIZE, 0
+        short = project_id in self._of_short_pages
+        page, page_size, read = 1, SMALL_PAGE_SIZE if short else PAGE_SIZE, 0
         while True:
             try:
                 answer = self.http.json(
@@ -354,6 +357,7 @@ class StudioClient:
                     "pages of %d tasks failed (%s); going on with %d", page_size, error, SMALL_PAGE_SIZE
                 )
                 page, page_size = read // SMALL_PAGE_SIZE + 1, SMALL_PAGE_SIZE
+                self._of_short_pages.add(project_id)
                 continue
             rows, total = answer["tasks"], int(answer["total"])
             read += len(rows)

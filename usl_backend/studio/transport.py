@@ -49,6 +49,8 @@ BACK_OFF = 0.5
 LONGEST_WAIT = 20.0
 _CONNECT_SECONDS = 15.0
 _BUSY = frozenset({429, 502, 503, 504})
+_TOO_LONG = b"Expression tree is too large"
+"""What Label Studio on SQLite says with a 500 where a page has 1,000 uploads; asked again, it says the same."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 _CONNECTION_FAILURES = (
     requests.exceptions.ConnectionError,
@@ -314,7 +316,8 @@ class Transport:
                 status in _BUSY and idempotent
             ):  # 429: nothing was done, whatever the method
                 return self.attempts
-            return min(_DEFECT_ATTEMPTS, self.attempts) if status == 500 and idempotent else 1
+            passing = status == 500 and idempotent and _TOO_LONG not in outcome.content
+            return min(_DEFECT_ATTEMPTS, self.attempts) if passing else 1
         if _was_never_sent(outcome):
             return self.attempts
         if not idempotent or not isinstance(outcome, _CONNECTION_FAILURES):
