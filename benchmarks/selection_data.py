@@ -6,6 +6,8 @@ import csv
 import gzip
 import importlib.util
 import io
+import re
+import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,12 +37,15 @@ class FeatureSet:
         0 <= class < number of classes.
     pool
         Rows drawn into each seed's pool; the others are for testing.
+    junk
+        The last class is junk: bought like any other, but nobody asks for it in a test.
     """
 
     name: str
     rows: NDArray[np.float32]
     classes: NDArray[np.int64]
     pool: int
+    junk: bool = False
 
 
 def load(name: str, *, cache: Path, data_dir: Path | None) -> FeatureSet:
@@ -52,7 +57,7 @@ def load(name: str, *, cache: Path, data_dir: Path | None) -> FeatureSet:
         np.savez(path, rows=rows.astype(np.float32), classes=classes.astype(np.int64))
     with np.load(path, allow_pickle=False) as held:
         rows, classes = held["rows"], held["classes"]
-    return FeatureSet(name, rows, classes, min(10_000, int(0.7 * len(rows))))
+    return FeatureSet(name, rows, classes, min(10_000, int(0.7 * len(rows))), name in JUNK)
 
 
 def _idx(path: Path) -> NDArray[np.uint8]:
@@ -220,6 +225,97 @@ def _tweets_minilm(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return _minilm([held[row][0] for row in drawn]), np.array([kinds.index(held[row][1]) for row in drawn])
 
 
+def _debian_sections(_: Path | None) -> tuple[list[str], NDArray[np.int64]]:
+    """Read the descriptions of all Debian packages whose section has 60 at least, 300 drawn where it has more."""
+    shown = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"^Section: (\S+)$|^Description(?:-en)?: (.+)$", shown, re.MULTILINE)
+    held: dict[str, set[str]] = {}
+    section = ""
+    for name, description in found:
+        section = name or section
+        if description and "/" not in section:
+            held.setdefault(section, set()).add(description)
+    kinds = sorted(name for name, texts in held.items() if len(texts) >= 60)
+    rng = np.random.default_rng(0)
+    texts, classes = [], []
+    for number, kind in enumerate(kinds):
+        known = sorted(held[kind])
+        drawn = np.sort(rng.permutation(len(known))[:300])
+        texts += [known[row] for row in drawn]
+        classes += [number] * len(drawn)
+    return texts, np.array(classes)
+
+
+def _sections_minilm(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    texts, classes = _debian_sections(None)
+    return _minilm(texts), classes
+
+
+def _sections_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    texts, classes = _debian_sections(None)
+    return _tfidf(texts), classes
+
+
+def _digit_pairs(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Put two digits side by side, 100 classes: each digit of the set is the left one of six pairs."""
+    rows, classes = _digits(None)
+    left = np.tile(np.arange(len(rows)), 6)
+    right = np.random.default_rng(0).permutation(left)
+    return np.concatenate([rows[left], rows[right]], axis=1), 10 * classes[left] + classes[right]
+
+
+def _clusters64(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Draw 8 groups of 8 classes of unequal spread, each class of 1 to 3 clusters, in 64 dimensions."""
+    rng = np.random.default_rng(0)
+    rows, classes = [], []
+    for group in range(8):
+        middle = 4.0 * rng.standard_normal(64)
+        for one in range(8):
+            place = middle + 2.2 * rng.standard_normal(64)
+            for _part in range(int(rng.integers(1, 4))):
+                center = place + 1.2 * rng.standard_normal(64)
+                count = int(rng.integers(30, 160))
+                rows.append(center + rng.uniform(1.5, 2.5) * rng.standard_normal((count, 64)))
+                classes += [8 * group + one] * count
+    return np.concatenate(rows), np.array(classes)
+
+
+def _tail(classes: NDArray[np.int64], *, ratio: float = 50.0) -> NDArray[np.int64]:
+    """Choose rows so that the largest class has `ratio` times those of the smallest, falling evenly in between."""
+    count = int(classes.max()) + 1
+    most = int(np.bincount(classes).min())
+    rng = np.random.default_rng(0)
+    kept = []
+    for rank, kind in enumerate(rng.permutation(count)):
+        wanted = round(most * ratio ** (-rank / (count - 1)))
+        kept.append(rng.permutation(np.flatnonzero(classes == kind))[:wanted])
+    return np.sort(np.concatenate(kept))
+
+
+def _fashion_tail(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Embed Fashion-MNIST with classes of 2,000 to 40 pictures."""
+    pictures, classes = _fashion()
+    kept = _tail(classes)
+    return _embed([_png(picture) for picture in pictures[kept]]), classes[kept]
+
+
+def _fashion_junk(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Embed 4,800 pictures of Fashion-MNIST and 1,200 of noise, a fifth of all."""
+    pictures, classes = _fashion()
+    rng = np.random.default_rng(0)
+    grain = rng.integers(1, 8, 1200)
+    noise = [np.kron(rng.integers(0, 256, (28, 28)), np.ones((size, size)))[:28, :28] for size in grain]
+    files = [_png(one) for one in [*pictures[:4800], *(part.astype(np.uint8) for part in noise)]]
+    return _embed(files), np.concatenate([classes[:4800], np.full(1200, 10)])
+
+
+def _digits_junk(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Add pictures of noise to the digits, a fifth of all."""
+    rows, classes = _digits(None)
+    noise = np.random.default_rng(0).integers(0, 17, (len(rows) // 4, rows.shape[1]))
+    return np.concatenate([rows, noise]), np.concatenate([classes, np.full(len(noise), 10)])
+
+
 SETS: dict[str, Callable[[Path | None], tuple[NDArray[Any], NDArray[np.int64]]]] = {
     "fashion-lite0": _fashion_lite0,
     "fashion-pixels": _fashion_pixels,
@@ -232,7 +328,16 @@ SETS: dict[str, Callable[[Path | None], tuple[NDArray[Any], NDArray[np.int64]]]]
     "digits-lite0": _digits_lite0,
     "debian-minilm": _debian_minilm,
     "debian-tfidf": _debian_tfidf,
+    "sections-minilm": _sections_minilm,
+    "sections-tfidf": _sections_tfidf,
+    "digit-pairs": _digit_pairs,
+    "clusters-64": _clusters64,
+    "fashion-tail": _fashion_tail,
+    "fashion-junk": _fashion_junk,
+    "digits-junk": _digits_junk,
 }
+JUNK = ("fashion-junk", "digits-junk")
+"""Sets whose last class is junk."""
 BUNDLED: dict[str, Callable[[Path | None], tuple[NDArray[Any], NDArray[np.int64]]]] = {
     "fashion-demo-lite0": _fashion_demo_lite0,
 }

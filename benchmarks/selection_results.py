@@ -2,206 +2,227 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats  # type: ignore[import-untyped]
 
-PER_CLASS = (1, 2, 4, 10)
-"""Labels per class that are bought."""
+BINS = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 80), (80, 10**9))
+"""Rows per pick, from and below."""
+FORMER = ", 20 neighbors"
+"""End of the name of what a default was before."""
+CHANCE = 0.01
+"""Of a loss that is called significant where there is none: one-sided, by pairs within a cell."""
+FEWEST_POOLS = 3
+"""Pools that a cell must have for a loss in it to be judged."""
 COLORS = ("#0b6", "#888", "#06c", "#c60", "#c09", "#990", "#09c", "#c33", "#639", "#333", "#6a3")
-WIDTH, HEIGHT, LEFT, TOP, LEGEND = 720, 440, 50, 20, 180
+WIDTH, HEIGHT, LEFT, TOP, LEGEND = 720, 440, 50, 20, 220
+
+
+class Cell(NamedTuple):
+    """A set, a size of the pool and a budget."""
+
+    name: str
+    pool: int
+    per_class: float
+    rows: int
+    budget: int
+
+    @property
+    def rows_per_pick(self) -> float:
+        """Mean number of rows that a pick stands for."""
+        return self.rows / self.budget
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.budget} of {self.rows:,}"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure asked for."""
+
+    figure: str
+    value: float
+    holds: bool
+    note: str = ""
+
+
+class Loss(NamedTuple):
+    """A significant loss: points, to whom, where."""
+
+    points: float
+    method: str
+    cell: Cell
 
 
 class Results:
-    """Records as a table of cells x seeds per method."""
+    """Accuracy per cell, method and seed; `ours` is the method that the others are held against."""
 
-    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
-        self.cells = sorted({(r["set"], r["per_class"]) for r in records})
-        self.seeds = sorted({r["seed"] for r in records})
-        self.methods = list(dict.fromkeys(r["method"] for r in records))
-        held = {(r["method"], r["set"], r["per_class"], r["seed"]): r for r in records}
-        self.values = {
-            method: np.array(
-                [
-                    [np.mean(held[method, *cell, seed]["accuracy"]) for seed in self.seeds]
-                    for cell in self.cells
-                ]
+    def __init__(self, records: Sequence[dict[str, Any]], *, ours: str = "usl") -> None:
+        self.ours = ours
+        self.methods = list(dict.fromkeys(one["method"] for one in records))
+        held: dict[Cell, dict[str, dict[int, float]]] = {}
+        for one in records:
+            cell = Cell(one["set"], one["pool"], one["per_class"], one["rows"], one["budget"])
+            held.setdefault(cell, {}).setdefault(one["method"], {})[one["seed"]] = float(
+                np.mean(one["accuracy"])
             )
-            for method in self.methods
-        }
-        self.evenness = {
-            method: np.array(
-                [[held[method, *cell, seed]["evenness"] for seed in self.seeds] for cell in self.cells]
-            )
-            for method in self.methods
-        }
-        self.purity = {
-            method: np.array(
-                [
-                    np.mean([held[method, *cell, seed].get("purity", np.nan) for seed in self.seeds])
-                    for cell in self.cells
-                ]
-            )
-            for method in self.methods
-        }
-        self.half = np.array(
-            [
-                np.mean(r["half"]) - np.mean(r["fresh_half"])
-                for r in records
-                if r["method"] == "usl" and "half" in r
-            ]
-        )
-
-    def means(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
-        """Average each method in each cell, and find the best method of each cell, the oracle left out."""
-        means = {method: values.mean(axis=1) for method, values in self.values.items()}
-        return means, np.max([values for method, values in means.items() if "oracle" not in method], axis=0)
-
-    def table(self) -> str:
-        """Make a table of the mean accuracy in each cell, best method first, with regret to the best of the cell."""
-        means, best = self.means()
-        lines = [
-            f"{'method':20s} {'mean':>5s} {'regret':>6s} {'worst':>5s} | "
-            + " ".join(f"{name[:7]}{name[-3:]}.{each}" for name, each in self.cells)
+        # A cell counts where every method was measured, by the pools that all of them saw.
+        self.cells: dict[Cell, dict[str, NDArray[np.float64]]] = {}
+        for cell, by_method in held.items():
+            if len(by_method) == len(self.methods):
+                seeds = sorted(set.intersection(*(set(found) for found in by_method.values())))
+                if len(seeds) > 1:
+                    self.cells[cell] = {
+                        method: np.array([found[seed] for seed in seeds])
+                        for method, found in by_method.items()
+                    }
+        halves = [one for one in records if "half" in one]
+        self.half = [float(np.mean(one["half"]) - np.mean(one["fresh_half"])) for one in halves]
+        self.rivals = [
+            one for one in self.methods if one != ours and not one.startswith("usl") and "oracle" not in one
         ]
-        for method in sorted(means, key=lambda name: -means[name].mean()):
-            regret = best - means[method]
-            cells = " ".join(
-                f"{value:{11 + len(str(each))}.1f}"
-                for value, (_, each) in zip(means[method], self.cells, strict=True)
-            )
-            lines.append(
-                f"{method:20s} {means[method].mean():5.1f} {regret.mean():6.2f} {regret.max():5.1f} | {cells}"
-            )
-        return "\n".join(lines)
 
-    def markdown(self, shown: Sequence[str] = ("usl", "k-means", "paper-cifar10", "random")) -> str:
-        """Make two Markdown tables: every method at each budget, and cells with s.d. over seeds and purity."""
-        means, best = self.means()
-        by_budget = self.lines()
-        heads = [f"{each} per class" for each in PER_CLASS]
-        lines = ["| method | " + " | ".join([*heads, "mean", "mean regret", "worst regret"]) + " |"]
-        lines.append("|---" * (len(PER_CLASS) + 4) + "|")
-        for method in sorted(means, key=lambda name: -means[name].mean()):
-            regret = best - means[method]
-            figures = [*by_budget[method], means[method].mean(), regret.mean(), regret.max()]
-            lines.append(f"| {method} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |")
-        shown = [method for method in shown if method in means]
-        pure = [m for m in ("usl", "random") if m in self.purity and not np.isnan(self.purity[m]).any()]
-        purity = [f"purity of the cells, {method}" for method in pure]
-        lines += ["", "| set | per class | " + " | ".join([*shown, *purity]) + " |"]
-        lines.append("|---" * (len(shown) + len(pure) + 2) + "|")
-        for place, (name, each) in enumerate(self.cells):
-            cells = [
-                f"{self.values[m][place].mean():.1f} ± {self.values[m][place].std(ddof=1):.1f}" for m in shown
-            ] + [f"{self.purity[method][place]:.1f}" for method in pure]
-            lines.append(f"| {name} | {each} | " + " | ".join(cells) + " |")
+    def of_bin(self, low: float, high: float) -> list[Cell]:
+        """List the cells with so many rows per pick."""
+        return [cell for cell in self.cells if low <= cell.rows_per_pick < high]
+
+    def difference(self, cells: Sequence[Cell], other: str) -> tuple[float, float]:
+        """Return the mean over cells of ours minus the other, and its standard error over cells."""
+        found = [float((self.cells[cell][self.ours] - self.cells[cell][other]).mean()) for cell in cells]
+        return float(np.mean(found)), float(np.std(found) / max(1, len(found) - 1) ** 0.5)
+
+    def regret(self, cell: Cell, method: str) -> float:
+        """Return what a method loses to the best of a cell, found on one half of the pools and judged on the other."""
+        values = self.cells[cell]
+        some = [one for one in self.methods if one in self.rivals or one in (self.ours, method)]
+        found = []
+        for turn in (0, 1):
+            seen, judged = slice(turn, None, 2), slice(1 - turn, None, 2)
+            best = max(some, key=lambda one: float(values[one][seen].mean()))
+            found.append(float(values[best][judged].mean() - values[method][judged].mean()))
+        return float(np.mean(found))
+
+    def losses(self, method: str, to: Sequence[str]) -> Iterator[Loss]:
+        """Yield the significant losses of a method to others."""
+        for cell, values in self.cells.items():
+            for other in to if len(values[method]) >= FEWEST_POOLS else ():
+                lost = values[other] - values[method]
+                if lost.mean() > 0.0 and (
+                    lost.std() == 0.0 or stats.ttest_1samp(lost, 0.0, alternative="greater").pvalue < CHANCE
+                ):
+                    yield Loss(float(lost.mean()), other, cell)
+
+    def markdown(self) -> str:
+        """Make two Markdown tables: ours by rows per pick, and every method's mean, regret and worst losses."""
+        others = [one for one in self.methods if one != self.ours]
+        heads = [f"- {one}" for one in others]
+        lines = ["| rows per pick | cells | " + " | ".join([self.ours, *heads, "regret"]) + " |"]
+        lines.append("|---" * (len(heads) + 4) + "|")
+        for low, high in (*BINS, (0, 10**9)):
+            if not (cells := self.of_bin(low, high)):
+                continue
+            name = "all" if high - low == 10**9 else f"{low} to {high}" if high < 10**9 else f"{low} and more"
+            mean = np.mean([self.cells[cell][self.ours].mean() for cell in cells])
+            apart = ["{:+.1f} ± {:.1f}".format(*self.difference(cells, other)) for other in others]
+            regret = np.mean([self.regret(cell, self.ours) for cell in cells])
+            lines.append(
+                f"| {name} | {len(cells)} | {mean:.1f} | " + " | ".join(apart) + f" | {regret:.1f} |"
+            )
+        lines += [
+            "",
+            "| method | mean | regret | worst significant loss | to | at |",
+            "|---|---|---|---|---|---|",
+        ]
+        means = {one: np.mean([values[one].mean() for values in self.cells.values()]) for one in self.methods}
+        for method in sorted(self.methods, key=lambda one: -means[one]):
+            regret = np.mean([self.regret(cell, method) for cell in self.cells])
+            to = [one for one in (*self.rivals, self.ours) if one != method]
+            worst = max(self.losses(method, to), default=None)
+            told = f"{worst.points:.1f} | {worst.method} | {worst.cell}" if worst else "none | | "
+            lines.append(f"| {method} | {means[method]:.1f} | {regret:.1f} | {told} |")
         return "\n".join(lines) + "\n"
 
-    def lines(self) -> dict[str, list[float]]:
-        """Average each method at each budget over all sets."""
-        return {
-            method: [
-                float(
-                    np.mean(
-                        [row.mean() for row, cell in zip(values, self.cells, strict=True) if cell[1] == each]
-                    )
-                )
-                for each in PER_CLASS
-            ]
-            for method, values in self.values.items()
-        }
-
-    def against(
-        self, other: NDArray[np.float64], *, margin: float, ours: str = "usl"
-    ) -> tuple[float, float, list[str]]:
-        """Compare with another method: paired mean, worst cell, cells below -max(margin, 2 standard errors)."""
-        difference = self.values[ours] - other
-        mean = difference.mean(axis=1)
-        error = (
-            difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1]) if len(self.seeds) > 1 else 0 * mean
-        )
-        below = [
-            f"{name} {each}/class {value:+.1f} (2 s.e. {2 * spread:.1f})"
-            for (name, each), value, spread in zip(self.cells, mean, error, strict=True)
-            if value < -max(margin, 2 * spread)
-        ]
-        return float(mean.mean()), float(mean.min()), below
-
-    def bars(self, steady: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """List each figure asked for, its value and whether it holds."""
-        means, _ = self.means()
-        single = [m for m in self.methods if "oracle" not in m and not m.startswith("usl")]
-        rows: list[dict[str, Any]] = []
-
-        def add(name: str, value: float, holds: bool, note: Sequence[str] = ()) -> None:
-            rows.append({"figure": name, "value": round(value, 2), "holds": bool(holds), "note": list(note)})
-
-        for name, other, least, margin in (
-            ("default - paper-cifar10, mean >= 2", "paper-cifar10", 2.0, 2.0),
-            ("default - best single baseline, mean >= 0", "", 0.0, 3.0),
-            ("default - random, mean >= 10", "random", 10.0, 1.0),
-        ):
-            rival = other or max(single, key=lambda method: means[method].mean(), default="")
-            if rival not in means:
-                continue
-            mean, worst, below = self.against(self.values[rival], margin=margin)
-            add(f"{name} ({rival})", mean, mean >= least and not below, [f"worst cell {worst:+.1f}", *below])
-        regret = np.max([means[m] for m in (*single, "usl")], axis=0) - means["usl"]
-        place = self.cells[int(regret.argmax())]
-        add("mean regret to the best of each cell <= 0.8", float(regret.mean()), regret.mean() <= 0.8)
-        add("worst regret <= 4", float(regret.max()), regret.max() <= 4, [f"at {place[0]} {place[1]}/class"])
-        if "usl-t" in means:
-            mean, worst, below = self.against(self.values["usl"], margin=2.0, ours="usl-t")
-            add("usl-t - usl, mean >= 0", mean, mean >= 0 and not below, [f"worst cell {worst:+.1f}", *below])
-            gap = float((self.evenness["usl-t"] - self.evenness["usl"]).mean())
-            spread = float(self.evenness["usl"].std(axis=1).mean())
-            add("class balance, usl-t - usl >= - s.d. of usl", gap, gap >= -spread, [f"s.d. {spread:.3f}"])
-        if len(self.half):
-            add("first half - fresh, mean >= -1.5", float(self.half.mean()), self.half.mean() >= -1.5)
+    def bars(self, steady: Sequence[dict[str, Any]]) -> Iterator[Bar]:
+        """Yield each figure asked for, its value and whether it holds."""
+        if self.ours not in self.methods or not self.cells:
+            return
+        former = self.ours + FORMER
+        for name, low, high, least in (("below", 0, 16, 1.0), ("from", 16, 10**9, -0.1)):
+            if former in self.methods and (cells := self.of_bin(low, high)):
+                mean, error = self.difference(cells, former)
+                yield Bar(
+                    f"{self.ours} - {former}, {name} 16 rows per pick >= {least}", mean, mean >= least,
+                    f"± {error:.1f} over {len(cells)} cells",
+                )  # fmt: skip
+        if "random" in self.methods:
+            found = list(self.losses(self.ours, ["random"]))
+            yield Bar(
+                "cells significantly below random = 0", len(found), not found,
+                "; ".join(f"{one.cell} -{one.points:.1f}" for one in found),
+            )  # fmt: skip
+        regret = float(np.mean([self.regret(cell, self.ours) for cell in self.cells]))
+        yield Bar(f"mean regret over {len(self.cells)} cells <= 0.3", regret, regret <= 0.3)
+        worst = max(self.losses(self.ours, self.rivals), default=None)
+        yield Bar(
+            "worst significant loss <= 2", worst.points if worst else 0.0, worst is None or worst.points <= 2.0,
+            f"to {worst.method}, {worst.cell}" if worst else "",
+        )  # fmt: skip
+        if self.half:
+            mean = float(np.mean(self.half))
+            yield Bar("first half of the order - fresh selection >= -1.5", mean, mean >= -1.5)
         if steady:
-            ratio = float(np.mean([r["usl"] / max(r["random"], 1e-9) for r in steady]))
-            add("stability, s.d. default / random <= 0.6", ratio, ratio <= 0.6)
-        return rows
+            ratio = float(np.mean([one["usl"] / max(one["random"], 1e-9) for one in steady]))
+            yield Bar("stability, s.d. usl / random <= 0.6", ratio, ratio <= 0.6)
 
 
-def plot(lines: Mapping[str, Sequence[float]], steps: Sequence[int], path: Path, *, bold: str) -> None:
-    """Write an SVG: per method a line of accuracy in percent over labels per class; `bold` is drawn thick."""
-    low = min(min(line) for line in lines.values()) - 2
-    high = max(max(line) for line in lines.values()) + 2
+def plot(results: Results, path: Path) -> None:
+    """Write an SVG: per method a line of accuracy minus random's over rows per pick; ours is drawn thick."""
+    bins = [cells for low, high in BINS if (cells := results.of_bin(low, high))]
+    names = [f"{low}+" for low, high in BINS if results.of_bin(low, high)]
+    lines = {
+        method: [
+            float(np.mean([(results.cells[c][method] - results.cells[c]["random"]).mean() for c in cells]))
+            for cells in bins
+        ]
+        for method in results.methods
+    }
+    low, high = (
+        edge(min(line) if edge is min else max(line) for line in lines.values()) for edge in (min, max)
+    )
 
     def x(step: int) -> float:
-        return LEFT + step * (WIDTH - LEFT - LEGEND - 10) / max(1, len(steps) - 1)
+        return LEFT + step * (WIDTH - LEFT - LEGEND - 10) / max(1, len(bins) - 1)
 
     def y(value: float) -> float:
-        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - 50)
+        return TOP + (high + 1 - value) / (high - low + 2) * (HEIGHT - TOP - 50)
 
     size = f'width="{WIDTH}" height="{HEIGHT}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
         f'<rect {size} fill="#fff"/>',
     ]
-    for value in range(int(low // 10 + 1) * 10, int(high), 10):
+    for value in range(int(low // 5) * 5, int(high) + 5, 5):
         parts += [
             f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - LEGEND}" stroke="#ddd"/>',
             f'<text x="20" y="{y(value) + 4:.1f}">{value}</text>',
         ]
     parts += [
-        f'<text x="{x(step):.1f}" y="{HEIGHT - 30}" text-anchor="middle">{each}</text>'
-        for step, each in enumerate(steps)
+        f'<text x="{x(step):.1f}" y="{HEIGHT - 30}" text-anchor="middle">{name}</text>'
+        for step, name in enumerate(names)
     ]
-    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 10}">labels per class; mean accuracy in %</text>')
-    ranked = sorted(lines, key=lambda name: -sum(lines[name]))
-    for place, name in enumerate(ranked):
-        color, thick = COLORS[place % len(COLORS)], 3 if name == bold else 1.5
+    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 10}">rows per pick; points above random</text>')
+    told = {name: f"{name} {np.mean(line):+.1f}" for name, line in lines.items()}
+    for place, name in enumerate(sorted(lines, key=lambda one: -sum(lines[one]))):
+        color, thick = COLORS[place % len(COLORS)], 3 if name == results.ours else 1.5
         points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in enumerate(lines[name]))
-        mean = sum(lines[name]) / len(lines[name])
         parts += [
             f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{thick}"/>',
-            f'<text x="{WIDTH - LEGEND + 10}" y="{TOP + 16 + 18 * place}" fill="{color}">{name} {mean:.1f}</text>',
+            f'<text x="{WIDTH - LEGEND + 10}" y="{TOP + 16 + 18 * place}" fill="{color}">{told[name]}</text>',
         ]
     parts.append("</svg>")
     path.write_text("\n".join(parts), encoding="utf-8")
