@@ -85,7 +85,9 @@ def test_publish__holds_after_partial_labeling_new_tasks_and_a_rerun(
     order = chosen(project, 6, among=list(project.tasks[2:]))
     first = put(project, order)
     assert project.serve(both, 3) == order[:3]
+    assert client.newest_task(project.id) == max(project.tasks)
     new = project.add_tasks([{"image": f"http://example.com/new{i}.png"} for i in range(5)])
+    assert client.newest_task(project.id) == max(new)
     assert project.serve(both, 1) == order[3:4]
     unlabeled = [task.id for task in client.tasks(project.id)]
     assert set(new) <= set(unlabeled)

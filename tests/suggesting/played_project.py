@@ -33,6 +33,9 @@ class Studio:
         assert not only_unlabeled
         return (Task(task, self.data.get(task, {}), 0, 0) for task in self.tasks_now)
 
+    def newest_task(self, project_id: int) -> int:
+        return max(self.tasks_now)
+
     def labeled(self, project_id: int) -> Iterator[LabeledTask]:
         for task, entries in self.annotations.items():
             yield LabeledTask(task, {"image": f"{task}.png"}, tuple(entries))

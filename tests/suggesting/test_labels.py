@@ -49,6 +49,10 @@ def test_read_run_labels__pool_that_changed_since(store: RunStore, run: Run) -> 
     found = read(store, run, Studio(labeled(1, 2), tasks_now=range(3, N + 6)))
     assert found.pool.ids[~found.alive].tolist() == [1, 2]
     assert found.later == 5
+    # As many came as went.
+    found = read(store, run, Studio(labeled(1, 2), tasks_now=range(3, N + 3)))
+    assert found.pool.ids[~found.alive].tolist() == [1, 2]
+    assert found.later == 2
 
 
 NESTED = """<View><Image name="i" value="$image"/><Choices name="c" toName="i" allowNested="true">

@@ -374,6 +374,13 @@ class StudioClient:
                 return
             page += 1
 
+    def newest_task(self, project_id: int) -> int:
+        """Return the highest id of a project's tasks; 0 if there are none."""
+        query = json.dumps({"ordering": ["-tasks:id"]})
+        params = {**_LISTED, "project": project_id, "query": query, "page_size": 1}
+        rows = self.http.json("GET", "/api/tasks", params=params)["tasks"]
+        return max((int(row["id"]) for row in rows), default=0)
+
     def tasks_of(self, project_id: int, ids: Sequence[int]) -> Iterator[Task]:
         """Read some tasks of a project; those that do not exist are left out."""
         for start in range(0, len(ids), SMALL_PAGE_SIZE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -175,7 +175,7 @@ def read_run_labels(
     picked = {row[task] for task in queue.of_role("pick") if task in row}
     given = label.copy()
     given[[number for number in drawn.tolist() if number not in picked]] = -1
-    alive, later = _present(client, run, pool, now=project.task_number)
+    alive, later = _present(client, run, pool, labeled=inventory.labeled, now=project.task_number)
     return RunLabels(
         run=run,
         project=project,
@@ -239,17 +239,20 @@ def _check_run(run: Run) -> None:
         raise RunError(f"run {run.id} is {what}; suggestions need a completed run")
 
 
-def _present(client: StudioClient, run: Run, pool: Pool, *, now: int) -> tuple[NDArray[np.bool_], int]:
+def _present(
+    client: StudioClient, run: Run, pool: Pool, *, labeled: Collection[int], now: int
+) -> tuple[NDArray[np.bool_], int]:
     """Return which rows still have a task, and how many tasks came after the run.
 
-    Listing tasks is the slowest call, so it is skipped if the project has as many tasks as the run found.
+    Listing tasks is the slowest call, so it is skipped if the project has as many tasks as the run found, and no newer
+    one: then none was deleted either.
     """
     alive: NDArray[np.bool_] = np.ones(len(pool), dtype=bool)
     assert run.summary is not None, "a run that is done has a summary"
-    if now == run.summary.pool.tasks:
+    newest = max(int(pool.ids[-1]) if len(pool) else 0, max(pool.skipped, default=0), max(labeled, default=0))
+    if now == run.summary.pool.tasks and client.newest_task(run.project) <= newest:
         return alive, 0
     data_key = run.summary.project.data_key
     there = {task.id for task in client.tasks(run.project, data_key=data_key, only_unlabeled=False)}
     alive = np.isin(pool.ids, np.fromiter(there, dtype=np.int64, count=len(there)))
-    newest = max(int(pool.ids[-1]) if len(pool) else 0, max(pool.skipped, default=0))
     return alive, sum(task > newest for task in there)
