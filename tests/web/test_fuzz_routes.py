@@ -47,6 +47,8 @@ ARGUMENTS = {
 QUERIES = st.dictionaries(
     st.sampled_from(
         [
+            "a",
+            "b",
             "project",
             "state",
             "limit",
@@ -98,6 +100,13 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
         }
     ),
     "/predict": st.fixed_dictionaries({"tasks": VALUES}),
+    **dict.fromkeys(
+        [f"/usl/api/projects/<int:project>/{kind}" for kind in ("pins", "exclusions", "queue", "similar")],
+        st.fixed_dictionaries(
+            {"tasks": VALUES | st.lists(st.integers(-1, 10**20), max_size=3)},
+            optional={"task": VALUES, "dry_run": VALUES},
+        ),
+    ),
     "/usl/api/runs": PARAMETERS.flatmap(lambda p: PROJECTS.map(lambda project: {**p, "project": project})),
 }
 HEADERS = st.dictionaries(
@@ -257,6 +266,14 @@ def test_routes__each_can_succeed(site):
         "/usl/api/runs/<run_id>/picture/<int:task>",
         "/usl/api/projects/<int:project>",
         "/readyz",
+        # change something in Label Studio, or need a second run: test_steering.py, test_compare_pages.py
+        "/usl/api/projects/<int:project>/accuracy",
+        "/usl/api/projects/<int:project>/pins",
+        "/usl/api/projects/<int:project>/exclusions",
+        "/usl/api/projects/<int:project>/queue",
+        "/usl/api/projects/<int:project>/similar",
+        "/usl/compare",
+        "/usl/api/compare",
     }
     bodies = {
         "/setup": {"project": "20.5", "schema": "<View/>"},
