@@ -13,6 +13,7 @@ from usl_backend.errors import CancelledError, InputError
 from usl_backend.media import Location
 from usl_backend.progress import Progress, StageProgress, ignore
 from usl_backend.runs import Run, RunState, RunStore
+from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.runs.progress import RunProgress
 from usl_backend.runs.summary import PoolNote
 from usl_backend.settings import HostSettings, RunSettings
@@ -130,6 +131,9 @@ def test_execute__dry_run_fills_the_record_and_publishes_nothing(bench: Bench, p
     assert [int(pool.ids[row]) for row in files.read_selection().indices] == picks
     assert len(set(hashes)) == PICTURES
     assert files.read_neighbors().indices.shape == (PICTURES, 20)
+    curve = load_budgets(files)
+    assert curve is not None
+    assert (curve.default, curve.budgets[-1]) == (4, PICTURES)
 
 
 def test_execute__second_run_embeds_nothing_and_chooses_the_same(bench: Bench, pictures: Path) -> None:

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,17 @@ from numpy.typing import NDArray
 
 from usl_backend.errors import InputError, SettingsError
 from usl_backend.instances import Pool
-from usl_backend.pipeline.select import Readable, choose_next, final_budget, rows_of, search, select
+from usl_backend.pipeline.select import (
+    Readable,
+    choose_next,
+    final_budget,
+    measure_budgets,
+    rows_of,
+    search,
+    select,
+)
+from usl_backend.runs import RunFiles
+from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.settings import RunSettings
 
 NOTHING = np.array([], np.int64)
@@ -121,3 +132,21 @@ def test_choose_next__labels_of_the_control_set_teach_nothing() -> None:
     assert told(set(made.ids.tolist()[:30]), ("0", "1", "2"))["labels"] == 10
     # a class that the label config no longer has still counts
     assert told(set(), ("1", "2"))["classes"] == 3
+
+
+def test_measure_budgets__stored_up_to_ten_times_the_default_and_only_where_nothing_trains(
+    tmp_path: Path,
+) -> None:
+    files, made = RunFiles(tmp_path), pool(400)
+    labeled = np.arange(40)
+    curve = measure_budgets(files, made, settings(budget=3), classes=2, labeled=labeled)
+    assert curve is not None
+    assert (curve.default, curve.budgets[0], curve.budgets[-1]) == (20, 1, 200)
+    assert 0.4 < curve.random[curve.budgets.index(20)] < 0.6, "as many random rows cover half"
+    assert curve.before > 0.0
+    assert list(curve.picks) == sorted(curve.picks)
+    assert load_budgets(files) == curve
+    assert measure_budgets(files, made, settings(method="usl-t"), classes=2, labeled=labeled) is None
+    assert measure_budgets(files, pool(40), settings(), classes=2, labeled=labeled) is None
+    (tmp_path / "budgets.json").write_text("{")
+    assert load_budgets(files) is None

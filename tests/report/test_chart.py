@@ -3,7 +3,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from usl_backend.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, coverage_chart, loss_chart
+from usl_backend.evaluation.budgets import BudgetCurve
+from usl_backend.report.chart import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    budget_chart,
+    coverage_chart,
+    loss_chart,
+    pick_place,
+)
 from usl_backend.report.record import TrainingFigures, Trust
 
 
@@ -96,3 +108,21 @@ def test_loss_chart__both_losses_begin_at_the_whole_and_keep_their_ends() -> Non
 def test_loss_chart__a_loss_that_was_never_there_lies_on_the_ground() -> None:
     chart = loss_chart(training_of([1.0, 0.5], [0.0, 0.0]))
     assert (places(chart.global_loss)[:, 1] == HEIGHT - BOTTOM).all()
+
+
+def test_pick_place__lies_on_the_curve() -> None:
+    trust = trust_of([0.2, 0.3, 0.5], [0.1, 0.2, 0.3])
+    on_curve = places(coverage_chart(trust).picks)
+    for labeled, share in enumerate(trust.picks, 1):
+        np.testing.assert_allclose(pick_place(trust, labeled, share), on_curve[labeled - 1], atol=0.1)
+    assert pick_place(trust, 0, 0.0) == (LEFT, HEIGHT - BOTTOM)
+
+
+def test_budget_chart__budgets_stand_where_their_number_is() -> None:
+    chart = budget_chart(BudgetCurve(20, (1, 50, 200), (0.1, 0.5, 1.0), (0.0, 0.25, 0.5)))
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP
+    wanted = [(LEFT + width * budget / 200, TOP + height * (1 - share))
+              for budget, share in ((1, 0.1), (50, 0.5), (200, 1.0))]  # fmt: skip
+    np.testing.assert_allclose(places(chart.picks), wanted, atol=0.1)
+    assert places(chart.mean)[-1].tolist() == [WIDTH - RIGHT, TOP + height / 2]
+    assert (chart.end_picks, chart.x_ticks[-1].text, chart.y_ticks[-1].text) == (TOP, "200", "100 %")

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from page_forms import form_of
 
 from usl_backend.errors import RunError
-from usl_backend.instances import Queue, QueueState
+from usl_backend.evaluation.budgets import BudgetCurve
+from usl_backend.instances import Pool, Queue, QueueState
 from usl_backend.labeling.state import LabelingState, QueueNow, RoleCount
 from usl_backend.runs import RunState
+from usl_backend.runs.budget_curves import save_budgets
 from usl_backend.runs.lock import Lock
 from usl_backend.runs.published import Published
 from usl_backend.runs.suggest_job import SuggestJob, lock_of, write_job
@@ -149,7 +152,7 @@ def test_suggest__asks_for_the_same_as_the_run_s_page(press, run, monkeypatch):
     assert press("suggestions", accept="most").status_code == 400
 
 
-@pytest.mark.parametrize("action", ["runs", "rerun", "publish", "extend", "suggestions", "reset"])
+@pytest.mark.parametrize("action", ["runs", "rerun", "publish", "budgets", "extend", "suggestions", "reset"])
 def test_actions__need_the_form_s_token_and_no_other_site(client, watch, run, store, tended, action):
     fields = {"run": run.id, "confirm": "12"}
     assert client.post(f"{PAGE}/{action}", data=fields).status_code == 403
@@ -201,3 +204,21 @@ def test_show__what_is_damaged_can_be_published_again(client, watch, run):
     assert ">Publish again</button>" in page
     assert ">Extend</button>" not in page
     assert ">Reset</button>" in page
+
+
+def test_measure__is_offered_until_a_run_has_measured(client, store, watch, run, press, tended):
+    assert ">Measure budgets</button>" not in client.get(PAGE).text, "the run's files were removed"
+    files = store.files(run.id)
+    files.write_pool(Pool(np.arange(2), np.eye(2, dtype=np.float32)), ["00" * 32] * 2)
+    assert ">Measure budgets</button>" in client.get(PAGE).text
+    assert press("budgets", run=run.id).status_code == 303
+    assert tended == [(run.id, "measure")]
+    save_budgets(files, BudgetCurve(20, (1, 20, 200), (0.1, 0.7, 0.99), (0.05, 0.5, 0.9)))
+    page = client.get(PAGE).text
+    assert ">Measure budgets</button>" not in page
+    assert (
+        '<th scope="row" class="number">20</th><td class="number">70 %</td><td class="number">50 %</td>'
+        in page
+    )
+    assert "The default budget of 20 reaches 70 % of the pool, 200 picks reach 99 %" in page
+    assert 'id="slider" min="0" max="2"' in page

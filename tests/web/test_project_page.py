@@ -177,11 +177,14 @@ def test_watch__many_viewers_are_one_reading(watch):
 
 def test_watch__large_projects_are_read_less_often(watch, monkeypatch):
     monkeypatch.setattr(project_watch, "FRESH", 0.01)
-    watch.seconds = 0.3
-    assert watch.look(12).every == 2  # four times the reading, rounded up
+    watch.seconds = 0.6
+    assert watch.look(12).every == 2  # twice the reading, rounded up
     time.sleep(0.1)
     assert watch.look(12).state == STATE
     assert watch.reads == 1
+    watch.seconds = 0.0
+    watch.forget(12)
+    assert watch.look(12).every == 1, "the quickest of the last readings counts"
 
 
 def test_watch__what_was_read_stays_when_label_studio_fails(watch):

@@ -1,4 +1,4 @@
-"""Extend, publish again or reset a project's queue in a child process, for the server.
+"""Extend, publish again or reset a project's queue, or measure budgets, in a child process for the server.
 
 `python -m usl_backend.jobs.tending RUN` is the child; settings come from the environment, the request from the record.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run
     from usl_backend.studio.client import Project, StudioClient
 
-Deed = Literal["extend", "publish", "reset"]
+Deed = Literal["extend", "publish", "reset", "measure"]
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "usl_backend.jobs.tending")
 """Command line of the child; the run id is appended."""
@@ -42,7 +42,7 @@ def start_tending(store: RunStore, host: HostSettings, run: Run, deed: Deed) -> 
         A completed run that has published a queue to a project.
     deed
         "extend": queue the new tasks behind. "publish": write the queue again as it was published. "reset": restore
-        the project.
+        the project. "measure": measure what other budgets would reach, which any completed run can.
 
     Raises
     ------
@@ -51,13 +51,18 @@ def start_tending(store: RunStore, host: HostSettings, run: Run, deed: Deed) -> 
     RunError
         The run has published nothing, or the process cannot be started.
     """
-    if run.state is not RunState.DONE or run.dry_run or run.published_to is None:
+    if deed == "measure":
+        if run.state is not RunState.DONE or not store.files(run.id).has_pool():
+            raise RunError(
+                f"run {run.id} is {run.state} or its files were removed; start a dry run to measure budgets"
+            )
+    elif run.state is not RunState.DONE or run.dry_run or run.published_to is None:
         raise RunError(f"run {run.id} has published no queue to a project, so there is none to {deed}")
     if deed == "extend" and run.pool:
         raise RunError(
             f"run {run.id} selected from {run.address}, whose new files are not tasks; start a new run"
         )
-    store.refuse_second(project=run.published_to.id)
+    store.refuse_second(project=run.project if run.published_to is None else run.published_to.id)
     job = SuggestJob(run.id, {"deed": deed}, started_at=time.time())
     busy = f"the queue of run {run.id} is being changed; wait for it"
     start_side_process(store.files(run.id), job, kind="tend", command=COMMAND, host=host, busy=busy)
@@ -80,6 +85,8 @@ def _tend(run: Run, kept: KeptJob, *, store: RunStore, host: HostSettings) -> Ma
     deed = kept.job.request.get("deed")
     if deed not in get_args(Deed):
         raise InputError(f"{deed!r} is nothing to do with a queue; known are {', '.join(get_args(Deed))}")
+    if deed == "measure":
+        return _measure(run, kept, store=store)
     into = run.published_to
     if into is None:
         raise RunError(f"run {run.id} has published no queue to a project")
@@ -117,6 +124,29 @@ def _extend(
     )
     notes = [f"Task {task} is left out: {why}." for task, why in list(found.skipped.items())[:5]]
     return {"said": said, "notes": [f"{found.reason[:1].upper()}{found.reason[1:]}.", *notes]}
+
+
+def _measure(run: Run, kept: KeptJob, *, store: RunStore) -> Mapping[str, Any]:
+    """Measure budgets on what the run has stored."""
+    from usl_backend.encoders.allocator import keep_freed_memory
+    from usl_backend.pipeline.select import measure_budgets, rows_of
+    from usl_backend.settings import RunSettings
+
+    keep_freed_memory()
+    files = store.files(run.id)
+    pool, _ = files.read_pool()
+    inventory = files.read_inventory()
+    curve = measure_budgets(
+        files,
+        pool,
+        RunSettings.from_json(run.settings),
+        classes=len(inventory.classes),
+        labeled=rows_of(pool, inventory.labeled),
+        progress=kept.stage("measure"),
+    )
+    if curve is None:
+        return {"said": f"Budgets of run {run.id} cannot be compared: its method would have to train again."}
+    return {"said": f"Budgets from 1 to {curve.budgets[-1]} were measured on the tasks of run {run.id}."}
 
 
 def _reset(project: Project, *, store: RunStore, client: StudioClient) -> Mapping[str, Any]:

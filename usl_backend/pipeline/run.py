@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,21 @@ import numpy as np
 
 from usl_backend.distributed import ClusterBlocks, connect
 from usl_backend.encoders.allocator import keep_freed_memory
+from usl_backend.errors import InputError
 from usl_backend.instances import pool_digest
 from usl_backend.pipeline.finetune import PICTURES, picture_trainer, trains_on_images
 from usl_backend.pipeline.rows import Rows, Stages
-from usl_backend.pipeline.select import Readable, choose_next, final_budget, rows_of, search, select
+from usl_backend.pipeline.select import (
+    Readable,
+    choose_next,
+    final_budget,
+    measure_budgets,
+    rows_of,
+    search,
+    select,
+)
 from usl_backend.pipeline.summarize import summarize
+from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.runs.projects import StandingWishes
 from usl_backend.runs.retention import tidy
 from usl_backend.selection.rows.threads import computing_on
@@ -51,6 +62,8 @@ if TYPE_CHECKING:
     from usl_backend.sources.base import Source
     from usl_backend.sources.wishes import Steered, Wishes
     from usl_backend.studio.client import StudioClient
+
+logger = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "torch", "pillow", "label-studio-sdk")
 """Distributions whose versions can affect a result."""
@@ -150,6 +163,8 @@ class Execution:
         steered = (wishes or self._wishes(instances, inventory)).in_pool(pool, inventory.unread(pool))
         labeled = rows_of(pool, inventory.labeled)
         selection = self._select(pool, hashes, instances, inventory, labeled, steered)
+        if self.run.dry_run and not self.run.pool:
+            self._measure(pool, inventory, labeled)
         published = self._publish(pool, selection, np.union1d(labeled, steered.excluded))
         summary = self.sink.describe(
             summarize(
@@ -311,6 +326,24 @@ class Execution:
         published = self.files.read_published()
         self.sink.complete(published, pool, selection)
         return published
+
+    def _measure(self, pool: Pool, inventory: Inventory, labeled: NDArray[np.int64]) -> None:
+        """Measure what other budgets would reach: a dry run is there to decide on one."""
+        if load_budgets(self.files) is not None:
+            return
+        report = self.progress.stage("select")
+        try:
+            with self._computing():
+                measure_budgets(
+                    self.files,
+                    pool,
+                    self.settings,
+                    classes=len(inventory.classes),
+                    labeled=labeled,
+                    progress=report,
+                )
+        except InputError as error:
+            logger.warning("run %s: other budgets could not be measured: %s", self.run.id, error)
 
     def _was_dry(self) -> bool:
         """Return True if the recorded queue is that of a dry run which is published only now."""

@@ -10,19 +10,30 @@ import numpy as np
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.errors import InputError
+from usl_backend.evaluation.budgets import MOST, TIMES, budget_curve
+from usl_backend.runs.budget_curves import save_budgets
+from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.selection.steering import select_around
 from usl_backend.settings import RunSettings
+from usl_backend.settings.budget import default_rows
 from usl_backend.sources.wishes import UNSTEERED, check_pins
 from usl_backend.suggestions import next_round
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from usl_backend.evaluation.budgets import BudgetCurve
     from usl_backend.instances import Pool
     from usl_backend.progress import Progress
+    from usl_backend.runs import RunFiles
     from usl_backend.selection.base import Checkpoint, Neighbors, Selection
     from usl_backend.selection.uslt.trainers import Trainer
     from usl_backend.sources.wishes import Steered
+
+TRAINED = "usl-t"
+"""The method that trains before it selects."""
+_DIMENSIONS = 128
+"""Principal components in which budgets are compared, as in the report."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +215,53 @@ def choose_next(
         labeled=labeled,
         excluded=wished.excluded,
     )
+
+
+def measure_budgets(
+    files: RunFiles,
+    pool: Pool,
+    settings: RunSettings,
+    *,
+    classes: int,
+    labeled: NDArray[np.int64],
+    progress: Progress | None = None,
+) -> BudgetCurve | None:
+    """Measure what the settings would reach with other budgets, up to ten times the default one; store the curve.
+
+    One selection of the largest budget is made, and its prefixes are measured; pins and exclusions are left aside.
+
+    Parameters
+    ----------
+    files
+        Artifacts of the run, of which the neighbor search is used.
+    pool
+        Embedded tasks.
+    settings
+        Method, preset, options and seed.
+    classes
+        Number of classes in the label config; 0 if it has none.
+    labeled : (l,) int64
+        Rows with labels.
+    progress
+        Called as `progress(step, done, total)`.
+
+    Returns
+    -------
+    BudgetCurve or None
+        None for a method that trains, which would have to train again, and for a pool with nothing to choose.
+    """
+    free = len(pool) - len(labeled)
+    if settings.method == TRAINED or free < 1:
+        return None
+    default = default_rows(classes=classes, pool=free)
+    largest = min(free, max(default, min(TIMES * default, MOST)))
+    neighbors = files.read_neighbors() if files.has_neighbors() else None
+    order = select(pool, settings, largest, labeled=labeled, neighbors=neighbors, progress=progress).indices
+    rows = fit_projection(pool.embeddings, dimensions=_DIMENSIONS).apply(pool.embeddings)
+    rng = np.random.default_rng([settings.seed, 0x5EED])
+    curve = budget_curve(rows, order, default=default, rng=rng, held=labeled, progress=progress)
+    save_budgets(files, curve)
+    return curve
 
 
 def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = None) -> Neighbors | None:

@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from usl_backend.evaluation.budgets import BudgetCurve
     from usl_backend.report.record import TrainingFigures, Trust
 
 WIDTH: Final = 720
@@ -156,6 +157,31 @@ def coverage_chart(trust: Trust) -> Chart:
         y_ticks=tuple(Tick(round(y(share), 1), f"{100 * share:.0f} %") for share in shares),
         end_picks=round(y(trust.picks[-1]), 1),
         end_mean=round(y(trust.random_mean[-1]), 1),
+    )
+
+
+def budget_chart(curve: BudgetCurve) -> Chart:
+    """Build the chart of the coverage over budgets, of picks and of random tasks; it has no band."""
+    most = curve.budgets[-1]
+    top, step = 1.0, 0.2
+
+    def line(values: Sequence[float]) -> str:
+        return _places(
+            [(_x(budget, most), _y(share, top)) for budget, share in zip(curve.budgets, values, strict=True)]
+        )
+
+    every = _step(most)
+    return Chart(
+        picks=line(curve.picks),
+        mean=line(curve.random),
+        band="",
+        x_ticks=tuple(Tick(round(_x(at, most), 1), f"{at:,}") for at in range(every, most + 1, every)),
+        y_ticks=tuple(
+            Tick(round(_y(share, top), 1), f"{100 * share:.0f} %")
+            for share in np.arange(0.0, top + step / 2, step).tolist()
+        ),
+        end_picks=round(_y(curve.picks[-1], top), 1),
+        end_mean=round(_y(curve.random[-1], top), 1),
     )
 
 

@@ -69,6 +69,13 @@ def publish(project: int) -> AnyResponse:
     return _back(project)
 
 
+@blueprint.post("/projects/<int:project>/budgets")
+def measure(project: int) -> AnyResponse:
+    """Measure what other budgets would reach, on the tasks of a run (the Measure budgets button)."""
+    start_tending(services().store, services().host, _run(project), "measure")
+    return _back(project)
+
+
 @blueprint.post("/projects/<int:project>/extend")
 def extend(project: int) -> AnyResponse:
     """Queue new tasks behind those of the run in force (the Extend button)."""

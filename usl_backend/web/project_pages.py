@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.errors import RunError
 from usl_backend.report import words
-from usl_backend.report.chart import coverage_chart, pick_place
-from usl_backend.runs import parse_project_key
+from usl_backend.report.chart import budget_chart, coverage_chart, pick_place
+from usl_backend.runs import RunState, parse_project_key
+from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.selection import METHODS
 from usl_backend.studio.client import parse_target
@@ -22,6 +23,8 @@ from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usl_backend.labeling.state import LabelingState
     from usl_backend.report.record import Trust
     from usl_backend.runs import Run
@@ -49,6 +52,7 @@ def show(project: int) -> Response:
     state, store = seen.state, services().store
     runs = store.list(project=number, limit=_RUNS)
     owner = None if state is None else tended_run(number, state.queue.run)
+    budgets = _budgets(runs)
     page = render_template(
         "project.html",
         project=number,
@@ -58,7 +62,8 @@ def show(project: int) -> Response:
         runs=runs,
         active=store.active(project=number),
         methods=METHODS,
-        **_work(owner),
+        **_work(owner, budgets.get("budget_run")),
+        **budgets,
         studio=_studio(),
         **({} if state is None else _coverage(state)),
     )
@@ -68,12 +73,32 @@ def show(project: int) -> Response:
     return response
 
 
-def _work(owner: Run | None) -> dict[str, object]:
-    """Return the last request for suggestions and the last change of the queue, with how far they are."""
-    if owner is None:
-        return {"owner": None, "suggesting": None, "tending": None}
-    files = services().store.files(owner.id)
-    return {"owner": owner, "suggesting": read_job(files), "tending": read_job(files, "tend")}
+def _work(owner: Run | None, measured: Run | None) -> dict[str, object]:
+    """Return the last request for suggestions and the last change of the queue or measurement, and how far they are."""
+    store = services().store
+    jobs = [read_job(store.files(run.id), "tend") for run in (owner, measured) if run is not None]
+    return {
+        "owner": owner,
+        "suggesting": None if owner is None else read_job(store.files(owner.id)),
+        "tending": max((job for job in jobs if job), key=lambda job: job.started_at, default=None),
+    }
+
+
+def _budgets(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what other budgets would reach, by the newest run that has measured them, or a run that could."""
+    done = [run for run in runs if run.state is RunState.DONE]
+    for run in done:
+        curve = load_budgets(services().store.files(run.id))
+        if curve is not None:
+            points = list(zip(curve.budgets, curve.picks, curve.random, strict=True))
+            return {
+                "budgets": curve,
+                "budget_run": run,
+                "budget_chart": budget_chart(curve),
+                "points": points,
+            }
+    able = next((run for run in done if services().store.files(run.id).has_pool()), None)
+    return {"budgets": None, "budget_run": able}
 
 
 def _coverage(state: LabelingState) -> dict[str, object]:

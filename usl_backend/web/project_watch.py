@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -35,8 +35,10 @@ logger = logging.getLogger(__name__)
 EXTENSION: Final = "usl-projects"
 FRESH: Final = 2.0
 """Seconds for which an answer is good at least."""
-SHARE: Final = 4
-"""Label Studio rests so many times as long as reading took: large projects are read less often."""
+SHARE: Final = 2
+"""Label Studio rests so many times as long as reading takes: large projects are read less often."""
+_RECENT: Final = 3
+"""Readings of which the quickest tells how long one takes: the first one reads everything, others meet a busy host."""
 PATIENCE: Final = 4.0
 """Seconds for which a request waits for the first reading."""
 _LATER: Final = 1.0
@@ -84,6 +86,7 @@ class _Watched:
     read_at: float = float("-inf")
     asked: bool = False
     done: threading.Event = field(default_factory=threading.Event)
+    took: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     now: tuple[float, Standing, frozenset[int]] | None = None
     known: tuple[object, ...] = ()
 
@@ -157,7 +160,8 @@ class ProjectWatch:
                 logger.exception("the labeling of project %d could not be read", watched.id)
                 watched.error = USLError("unexpected error; the server's log has the trace")
             ended = time.monotonic()
-            watched.every = max(FRESH, SHARE * (ended - begun))
+            watched.took.append(ended - begun)
+            watched.every = max(FRESH, SHARE * min(watched.took))
             watched.read_at = ended
             with self._lock:
                 watched.asked = False

@@ -31,8 +31,41 @@ async function follow() {
       // The server does not answer; the numbers stay until it does.
     }
   }
-  setTimeout(follow, Math.min(Math.max(every * 500, 1000), 10000));
+  setTimeout(follow, Math.min(Math.max(every * 250, 1000), 10000));
 }
 
 for (const part of document.querySelectorAll("[data-part]")) part.dataset.shown = part.innerHTML;
 setTimeout(follow, 1000);
+
+// The slider along the curve of budgets; without JavaScript the field stands alone.
+function slide() {
+  const slider = document.getElementById("slider");
+  if (!slider) return;
+  const rows = [...document.querySelectorAll("#points tbody tr")].map((row) => [...row.children].map((cell) => cell.textContent));
+  const field = document.getElementById("budget");
+  const told = document.getElementById("chosen");
+
+  function tell(at) {
+    const [budget, picks, random] = rows[at];
+    told.textContent = `${budget} picks reach ${picks}, random tasks ${random}`;
+    slider.setAttribute("aria-valuetext", told.textContent);
+  }
+
+  slider.addEventListener("input", () => {
+    field.value = rows[slider.value][0];
+    tell(slider.value);
+  });
+  field.addEventListener("input", () => {
+    const at = rows.findLastIndex((row) => Number(row[0]) <= Number(field.value));
+    if (at < 0) return;
+    slider.value = at;
+    tell(at);
+  });
+  document.getElementById("slide").hidden = false;
+  tell(slider.value);
+}
+
+slide();
+document.addEventListener("renewed", (event) => {
+  if (event.detail.dataset.part === "actions") slide();
+});
