@@ -97,7 +97,7 @@ def _tend(run: Run, kept: KeptJob, *, store: RunStore, host: HostSettings) -> Ma
         if deed == "extend":
             return _extend(run, project, kept, store=store, host=host, client=client)
         if deed == "reset":
-            return _reset(project, store=store, client=client)
+            return _reset(project, kept, store=store, client=client)
         from usl_backend.sinks.republish import republish
 
         done = republish(run, store=store, client=client, progress=kept.stage("publish"))
@@ -149,11 +149,11 @@ def _measure(run: Run, kept: KeptJob, *, store: RunStore) -> Mapping[str, Any]:
     return {"said": f"Budgets from 1 to {curve.budgets[-1]} were measured on the tasks of run {run.id}."}
 
 
-def _reset(project: Project, *, store: RunStore, client: StudioClient) -> Mapping[str, Any]:
+def _reset(project: Project, kept: KeptJob, *, store: RunStore, client: StudioClient) -> Mapping[str, Any]:
     """Restore the project."""
     from usl_backend.sinks.restoring import restore
 
-    done = restore(client, project, store=store)
+    done = restore(client, project, store=store, progress=kept.stage("reset"))
     notes = [*(f"Restored: {line}." for line in done.restored), *(f"Left: {line}." for line in done.left)]
     return {"said": "The project is as it was before the first run; the labels stay.", "notes": notes}
 
