@@ -35,6 +35,7 @@ PAGES: Final = {
     "gallery": "/usl/runs/{run}/gallery",
     "why": "/usl/runs/{run}/why",
     "labels": "/usl/runs/{run}/doubts",
+    "compare": "/usl/compare?a={run}&b={other}",
     "error": "/usl/runs/{project}-999",
 }
 """Every page of the backend by name; a new page is one more line."""
@@ -52,6 +53,17 @@ def settled(page: Page) -> None:
     page.wait_for_load_state("networkidle")
 
 
+def another_run(backend: BackendServer, project: int) -> str:
+    """Make a dry run of the project with another seed; return its id."""
+    body = {"project": project, "seed": 1, "dry_run": True}
+    run = str(requests.post(f"{backend.url}/usl/api/runs", json=body, timeout=60).json()["id"])
+    until = time.monotonic() + 600
+    while backend.run(run)["state"] != "done":
+        assert time.monotonic() < until, f"run {run} is {backend.run(run)['state']}"
+        time.sleep(1)
+    return run
+
+
 def await_report(address: str, run: str) -> None:
     """Have the report of a run made, and wait for it."""
     until = time.monotonic() + 600
@@ -60,12 +72,12 @@ def await_report(address: str, run: str) -> None:
         time.sleep(1)
 
 
-def pictures(page: Page, address: str, into: Path, *, run: str, project: int) -> int:
+def pictures(page: Page, address: str, into: Path, **names: object) -> int:
     """Write a picture of every page in every size; return the bytes."""
     written = 0
     for name, path in PAGES.items():
         page.set_viewport_size({"width": SIZES[0][0], "height": SIZES[0][1]})
-        page.goto(address + path.format(run=run, project=project))
+        page.goto(address + path.format(**names))
         settled(page)
         if name == "map":
             page.locator("input[name=color][value=label]:enabled").check()
@@ -114,13 +126,17 @@ def main() -> None:
             )
             with backend:
                 assert memory.project is not None
-                run = str(backend.runs(memory.project)[0]["id"])
-                await_report(backend.url, run)
+                run = next(str(one["id"]) for one in backend.runs(memory.project) if not one["dry_run"])
+                other = another_run(backend, memory.project)
+                for one in (run, other):
+                    await_report(backend.url, one)
                 browser = playwright.chromium.launch(
                     executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
                 )
                 page = browser.new_page(viewport={"width": 1400, "height": 900})
-                written = pictures(page, backend.url, arguments.into, run=run, project=memory.project)
+                written = pictures(
+                    page, backend.url, arguments.into, run=run, other=other, project=memory.project
+                )
                 browser.close()
     print(f"{len(PAGES) * len(SIZES)} pictures, {written / 1e6:.1f} MB, in {arguments.into}")
     if written > _MOST:

@@ -65,6 +65,14 @@ def run(backend: Backend) -> str:
     return made
 
 
+@pytest.fixture(scope="module")
+def other(backend: Backend, run: str) -> str:
+    """Another run to compare with."""
+    made = backend.start(seed=1, dry_run=True)
+    backend.wait(made)
+    return made
+
+
 @pytest.fixture
 def shots(request: pytest.FixtureRequest) -> Path:
     folder = ARTIFACTS / re.sub(r"\W+", "-", request.node.name)
@@ -231,9 +239,9 @@ def faults(page: Page, *, rules: list[str] | None = None) -> list[object]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages__are_accessible_and_fit_every_screen(
-    backend: Backend, run: str, page: Page, heard: list[str], shots: Path, name: str
+    backend: Backend, run: str, other: str, page: Page, heard: list[str], shots: Path, name: str
 ) -> None:
-    page.goto(backend.url + PAGES[name].format(run=run, project=backend.project))
+    page.goto(backend.url + PAGES[name].format(run=run, other=other, project=backend.project))
     settled(page)
     found, over = {}, {}
     for width, height in SIZES:

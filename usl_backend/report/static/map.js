@@ -31,7 +31,16 @@
     const types = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float64: Float64Array };
     const arrays = {};
     for (const [name, part] of Object.entries(packed.arrays)) arrays[name] = decode(part.data, types[part.type]);
-    return { ...packed, ...arrays };
+    return { ...packed, ...arrays, ends: [ends(arrays.x), ends(arrays.y)] };
+  }
+
+  function ends(values) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of values) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    return [low, high];
   }
 
   function hasWebGL() {
@@ -101,8 +110,7 @@
   function wholeView() {
     const width = place.clientWidth;
     const height = place.clientHeight;
-    const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-    const [across, up] = [ends(map.x), ends(map.y)];
+    const [across, up] = map.ends;
     const unit = Math.max((across[1] - across[0]) / (width - 50), (up[1] - up[0]) / (height - 50), 1);
     const around = ([low, high], pixels) => [(low + high - unit * pixels) / 2, (low + high + unit * pixels) / 2];
     return { "xaxis.range": around(across, width), "yaxis.range": around(up, height) };
