@@ -16,15 +16,18 @@ ENV PATH=/opt/usl-backend/bin:$PATH
 WORKDIR /src
 # Before the sources, so that this layer survives a change of ours.
 COPY requirements.txt ./
-RUN pip install --index-url "${TORCH_INDEX_URL}" --constraint requirements.txt torch torchvision
+RUN pip install --no-compile --index-url "${TORCH_INDEX_URL}" --constraint requirements.txt torch torchvision
 COPY pyproject.toml README.md LICENSE ./
 COPY usl_backend ./usl_backend
-# Removed is what only building and testing need: headers of torch, tests of the libraries, pip.
-RUN pip install --constraint requirements.txt "./[map,text]" \
+# Removed is what is never run here: tests, headers, pip, and OpenCV, which label-studio-sdk wants for brushes alone. Bytecode
+# is written of what runs import; of the 400 models of transformers that is MiniLM's.
+RUN pip install --no-compile --constraint requirements.txt "./[map,text]" \
+    && pip uninstall --yes opencv-python-headless pip \
     && site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-    && rm -rf "$site"/torch/include "$site"/torch/test "$site"/torch/share "$site"/pandas/tests \
-        "$site"/numba/tests "$site"/sklearn/*/tests "$site"/scipy/*/tests "$site"/sympy/*/tests \
-    && pip uninstall --yes pip
+    && find "$site" -type d -name tests -prune -exec rm -rf {} + \
+    && rm -rf "$site"/torch/include "$site"/torch/test "$site"/torch/share "$site"/torch/bin/*[Tt]est* \
+        "$site"/torch/bin/protoc* \
+    && python -m compileall -q -x '/(transformers/models/(?!auto|bert/)|torch/testing/_internal/|networkx/|nltk/)' "$site"
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin usl \
