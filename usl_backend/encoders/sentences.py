@@ -53,7 +53,7 @@ class SentenceEncoder:
     Parameters
     ----------
     model
-        A loaded `SentenceTransformer`.
+        A loaded `SentenceTransformer` or `MeanPooled`.
     name, digest
         Name, and the SHA-256 of the model's files.
     prefix
@@ -230,13 +230,33 @@ def load_model(path: Path, *, name: str, encoder: str, prefix: str = "") -> Sent
     # Otherwise it queries the hub for newer files and waits for the answer.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    library = import_beside_torchvision("sentence_transformers", encoder=encoder, extra="text")
+    model = _pooled(path, encoder=encoder) or _by_library(path, encoder=encoder)
+    return SentenceEncoder(model, name=name, digest=verified_digest(path, encoder=encoder), prefix=prefix)
+
+
+def _pooled(path: Path, *, encoder: str) -> Any:
+    """Load a model that needs no library of its own; None if it does."""
+    silent = import_beside_torchvision("transformers.utils.logging", encoder=encoder, extra="text")
     # Its progress bar for loading weights would interfere with ours.
-    importlib.import_module("transformers.utils.logging").disable_progress_bar()
+    silent.disable_progress_bar()
+    from usl_backend.encoders.pooled import load_pooled
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = library.SentenceTransformer(
+            return load_pooled(path, encoder=encoder)
+    except Exception as error:  # noqa: BLE001 - of damaged files; the library names what is wrong with them
+        logger.debug("%s: %s", encoder, error)
+        return None
+
+
+def _by_library(path: Path, *, encoder: str) -> Any:
+    """Load a model by sentence-transformers."""
+    library = import_beside_torchvision("sentence_transformers", encoder=encoder, extra="text")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return library.SentenceTransformer(
                 str(path), device="cpu", local_files_only=True, trust_remote_code=False
             )
     except Exception as error:  # a model's files name classes, which raise all kinds of exceptions
@@ -251,7 +271,6 @@ def load_model(path: Path, *, name: str, encoder: str, prefix: str = "") -> Sent
             f"encoder {encoder}: {path} holds no sentence-transformers model that can be loaded {said}; save "
             "one there with SentenceTransformer.save"
         ) from error
-    return SentenceEncoder(model, name=name, digest=verified_digest(path, encoder=encoder), prefix=prefix)
 
 
 def _saved_by(path: Path) -> str:
