@@ -277,6 +277,7 @@
     await ready;
     await draw();
     enlist();
+    if (narrow()) legend.closest("details").open = false;
     document.getElementById("before").addEventListener("click", () => step(-1));
     document.getElementById("after").addEventListener("click", () => step(1));
     document.getElementById("unshow").addEventListener("click", () => seen.closest("aside").classList.remove("shown"));
