@@ -70,3 +70,13 @@ def test_draw_control__leaves_out_what_had_a_label_at_the_run(made: Made, tmp_pa
 def test_draw_control__while_another_process_works_on_the_run(made: Made) -> None:
     with Lock(made.files.lock), pytest.raises(RunError, match="is locked by process"):
         drawn(made, 20)
+
+
+def test_draw_control__leaves_out_what_is_excluded_now(made: Made, tmp_path: Path) -> None:
+    copy = made.copied(tmp_path / "data")
+    inventory = Inventory(title="Digits", key="12.1700000000")
+    copy.files.write_instances(copy.files.read_instances(), inventory)
+    barred = made.ids.tolist()[:50]
+    copy.store.add_wishes(inventory.key, barred, "exclude")
+    assert sorted(drawn(copy, 40).new) == made.ids.tolist()[50:]
+    copy.store.close()
