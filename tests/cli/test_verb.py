@@ -71,5 +71,5 @@ def test_help_all__is_offered_only_where_help_leaves_something_out() -> None:
 
 
 def test_select__takes_what_help_leaves_out() -> None:
-    context = command("select").make_context("select", ["12", "--neighbors", "7", "--media-timeout", "3"])
-    assert (context.params["neighbors"], context.params["media_timeout"]) == (7, 3.0)
+    context = command("select").make_context("select", ["12", "--rounds", "7", "--media-timeout", "3"])
+    assert (context.params["rounds"], context.params["media_timeout"]) == (7, 3.0)

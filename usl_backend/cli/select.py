@@ -62,7 +62,7 @@ SHOWN = 10
     cls=Flag,
     group=FILES,
     metavar="PROJECT",
-    help="Project in which to create tasks for the chosen instances, and only for them.",
+    help="Project to create tasks in, for picks only.",
 )
 @click.option(
     "--import-as",

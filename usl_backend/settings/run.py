@@ -44,8 +44,8 @@ class RunSettings(BaseModel):
     preset: str | None = Field(None, description="Named set of method options, such as paper-cifar10.")
     encoder: str | None = Field(
         None,
-        description="Encoder that embeds tasks. Unset: efficientnet-lite0 for images, minilm for texts; where it "
-        "is installed, e5-small for texts that are mostly not English.",
+        description="Encoder that embeds tasks. Unset: efficientnet-lite0 for images, minilm for texts, e5-small "
+        "(if installed) for texts mostly not English.",
     )
     image_size: int | None = Field(
         None,
