@@ -105,7 +105,7 @@ def test_main_job__from_the_first_selection_to_reset(
     assert "nothing of a run is in project" in shell("reset", project.id).out
 
 
-def test_main_job__dry_run_writes_nothing_to_label_studio(
+def test_main_job__dry_run_writes_nothing_to_label_studio_until_it_is_published(
     shell: Shell, make_project: MakeProject, pictures: list[str]
 ) -> None:
     project = make_project(data=[local(name) for name in pictures[:60]])
@@ -120,9 +120,18 @@ def test_main_job__dry_run_writes_nothing_to_label_studio(
     assert len(queue(shell, run.id)) == 3
     assert told.out.splitlines()[1:] == [
         f"tasks, first to last: {chosen}",
-        "dry run: nothing was written to Label Studio",
+        f"dry run: nothing was written to Label Studio; `usl-backend publish {run.id}` does it",
     ]
     assert shell("export", project.id).err.startswith(f"error: project {project.id} has only dry runs")
+
+    # Published afterwards, it is what was chosen.
+    told = shell("publish", run.id)
+    assert told.code == 0, told.err
+    assert f"tasks, first to last: {chosen}" in told.out
+    assert project.now.model_version == shell.store.get(run.id).summary.model_version
+    served = project.client.next_task(project.id)
+    assert served is not None
+    assert str(served["id"]) == chosen.split()[0]
 
 
 def test_main_job__pre_annotations_stay_in_sight_and_come_back(

@@ -136,7 +136,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
         )
     except ActiveRunError as error:
         raise _active(store, error) from None
-    _show(store, _compute(store, run, host), as_json=as_json)
+    show(store, compute(store, run, host), as_json=as_json)
 
 
 def _select_outside(
@@ -168,9 +168,9 @@ def _select_outside(
         )
     except ActiveRunError as error:
         raise _active(store, error) from None
-    done = _compute(store, run, host)
+    done = compute(store, run, host)
     outside.keep_table(done, given["output"])
-    _show(store, done, as_json=as_json, output=given["output"])
+    show(store, done, as_json=as_json, output=given["output"])
 
 
 @click.command(cls=Verb)
@@ -190,10 +190,10 @@ def resume(run_id: str, as_json: bool, **flags: Any) -> None:
         run = store.get(run_id)
     if run.state is not RunState.QUEUED:
         run = store.resume(run_id, place="shell")
-    _show(store, _compute(store, run, host), as_json=as_json)
+    show(store, compute(store, run, host), as_json=as_json)
 
 
-def _compute(store: RunStore, run: Run, host: HostSettings) -> Run:
+def compute(store: RunStore, run: Run, host: HostSettings) -> Run:
     """Compute a queued run here, with progress bars; log messages go to the run's log file."""
     from usl_backend.jobs import run_here
     from usl_backend.jobs.logs import formatter
@@ -279,7 +279,7 @@ def _complete(progress: Any, bars: dict[str, Any]) -> None:
         progress.update(task, step="")
 
 
-def _show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = None) -> None:
+def show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = None) -> None:
     """Print the result of a run; raise RunError unless it is done."""
     if as_json:
         queue = store.files(run.id).read_published().queue if run.state is RunState.DONE else Queue()
@@ -324,6 +324,6 @@ def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]
     more = f" ... ({len(picks) - len(shown)} more)" if len(shown) < len(picks) else ""
     yield "tasks, first to last: " + " ".join(str(task) for task in shown) + more
     if summary.dry_run:
-        yield "dry run: nothing was written to Label Studio"
+        yield f"dry run: nothing was written to Label Studio; `usl-backend publish {run_id}` does it"
     elif summary.tab is not None:
         yield f"Label Studio serves them first (low score = first): {summary.tab.url}"

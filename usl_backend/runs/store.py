@@ -356,8 +356,15 @@ class RunStore(ProjectRecords, Counters):
             )
         return self.get(run_id)
 
-    def take_up(self, run_id: str) -> Run:
-        """Queue a finished dry run again, for the server, to publish what it has chosen.
+    def take_up(self, run_id: str, *, place: Runner = "server") -> Run:
+        """Queue a finished dry run again, to publish what it has chosen.
+
+        Parameters
+        ----------
+        run_id
+            The dry run.
+        place
+            Process that shall publish it.
 
         Raises
         ------
@@ -380,8 +387,8 @@ class RunStore(ProjectRecords, Counters):
             self.refuse_second(project=run.project)
             sql.execute(
                 "UPDATE runs SET state = 'queued', dry_run = 0, attempts = 0, finished_at = NULL, heartbeat = ?, "
-                "place = 'server' WHERE id = ?",
-                (time.time(), run_id),
+                "place = ? WHERE id = ?",
+                (time.time(), place, run_id),
             )
         return self.get(run_id)
 
