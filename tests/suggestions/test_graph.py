@@ -38,6 +38,17 @@ def test_average__is_the_mean_over_either_direction(n, k, extras, seed):
     np.testing.assert_allclose(found, dense(indices, extra) @ values.astype(np.float64), atol=1e-5)
 
 
+@pytest.mark.parametrize("k", [0, 3])
+def test_average__overwrites_the_array_that_it_is_given(k):
+    rng = np.random.default_rng(0)
+    indices = indices_of(rng.normal(size=(60, 3)).astype(np.float32), 3)[:, :k]
+    values = rng.normal(size=(60, 4)).astype(np.float32)
+    out = np.full_like(values, np.nan)
+    graph = symmetric_graph(indices)
+    assert graph.average(values, out=out) is out
+    assert np.array_equal(out, graph.average(values) if k else np.zeros_like(values))
+
+
 def test_average__a_row_that_all_name_has_all_as_neighbors():
     # A hub has far more neighbors than there are such rows: the other way of adding up.
     n = 3000
