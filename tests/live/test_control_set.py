@@ -235,8 +235,10 @@ def test_accuracy__from_control_labels_to_the_next_round(
     assert {**answer.json, "read_at": 0} == {**found, "read_at": 0}
     answer = site.get(f"/usl/api/projects/{project.id}/accuracy?target=4")
     assert (answer.status_code, answer.json["error"]["type"]) == (400, "InputError")
-    answer = site.get(f"/usl/api/runs/{first}/export?format=csv&suggested=true&min_confidence=0.2")
-    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+    with (
+        site.get(f"/usl/api/runs/{first}/export?format=csv&suggested=true&min_confidence=0.2") as answer,
+        zipfile.ZipFile(io.BytesIO(answer.data)) as archive,
+    ):
         assert json.loads(archive.read("manifest.json"))["suggested"] == how
         assert len(archive.read("suggested.csv").splitlines()) == how["rows"] + 1
 
