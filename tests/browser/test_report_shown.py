@@ -170,6 +170,10 @@ def test_map__colors_by_label_and_annotator_and_moves_nothing(
 ) -> None:
     task = backend.server.picks(run)[1]
     made = client.annotate(task, [{**project.CONTROL, "type": "choices", "value": {"choices": ["Bag"]}}])
+    known = f"{backend.url}/usl/api/runs/{run}/labels"  # up to ten seconds old
+    deadline = time.monotonic() + 60
+    while str(task) not in page.request.get(known).json()["labels"] and time.monotonic() < deadline:
+        time.sleep(0.5)
     page.goto(f"{backend.url}/usl/runs/{run}/map")
     drawn(page)
     page.locator("#map").focus()

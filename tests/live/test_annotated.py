@@ -65,4 +65,4 @@ def test_update__is_the_export_after_every_change(
     monkeypatch.setattr(annotated, "MANY", 2)
     client.annotate(tasks[5], [choice("cat")])
     assert same()
-    assert sorted(annotator_names(client).values()) == ["owner@example.com", "second@example.com"]
+    assert {"owner@example.com", "second@example.com"} <= set(annotator_names(client).values())
