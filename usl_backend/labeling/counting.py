@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from usl_backend.errors import InputError
 from usl_backend.labeling.state import AnnotatorCount, ClassCount, CoverageNow, Pace, RoleCount
 from usl_backend.studio.label_config import parse
-from usl_backend.studio.labels import read_labels, standing_annotations
+from usl_backend.studio.labels import annotator_of, read_labels, standing_annotations
 from usl_backend.studio.preannotations import is_accepted_suggestion
 
 if TYPE_CHECKING:
@@ -173,9 +173,8 @@ def _submissions(task: LabeledTask) -> dict[int, float]:
     """Return who has submitted a task, and when last; 0 stands for an annotation without an annotator."""
     found: dict[int, float] = {}
     for entry in standing_annotations(task):
-        who = entry.get("completed_by")
-        who = who.get("id") if isinstance(who, dict) else who
-        found[int(who or 0)] = max(found.get(int(who or 0), 0.0), _seconds(entry.get("created_at")))
+        who = annotator_of(entry) or 0
+        found[who] = max(found.get(who, 0.0), _seconds(entry.get("created_at")))
     return found
 
 

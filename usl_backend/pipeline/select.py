@@ -20,6 +20,8 @@ from usl_backend.sources.wishes import UNSTEERED, check_pins
 from usl_backend.suggestions import next_round
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from usl_backend.evaluation.budgets import BudgetCurve
@@ -129,22 +131,20 @@ def select(
         Trainer for methods that train on images (`pipeline.finetune`).
     """
     method = settings.selector(workers=usable_cpus()).with_training(checkpoint=checkpoint, trainer=trainer)
-    wished = steered or UNSTEERED
-    return select_around(
-        lambda count, held: method.select(
+    return _steered(
+        lambda count, held, excluded: method.select(
             pool.embeddings,
             count,
             rng=settings.seed,
             labeled=held if len(held) else None,
-            excluded=wished.excluded if len(wished.excluded) else None,
+            excluded=excluded,
             neighbors=neighbors,
             progress=progress,
         ),
-        pool.embeddings,
+        pool,
         budget,
-        pinned=wished.pinned,
         labeled=labeled,
-        excluded=wished.excluded,
+        steered=steered,
     )
 
 
@@ -195,20 +195,39 @@ def choose_next(
             known[row] = place[taught[one]]
     if progress is not None:
         progress("suggesting", 0, 0)
-    wished = steered or UNSTEERED
-    return select_around(
-        lambda count, held: next_round(
+    return _steered(
+        lambda count, held, excluded: next_round(
             pool.embeddings,
             known,
             count,
             rng=settings.seed,
             method=settings.selector(workers=usable_cpus()),
             held=held,
-            excluded=wished.excluded if len(wished.excluded) else None,
+            excluded=excluded,
             neighbors=neighbors,
             classes=len(names) or None,
             progress=progress,
         ),
+        pool,
+        budget,
+        labeled=labeled,
+        steered=steered,
+    )
+
+
+def _steered(
+    choose: Callable[[int, NDArray[np.int64], NDArray[np.int64] | None], Selection],
+    pool: Pool,
+    budget: int,
+    *,
+    labeled: NDArray[np.int64],
+    steered: Steered | None,
+) -> Selection:
+    """Choose by `choose(budget, labeled, excluded)`, around what people have asked for."""
+    wished = steered or UNSTEERED
+    excluded = wished.excluded if len(wished.excluded) else None
+    return select_around(
+        lambda count, held: choose(count, held, excluded),
         pool.embeddings,
         budget,
         pinned=wished.pinned,

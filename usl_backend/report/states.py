@@ -14,7 +14,7 @@ from usl_backend.report.record import FOLDER, folder
 from usl_backend.runs.artifacts import atomic_write
 from usl_backend.studio.annotated import annotator_names
 from usl_backend.studio.label_config import parse
-from usl_backend.studio.labels import read_labels, standing_annotations
+from usl_backend.studio.labels import annotator_of, read_labels, standing_annotations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,7 +120,7 @@ def states_of(
     def noted() -> Iterator[LabeledTask]:
         for task in labeled:
             if standing := standing_annotations(task):
-                found = {_person(entry.get("completed_by")) for entry in standing}
+                found = set(map(annotator_of, standing))
                 people[task.id] = tuple(who for who in found if who is not None)
             yield task
 
@@ -194,9 +194,3 @@ def _coded(values: Mapping[int, str], *, first: tuple[str, ...] = ()) -> Coded:
     names = (*first, *sorted(set(values.values()) - set(first)))
     place = {name: index for index, name in enumerate(names)}
     return Coded(names, {task: place[name] for task, name in values.items()})
-
-
-def _person(who: object) -> int | None:
-    """Return the user id of an annotation; None for one without an annotator."""
-    found = who.get("id") if isinstance(who, Mapping) else who
-    return found if isinstance(found, int) else None

@@ -162,6 +162,19 @@ def import_predictions(
     return int(answer["created"])
 
 
+def add_predictions(
+    client: StudioClient, project_id: int, version: str, new: Mapping[int, NewPrediction]
+) -> None:
+    """Write predictions under a version that is in force; raise StudioError where Label Studio does not take all."""
+    for batch in in_batches(list(new)):
+        created = import_predictions(client, project_id, version, {task: new[task] for task in batch})
+        if created != len(batch):
+            raise StudioError(
+                f"Label Studio queued {created} of {len(batch)} tasks of project {project_id}; try again, queued tasks "
+                "keep their place"
+            )
+
+
 def deleted_tasks(client: StudioClient, project_id: int, tasks: Iterable[int]) -> list[int]:
     """Return those of `tasks` that no longer exist in the project."""
     present = {task.id for task in client.tasks(project_id, only_unlabeled=False)}

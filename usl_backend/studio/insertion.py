@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from usl_backend.errors import StudioError, StudioNotFoundError
+from usl_backend.errors import StudioNotFoundError
 from usl_backend.studio import preannotations
-from usl_backend.studio.bulk import CARRIED_SCORE, NewPrediction, import_predictions, in_batches
+from usl_backend.studio.bulk import CARRIED_SCORE, NewPrediction, add_predictions
 from usl_backend.studio.queue import end_of_queue, require_current
 
 if TYPE_CHECKING:
@@ -72,14 +72,7 @@ def insert(
         )
         for place, task in enumerate(new)
     }
-    fresh = [task for task in new if task not in held]
-    for batch in in_batches(fresh):
-        created = import_predictions(client, project.id, version, {task: scored[task] for task in batch})
-        if created != len(batch):
-            raise StudioError(
-                f"Label Studio queued {created} of {len(batch)} tasks of project {project.id}; try again, queued tasks "
-                "keep their place"
-            )
+    add_predictions(client, project.id, version, {task: scored[task] for task in new if task not in held})
     for task in tasks:
         there = sorted(held.get(task, ()), key=_score)
         if there and task in scored:

@@ -203,6 +203,13 @@ def standing_annotations(task: LabeledTask) -> list[Mapping[str, Any]]:
     ]
 
 
+def annotator_of(annotation: Mapping[str, Any]) -> int | None:
+    """Return the user id of an annotation, a number or an object by release; None for one without an annotator."""
+    who = annotation.get("completed_by")
+    who = who.get("id") if isinstance(who, dict) else who
+    return None if who is None else int(who)
+
+
 def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter[Choice]:
     """Count the votes for each choice: one per annotator, by the newest annotation."""
     newest: dict[Any, tuple[tuple[str, int], Choice]] = {}
@@ -210,8 +217,7 @@ def _votes(annotations: Iterable[Mapping[str, Any]], tag: ControlTag) -> Counter
         choice = _choice(entry, tag)
         if not choice:
             continue
-        who = entry.get("completed_by")
-        who = who.get("id") if isinstance(who, dict) else who
+        who = annotator_of(entry)
         # Annotations without an annotator (imported ones) count as one vote each.
         key = ("unknown", entry.get("id")) if who is None else who
         # Label Studio writes all times in UTC and in one format: text order is time order.

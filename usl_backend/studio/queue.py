@@ -12,17 +12,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import InputError, StudioError
+from usl_backend.errors import InputError
 from usl_backend.instances import QueueState
 from usl_backend.studio import leftovers, preannotations, tabs
 from usl_backend.studio.bulk import (
     CARRIED_SCORE,
     FRONT_SCORE,
     NewPrediction,
+    add_predictions,
     deleted_tasks,
     fits,
-    import_predictions,
-    in_batches,
     left_out,
     write_predictions,
 )
@@ -245,13 +244,7 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
     new = [task for task in tasks if task not in held]
     step = (end - last) / (len(new) + 1)
     scored = {task: NewPrediction(last + step * (place + 1), []) for place, task in enumerate(new)}
-    for batch in in_batches(new):
-        created = import_predictions(client, project.id, version, {task: scored[task] for task in batch})
-        if created != len(batch):
-            raise StudioError(
-                f"Label Studio queued {created} of {len(batch)} new tasks of project {project.id}; try again, queued "
-                "tasks keep their place"
-            )
+    add_predictions(client, project.id, version, scored)
     return len(new)
 
 

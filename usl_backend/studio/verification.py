@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from usl_backend.errors import StudioError, StudioTroubleError, StudioUnreachableError
+from usl_backend.studio.labels import annotator_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,8 +99,7 @@ def _take_back_skip(client: StudioClient, task: int, since: float) -> None:
     """
     me = client.user_id()
     for annotation in client.annotations(task):
-        owner = annotation.get("completed_by")  # a number or an object, depending on the release
-        own = (owner.get("id") if isinstance(owner, dict) else owner) == me
+        own = annotator_of(annotation) == me
         bare = annotation.get("was_cancelled") and not annotation.get("result")
         timed = annotation.get("lead_time") is not None
         if own and bare and not timed and _moment(annotation.get("created_at")) >= since:
