@@ -9,6 +9,9 @@ from live_studio import LiveStudio
 from playwright.sync_api import Page, sync_playwright
 from studio_ui import StudioUI
 
+from usl_backend.demo.backend_server import BackendServer
+from usl_backend.demo.studio_server import free_port
+
 ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts" / "browser"
 FLAGS = [
     "--no-sandbox",
@@ -47,6 +50,17 @@ def browse(tmp_path: Path) -> Iterator[Callable[[str], Page]]:
 @pytest.fixture
 def page(browse: Callable[[str], Page]) -> Page:
     return browse("profile")
+
+
+@pytest.fixture
+def backend(label_studio: LiveStudio, tmp_path: Path) -> Iterator[BackendServer]:
+    """A backend at work for the Label Studio; some files have one with a project."""
+    directory = tmp_path / "backend"
+    directory.mkdir()
+    with BackendServer(
+        directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
+    ) as server:
+        yield server
 
 
 @pytest.fixture

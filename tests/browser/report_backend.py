@@ -1,12 +1,19 @@
 """A backend whose report the browser tests look at, and where its map shows what."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import requests
+from live_studio import LiveStudio
 from playwright.sync_api import Page
 
+from usl_backend.demo import dataset, project
 from usl_backend.demo.backend_server import BackendServer
+from usl_backend.demo.studio_server import free_port
+from usl_backend.studio.client import StudioClient
 
 
 class Backend:
@@ -35,6 +42,25 @@ class Backend:
         while requests.get(f"{self.url}/usl/api/runs/{run}/trust", timeout=30).status_code != 200:
             assert time.monotonic() < until, "the report was not made"
             time.sleep(1)
+
+
+@contextmanager
+def with_clothing(
+    studio: LiveStudio, client: StudioClient, directory: Path, *, folder: str, tasks: int, budget: int
+) -> Iterator[Backend]:
+    """A backend for a project of so many pictures, which lie in a folder of the Label Studio's disk."""
+    place = studio.documents_root / folder
+    place.mkdir()
+    names = [path.name for path in dataset.write_images(place)][:tasks]
+    body = {"title": "Clothing", "label_config": project.label_config(dataset.CLASSES)}
+    made = int(client.http.json("POST", "/api/projects/", body=body)["id"])
+    storage = {"project": made, "path": str(place), "use_blob_urls": True, "title": folder}
+    client.http.json("POST", "/api/storages/localfiles", body=storage)
+    rows = [{"data": {"image": f"/data/local-files/?d={folder}/{name}"}} for name in names]
+    client.http.json("POST", f"/api/projects/{made}/import", body=rows)
+    with BackendServer(directory, studio_url=studio.url, api_key=studio.token, port=free_port()) as server:
+        yield Backend(server, made, budget=budget)
+    client.http.request("DELETE", f"/api/projects/{made}/").close()
 
 
 def drawn(page: Page) -> None:

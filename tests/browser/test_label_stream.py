@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,9 @@ from studio_ui import StudioUI
 
 from usl_backend.demo import dataset, project
 from usl_backend.demo.backend_server import BackendServer
-from usl_backend.demo.studio_server import free_port
 
 PICTURES = 60
 BUDGET = 10
-
-
-@pytest.fixture
-def backend(label_studio: LiveStudio, tmp_path: Path) -> Iterator[BackendServer]:
-    directory = tmp_path / "backend"
-    directory.mkdir()
-    with BackendServer(
-        directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
-    ) as server:
-        yield server
 
 
 def finished(backend: BackendServer, project_id: int, *, within: float = 180.0) -> dict[str, Any]:

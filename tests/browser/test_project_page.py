@@ -1,10 +1,9 @@
 """A project's page beside two annotators in a real Label Studio: its numbers follow them, its buttons act."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from live_studio import LiveProject, LiveStudio, choice
 from playwright.sync_api import Page, expect
@@ -12,7 +11,6 @@ from playwright.sync_api import Page, expect
 from usl_backend.demo import dataset
 from usl_backend.demo import project as demo_project
 from usl_backend.demo.backend_server import BackendServer
-from usl_backend.demo.studio_server import free_port
 from usl_backend.studio.client import StudioClient
 from usl_backend.studio.tabs import title
 
@@ -21,16 +19,6 @@ WITHIN = 5.0
 SLOW = 20_000
 """Milliseconds in which it does so on a machine that is busy with other tests."""
 LONG = 120_000
-
-
-@pytest.fixture
-def backend(label_studio: LiveStudio, tmp_path: Path) -> Iterator[BackendServer]:
-    directory = tmp_path / "data"
-    directory.mkdir()
-    with BackendServer(
-        directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
-    ) as server:
-        yield server
 
 
 def cells(page: Page, role: str) -> tuple[int, int]:

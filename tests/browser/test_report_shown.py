@@ -11,19 +11,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from live_studio import LiveStudio
 from playwright.sync_api import Page
-from report_backend import Backend, drawn, learn_places, place_of
+from report_backend import Backend, drawn, learn_places, place_of, with_clothing
 from screenshots import PAGES, SIZES, settled
 from studio_ui import StudioUI
 
 from usl_backend.cli import main
-from usl_backend.demo import dataset, project
-from usl_backend.demo.backend_server import BackendServer
-from usl_backend.demo.studio_server import free_port
+from usl_backend.demo import project
 from usl_backend.studio.client import StudioClient
 
 ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts" / "browser"
 FOLDER = "report"
-BUDGET = 40
+TASKS, BUDGET = 1200, 40
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 FOCUSABLE = (
     "a[href]:visible, button:enabled:visible, input:not([type=radio]):enabled:visible, summary:visible, "
@@ -39,21 +37,9 @@ OUTLINED = (
 def backend(
     label_studio: LiveStudio, client: StudioClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    folder = label_studio.documents_root / FOLDER
-    folder.mkdir()
-    names = [path.name for path in dataset.write_images(folder)]
-    body = {"title": "Clothing", "label_config": project.label_config(dataset.CLASSES)}
-    made = int(client.http.json("POST", "/api/projects/", body=body)["id"])
-    storage = {"project": made, "path": str(folder), "use_blob_urls": True, "title": FOLDER}
-    client.http.json("POST", "/api/storages/localfiles", body=storage)
-    rows = [{"data": {"image": f"/data/local-files/?d={FOLDER}/{name}"}} for name in names]
-    client.http.json("POST", f"/api/projects/{made}/import", body=rows)
     directory = tmp_path_factory.mktemp("backend")
-    with BackendServer(
-        directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
-    ) as server:
-        yield Backend(server, made, budget=BUDGET)
-    client.http.request("DELETE", f"/api/projects/{made}/").close()
+    with with_clothing(label_studio, client, directory, folder=FOLDER, tasks=TASKS, budget=BUDGET) as backend:
+        yield backend
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +100,7 @@ def test_map__has_every_task_shows_what_is_pointed_at_and_opens_it(
     page = ui.page
     page.goto(f"{backend.url}/usl/runs/{run}/map")
     drawn(page)
-    assert page.evaluate("document.getElementById('map').data.map(t => t.x.length)") == [1200, BUDGET, 0]
+    assert page.evaluate("document.getElementById('map').data.map(t => t.x.length)") == [TASKS, BUDGET, 0]
     learn_places(page, backend, run)
     picks = backend.server.picks(run)
     task = picks[2]
@@ -208,7 +194,7 @@ def test_map__colors_by_label_and_annotator_and_moves_nothing(
     page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] - 5, steps=4)
     page.mouse.up()
     page.wait_for_function("window.held && window.held.length")
-    assert len(set(page.evaluate("window.held"))) == 1200
+    assert len(set(page.evaluate("window.held"))) == TASKS
     page.get_by_role("button", name="clear selection").click()
     assert page.evaluate("window.held") == []
     client.delete_annotation(made)
@@ -295,7 +281,7 @@ def test_file__opens_without_a_server_and_shows_the_same(
     page.context.set_offline(True)
     page.goto(path.as_uri())
     drawn(page)
-    assert page.evaluate("document.getElementById('map').data.map(t => t.x.length)") == [1200, BUDGET, 0]
+    assert page.evaluate("document.getElementById('map').data.map(t => t.x.length)") == [TASKS, BUDGET, 0]
     assert page.locator("#part-trust table").last.inner_text() == texts["trust"]
     assert page.locator("#part-why table").inner_text() == texts["why"]
     cards = page.locator("#picks .card").all_inner_texts()

@@ -6,11 +6,8 @@ import pytest
 import requests
 from live_studio import LiveStudio
 from playwright.sync_api import Page, expect
-from report_backend import Backend, drawn
+from report_backend import Backend, drawn, with_clothing
 
-from usl_backend.demo import dataset, project
-from usl_backend.demo.backend_server import BackendServer
-from usl_backend.demo.studio_server import free_port
 from usl_backend.studio.client import StudioClient
 
 FOLDER = "steered"
@@ -21,21 +18,9 @@ TASKS, BUDGET = 120, 8
 def backend(
     label_studio: LiveStudio, client: StudioClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    folder = label_studio.documents_root / FOLDER
-    folder.mkdir()
-    names = [path.name for path in dataset.write_images(folder)][:TASKS]
-    body = {"title": "Clothing", "label_config": project.label_config(dataset.CLASSES)}
-    made = int(client.http.json("POST", "/api/projects/", body=body)["id"])
-    storage = {"project": made, "path": str(folder), "use_blob_urls": True, "title": FOLDER}
-    client.http.json("POST", "/api/storages/localfiles", body=storage)
-    rows = [{"data": {"image": f"/data/local-files/?d={FOLDER}/{name}"}} for name in names]
-    client.http.json("POST", f"/api/projects/{made}/import", body=rows)
     directory = tmp_path_factory.mktemp("backend")
-    with BackendServer(
-        directory, studio_url=label_studio.url, api_key=label_studio.token, port=free_port()
-    ) as server:
-        yield Backend(server, made, budget=BUDGET)
-    client.http.request("DELETE", f"/api/projects/{made}/").close()
+    with with_clothing(label_studio, client, directory, folder=FOLDER, tasks=TASKS, budget=BUDGET) as backend:
+        yield backend
 
 
 def test_steering__pin_exclude_more_like_this_and_lasso(
