@@ -69,17 +69,18 @@ def embed(encoder: Encoder, files: list[Path], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "BLOCK_ROWS", 20)
     monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.001)
 
-    def call(times: dict[str, int], **options: float) -> tuple[Pool, list[list[int]]]:
+    def call(times: dict[str, int], *, missing: float = outage.TOLERATED) -> tuple[Pool, list[list[int]]]:
         sizes.clear()
         access = Access(Absent(times, files[0].parent))
         pool, _ = embed_on_cluster(
             [Instance(number, "image", str(path)) for number, path in enumerate(files)],
-            plan=WorkerPlan(lambda: encoder, encoder.key, Elsewhere("local", access), workers=2),
+            plan=WorkerPlan(
+                lambda: encoder, encoder.key, Elsewhere("local", access), workers=2, missing=missing
+            ),
             cluster=None,
             cache=EmbeddingCache(tmp_path / "cache", encoder_key=encoder.key, dim=encoder.dim),
             directory=tmp_path,
             progress=lambda *_: None,
-            **options,
         )
         return pool, sizes
 

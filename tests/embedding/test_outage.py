@@ -235,6 +235,15 @@ def test_left_over__a_file_of_label_studio_stands_while_another_can_be_had() -> 
         origin.left()
 
 
+def test_left_over__a_host_is_asked_once_however_many_were_missed() -> None:
+    origin = Origin(allowed=40)
+    origin.accept(delivery(0), *map(miss, range(1, 9)))
+    origin.rounds(lambda number, _: miss(number))
+    before = len(origin.asked)
+    assert origin.left() == list(range(1, 9))
+    assert len(origin.asked) == before + 1
+
+
 def test_left_over__of_a_storage_that_label_studio_sends_on_to() -> None:
     """The bucket's host is named, but what was delivered was asked of Label Studio."""
     origin = Origin()

@@ -30,6 +30,8 @@ def test_choose_encoders__the_setting_wins_and_is_warned_about():
     assert "minilm knows only English" in choose_encoders("minilm", ["text"], languages=GERMAN).warning
     own = choose_encoders("sentence-transformers:team/model", ["text"], languages=GERMAN)
     assert (own.encoders, own.warning) == ({"text": "sentence-transformers:team/model"}, "")
+    asked = choose_encoders("e5-small", ["text"], languages=GERMAN)
+    assert (asked.encoders, asked.reason) == ({"text": PACKAGED}, ""), "its user chose it"
     assert choose_encoders("e5-small", ["text"], languages=ENGLISH).encoders == {"text": PACKAGED}
     assert choose_encoders("field:vector", ["text"], languages=GERMAN).encoders == {}
     with pytest.raises(EncoderError, match="unknown encoder"):

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -88,12 +89,17 @@ def test_here__caches_of_torch_and_of_the_hub(host: Path) -> None:
     snapshots = host / "hub" / "models--timm--resnet18.a1_in1k" / "snapshots" / "ab"
     snapshots.mkdir(parents=True)
     (snapshots / "model.safetensors").write_bytes(b"xy")
+    old = host / "hub" / "models--team--words" / "snapshots" / "aa"
+    old.mkdir(parents=True)
+    (old / "modules.json").write_text("[]")
+    os.utime(old, (1, 1))
     words = host / "hub" / "models--team--words" / "snapshots" / "cd"
     shutil.copytree(sentences._bundled("minilm"), words)
     found = of(host)
     assert (found["torchvision:resnet18"].dim, found["torchvision:resnet18"].place) == (512, "torch's cache")
     assert (found["timm:resnet18.a1_in1k"].bytes, found["timm:resnet18.a1_in1k"].dim) == (2, 512)
     assert found["sentence-transformers:team/words"].place == "the hub's cache"
+    assert found["sentence-transformers:team/words"].bytes > 1_000_000, "the newest one, as it is loaded"
 
 
 def test_known__matches_published_names() -> None:

@@ -147,7 +147,7 @@ def test_summarize__names_the_chosen_encoder_and_warns_of_its_language() -> None
             selection=Selection(np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {}),
             published=Published(Queue.of([5])),
             encoder_key="key",
-            choice=EncoderChoice({"text": encoder}, german),
+            choice=EncoderChoice({"text": encoder}, german, by_language=encoder != "minilm"),
             seconds={},
             encoded=0,
             warnings=(),

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -92,6 +93,19 @@ def test_build__of_a_method_that_is_gone_says_so_and_has_all_else(
         before.clusters,
         before.trust.picks,
     )
+
+
+def test_build__of_a_next_round_by_labels_has_no_other_seeds(make_run: Callable[..., Made]) -> None:
+    made = make_run(90, budget=6)
+    chosen = made.files.read_selection()
+    for rule, told in (("smallest-margin", True), ("keep-labels", False)):
+        diagnostics = {**chosen.diagnostics, "next": {"rule": rule}}
+        made.files.write_selection(dataclasses.replace(chosen, diagnostics=diagnostics))
+        trust = build(made.run, made.files, force=True).trust
+        assert (trust.stability is None, "chosen by the labels" in (trust.stability_note or "")) == (
+            told,
+            told,
+        )
 
 
 def test_build__stopped_on_the_way_leaves_no_report(small: Made) -> None:

@@ -70,7 +70,7 @@ def _languages(
     files = [part for part in some if part.located]
     if files:
         with open_media() as media:
-            texts += _texts_in(files[:: max(1, len(files) // _MOST_FILES)], Access(media, 0))
+            texts += _texts_in(files[:: -(-len(files) // _MOST_FILES)], Access(media, 0))
     return languages_of(texts)
 
 

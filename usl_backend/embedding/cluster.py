@@ -75,12 +75,15 @@ class WorkerPlan:
         How workers read instances.
     workers
         Reading threads of each.
+    missing
+        Share of the parts that may be left out, see `outage.tolerated`.
     """
 
     encoder: Callable[[], Encoder]
     encoder_key: str
     elsewhere: Elsewhere
     workers: int
+    missing: float = TOLERATED
 
 
 def embed_on_cluster(
@@ -92,7 +95,6 @@ def embed_on_cluster(
     directory: Path,
     progress: Progress,
     kept: Callable[[], None] = lambda: None,
-    missing: float = TOLERATED,
 ) -> tuple[Pool, list[str]]:
     """Embed on the workers of a cluster, with the same rows and reasons as `stage.embed`.
 
@@ -101,7 +103,7 @@ def embed_on_cluster(
 
     Parameters
     ----------
-    instances, cache, directory, progress, kept, missing
+    instances, cache, directory, progress, kept
         As for `stage.embed`; progress is reported after each block.
     plan
         What each worker loads.
@@ -145,7 +147,7 @@ def embed_on_cluster(
                         hashes[place] = [one.hash for one in outcome.contents if not one.reason]
                     if all(result["missed"]):
                         # Before every other block waits for the same host.
-                        check_missed(settled.missed.values(), total=len(parts), share=missing)
+                        check_missed(settled.missed.values(), total=len(parts), share=plan.missing)
                     if cache.pending >= FLUSH_ROWS:
                         cache.flush()
                         kept()
@@ -157,7 +159,7 @@ def embed_on_cluster(
         if not waiting and not asked_again:
             asked_again, waiting = True, sorted(missed)
         prefixes = prefixes[:0]
-    check_missed(settled.missed.values(), total=len(parts), share=missing)
+    check_missed(settled.missed.values(), total=len(parts), share=plan.missing)
     return lay_out(settled.assemble(), cache, directory)
 
 
@@ -192,6 +194,7 @@ class _Worker:
             encoder=self._encoder,
             known=self._known,
             workers=self._plan.workers,
+            missing=self._plan.missing,
         )
         # A row travels with the first part that shows its content.
         travels = [
@@ -205,7 +208,9 @@ class _Worker:
             "missed": np.array([outcome.missed for outcome in outcomes], dtype=bool),
             "host": np.array([outcome.host for outcome in outcomes], dtype=object),
             "new": np.array([" ".join(some) for some in travels], dtype=object),
-            "rows": np.array([b"".join(map(_bytes, some.values())) for some in travels], dtype=object),
+            "rows": np.array(
+                [b"".join(row.tobytes() for row in some.values()) for some in travels], dtype=object
+            ),
         }
 
     def _known(self, content_hash: str) -> bool:
@@ -255,7 +260,3 @@ def _outcomes(
         yield int(place), Outcome(parts[int(place)], found, str(reason), bool(missed), str(host))
         if new:
             cache.append(new.split(), np.frombuffer(rows, dtype=np.float32).reshape(-1, cache.dim))
-
-
-def _bytes(row: NDArray[np.float32]) -> bytes:
-    return row.tobytes()

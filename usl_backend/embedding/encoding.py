@@ -109,7 +109,7 @@ class Encoding:
                         kept=kept,
                         missing=missing,
                     )
-                plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers)
+                plan = WorkerPlan(self.loaders[number], encoder.key, self.elsewhere, workers, missing)
                 with connect(self.elsewhere.address) as cluster:
                     return embed_on_cluster(
                         part,
@@ -119,7 +119,6 @@ class Encoding:
                         directory=folder,
                         progress=report,
                         kept=kept,
-                        missing=missing,
                     )
             finally:
                 self.encoded += len(cache) - known

@@ -178,6 +178,7 @@ def embed_loose(
     encoder: Encoder,
     known: Callable[[str], bool],
     workers: int,
+    missing: float,
 ) -> tuple[list[Outcome], dict[str, NDArray[np.float32]]]:
     """Read some parts and encode what is not known, as `embed` does, for a cache on another machine.
 
@@ -187,7 +188,7 @@ def embed_loose(
     ----------
     parts
         Each shows one picture or text; several may have one id.
-    media, encoder, workers
+    media, encoder, workers, missing
         As for `embed`.
     known
         Tells whether a content hash has a row already.
@@ -208,7 +209,7 @@ def embed_loose(
     rows = LooseRows(known)
     pump = Pump(encoder, rows, total=len(parts), progress=ignore, kept=lambda: None)
     settled = Settled(())
-    access, allowed = Access(media, encoder.size), tolerated(len(parts), TOLERATED)
+    access, allowed = Access(media, encoder.size), tolerated(len(parts), missing)
     _settle(parts, settled, access, pump, known=rows.known, workers=workers, allowed=allowed)
     return [settled.outcome(part) for part in parts], rows.rows
 

@@ -52,7 +52,7 @@ class Family:
     extra
         Required extra of this package; "" for none.
     weights
-        DownloadRecord of the weights.
+        Origin of the weights.
     files
         True if the part of the name between the prefix and an `@` is a file.
     """

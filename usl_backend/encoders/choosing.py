@@ -28,10 +28,13 @@ class EncoderChoice:
         Modality -> encoder, for the modalities of the pool; empty where vectors are looked up.
     languages
         Languages of the pool's texts; None without texts or where the language cannot be told.
+    by_language
+        True if the languages decided which encoder embeds the texts.
     """
 
     encoders: Mapping[Modality, str] = field(default_factory=dict)
     languages: Languages | None = None
+    by_language: bool = False
 
     @property
     def warning(self) -> str:
@@ -47,22 +50,21 @@ class EncoderChoice:
     @property
     def reason(self) -> str:
         """Why another encoder than the usual default was chosen by itself; "" if none was."""
-        encoder = self.encoders.get("text", "")
-        if self.languages is None or self.languages.mostly_english or not encoder.startswith(E5):
-            return ""
-        return str(self.languages)
+        return str(self.languages) if self.by_language else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return all attributes as JSON-able values."""
         languages = None if self.languages is None else self.languages.to_json()
-        return {"encoders": dict(self.encoders), "languages": languages}
+        return {"encoders": dict(self.encoders), "languages": languages, "by_language": self.by_language}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EncoderChoice:
         """Read the result of `to_json`."""
         found = values["languages"]
         return cls(
-            cast("Mapping[Modality, str]", values["encoders"]), None if found is None else Languages(**found)
+            cast("Mapping[Modality, str]", values["encoders"]),
+            None if found is None else Languages(**found),
+            bool(values.get("by_language")),
         )
 
 
@@ -92,11 +94,13 @@ def choose_encoders(
         The setting names an unknown encoder, or one of which no weights are on this host.
     """
     chosen: dict[Modality, str] = dict(DEFAULTS)
-    if languages is not None and not languages.mostly_english and is_here(directory):
+    wanted = None if setting is None else family_of(setting).modality
+    if setting is not None and wanted is None:
+        return EncoderChoice({}, languages)
+    foreign = languages is not None and not languages.mostly_english
+    by_language = foreign and wanted != "text" and is_here(directory)
+    if by_language:
         chosen["text"] = concrete(E5, directory=directory)
-    if setting is not None:
-        modality = family_of(setting).modality
-        if modality is None:
-            return EncoderChoice({}, languages)
-        chosen[modality] = concrete(setting, directory=directory)
-    return EncoderChoice({one: chosen[one] for one in dict.fromkeys(modalities)}, languages)
+    if setting is not None and wanted is not None:
+        chosen[wanted] = concrete(setting, directory=directory)
+    return EncoderChoice({one: chosen[one] for one in dict.fromkeys(modalities)}, languages, by_language)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.encoders import ENCODERS
 from usl_backend.encoders.e5 import HUB, REPOSITORY
-from usl_backend.encoders.files import hub_cache
+from usl_backend.encoders.files import hub_cache, hub_file, hub_snapshots
 from usl_backend.encoders.images import output_dim
 from usl_backend.encoders.origins import SUFFIX, read_origin
 from usl_backend.encoders.presence import packaged_weights
@@ -193,11 +193,13 @@ def _in_hub_cache() -> Iterator[EncoderEntry]:
     cache = hub_cache()
     for folder in sorted(cache.glob("models--*--*")) if cache.is_dir() else ():
         owner, _, model = folder.name.removeprefix("models--").partition("--")
-        for snapshot in sorted(folder.glob("snapshots/*"))[:1]:
-            if owner == "timm" and (snapshot / "model.safetensors").is_file():
-                yield _listed(f"timm:{model}", snapshot / "model.safetensors", "the hub's cache")
-            elif (snapshot / "modules.json").is_file():
-                yield _listed(_sentence_name(f"{owner}/{model}"), snapshot, "the hub's cache")
+        repository = f"{owner}/{model}"
+        weights = hub_file(repository, "model.safetensors") if owner == "timm" else None
+        snapshot = next(iter(hub_snapshots(repository)), None)
+        if weights is not None:
+            yield _listed(f"timm:{model}", weights, "the hub's cache")
+        elif snapshot is not None and (snapshot / "modules.json").is_file():
+            yield _listed(_sentence_name(repository), snapshot, "the hub's cache")
 
 
 def _sentence_name(model: str) -> str:

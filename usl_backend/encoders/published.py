@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import requests
 
-from usl_backend.encoders import ENCODERS, family_of
+from usl_backend.encoders import family_of
 from usl_backend.encoders.base import HubPlace, Request
 from usl_backend.encoders.files import is_free_path
 from usl_backend.errors import EncoderError
@@ -128,7 +128,7 @@ def published(name: str) -> Publication:
     if is_free_path(argument):
         raise EncoderError(f"encoder {name} stands for a path on this host; pull a model by its name")
     request = Request(name, argument, None, None)
-    module = importlib.import_module(f"usl_backend.encoders.{ENCODERS[prefix].module}")
+    module = importlib.import_module(f"usl_backend.encoders.{family.module}")
     if hasattr(module, "hub_place"):
         return _on_hub(name, module.hub_place(request))
     url, licence = module.published_url(request)

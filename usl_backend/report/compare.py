@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.instances import Pool
-    from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.runs import Run, RunStore
 
 _SEED: Final = 0x5EED
 
@@ -122,8 +122,8 @@ def compare_runs(first: Run, second: Run, *, store: RunStore) -> Comparison:
     known, mine = set(others), set(picks)
     keys = [_encoder(run)[0] for run in (first, second)]
     same = keys[0] == keys[1]
-    spaces = [(first, ours)] if same else [(first, ours), (second, theirs)]
     pools = [files.read_pool()[0] for files in (ours, theirs)]
+    spaces = [(first, pools[0])] if same else [(first, pools[0]), (second, pools[1])]
     common = np.intersect1d(pools[0].ids, pools[1].ids, assume_unique=True)
     return Comparison(
         first.id,
@@ -133,7 +133,7 @@ def compare_runs(first: Run, second: Run, *, store: RunStore) -> Comparison:
         tuple(one for one in picks if one not in known),
         tuple(one for one in others if one not in mine),
         same,
-        tuple(_covered(run, files, common, picks, others) for run, files in spaces) if len(common) else (),
+        tuple(_covered(run, pool, common, picks, others) for run, pool in spaces) if len(common) else (),
     )
 
 
@@ -152,10 +152,9 @@ def check_comparable(first: Run, second: Run) -> None:
 
 
 def _covered(
-    run: Run, files: RunFiles, common: NDArray[np.int64], picks: Sequence[int], others: Sequence[int]
+    run: Run, pool: Pool, common: NDArray[np.int64], picks: Sequence[int], others: Sequence[int]
 ) -> Covered:
     """Measure both selections on the common tasks, in the rows of one run."""
-    pool, _ = files.read_pool()
     projection = fit_projection(pool.embeddings, dimensions=DIMENSIONS)
     seen = common[:: -(-len(common) // EVALUATED)]
     rows = projection.apply(_rows(pool, seen))

@@ -137,6 +137,8 @@ class _Build:
             )
         elif selection.parameters.get("mode") == "finetune":
             note = "Not computed: every other seed would train the encoder once more."
+        elif selection.diagnostics.get("next", {}).get("rule", "keep-labels") != "keep-labels":
+            note = "Not computed: this next round was chosen by the labels, which stay the same with other seeds."
         else:
             steady = stability(
                 rows,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import InputError, MediaError, RunError
@@ -16,6 +16,7 @@ from usl_backend.report.record import load_map
 from usl_backend.report.sources import Sources, Thumbnails, image_type
 from usl_backend.report.states import known_states
 from usl_backend.report.view import SCRIPTS, Page, View, static_directory, studio_links, template_directory
+from usl_backend.report.words import moment
 from usl_backend.runs.artifacts import atomic_write
 from usl_backend.suggesting.accuracy import load_accuracy
 
@@ -126,7 +127,7 @@ def write_report(
         map_cards=_data(cards),
         scripts=[_safe(script) for script in scripts],
         policy=_policy(scripts),
-        written=datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        written=moment(time.time()),
     )  # fmt: skip
     with atomic_write(path) as stream:
         stream.write(page.encode())

@@ -108,14 +108,7 @@ const uslColors = (legend, changed) => {
     }
     const items = document.createElement("ul");
     items.append(...classesOf(kind).map((one) => entry(one, kind, points <= SHAPED)));
-    const parts = [items];
-    if (kind.note) {
-      const note = document.createElement("p");
-      note.className = "quiet";
-      note.textContent = kind.note;
-      parts.push(note);
-    }
-    legend.replaceChildren(...parts);
+    legend.replaceChildren(items);
   }
 
   return { marker, list };
