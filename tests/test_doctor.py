@@ -18,6 +18,7 @@ from usl_backend.encoders import choosing
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.showing import Showing
 from usl_backend.studio import label_config
+from usl_backend.studio.client import StudioClient
 
 
 def settings(tmp_path: Path, **values: object) -> HostSettings:
@@ -142,11 +143,12 @@ def test_check_languages__names_the_encoder_to_install(
     data = [{"text": "Der Akku war nach einer Woche leer."}, {"text": "Das Gehäuse ist schon zerkratzt."}, {}]
     tasks = [SimpleNamespace(id=number, data=one) for number, one in enumerate(data)]
     host = settings(tmp_path)
+    client = StudioClient("http://127.0.0.1:9", "a" * 40)  # is not asked: the texts are in the tasks
 
     def checked(**given: object) -> Check:
         own = RunSettings.resolve(explicit=given, environ={})
         shown = Showing.of(label_config.parse(config), own, first=data[:1])
-        (found,) = project_checks._check_languages(tasks, shown, own, host)
+        (found,) = project_checks._check_languages(client, tasks, shown, own, host)
         return found
 
     assert checked().status == "ok"

@@ -6,12 +6,12 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from usl_backend.doctor.check import Check, remedy_of
-from usl_backend.encoders.choosing import choose_encoders
-from usl_backend.encoders.languages import MOST_TEXTS, languages_of
+from usl_backend.embedding.choice import encoders_for
+from usl_backend.encoders.languages import MOST_TEXTS
 from usl_backend.errors import USLError
 from usl_backend.exports.usable import usable_formats
 from usl_backend.media import decode_image
@@ -78,7 +78,9 @@ def check_project(client: StudioClient, project: Project, host: HostSettings, ur
         found.append(Check("export", "ok", str(usable)))
         if draws_regions(label_config.parse(project.label_config)):
             found.append(Check("regions", "ok", EXPECTATION))
-        steps.insert(0, ("languages", lambda: _check_languages(unlabeled or tasks, shown, settings, host)))
+        steps.insert(
+            0, ("languages", lambda: _check_languages(client, unlabeled or tasks, shown, settings, host))
+        )
         steps.insert(0, ("media", lambda: _check_media(client, unlabeled or tasks, shown, host)))
     steps.append(("overlap", lambda: _check_overlap(client, project, tasks)))
     for name, step in steps:
@@ -100,21 +102,23 @@ def _check_tasks(client: StudioClient, project: Project, tasks: list[Task], unla
 
 
 def _check_languages(
-    tasks: list[Task], shown: Showing, settings: RunSettings, host: HostSettings
+    client: StudioClient, tasks: list[Task], shown: Showing, settings: RunSettings, host: HostSettings
 ) -> list[Check]:
-    """Check that the encoder knows the languages of the texts that the tasks hold."""
-    texts = []
+    """Check that the encoder which a run would choose knows the languages of its texts."""
+    instances = []
     for task in tasks[:: max(1, len(tasks) // MOST_TEXTS)]:
-        try:
-            instance = shown.instance(task.id, task.data)
-        except USLError:  # the media's check tells
-            continue
-        parts = [instance.of_field(number, one.modality) for number, one in enumerate(shown.shown)]
-        texts += [text for one in parts if not one.located for text in one.sources]
-    languages = languages_of(texts)
+        with suppress(USLError):  # the media's check tells
+            instances.append(shown.instance(task.id, task.data))
+    choice = encoders_for(
+        instances,
+        shown.fields,
+        settings=settings,
+        open_media=lambda: MediaAccess.of_project(host, client).open(client),
+        directory=host.encoders,
+    )
+    languages = choice.languages
     if languages is None:
         return []
-    choice = choose_encoders(settings.encoder, ["text"], languages=languages, directory=host.encoders)
     if choice.warning:
         remedy = 'pip install "usl-backend[e5]"'
         if settings.encoder:
