@@ -18,6 +18,7 @@ TALK = ObjectTag("t", "Paragraphs", Value.field("talk"), name_key="who", text_ke
         (TEXT, "<b>a < b</b> &amp; c", "<b>a < b</b> &amp; c"),
         (TEXT, ["three", "plain", "words"], "three plain words"),
         (TEXT, 17, "17"),
+        (TEXT, ["yes:", True, 2.0, 1e300], "yes: true 2 1e+300"),
         (TEXT, "e\u0301t\u00e9", "\u00e9t\u00e9"),
         (TEXT, "half \ud83d of a pair\x00", "half of a pair"),
         (HYPER, "<p>One</p><p>tw<b>o</b> &amp; three</p>", "One\ntwo & three"),

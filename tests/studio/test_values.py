@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from usl_backend.errors import MediaError
-from usl_backend.studio.values import Repeat, Value, look_up
+from usl_backend.studio.values import Repeat, Value, look_up, written
 
 DATA: dict[str, Any] = {
     "a": {"b": [{"c": "deep"}, "x"], "n": 3},
@@ -65,6 +65,22 @@ def test_of__references_in_a_text_are_replaced(text: str, shown: object) -> None
 def test_of__numbers_are_written_as_in_a_browser() -> None:
     data = {"one": 1.0, "half": 0.5, "yes": True, "list": [1.0, None, "x"]}
     assert list(Value("$one $half $yes $list").of(data)) == ["1 0.5 true 1,,x"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (-3.0, "-3"),
+        (1e15, "1000000000000000"),
+        (1.2345678901234567e20, "123456789012345670000"),
+        (1e300, "1e+300"),
+        ([1e300, False], "1e+300,false"),
+        (None, ""),
+        ({"a": 1}, ""),
+    ],
+)
+def test_written__as_in_a_browser(value: object, shown: str) -> None:
+    assert written(value) == shown
 
 
 def test_of__repeaters_within_repeaters() -> None:

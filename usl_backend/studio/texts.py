@@ -12,6 +12,7 @@ from usl_backend.errors import MediaError
 from usl_backend.instances import MAX_CHARACTERS
 from usl_backend.studio.chats import chat_text, is_chat
 from usl_backend.studio.html import visible_text
+from usl_backend.studio.values import written
 
 if TYPE_CHECKING:
     from usl_backend.studio.label_config import ObjectTag
@@ -47,9 +48,9 @@ def text_of(tag: ObjectTag, value: object) -> str:
     elif tag.type in {"Chat", ""} and is_chat(value):
         raw = chat_text(value)
     elif isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
-        raw = " ".join(map(_written, value))  # Text shows a list of words as one text
+        raw = " ".join(map(written, value))  # Text shows a list of words as one text
     elif isinstance(value, str) or _is_number(value):
-        raw = _decoded(tag, _written(value))
+        raw = _decoded(tag, written(value))
     elif value is None:
         raw = ""
     else:
@@ -106,7 +107,7 @@ def _paragraph(tag: ObjectTag, paragraph: Any) -> str:
     if not isinstance(paragraph, dict):
         return ""
     author, text = (
-        _written(value) if isinstance(value, str) or _is_number(value) else ""
+        written(value) if isinstance(value, str) or _is_number(value) else ""
         for value in (paragraph.get(key) for key in (tag.name_key, tag.text_key))
     )
     if not text.strip():
@@ -117,10 +118,3 @@ def _paragraph(tag: ObjectTag, paragraph: Any) -> str:
 def _is_number(value: object) -> bool:
     """Return True for a number of JSON."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _written(value: object) -> str:
-    """Return a text or number as the editor writes it: 3.0 is 3."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from usl_backend.errors import MediaError
@@ -15,6 +16,8 @@ _REFERENCE: Final = re.compile(r"\$([A-Za-z0-9_\[\].{}]+)")
 _NAME: Final = re.compile(r"\$([\w-]+)")
 _STEP: Final = re.compile(r"\[([^\]]*)\]|\.?([^.\[]*)")
 _QUOTES: Final = "\"'"
+_EXPONENT_FROM: Final = 1e21
+"""JavaScript writes numbers from here on with an exponent, as Python does from 1e16 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +135,17 @@ def _resolve(text: str, data: Mapping[str, Any]) -> Any:
             return look_up(whole[1], data)
         if (name := _NAME.fullmatch(text)) is not None and name[1] in data:
             return data[name[1]]
-        return _REFERENCE.sub(lambda match: _written(look_up(match[1], data)), text)
+        return _REFERENCE.sub(lambda match: written(look_up(match[1], data)), text)
     except KeyError as error:
         raise MediaError(f'its data has no "{error.args[0]}"') from None
 
 
-def _written(value: Any) -> str:
-    """Write a value within a text; null and objects leave nothing to read."""
+def written(value: Any) -> str:
+    """Write a value within a text as the editor does, 3.0 as 3; null and objects leave nothing to read."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXPONENT_FROM:
+        return str(int(Decimal(repr(value))))  # the shortest digits that mean it, then zeros
     if isinstance(value, list):
-        return ",".join(map(_written, value))
+        return ",".join(map(written, value))
     return str(value) if isinstance(value, str | int | float) else ""
