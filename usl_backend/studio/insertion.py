@@ -55,7 +55,7 @@ def insert(
     score = {task: min(_score(one) for one in stored) for task, stored in held.items()}
     first, wanted, end = set(after), set(tasks), end_of_queue(version)
     low = max((at for task, at in score.items() if task in first and at < end), default=0.0)
-    high = min((at for task, at in score.items() if at > low and task not in wanted), default=end)
+    high = min((at for task, at in score.items() if low < at < end and task not in wanted), default=end)
     kept = 0
     while kept < len(tasks) and low < score.get(tasks[kept], end) < high:
         if any(preannotations.is_suggestion(one.result) for one in held[tasks[kept]]):
