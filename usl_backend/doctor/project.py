@@ -229,8 +229,8 @@ def _check_overlap(client: StudioClient, project: Project, tasks: list[Task]) ->
     if is_ours(project.model_version):
         chosen = {
             row.task
-            for row in preannotations.predictions(client, project.id)
-            if row.model_version == project.model_version and (row.score or 0.0) < CARRIED_SCORE
+            for row in preannotations.predictions_of(client, project.id, project.model_version)
+            if (row.score or 0.0) < CARRIED_SCORE
         }
     started = [
         task.id

@@ -10,7 +10,7 @@ from usl_backend.runs.record import RunState
 from usl_backend.sinks.queue import read_back
 from usl_backend.studio import tabs
 from usl_backend.studio.model_versions import is_ours, origin, versions
-from usl_backend.studio.preannotations import predictions
+from usl_backend.studio.preannotations import predictions_of
 from usl_backend.studio.switch import SAMPLING, whose
 
 if TYPE_CHECKING:
@@ -197,8 +197,8 @@ def _misordered(
         return None  # behind the picks, suggestions may come before the reserve
     scores = [
         (one.score, one.task)
-        for one in predictions(client, project.id)
-        if one.model_version == state.model_version and one.score is not None and one.task in free
+        for one in predictions_of(client, project.id, state.model_version)
+        if one.score is not None and one.task in free
     ]
     if scores and (lowest := min(scores)[1]) != first:
         return (
@@ -228,7 +228,7 @@ def _elsewhere(client: StudioClient, project: Project, name: str, *, store: RunS
 
 def _lost(client: StudioClient, project: Project, state: QueueState, wanted: set[int]) -> int:
     """Return how many tasks that still exist have lost their prediction."""
-    held = {one.task for one in predictions(client, project.id) if one.model_version == state.model_version}
+    held = {one.task for one in predictions_of(client, project.id, state.model_version)}
     lacking = wanted - held
     return (
         len(lacking & {task.id for task in client.tasks(project.id, only_unlabeled=False)}) if lacking else 0

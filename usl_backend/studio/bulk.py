@@ -16,7 +16,7 @@ from usl_backend.errors import (
 )
 from usl_backend.studio.model_versions import delete_version, versions
 from usl_backend.studio.patience import waited_out
-from usl_backend.studio.preannotations import is_suggestion, predictions
+from usl_backend.studio.preannotations import is_suggestion, predictions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +118,7 @@ def _write_missing(
     """Write those of `new` that Label Studio does not hold yet; return the number it holds then."""
     missing = list(new)
     if versions(client, now.id).get(version):
-        held = [p for p in predictions(client, now.id) if p.model_version == version]
+        held = predictions_of(client, now.id, version)
         there = {p.task for p in held}
         if len(there) == len(held) and there <= set(new) and fits(held, new):
             missing = [task for task in new if task not in there]

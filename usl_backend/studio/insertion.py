@@ -49,9 +49,8 @@ def insert(
     """
     require_current(project, version)
     held: dict[int, list[Prediction]] = {}
-    for one in preannotations.predictions(client, project.id):
-        if one.model_version == version:
-            held.setdefault(one.task, []).append(one)
+    for one in preannotations.predictions_of(client, project.id, version):
+        held.setdefault(one.task, []).append(one)
     score = {task: min(_score(one) for one in stored) for task, stored in held.items()}
     first, wanted, end = set(after), set(tasks), end_of_queue(version)
     low = max((at for task, at in score.items() if task in first and at < end), default=0.0)
@@ -113,8 +112,8 @@ def take_out(client: StudioClient, project: Project, *, version: str, tasks: Seq
     wanted, end = set(tasks), end_of_queue(version)
     queued = [
         one
-        for one in preannotations.predictions(client, project.id)
-        if one.model_version == version and one.task in wanted and _score(one) < end
+        for one in preannotations.predictions_of(client, project.id, version)
+        if one.task in wanted and _score(one) < end
     ]
     for one in queued:
         with contextlib.suppress(StudioNotFoundError):  # its task was deleted

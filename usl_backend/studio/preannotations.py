@@ -63,6 +63,11 @@ def predictions(client: StudioClient, project_id: int) -> list[Prediction]:
     ]
 
 
+def predictions_of(client: StudioClient, project_id: int, version: str | None) -> list[Prediction]:
+    """Read the predictions of one version, in Label Studio's order; costs as much as reading all."""
+    return [one for one in predictions(client, project_id) if one.model_version == version]
+
+
 def is_suggestion(result: Result) -> bool:
     """Return True if a result is a suggestion of ours and not another model's."""
     return any(str(region.get("id")).startswith((SUGGESTED, ACCEPTED)) for region in result)

@@ -236,9 +236,7 @@ def append(client: StudioClient, project: Project, *, version: str, tasks: Seque
         Label Studio did not accept all tasks, for instance because some were deleted meanwhile.
     """
     require_current(project, version)
-    held = {
-        p.task: p.score for p in preannotations.predictions(client, project.id) if p.model_version == version
-    }
+    held = {one.task: one.score for one in preannotations.predictions_of(client, project.id, version)}
     end = end_of_queue(version)
     last = max((score for score in held.values() if score is not None and score < end), default=0.0)
     new = [task for task in tasks if task not in held]
