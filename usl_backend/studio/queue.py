@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from usl_backend.progress import Progress
     from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.preannotations import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +175,10 @@ def put_in_force(
     counts = versions(client, project.id)
     planned = _planned_state(now, counts, run_id=run_id, state=state, warnings=warnings)
     former = () if state is None else (state.model_version, *state.replaced)
-    carried = _carry_over(client, now, counts, new=new, state=planned, warnings=warnings)
+    stored = preannotations.predictions(client, now.id) if any(counts.values()) else []
+    carried = _carry_over(now, counts, stored, new=new, state=planned, warnings=warnings)
     version = now.model_version or ""
-    created = _held(client, now, version, new, warnings) if origin(version) == own else 0
+    created = _held(client, now, stored, new=new, warnings=warnings) if origin(version) == own else 0
     if created:
         written = Written(version, own, created, begun=0.0)
         planned = dataclasses.replace(planned, model_version=version)
@@ -254,15 +256,16 @@ def end_of_queue(version: str) -> float:
 def _held(
     client: StudioClient,
     now: Project,
-    version: str,
+    stored: Sequence[Prediction],
+    *,
     new: dict[int, NewPrediction],
     warnings: list[str],
 ) -> int:
-    """Return the number of predictions of a version if all of `new` are among them, else 0.
+    """Return the number of predictions of the version in force if all of `new` are among them, else 0.
 
     Tasks that were deleted since are taken out of `new`. The version may hold more, which `append` added.
     """
-    held = [one for one in preannotations.predictions(client, now.id) if one.model_version == version]
+    held = [one for one in stored if one.model_version == now.model_version]
     there = {one.task for one in held}
     lacking = [task for task in new if task not in there]
     gone = deleted_tasks(client, now.id, lacking) if lacking and held else []
@@ -334,9 +337,9 @@ def _planned_state(
 
 
 def _carry_over(
-    client: StudioClient,
     now: Project,
     counts: Mapping[str, int],
+    stored: Sequence[Prediction],
     *,
     new: dict[int, NewPrediction],
     state: QueueState,
@@ -352,7 +355,6 @@ def _carry_over(
     # what annotators see now, even if their source was deleted.
     original = state.original_model_version
     sources = [*([original] if original in foreign else foreign), *ours]
-    stored = preannotations.predictions(client, now.id)
     results, refused = preannotations.valid_results(
         now.label_config, preannotations.results_of(stored, sources)
     )
