@@ -347,7 +347,9 @@ def _carry_over(
 ) -> tuple[int, ...]:
     """Copy the pre-annotations that annotators see into `new`; return their tasks, sorted."""
     foreign = [v for v, count in counts.items() if count and not is_ours(v)]
-    ours = [v for v, count in counts.items() if count and is_ours(v) and v not in state.replaced]
+    # One that was replaced is kept for open tasks, and shown only if it is in force again.
+    over = set(state.replaced) - {now.model_version}
+    ours = [v for v, count in counts.items() if count and is_ours(v) and v not in over]
     if not foreign and not ours:
         return ()
     # Unless the project's version named stored predictions (connecting a backend sets it to the backend's title),
