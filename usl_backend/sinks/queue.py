@@ -151,7 +151,7 @@ def version_in_force(store: RunStore, run: Run, project: Project) -> str:
     return version
 
 
-def record_switch(store: RunStore, run: Run, studio_url: str, switch: Switch) -> None:
+def record_switch(store: RunStore, run: Run, client: StudioClient, switch: Switch) -> None:
     """Note in a run's record which model version and tab it has now."""
     files = store.files(run.id)
     published = replace(
@@ -162,7 +162,7 @@ def record_switch(store: RunStore, run: Run, studio_url: str, switch: Switch) ->
     )
     files.write_published(published)
     if run.summary is not None:
-        tab = tab_of(studio_url, run.project, published)
+        tab = tab_of(client.browser_url, run.project, published)
         store.amend(run.id, replace(run.summary, model_version=switch.model_version, tab=tab))
 
 

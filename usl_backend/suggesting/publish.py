@@ -119,7 +119,7 @@ def fill_in(
             progress=progress,
             suggests=True,
         )
-        record_switch(store, run, client.url, switch)
+        record_switch(store, run, client, switch)
     carried = set(switch.carried_over)
     filled = [one.result for task, one in new.items() if task not in carried and one.result]
     return Filled(
