@@ -30,6 +30,11 @@ ONE = '<Choices name="c" toName="i"><Choice value="a"/></Choices>'
             "there are several Choices (c, d), of which --control chooses one",
         ),
         (
+            "".join(f'<Taxonomy name="{name}" toName="i"><Choice value="a"/></Taxonomy>' for name in "tu"),
+            "class",
+            "there are several Taxonomy (t, u), of which --control chooses one",
+        ),
+        (
             '<PolygonLabels name="p" toName="i"><Label value="a"/></PolygonLabels><TextArea name="x" toName="i"/>',
             "annotations",
             "the label config asks for PolygonLabels, TextArea, not for classes of whole tasks",

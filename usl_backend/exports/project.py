@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from usl_backend.errors import ExportError, InputError, MediaError
 from usl_backend.exports.origins import Origins
 from usl_backend.exports.provenance import Classes, provenance
-from usl_backend.exports.split import Holds, Row, Split, including_labeled
+from usl_backend.exports.split import Row, Split, including_labeled
 from usl_backend.exports.spool import AnnotationSpool
+from usl_backend.exports.usable import holds_of
 from usl_backend.runs import RunState
 from usl_backend.studio.fields import Field, field_named
 from usl_backend.studio.label_config import ControlTag, LabelConfig, parse
@@ -144,7 +145,7 @@ def project_split(
         unlabeled=including_labeled(unlabeled, labeled) if include_labeled else unlabeled,
         classes=(*named, *others),
         disputed=tuple(row for row in rest if row.task in labels.conflicts),
-        holds=_holds(asked),
+        holds=holds_of(asked),
         annotations=spool,
         modality=embedded.holds,
         manifest=provenance(
@@ -232,13 +233,6 @@ def _classifier(config: LabelConfig, control: str | None) -> ControlTag | None:
         return classifier(config, control)
     except InputError as error:
         raise ExportError(str(error)) from None
-
-
-def _holds(asked: ControlTag | None) -> Holds:
-    """Return what labeled rows hold; a Taxonomy nearly always allows several classes, and is seldom given any."""
-    if asked is None:
-        return "annotations"
-    return "classes" if asked.multiple and asked.type == "Choices" else "class"
 
 
 def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> frozenset[int]:

@@ -11,7 +11,7 @@ from usl_backend.studio.labels import classifier, kinds_of
 if TYPE_CHECKING:
     from usl_backend.exports.split import Holds
     from usl_backend.instances import Modality
-    from usl_backend.studio.label_config import LabelConfig
+    from usl_backend.studio.label_config import ControlTag, LabelConfig
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,16 @@ def usable_formats(config: LabelConfig, modality: Modality | None = None) -> Usa
     return UsableFormats(holds, tuple(names), reason)
 
 
+def holds_of(tag: ControlTag | None) -> Holds:
+    """Return what tasks hold that a tag has labeled; None for a label config without classes of whole tasks.
+
+    A Taxonomy nearly always allows several classes, and is seldom given any, so it counts as one class.
+    """
+    if tag is None:
+        return "annotations"
+    return "classes" if tag.multiple and tag.type == "Choices" else "class"
+
+
 def _asked(config: LabelConfig) -> tuple[Holds, str]:
     """Return what the label config says about a task, and how."""
     found = config.classifiers
@@ -69,9 +79,9 @@ def _asked(config: LabelConfig) -> tuple[Holds, str]:
     same = [tag for tag in found if tag.type == found[0].type]
     if len(same) > 1:
         names = ", ".join(tag.name for tag in same)
-        holds: Holds = "classes" if any(tag.multiple for tag in same) else "class"
+        holds: Holds = "classes" if any(holds_of(tag) == "classes" for tag in same) else "class"
         return holds, f"there are several {same[0].type} ({names}), of which --control chooses one"
     tag = classifier(config)
-    if tag.multiple and tag.type == "Choices":
+    if holds_of(tag) == "classes":
         return "classes", f"Choices {tag.name!r} takes several classes per task"
     return "class", f"{tag.type} {tag.name!r} gives a task its class"
