@@ -88,12 +88,16 @@ def test_labeling_state__new_tasks_accuracy_and_suggestions(store, run):
     found = state_of(store, every, project=grown)
     assert (found.waiting, found.next) == (4, "4 new tasks wait: press Extend to queue them.")
     assert (found.accuracy.right, found.accuracy.low, found.accuracy.controls) == (0.9, 0.8, 50)
-    store.save_queue_state("12.100", replace(store.queue_state("12.100"), extended=(31, 32, 33)))
-    assert state_of(store, every, project=grown).waiting == 1
-    note_extension(files, ExtensionNote(1.0, 3, 3, 1, False, "one cannot be read"))
+    note_extension(
+        files, ExtensionNote(1.0, 1, 1, 1, False, "two are excluded, one cannot be read", listed=34)
+    )
     found = state_of(store, every, project=grown)
-    assert found.waiting == 0
+    assert found.waiting == 0, "what extend has seen does not wait for it again"
+    assert state_of(store, every, project=replace(PROJECT, task_number=35)).waiting == 1
     assert (found.suggested, found.next) == (9.0, "Press Suggest again, there are more labels now.")
+    result = {"labels": {"cat": 2, "dog": 2}, "control_labels": 1}
+    write_job(files, SuggestJob(run.id, state="done", result=result, finished_at=9.0))
+    assert state_of(store, every, project=grown).next.startswith("Export the labels")
     write_job(files, SuggestJob(run.id, {"dry_run": True}, "done", result={"labels": {}}, finished_at=9.0))
     assert state_of(store, every, project=grown).suggested is None
 

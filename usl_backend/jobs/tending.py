@@ -14,7 +14,6 @@ from usl_backend.errors import InputError, RunError
 from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.jobs.side_process import KeptJob, start_side_process
 from usl_backend.runs import RunState, RunStore
-from usl_backend.runs.lock import Lock
 from usl_backend.runs.suggest_job import SuggestJob
 from usl_backend.settings import HostSettings
 
@@ -47,7 +46,7 @@ def start_tending(store: RunStore, host: HostSettings, run: Run, deed: Deed) -> 
     Raises
     ------
     ActiveRunError
-        The queue is being changed, or a run of its project is active.
+        The queue is being changed, budgets are measured, or a run of its project is active.
     RunError
         The run has published nothing, or the process cannot be started.
     """
@@ -64,7 +63,7 @@ def start_tending(store: RunStore, host: HostSettings, run: Run, deed: Deed) -> 
         )
     store.refuse_second(project=run.project if run.published_to is None else run.published_to.id)
     job = SuggestJob(run.id, {"deed": deed}, started_at=time.time())
-    busy = f"the queue of run {run.id} is being changed; wait for it"
+    busy = f"the queue of run {run.id} is being changed, or its budgets are being measured; wait for it"
     start_side_process(store.files(run.id), job, kind="tend", command=COMMAND, host=host, busy=busy)
     return job
 
@@ -117,8 +116,7 @@ def _extend(
     owner = run_in_force(store, project, client=client)
     if owner.id != run.id:
         raise InputError(f"run {run.id} is not in force in project {project.id}, run {owner.id} is")
-    with Lock(store.files(run.id).lock):
-        found = extend(run, store=store, host=host, client=client, watch=kept.stage)
+    found = extend(run, store=store, host=host, client=client, watch=kept.stage)
     said = (
         f"{found.queued} new tasks were queued behind the others." if found.tasks else "No task was queued."
     )
@@ -155,7 +153,12 @@ def _reset(project: Project, kept: KeptJob, *, store: RunStore, client: StudioCl
 
     done = restore(client, project, store=store, progress=kept.stage("reset"))
     notes = [*(f"Restored: {line}." for line in done.restored), *(f"Left: {line}." for line in done.left)]
-    return {"said": "The project is as it was before the first run; the labels stay.", "notes": notes}
+    said = (
+        "The project was restored, except for what is listed as left; the labels stay."
+        if done.left
+        else "The project is as it was before the first run; the labels stay."
+    )
+    return {"said": said, "notes": notes}
 
 
 if __name__ == "__main__":

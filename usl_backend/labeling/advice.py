@@ -19,7 +19,7 @@ def next_step(state: LabelingState, *, suggested_from: int = 0) -> str:
     state
         Everything but the sentence.
     suggested_from
-        Labels that the last suggestions were made from; 0 if there were none.
+        Labels that the last suggestions were made from and measured on; 0 if there were none.
     """
     if state.active:
         return f"Run {state.active} is at work: its queue comes into force when it is done."

@@ -140,8 +140,9 @@ def labeling_state(
         active="" if active is None else active.id,
         notes=(f"Classes are not counted: {reason}.",) if reason else (),
     )
-    labels = (job.result or {}).get("labels", {}) if done and job is not None else {}
-    return replace(state, next=next_step(state, suggested_from=sum(labels.values())))
+    made = (job.result or {}) if done and job is not None else {}
+    suggested_from = sum(made.get("labels", {}).values()) + made.get("control_labels", 0)
+    return replace(state, next=next_step(state, suggested_from=suggested_from))
 
 
 def _queue(owner: Owner | None, standing: Standing) -> QueueNow:
@@ -183,9 +184,9 @@ def _accuracy(files: RunFiles) -> AccuracyNow | None:
 
 
 def _waiting(owner: Owner | None, project: Project) -> int:
-    """Return how many tasks came after the run and can be queued; deleted ones count against them."""
+    """Return how many tasks came after the run and its last extension; deleted ones count against them."""
     if owner is None or owner.run.pool or owner.run.summary is None:
         return 0
     notes = read_extensions(owner.files)
-    unreadable = notes[-1].skipped if notes else 0
-    return max(0, project.task_number - owner.run.summary.pool.tasks - len(owner.extended) - unreadable)
+    listed = notes[-1].listed if notes else 0
+    return max(0, project.task_number - (listed or owner.run.summary.pool.tasks))

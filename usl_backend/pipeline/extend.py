@@ -13,6 +13,7 @@ from usl_backend.errors import InputError
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.runs import RunFiles
 from usl_backend.runs.extensions import ExtensionNote, note_extension
+from usl_backend.runs.lock import Lock
 from usl_backend.runs.progress import RunProgress
 from usl_backend.selection import score_new_rows
 from usl_backend.settings import RunSettings
@@ -92,11 +93,40 @@ def extend(
     Raises
     ------
     USLError
-        The run is not complete, does not own the published queue, or used another method than usl; or Label Studio
-        refuses the request.
+        The run is not complete, does not own the published queue, or used another method than usl; another process
+        works on it; or Label Studio refuses the request.
     """
     keep_freed_memory()
     files = store.files(run.id)
+    with Lock(files.lock):
+        found, listed = _score(run, files, store=store, host=host, client=client, watch=watch)
+        if dry_run:
+            return found
+        if found.tasks:
+            found = _queue(run, found, store=store, client=client)
+        note = ExtensionNote(
+            time.time(),
+            len(found.tasks),
+            found.queued,
+            len(found.skipped),
+            found.new_run,
+            found.reason,
+            listed,
+        )
+        note_extension(files, note)
+    return found
+
+
+def _score(
+    run: Run,
+    files: RunFiles,
+    *,
+    store: RunStore,
+    host: HostSettings,
+    client: StudioClient,
+    watch: StageProgress | None,
+) -> tuple[Extension, int]:
+    """Return the new tasks in order, none of them queued yet, and the number of all tasks of the project."""
     selection, (pool, _) = files.read_selection(), files.read_pool()
     known = set(pool.ids.tolist()) | set(pool.skipped)
     with tempfile.TemporaryDirectory(dir=files.directory, prefix=".extension-") as folder:
@@ -112,26 +142,28 @@ def extend(
         barred = {*excluded_tasks(settings), *store.wishes(inventory.key).excluded}
         fresh = [one for one in instances if one.id not in known and one.id not in barred]
         if not fresh:
-            return Extension(run.id, (), 0, {}, False, "no tasks came after the run")
+            return Extension(run.id, (), 0, {}, False, "no tasks came after the run"), inventory.tasks
         part_files.write_encoders(files.read_encoders(settings.encoder, files.read_inventory().fields))
         new, _, key = part.embed(fresh, inventory)
         _check_encoder(run, key)
         skipped = dict(new.skipped)
         if not len(new):
-            return Extension(run.id, (), 0, skipped, False, "none of the new tasks could be read")
+            reason = "none of the new tasks could be read"
+            return Extension(run.id, (), 0, skipped, False, reason), inventory.tasks
         found = score_new_rows(new.embeddings, pool=pool.embeddings, selection=selection)
         ordered = tuple(int(task) for task in new.ids[found.order])
-    queued = 0
-    if not dry_run:
-        project = client.project(run.project)
-        queued = append(client, project, version=version_in_force(store, run, project), tasks=ordered)
-        state = store.queue_state(project.key)
-        assert state is not None, "a run in force has a state"
-        later = tuple(dict.fromkeys((*state.extended, *ordered)))
-        store.save_queue_state(project.key, replace(state, extended=later))
-        note = ExtensionNote(time.time(), len(ordered), queued, len(skipped), found.new_run, found.reason)
-        note_extension(files, note)
-    return Extension(run.id, ordered, queued, skipped, found.new_run, found.reason)
+    return Extension(run.id, ordered, 0, skipped, found.new_run, found.reason), inventory.tasks
+
+
+def _queue(run: Run, found: Extension, *, store: RunStore, client: StudioClient) -> Extension:
+    """Queue the new tasks behind all others; return with how many were not queued before."""
+    project = client.project(run.project)
+    queued = append(client, project, version=version_in_force(store, run, project), tasks=found.tasks)
+    state = store.queue_state(project.key)
+    assert state is not None, "a run in force has a state"
+    later = tuple(dict.fromkeys((*state.extended, *found.tasks)))
+    store.save_queue_state(project.key, replace(state, extended=later))
+    return replace(found, queued=queued)
 
 
 def _check_encoder(run: Run, key: str) -> None:

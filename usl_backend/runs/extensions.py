@@ -29,6 +29,8 @@ class ExtensionNote:
         New tasks that could not be read.
     new_run, reason
         As in `pipeline.extend.Extension`.
+    listed
+        Tasks that the project had then: those that were not queued have a reason, and do not wait. 0 in old records.
     """
 
     at: float
@@ -37,6 +39,7 @@ class ExtensionNote:
     skipped: int
     new_run: bool
     reason: str
+    listed: int = 0
 
 
 _ADAPTER: TypeAdapter[tuple[ExtensionNote, ...]] = TypeAdapter(tuple[ExtensionNote, ...])
