@@ -6,13 +6,13 @@ import time
 import pytest
 from page_forms import form_of
 
-from usl_backend.instances import Queue
+from usl_backend.instances import Queue, QueueState
 from usl_backend.jobs import side_process
 from usl_backend.runs import RunStore
 from usl_backend.runs.lock import Lock
 from usl_backend.runs.published import Published
 from usl_backend.runs.suggest_job import SuggestJob, lock_of, read_job, write_job
-from usl_backend.runs.summary import Summary
+from usl_backend.runs.summary import ProjectNote, Summary
 
 PATH = "/usl/api/projects/12/suggestions"
 
@@ -21,7 +21,8 @@ PATH = "/usl/api/projects/12/suggestions"
 def run(store: RunStore):
     run = store.claim(store.create(project=12, project_key="12.100", settings={"seed": 1}).id)
     store.files(run.id).write_published(Published(Queue.of([1, 2])))
-    store.finish(run.id, Summary())
+    store.finish(run.id, Summary(ProjectNote(12, "12.100", "Pets"), model_version="usl-12-1"))
+    store.save_queue_state("12.100", QueueState(run.id, "usl-12-1", "u", 7, None, "s", None))
     return store.get(run.id)
 
 
@@ -97,6 +98,29 @@ def test_start__needs_a_completed_run_and_no_active_one(client, store, run):
     store.create(project=12, project_key="12.100", settings={})
     assert client.post(PATH, json={}).status_code == 409
     assert read_job(store.files(run.id)) is None
+
+
+def test_start__for_the_run_in_force_and_not_the_newest(client, store, run, monkeypatch):
+    later = store.claim(store.create(project=12, project_key="12.100", settings={"seed": 2}).id)
+    store.files(later.id).write_published(Published(Queue.of([1, 2])))
+    store.finish(later.id, Summary(ProjectNote(12, "12.100", "Pets"), model_version="usl-12-2"))
+    # `usl-backend publish` has put the older run in force again: its queue state is the fixture's.
+    asked = []
+
+    def start(store, host, of, request):
+        asked.append(of.id)
+        return SuggestJob(of.id)
+
+    monkeypatch.setattr("usl_backend.web.api.suggestions.start_suggesting", start)
+    assert client.post(PATH, json={}).status_code == 202
+    assert asked == [run.id]
+    write_job(store.files(run.id), SuggestJob(run.id, state="done", result=None, finished_at=1.0))
+    assert client.get(PATH).json["run"] == run.id
+    assert "Suggest labels</button>" in client.get(f"/usl/runs/{run.id}").text
+    assert "Suggest labels</button>" not in client.get(f"/usl/runs/{later.id}").text
+    store.save_queue_state("12.100", QueueState("12-99", "usl-12-99", "u", 7, None, "s", None))
+    client.post(PATH, json={})
+    assert asked[1:] == [later.id], "the run in force was forgotten"
 
 
 def test_read_job__one_whose_process_died_has_failed(client, store, run):

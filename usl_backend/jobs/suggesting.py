@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import RunError
+from usl_backend.errors import RunError, UnknownRunError
 from usl_backend.jobs.logs import log_to_stderr
 from usl_backend.jobs.side_process import KeptJob, start_side_process
 from usl_backend.runs import RunState, RunStore
@@ -31,13 +31,19 @@ COMMAND: tuple[str, ...] = (sys.executable, "-m", "usl_backend.jobs.suggesting")
 
 
 def published_run(store: RunStore, project: int) -> Run:
-    """Return the project's newest completed run, which is the one in force unless another installation's is.
+    """Return the run that published to a project last, by the records of this data directory; else its newest one.
 
     Raises
     ------
     RunError
         There is none.
     """
+    state = store.queue_state(store.key_of(project))
+    if state is not None:
+        with suppress(UnknownRunError):
+            owner = store.get(state.run_id)
+            if owner.state is RunState.DONE:
+                return owner
     for run in store.list(project=project, state=RunState.DONE):
         if not run.dry_run and store.files(run.id).has_published():
             return run

@@ -67,7 +67,7 @@ def former(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def in_force(store: RunStore, runs: Iterable[Run]) -> set[str]:
-    """Return those of some runs whose queue is in force."""
+    """Return the runs that are in force in the projects that some runs published to, whether among these or not."""
     keys = {run.published_to.key for run in runs if _published(run) and run.published_to is not None}
     states = (store.queue_state(key) for key in keys)
     return {state.run_id for state in states if state is not None}
@@ -75,7 +75,7 @@ def in_force(store: RunStore, runs: Iterable[Run]) -> set[str]:
 
 def linked(store: RunStore, run: Run) -> Run:
     """Return the run without its tab where that was deleted because another queue is in force, for links."""
-    if run.summary is None or run.summary.tab is None or succession(store, run).in_force:
+    if run.summary is None or run.summary.tab is None or run.id in in_force(store, (run,)):
         return run
     return replace(run, summary=replace(run.summary, tab=None))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from usl_backend.runs import STAGES, RunState
+from usl_backend.runs import STAGES
 from usl_backend.runs.extensions import read_extensions
 from usl_backend.runs.succession import former, in_force, linked, succession, titles
 from usl_backend.runs.suggest_job import STAGES as JOB_STAGES
@@ -37,16 +37,16 @@ def show_run(run_id: str) -> Response:
     """Show one run, with live progress while it is active."""
     store = services().store
     run = linked(store, store.get(run_id))
-    files = store.files(run.id)
+    files, after = store.files(run.id), succession(store, run)
     page = render_template(
         "run.html",
         run=run,
         stages=STAGES,
         resumable=run.state.is_resumable and bool(run.settings),
         log=files.log,
-        after=succession(store, run),
-        extensions=read_extensions(files),
-        suggestible=run.state is RunState.DONE and not run.dry_run and not run.pool and files.has_published(),
+        after=after,
+        extensions=[one for one in read_extensions(files) if one.tasks or one.skipped],
+        suggestible=after.in_force and not run.pool and files.has_published(),
         job=read_job(files),
         job_stages=JOB_STAGES,
     )

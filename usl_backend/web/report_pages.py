@@ -121,13 +121,13 @@ def _page(run_id: str, part: str, heading: str) -> Response:
 
 def view_of(run: Run, found: Shown) -> View:
     """Return a run's report as the templates show it."""
-    files = services().store.files(run.id)
+    files, shown = services().store.files(run.id), linked(services().store, run)
     return View(
-        run=linked(services().store, run),
+        run=shown,
         report=found.report,
         sources=found.sources,
         image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
-        task_url=studio_links(linked(services().store, run), services().host.browser_url),
+        task_url=studio_links(shown, services().host.browser_url),
         controls=len(control_set(files)),
         check=load_check(files),
         accuracy=load_accuracy(files),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -9,11 +10,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.errors import InputError
 from usl_backend.jobs.suggesting import start_suggesting
-from usl_backend.report.view import View, studio_links
 from usl_backend.runs.doubts import read_doubts
-from usl_backend.runs.succession import linked
+from usl_backend.runs.succession import succession
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.suggesting.request import SuggestRequest
+from usl_backend.web.report_pages import view_of
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
 
@@ -47,25 +48,20 @@ def request_of(form: Mapping[str, str]) -> SuggestRequest:
 @blueprint.get("/runs/<run_id>/doubts")
 def show_doubts(run_id: str) -> str:
     """Show the labels that look wrong, and the tasks whose annotators disagree."""
-    run = services().store.get(run_id)
+    store = services().store
+    run = store.get(run_id)
     shown = reports().get(run)
     if isinstance(shown, Awaited):
         return render_template(
             "report_awaited.html", run=run, part="doubts", heading="Labels that look wrong", awaited=shown
         )
-    files = services().store.files(run.id)
+    files = store.files(run.id)
     return render_template(
         "doubts.html",
         run=run,
-        view=View(
-            run=linked(services().store, run),
-            report=shown.report,
-            sources=shown.sources,
-            image=lambda task: url_for("api_report.thumbnail", run_id=run.id, task=task),
-            task_url=studio_links(linked(services().store, run), services().host.browser_url),
-            large=lambda task: url_for("api_report.picture", run_id=run.id, task=task),
-        ),
+        view=replace(view_of(run, shown), labels={}),  # each doubt names its own
         labels_address=None,
+        suggestible=succession(store, run).in_force and not run.pool,
         found=read_doubts(files),
         job=read_job(files),
         most=MOST,
