@@ -50,6 +50,14 @@ def test_wishes__more_than_a_run_takes(store):
 
 def test_key_of__by_the_last_connection_else_by_the_newest_run_that_knows_it(store):
     assert store.key_of(14) == ""
+    store.add_wishes("14.50", [1], "pin")
+    store.add_wishes("14.60", [1], "pin")
+    store.add_wishes("141.70", [1], "pin")
+    assert store.key_of(14) == "14.60", (
+        "its wishes count for the first run that is started by the bare number"
+    )
+    store.remove_wishes("14.60", [1], "pin")
+    store.remove_wishes("14.50", [1], "pin")
     run = store.create(project=14, settings={})
     store.claim(run.id)
     assert store.key_of(14) == ""

@@ -172,6 +172,18 @@ class ProjectRecords(Database):
             )
         return self.wishes(project_key)
 
+    def wished_key(self, project: int) -> str:
+        """Return the key of the project with this id that has the newest wish; "" if none has one."""
+        row = (
+            self._connection()
+            .execute(
+                "SELECT project_key FROM wishes WHERE project_key LIKE ? ORDER BY place DESC LIMIT 1",
+                (f"{project}.%",),
+            )
+            .fetchone()
+        )
+        return "" if row is None else str(row[0])
+
     def _setup_of(self, condition: str, values: tuple[Any, ...]) -> ProjectSetup | None:
         """Return the setup that matches an SQL condition (a constant of this module)."""
         row = (

@@ -148,7 +148,7 @@ class RunStore(ProjectRecords, Counters):
         return self._select(f"{where} ORDER BY sequence DESC LIMIT ?", (*values, limit))
 
     def key_of(self, project: int) -> str:
-        """Return a project's key as its last connection or its newest runs know it; "" if none does."""
+        """Return a project's key as its last connection, its newest runs or its wishes know it; "" if none does."""
         setup = self.setup(project)
         if setup is not None:
             return setup.project_key
@@ -156,7 +156,7 @@ class RunStore(ProjectRecords, Counters):
             key = run.project_key or (run.summary.project.key if run.summary is not None else "")
             if key:
                 return key
-        return ""
+        return self.wished_key(project)
 
     def count_by_state(self) -> dict[RunState, int]:
         """Return the number of runs in each state; empty states are left out."""
