@@ -50,13 +50,17 @@ def test_similar_tasks__nearest_unlabeled_ones(made: Made, task: int) -> None:
     order = nearest(made, task)
     labeled, gone, excluded = order[0:12:3], order[1:40:7], order[2:60:11]
     client = listing(made, gone=gone, labeled=[task, *labeled])
-    found = similar_tasks(made.run, task, 30, store=made.store, client=client, excluded=excluded)
+    made.store.add_wishes(made.run.published_to.key, excluded, "exclude")
+    found = similar_tasks(made.run, task, 30, store=made.store, client=client)
     out = {*labeled, *gone, *excluded, 1005}
     assert list(found) == [one for one in order if one not in out][:30]
-    some = similar_tasks(made.run, task, 3, store=made.store, client=client, excluded=excluded)
+    some = similar_tasks(made.run, task, 3, store=made.store, client=client)
     assert some == found[:3]
-    every = similar_tasks(made.run, task, 1000, store=made.store, client=client, excluded=excluded)
+    every = similar_tasks(made.run, task, 1000, store=made.store, client=client)
     assert list(every) == [one for one in order if one not in out]
+    with pytest.raises(InputError, match=f"no unlabeled task is left that is like task {task}"):
+        similar_tasks(made.run, task, 3, store=made.store, client=listing(made, labeled=made.ids.tolist()))
+    made.store.remove_wishes(made.run.published_to.key, excluded, "exclude")
 
 
 def test_similar_tasks__of_a_task_that_was_not_read(made: Made) -> None:
@@ -77,7 +81,9 @@ def test_queue_tasks__what_cannot_be_queued_is_told(made: Made) -> None:
     first, labeled, gone, barred, second, *_ = others
     client = listing(made, gone=[gone], labeled=[labeled])
     wanted = [second, labeled, gone, 1005, barred, 77, first, pick, second]
-    found = queue_tasks(made.run, wanted, store=made.store, client=client, excluded=[barred], dry_run=True)
+    made.store.add_wishes(made.run.published_to.key, [barred], "exclude")
+    found = queue_tasks(made.run, wanted, store=made.store, client=client, dry_run=True)
+    made.store.remove_wishes(made.run.published_to.key, [barred], "exclude")
     assert found.tasks == (pick, second, first), "in labeling order"
     assert found.new == (second, first)
     assert found.passed_over == {

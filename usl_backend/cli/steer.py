@@ -71,13 +71,11 @@ def queue(
     host = host_settings(flags)
     store = open_store(host)
     with StudioClient.from_settings(host, url=url) as client:
-        project = client.project(project_id)
-        run = run_in_force(store, project, client=client)
+        run = run_in_force(store, client.project(project_id), client=client)
         if remove:
             found = unqueue_tasks(run, tasks, store=store, client=client, dry_run=dry_run)
         else:
-            excluded = store.wishes(project.key).excluded
-            found = queue_tasks(run, tasks, store=store, client=client, excluded=excluded, dry_run=dry_run)
+            found = queue_tasks(run, tasks, store=store, client=client, dry_run=dry_run)
     _show(found, dry_run=dry_run, as_json=as_json)
 
 
@@ -102,13 +100,9 @@ def like(target: str, task: int, tasks: int, dry_run: bool, as_json: bool, **fla
     host = host_settings(flags)
     store = open_store(host)
     with StudioClient.from_settings(host, url=url) as client:
-        project = client.project(project_id)
-        run = run_in_force(store, project, client=client)
-        excluded = store.wishes(project.key).excluded
-        near = similar_tasks(run, task, tasks, store=store, client=client, excluded=excluded)
-        if not near:
-            raise click.ClickException(f"no unlabeled task is left that is like task {task}")
-        found = queue_tasks(run, near, store=store, client=client, excluded=excluded, dry_run=dry_run)
+        run = run_in_force(store, client.project(project_id), client=client)
+        near = similar_tasks(run, task, tasks, store=store, client=client)
+        found = queue_tasks(run, near, store=store, client=client, dry_run=dry_run)
     _show(found, dry_run=dry_run, as_json=as_json)
 
 

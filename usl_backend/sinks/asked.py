@@ -65,7 +65,6 @@ def queue_tasks(
     *,
     store: RunStore,
     client: StudioClient,
-    excluded: Sequence[int] = (),
     dry_run: bool = False,
 ) -> Asked:
     """Queue tasks behind the picks and the control set, and behind those asked for earlier; before all others.
@@ -80,15 +79,13 @@ def queue_tasks(
         Tasks in the order in which they shall be labeled.
     store, client
         As for `execute`.
-    excluded
-        Tasks that are excluded now, besides those that the run excluded.
     dry_run
         Write nothing.
 
     Returns
     -------
     Asked
-        Tasks that are labeled, deleted, excluded or not in the run's pool are passed over, and why.
+        Tasks that are labeled, deleted, excluded, or not in the run's pool are passed over, and why.
 
     Raises
     ------
@@ -104,7 +101,7 @@ def queue_tasks(
     with Lock(files.lock):
         published, (pool, _) = files.read_published(), files.read_pool()
         queue = published.queue
-        passed_over = _barred(wanted, pool, run, excluded)
+        passed_over = _barred(wanted, pool, run, store)
         there = [one for one in wanted if one not in passed_over]
         unlabeled = {task.id: task.unlabeled for task in client.tasks_of(run.project, there)}
         for one in there:
@@ -147,13 +144,7 @@ def unqueue_tasks(
 
 
 def similar_tasks(
-    run: Run,
-    task: int,
-    count: int,
-    *,
-    store: RunStore,
-    client: StudioClient,
-    excluded: Sequence[int] = (),
+    run: Run, task: int, count: int, *, store: RunStore, client: StudioClient
 ) -> tuple[int, ...]:
     """Return the unlabeled tasks most like one, by the rows of the run: exact, nearest first, ties by id.
 
@@ -165,13 +156,13 @@ def similar_tasks(
         A task of its pool, labeled or not.
     count
         Number of tasks; fewer if fewer are left. Queued ones count, excluded ones do not.
-    store, client, excluded
+    store, client
         As for `queue_tasks`.
 
     Raises
     ------
     InputError
-        The task is not in the pool, or `count` is out of bounds.
+        The task is not in the pool, `count` is out of bounds, or no task is left.
     """
     if not 1 <= count <= MOST:
         raise InputError(f"tasks is {count}; give 1 to {MOST:,}")
@@ -182,7 +173,7 @@ def similar_tasks(
             f"task {task} is not among the {len(pool):,} tasks that run {run.id} has read: it had a label, could not "
             "be read, or was added later; choose another, or start a new run"
         )
-    barred = {task, *excluded, *excluded_tasks(RunSettings.from_json(run.settings))}
+    barred = {task, *_excluded(run, store)}
     near = [one for one in pool.ids[nearest_rows(pool.embeddings, row)].tolist() if one not in barred]
     found: list[int] = []
     start, size = 0, 2 * count + 20
@@ -191,6 +182,8 @@ def similar_tasks(
         free = {one.id for one in client.tasks_of(run.project, some) if one.unlabeled}
         found += [one for one in some if one in free]
         start += size
+    if not found:
+        raise InputError(f"no unlabeled task is left that is like task {task}")
     return tuple(found[:count])
 
 
@@ -213,15 +206,22 @@ def _distinct(tasks: Sequence[int]) -> tuple[int, ...]:
     return found
 
 
-def _barred(tasks: Sequence[int], pool: Pool, run: Run, excluded: Sequence[int]) -> dict[int, str]:
+def _barred(tasks: Sequence[int], pool: Pool, run: Run, store: RunStore) -> dict[int, str]:
     """Return why tasks cannot be queued, by what is known here."""
     known = dict(zip(tasks, np.isin(np.asarray(tasks, dtype=np.int64), pool.ids).tolist(), strict=True))
-    barred = {*excluded, *excluded_tasks(RunSettings.from_json(run.settings))}
+    barred = _excluded(run, store)
     return {
         one: "it is excluded" if one in barred else f"it is not in the pool of run {run.id}"
         for one in tasks
         if one in barred or not known[one]
     }
+
+
+def _excluded(run: Run, store: RunStore) -> set[int]:
+    """Return the tasks that the run excluded, and those that are excluded now."""
+    into = run.published_to
+    standing = () if into is None else store.wishes(into.key).excluded
+    return {*standing, *excluded_tasks(RunSettings.from_json(run.settings))}
 
 
 def _amend(run: Run, queue: Queue, store: RunStore) -> None:

@@ -80,8 +80,7 @@ def queue(project: int) -> Mapping[str, Any]:
     store = services().store
     with _project(project) as (client, now):
         run = run_in_force(store, now, client=client)
-        excluded = store.wishes(now.key).excluded
-        found = queue_tasks(run, tasks, store=store, client=client, excluded=excluded, dry_run=dry_run)
+        found = queue_tasks(run, tasks, store=store, client=client, dry_run=dry_run)
     return found.to_json()
 
 
@@ -109,11 +108,8 @@ def similar(project: int) -> Mapping[str, Any]:
     store = services().store
     with _project(project) as (client, now):
         run = run_in_force(store, now, client=client)
-        excluded = store.wishes(now.key).excluded
-        near = similar_tasks(run, task, count, store=store, client=client, excluded=excluded)
-        if not near:
-            raise InputError(f"no unlabeled task is left that is like task {task}")
-        found = queue_tasks(run, near, store=store, client=client, excluded=excluded, dry_run=dry_run)
+        near = similar_tasks(run, task, count, store=store, client=client)
+        found = queue_tasks(run, near, store=store, client=client, dry_run=dry_run)
     return found.to_json()
 
 
