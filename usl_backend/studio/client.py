@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TIMEOUT = 600.0
 PAGE_SIZE = 5000
 # On SQLite, Label Studio answers pages of more than about 990 uploaded files with 500 ("Expression tree is too large").
 SMALL_PAGE_SIZE = 500
@@ -185,7 +186,7 @@ class StudioClient:
         url: str,
         api_key: str,
         *,
-        timeout: float = 600.0,
+        timeout: float = TIMEOUT,
         documents_root: Path | None = None,
         attempts: int = ATTEMPTS,
         browser_url: str = "",
@@ -198,13 +199,22 @@ class StudioClient:
         """Projects whose long pages have failed: Label Studio on SQLite does not list 1,000 uploads at once."""
 
     @classmethod
-    def from_settings(cls, host: HostSettings, *, url: str | None = None, attempts: int = ATTEMPTS) -> Self:
+    def from_settings(
+        cls,
+        host: HostSettings,
+        *,
+        url: str | None = None,
+        attempts: int = ATTEMPTS,
+        timeout: float = TIMEOUT,
+    ) -> Self:
         """Make a client from host settings; nothing is sent yet.
 
         Parameters
         ----------
         url
             URL given by the user; must be the configured one, so that the token never goes to another server.
+        attempts, timeout
+            As for the constructor.
 
         Raises
         ------
@@ -224,6 +234,7 @@ class StudioClient:
             host.api_key,
             documents_root=host.label_studio_local_files_document_root,
             attempts=attempts,
+            timeout=timeout,
             browser_url=host.label_studio_host,
         )
 

@@ -19,7 +19,7 @@ from usl_backend.sinks.standing import Standing, standing
 from usl_backend.studio.annotated import AnnotatedTasks, annotator_names
 from usl_backend.studio.client import StudioClient
 from usl_backend.web.reports import Awaited, reports
-from usl_backend.web.services import services
+from usl_backend.web.services import STUDIO_SECONDS, services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,6 @@ STANDING: Final = 20.0
 """Seconds for which the state of the queue, names and deleted tasks are good."""
 KEPT: Final = 32
 """Projects of which the annotations are kept in memory."""
-_STUDIO_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -170,8 +169,7 @@ class ProjectWatch:
     def _read(self, watched: _Watched) -> LabelingState:
         """Read a project."""
         if self._client is None:
-            self._client = StudioClient.from_settings(self._host, attempts=1)
-            self._client.http.timeout = _STUDIO_SECONDS
+            self._client = StudioClient.from_settings(self._host, attempts=1, timeout=STUDIO_SECONDS)
         client = self._client
         project = client.project(watched.id)
         if watched.known[:1] not in ((), (project.key,)):

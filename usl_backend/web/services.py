@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from usl_backend.web.watch import StudioWatch
 
 EXTENSION = "usl"
+STUDIO_SECONDS: Final = 60.0
+"""Longest wait for an answer of Label Studio in a request; it lists 7,000 predictions a second."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Escaped surrogate in JSON; it matches valid pairs too, so a match only calls for a closer check."""
 _DEEPEST: Final = 64

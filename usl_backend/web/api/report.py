@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from usl_backend.errors import MediaError, UnknownRunError, USLError
+from usl_backend.errors import MediaError, UnknownRunError
 from usl_backend.report.mapdata import described, packed, packed_states
 from usl_backend.report.record import load_map
 from usl_backend.report.sources import LARGE, SIDE, excerpt_of, image_type, name_of
-from usl_backend.report.states import known_states, read_states
 from usl_backend.report.view import studio_links
-from usl_backend.report.words import moment
 from usl_backend.runs.succession import linked
-from usl_backend.studio.client import StudioClient
 from usl_backend.web.reports import shown
 from usl_backend.web.services import services
+from usl_backend.web.task_states import task_states
 
 if TYPE_CHECKING:
     from usl_backend.report.record import MapPoints
-    from usl_backend.report.states import TaskStates
     from usl_backend.runs import Run
 
 blueprint = Blueprint("api_report", __name__)
 
 DAY: Final = 86_400
-FRESH: Final = 10.0
-"""Seconds for which labels are not read again: an export of many of them takes long."""
-_STUDIO_SECONDS: Final = 20.0
-"""Longest wait for an answer of Label Studio while somebody looks at a page."""
 _ABSENT: Final = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 120"><rect width="120" height="120" fill="#8883"/>'
     '<text x="60" y="64" font-family="sans-serif" font-size="12" text-anchor="middle" fill="#777">not readable</text>'
@@ -56,7 +48,7 @@ def show_states(run_id: str) -> Response:
     run = services().store.get(run_id)
     shown(run)
     points = _points(run)
-    return _answer({"run": run.id, **packed_states(_states(run), points.ids)})
+    return _answer({"run": run.id, **packed_states(task_states(run), points.ids)})
 
 
 @blueprint.get("/runs/<run_id>/labels")
@@ -64,7 +56,7 @@ def list_labels(run_id: str) -> Response:
     """Return the class of each labeled task of the run, as it is in Label Studio now."""
     run = services().store.get(run_id)
     shown(run)
-    states = _states(run)
+    states = task_states(run)
     return _answer({"run": run.id, "read_at": states.read_at, "note": states.note, "labels": states.labels})
 
 
@@ -76,21 +68,6 @@ def _points(run: Run) -> MapPoints:
             f"the map of run {run.id} is missing; create it with `usl-backend report {run.id} --force`"
         )
     return points
-
-
-def _states(run: Run) -> TaskStates:
-    """Return the states of a run's tasks: read now, or a few seconds ago, or the last ones with the reason why."""
-    files = services().store.files(run.id)
-    known = known_states(files)
-    if run.pool or run.dry_run or not files.has_published() or time.time() - known.read_at < FRESH:
-        return known
-    try:
-        with StudioClient.from_settings(services().host, attempts=1) as client:
-            client.http.timeout = _STUDIO_SECONDS
-            return read_states(run, files, client)
-    except USLError as error:
-        asked = f"as they were at {moment(known.read_at)}" if known.read_at else "not shown"
-        return replace(known, note=f"Labels are {asked}: {error}")
 
 
 def _answer(values: Mapping[str, Any]) -> Response:

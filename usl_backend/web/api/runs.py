@@ -16,13 +16,11 @@ from usl_backend.runs.published import queue_to_json
 from usl_backend.runs.succession import succession
 from usl_backend.sinks.standing import Standing, standing_of
 from usl_backend.studio.client import StudioClient
-from usl_backend.web.services import json_body, page_of, services
+from usl_backend.web.services import STUDIO_SECONDS, json_body, page_of, services
 
 blueprint = Blueprint("api_runs", __name__)
 
 _MOST = 1000
-_STUDIO_SECONDS = 20.0
-"""Longest wait for an answer of Label Studio while somebody looks at a page."""
 _ROLES = ("pick", "control", "reserve")
 
 
@@ -97,8 +95,7 @@ def show_queue(run_id: str) -> Mapping[str, Any]:
     """Compare a run's queue in Label Studio with what was published: `kind`, `detail` and the command that mends it."""
     run = services().store.get(run_id)
     try:
-        with StudioClient.from_settings(services().host, attempts=1) as client:
-            client.http.timeout = _STUDIO_SECONDS
+        with StudioClient.from_settings(services().host, attempts=1, timeout=STUDIO_SECONDS) as client:
             return asdict(standing_of(run, client=client, store=services().store))
     except USLError as error:
         return asdict(Standing("unknown", run.id, str(error)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
 
@@ -14,16 +14,13 @@ from usl_backend.sinks.asked import MOST, queue_tasks, similar_tasks, unqueue_ta
 from usl_backend.sinks.standing import run_in_force
 from usl_backend.sources.wishes import check_tasks
 from usl_backend.studio.client import StudioClient
-from usl_backend.web.services import json_body, services
+from usl_backend.web.services import STUDIO_SECONDS, json_body, services
 
 if TYPE_CHECKING:
     from usl_backend.runs.projects import Wish
     from usl_backend.studio.client import Project
 
 blueprint = Blueprint("api_steering", __name__)
-
-_STUDIO_SECONDS: Final = 60.0
-"""Longest wait for an answer of Label Studio; it lists 7,000 predictions a second."""
 
 
 @blueprint.get("/projects/<int:project>/pins")
@@ -139,8 +136,7 @@ def _changed(project: int, wish: Wish) -> Mapping[str, Any]:
 @contextmanager
 def _project(project: int) -> Iterator[tuple[StudioClient, Project]]:
     """Open Label Studio for one request; yield the client and the project as it is now."""
-    with StudioClient.from_settings(services().host, attempts=1) as client:
-        client.http.timeout = _STUDIO_SECONDS
+    with StudioClient.from_settings(services().host, attempts=1, timeout=STUDIO_SECONDS) as client:
         yield client, client.project(parse_project_key(project)[0])
 
 
