@@ -78,12 +78,10 @@ def export(
     from usl_backend.exports import check_export, export_split, read_manifest
     from usl_backend.exports.media import files_of
     from usl_backend.exports.project import exported_run, project_split, refuse_unlabeled
-    from usl_backend.exports.suggested import with_suggestions
+    from usl_backend.exports.suggested import suggested_split
     from usl_backend.exports.write import check_suggested
     from usl_backend.sources.media import MediaAccess
     from usl_backend.studio.client import StudioClient, parse_target
-    from usl_backend.suggesting.compute import suggest_for_run
-    from usl_backend.suggesting.labels import read_run_labels
 
     if check and Path(target).is_dir():
         _report_check(Path(target), as_json=as_json)
@@ -104,9 +102,15 @@ def export(
     with StudioClient.from_settings(host, url=url) as client:
         split = project_split(store, run, client=client, control=control, include_labeled=include_labeled)
         if suggested:
-            labels = read_run_labels(store, run, client=client, control=control)
-            found = suggest_for_run(store, labels, host=host, client=client)
-            split = with_suggestions(split, found, min_confidence=min_confidence)
+            split = suggested_split(
+                split,
+                run,
+                store=store,
+                host=host,
+                client=client,
+                control=control,
+                min_confidence=min_confidence,
+            )
         files = store.files(run.id)
         with MediaAccess.of_run(host, files, client).open(client) as media_files:
             directory = export_split(

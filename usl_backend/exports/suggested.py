@@ -7,14 +7,54 @@ from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import ExportError
 from usl_backend.exports.split import Row, Split, SuggestedRow
+from usl_backend.suggesting.compute import suggest_for_run
+from usl_backend.suggesting.labels import read_run_labels
 
 if TYPE_CHECKING:
+    from usl_backend.runs import Run, RunStore
+    from usl_backend.settings import HostSettings
+    from usl_backend.studio.client import StudioClient
     from usl_backend.suggesting.compute import RunSuggestions
 
 RECIPE = (
     "mean of the softmaxes of a probe on smoothed rows and of spreading over the nearest-neighbor graph "
     "(usl_backend.suggest), from the labels of this export without the control set's"
 )
+
+
+def suggested_split(
+    split: Split,
+    run: Run,
+    *,
+    store: RunStore,
+    host: HostSettings,
+    client: StudioClient,
+    control: str | None = None,
+    min_confidence: float | None = None,
+) -> Split:
+    """Suggest classes for a run from the labels of its project, and return its split with them.
+
+    Parameters
+    ----------
+    split
+        Split of the run.
+    run
+        A completed run of a project.
+    store, host, client
+        Store of the runs, directory of the encoders, and Label Studio's client.
+    control
+        Choices tag to read, if the label config has several.
+    min_confidence
+        As for `with_suggestions`.
+
+    Raises
+    ------
+    USLError
+        There are no suggestions, `with_suggestions` refuses the limit, or Label Studio fails.
+    """
+    labels = read_run_labels(store, run, client=client, control=control)
+    found = suggest_for_run(store, labels, host=host, client=client)
+    return with_suggestions(split, found, min_confidence=min_confidence)
 
 
 def with_suggestions(split: Split, found: RunSuggestions, *, min_confidence: float | None = None) -> Split:

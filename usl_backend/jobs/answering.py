@@ -117,13 +117,17 @@ def write_archive(
             store, run, client=client, control=request.control, include_labeled=request.include_labeled
         )
         if request.suggested:
-            from usl_backend.exports.suggested import with_suggestions
-            from usl_backend.suggesting.compute import suggest_for_run
-            from usl_backend.suggesting.labels import read_run_labels
+            from usl_backend.exports.suggested import suggested_split
 
-            labels = read_run_labels(store, run, client=client, control=request.control)
-            found = suggest_for_run(store, labels, host=host, client=client)
-            split = with_suggestions(split, found, min_confidence=request.min_confidence)
+            split = suggested_split(
+                split,
+                run,
+                store=store,
+                host=host,
+                client=client,
+                control=request.control,
+                min_confidence=request.min_confidence,
+            )
         archive_split(
             split,
             stream,
