@@ -64,6 +64,9 @@ def test_pull__shows_size_and_licence_and_asks_first(told: Told, hub: LocalHub, 
         assert line in out
     assert not any("resolve" in request for request in hub.requests), "nothing is downloaded without consent"
 
+    code, out, err = told("pull", f"timm:{TIMM}", "--json")
+    assert (code, out, "--json asks nothing; add --yes" in err) == (2, "", True)
+
     code, out, err = told("pull", f"timm:{TIMM}", "--yes", "--json")
     assert code == 0, err
     pulled = json.loads(out)

@@ -71,7 +71,7 @@ def test_pull__timm_is_stored_with_its_record_and_loads(hub: LocalHub, resnet: b
     assert left_in(tmp_path) == {f"{TIMM}.safetensors", f"{TIMM}.safetensors{SUFFIX}"}
     assert not (tmp_path / STAGING).exists()
     encoder = encoders.load(f"timm:{TIMM}", directory=tmp_path)
-    assert record_dim(publication, tmp_path, encoder.dim) == read_origin(path)
+    assert record_dim(path, encoder.dim) == read_origin(path)
     origin = read_origin(path)
     assert origin is not None
     assert origin.sha256 == hashlib.sha256(resnet).hexdigest()

@@ -88,6 +88,8 @@ def pull(name: str, yes: bool, as_json: bool, **flags: Any) -> None:
     directory = host_settings({**click.get_current_context().obj, **given}).encoders
     publication = published(name)
     present = pulled(publication, directory)
+    if not present and not yes and as_json:
+        raise click.UsageError("--json asks nothing; add --yes to agree beforehand")
     if not as_json:
         _show(publication, directory)
     if not present and not yes:
@@ -97,8 +99,8 @@ def pull(name: str, yes: bool, as_json: bool, **flags: Any) -> None:
         encoder = room.load(name, directory=directory)
     except EncoderError as error:
         raise EncoderError(f"the files arrived, but {error}") from error
-    origin = record_dim(publication, directory, encoder.dim)
     path = directory / publication.target
+    origin = record_dim(path, encoder.dim)
     if as_json:
         click.echo(json.dumps({**asdict(origin), "path": str(path), "already_here": present}, indent=1))
     else:

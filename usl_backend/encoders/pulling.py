@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.error import URLError
 
 from usl_backend.encoders.files import digest_of
 from usl_backend.encoders.images import safe_name
-from usl_backend.encoders.origins import DownloadRecord, write_origin
+from usl_backend.encoders.origins import DownloadRecord, read_origin, write_origin
 from usl_backend.encoders.published import hub_endpoint, hub_errors
 from usl_backend.errors import EncoderError
 
@@ -70,22 +71,30 @@ def pull(publication: Publication, directory: Path, *, bar: bool) -> None:
             for file in publication.files:
                 _fetch(publication, file, staging, bar=bar)
             _move(publication, staging, target)
-        write_origin(target, _origin(publication, target, None))
+        write_origin(target, _origin(publication, target))
     except OSError as error:
         raise EncoderError(
             f"encoder {publication.encoder} cannot be stored at {target} ({error.strerror or error}); make it writable"
         ) from error
 
 
-def record_dim(publication: Publication, directory: Path, dim: int) -> DownloadRecord:
-    """Add the number of columns to the record of a pulled encoder; return the record."""
-    target = directory / publication.target
-    origin = _origin(publication, target, dim)
-    write_origin(target, origin)
+def record_dim(weights: Path, dim: int) -> DownloadRecord:
+    """Add the number of columns to the record of pulled weights; return the record.
+
+    Raises
+    ------
+    EncoderError
+        They have none: it was removed since.
+    """
+    origin = read_origin(weights)
+    if origin is None:
+        raise EncoderError(f"the record of {weights} was removed meanwhile; run the command again")
+    origin = replace(origin, dim=dim)
+    write_origin(weights, origin)
     return origin
 
 
-def _origin(publication: Publication, target: Path, dim: int | None) -> DownloadRecord:
+def _origin(publication: Publication, target: Path) -> DownloadRecord:
     """Make the record of files that were downloaded."""
     size = sum(
         path.stat().st_size
@@ -99,7 +108,6 @@ def _origin(publication: Publication, target: Path, dim: int | None) -> Download
         licence=publication.licence,
         bytes=size,
         sha256=digest_of(target),
-        dim=dim,
     )
 
 
