@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 from oracles import blobs, squared
+from threadpoolctl import threadpool_info
 
+from usl_backend.selection import picking
 from usl_backend.selection.ordering import order_picks
-from usl_backend.selection.picking import cluster_argmax, fill, pick_rounds
+from usl_backend.selection.picking import cluster_argmax, fill, nearest_projected_pick, pick_rounds
 from usl_backend.selection.repulsion import Horizon, Repulsion
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import alone, merge, near_rows, same_rows
@@ -200,3 +202,21 @@ def test_order_picks__copies_of_one_place_have_no_gain():
     )
     assert sorted(order.tolist()) == list(range(6))
     np.testing.assert_allclose(gain, 0, atol=1e-12)
+
+
+def test_nearest_projected_pick__computes_on_one_thread(monkeypatch):
+    """More threads change the last bits, and with them what a tie goes to."""
+    rows, _ = blobs(60, 6, seed=2)
+    threads = set()
+    find = picking.nearest_pick
+
+    def watched(*given):
+        threads.update(library["num_threads"] for library in threadpool_info())
+        return find(*given)
+
+    monkeypatch.setattr(picking, "nearest_pick", watched)
+    picks = np.array([7, 30, 59])
+    centred = rows - rows.mean(axis=0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    assert np.array_equal(nearest_projected_pick(rows, picks), squared(unit, unit[picks]).argmin(1))
+    assert threads == {1}

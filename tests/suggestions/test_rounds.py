@@ -4,7 +4,7 @@ from made import picked, pool
 
 from usl_backend import USL, suggest
 from usl_backend.errors import InputError, SelectionError
-from usl_backend.suggestions import next_round, next_rule
+from usl_backend.suggestions import next_round, next_rule, rounds
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,20 @@ def test_next_round__repeats_for_a_seed():
         labels = picked(truth, each=each)
         again = [next_round(rows, labels, 9, rng=3).indices.tolist() for _ in range(2)]
         assert again[0] == again[1]
+
+
+def test_next_round__searches_neighbors_by_its_seed_and_workers(monkeypatch):
+    """Above 20,000 rows the search is drawn by the seed."""
+    given = []
+
+    def watched(*args, **options):
+        given.append((options["seed"], options["workers"]))
+        return suggest(*args, **options)
+
+    monkeypatch.setattr(rounds, "suggest", watched)
+    rows, truth = pool(noise=2.0)
+    next_round(rows, picked(truth, each=10), 5, rng=3, workers=2)
+    assert given == [(3, 2)]
 
 
 def test_next_round__bad_input():

@@ -206,6 +206,7 @@ def choose_next(
             excluded=excluded,
             neighbors=neighbors,
             classes=len(names) or None,
+            workers=usable_cpus(),
             progress=progress,
         ),
         pool,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.selection.rows.preparation import squared_distances
-from usl_backend.selection.rows.threads import row_blocks
+from usl_backend.selection.rows.preparation import fit_projection, squared_distances
+from usl_backend.selection.rows.threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+_DIMENSIONS: Final = 128
 
 
 def cluster_argmax(
@@ -150,6 +152,15 @@ def nearest_pick(rows: NDArray[np.floating[Any]], picks: NDArray[np.int64]) -> N
         result[block] = squared_distances(rows[block], rows[picks]).argmin(axis=1)
     result[picks] = np.arange(len(picks), dtype=np.int32)
     return result
+
+
+def nearest_projected_pick(
+    embeddings: NDArray[np.floating[Any]], picks: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Return `nearest_pick` (n,) of rows (n, d) as an encoder gives them, projected as methods project them."""
+    with one_thread():
+        rows = fit_projection(embeddings, dimensions=_DIMENSIONS).apply(embeddings)
+        return nearest_pick(rows, picks)
 
 
 def stand_in(

@@ -9,9 +9,7 @@ import numpy as np
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection.base import Selection
-from usl_backend.selection.picking import nearest_pick
-from usl_backend.selection.rows.preparation import fit_projection
-from usl_backend.selection.rows.threads import one_thread
+from usl_backend.selection.picking import nearest_projected_pick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 PINNED: Final = "pinned"
 EXCLUDED: Final = "excluded"
 """Keys of the pinned and excluded rows in a selection's diagnostics; absent if there are none."""
-_DIMENSIONS: Final = 128
 
 
 def select_around(
@@ -78,14 +75,11 @@ def select_around(
         found = choose(len(pinned), labeled)
         others = 0
     picks = np.concatenate([pinned, found.indices[:others]])
-    with one_thread():
-        rows = fit_projection(embeddings, dimensions=_DIMENSIONS).apply(embeddings)
-        cluster = nearest_pick(rows, picks)
     around = replace(
         found,
         indices=picks,
         gain=np.concatenate([np.zeros(len(pinned)), found.gain[:others]]),
-        cluster=cluster,
+        cluster=nearest_projected_pick(embeddings, picks),
     )
     return _told(around, pinned, excluded)
 

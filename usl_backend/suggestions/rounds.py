@@ -9,11 +9,9 @@ import numpy as np
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection import USL, Selection
-from usl_backend.selection.picking import nearest_pick
+from usl_backend.selection.picking import nearest_projected_pick
 from usl_backend.selection.rows.density import density
-from usl_backend.selection.rows.preparation import fit_projection
 from usl_backend.suggestions.graph import NEIGHBORS
-from usl_backend.suggestions.ground import PROJECTION
 from usl_backend.suggestions.suggesting import suggest
 
 if TYPE_CHECKING:
@@ -101,6 +99,7 @@ def next_round(
     excluded: NDArray[np.int64] | None = None,
     neighbors: Neighbors | None = None,
     classes: int | None = None,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> Selection:
     """Choose the next rows to label.
@@ -114,7 +113,7 @@ def next_round(
     budget
         Rows to choose, at most those without a label.
     rng
-        Seed of the selection.
+        Seed of the selection, and above 20,000 rows of the neighbor search too.
     method
         Selection method of the first two rules; None: `USL()`.
     rule
@@ -127,6 +126,8 @@ def next_round(
         Result of `method.search(rows)`.
     classes
         Number of classes; None: those that have a label.
+    workers
+        Threads of the neighbor search that suggestions need; no influence on the result.
     progress
         As for `Selector.select`.
 
@@ -173,7 +174,7 @@ def next_round(
         )
     else:
         near = neighbors if neighbors is not None and neighbors.indices.shape[1] >= NEIGHBORS else None
-        suggestions = suggest(rows, labels, neighbors=near, classes=classes)
+        suggestions = suggest(rows, labels, neighbors=near, classes=classes, seed=rng, workers=workers)
         if found.rule == "smallest-margin":
             chosen = _closest(rows, suggestions.margin, free, budget, neighbors)
         else:
@@ -200,7 +201,7 @@ def _closest(
         indices=picks,
         gain=1.0 - margin[picks].astype(np.float64),
         score=None if neighbors is None else density(neighbors.distances, floor=1e-3).astype(np.float32),
-        cluster=_stand_for(rows, picks),
+        cluster=nearest_projected_pick(rows, picks),
         parameters={"method": "smallest-margin"},
     )
 
@@ -220,7 +221,7 @@ def _inside(
         rows[inside], budget, rng=rng, labeled=np.searchsorted(inside, taken), progress=progress
     )
     picks = inside[part.indices]
-    cluster = _stand_for(rows, picks)
+    cluster = nearest_projected_pick(rows, picks)
     cluster[inside] = part.cluster
     score = None
     if part.score is not None:
@@ -229,8 +230,3 @@ def _inside(
     # What the method found about near-duplicates is said in rows of the part.
     told = {name: value for name, value in part.diagnostics.items() if not name.startswith("near_duplicate")}
     return replace(part, indices=picks, score=score, cluster=cluster, diagnostics=told)
-
-
-def _stand_for(rows: NDArray[np.floating[Any]], picks: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Nearest pick of each row."""
-    return nearest_pick(fit_projection(rows, dimensions=PROJECTION).apply(rows), picks)
