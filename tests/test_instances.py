@@ -1,9 +1,10 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
-from usl_backend.instances import Instance, Place, Queue, TextFile
+from usl_backend.instances import Instance, Place, Pool, Queue, TextFile
 
 
 def test_queue__picks_then_the_rest_of_the_control_set_then_the_reserve() -> None:
@@ -87,3 +88,14 @@ def test_queue__asked_for_come_behind_the_control_set_and_before_the_spares() ->
     drawn = more.with_control([4])
     assert drawn.instances == (5, 3, 9, 4, 8, 1, 7, 2)
     assert drawn.asked == (8, 1, 7)
+
+
+@pytest.mark.parametrize("ids", [[], [5, 8, 11, 14, 17]])
+def test_pool__rows_of_ids(ids: list[int]) -> None:
+    pool = Pool(np.array(ids, np.int64), np.zeros((len(ids), 1), np.float32))
+    assert [pool.row_of(one) for one in range(20)] == [
+        ids.index(one) if one in ids else None for one in range(20)
+    ]
+    for some in ([17, 4, 5], [], [99]):
+        assert pool.rows_of(some).tolist() == [row for row, one in enumerate(ids) if one in some]
+        assert pool.rows_of(set(some)).dtype == np.int64

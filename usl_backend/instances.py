@@ -152,6 +152,15 @@ class Pool:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows_of(self, ids: Iterable[int]) -> NDArray[np.int64]:
+        """Return the rows of these ids, ascending; ids that are not in the pool are ignored."""
+        return np.flatnonzero(np.isin(self.ids, np.fromiter(ids, dtype=np.int64)))
+
+    def row_of(self, instance: int) -> int | None:
+        """Return the row of an id; None if it is not in the pool."""
+        row = int(np.searchsorted(self.ids, instance))
+        return row if row < len(self.ids) and self.ids[row] == instance else None
+
 
 def pool_digest(ids: NDArray[np.int64], content_hashes: list[str], encoder_key: str) -> str:
     """Compute the digest of a selection's input: equal digests mean equal rows in equal order.

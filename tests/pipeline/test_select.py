@@ -12,7 +12,6 @@ from usl_backend.pipeline.select import (
     choose_next,
     final_budget,
     measure_budgets,
-    rows_of,
     search,
     select,
 )
@@ -63,10 +62,6 @@ def test_final_budget__nothing_readable_names_the_first_reason() -> None:
     readable = Readable(rows=0, listed=2, skipped={9: "the file is empty (0 bytes)", 7: "404 Not Found"})
     with pytest.raises(InputError, match=r"none of the 2 tasks could be read \(task 7: 404 Not Found\)"):
         final_budget(settings(), readable, classes=0, run_id="1-1")
-
-
-def test_rows_of__ids_that_are_in_the_pool() -> None:
-    assert rows_of(pool(5), (17, 4, 5)).tolist() == [0, 4]
 
 
 def test_select__labeled_rows_are_never_picked_and_the_seed_decides() -> None:

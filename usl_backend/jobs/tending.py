@@ -127,7 +127,7 @@ def _extend(
 def _measure(run: Run, kept: KeptJob, *, store: RunStore) -> Mapping[str, Any]:
     """Measure budgets on what the run has stored."""
     from usl_backend.encoders.allocator import keep_freed_memory
-    from usl_backend.pipeline.select import measure_budgets, rows_of
+    from usl_backend.pipeline.select import measure_budgets
     from usl_backend.settings import RunSettings
 
     keep_freed_memory()
@@ -139,7 +139,7 @@ def _measure(run: Run, kept: KeptJob, *, store: RunStore) -> Mapping[str, Any]:
         pool,
         RunSettings.from_json(run.settings),
         classes=len(inventory.classes),
-        labeled=rows_of(pool, inventory.labeled),
+        labeled=pool.rows_of(inventory.labeled),
         progress=kept.stage("measure"),
     )
     if curve is None:

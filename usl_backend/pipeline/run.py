@@ -23,7 +23,6 @@ from usl_backend.pipeline.select import (
     choose_next,
     final_budget,
     measure_budgets,
-    rows_of,
     search,
     select,
 )
@@ -161,7 +160,7 @@ class Execution:
         wishes = None if inventory.brings_vectors else self._wishes(instances, inventory)
         pool, hashes, key = self.rows.embed(instances, inventory)
         steered = (wishes or self._wishes(instances, inventory)).in_pool(pool, inventory.unread(pool))
-        labeled = rows_of(pool, inventory.labeled)
+        labeled = pool.rows_of(inventory.labeled)
         selection = self._select(pool, hashes, instances, inventory, labeled, steered)
         if self.run.dry_run and not self.run.pool:
             self._measure(pool, inventory, labeled)
@@ -354,10 +353,9 @@ class Execution:
     def _queue(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> tuple[Selection, Queue]:
         """Build the queue: the picks, a control set drawn from the whole pool, and the reserve; see `current_queue`."""
         free = np.setdiff1d(np.arange(len(pool)), barred)
-        handed_on = np.searchsorted(pool.ids, np.asarray(self._handed_on(pool), dtype=np.int64))
-        handed_on = handed_on[
-            ~np.isin(handed_on, np.asarray(selection.diagnostics.get(EXCLUDED, ()), np.int64))
-        ]
+        excluded = set(selection.diagnostics.get(EXCLUDED, ()))
+        known = [pool.row_of(one) for one in self._handed_on(pool)]
+        handed_on = np.array([row for row in known if row is not None and row not in excluded], np.int64)
         if len(handed_on):
             lacking = max(0, self.settings.control - len(handed_on))
             more = further_rows(np.setdiff1d(free, handed_on), lacking, n=len(pool), seed=self.settings.seed)

@@ -90,11 +90,6 @@ def final_budget(
     return budget
 
 
-def rows_of(pool: Pool, ids: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the pool rows of these ids, ascending; ids that are not in the pool are ignored."""
-    return np.flatnonzero(np.isin(pool.ids, np.asarray(ids, dtype=np.int64)))
-
-
 def select(
     pool: Pool,
     settings: RunSettings,

@@ -104,7 +104,7 @@ class _Build:
         instances, inventory = self.files.read_instances(), self.files.read_inventory()
         pool, _ = self.files.read_pool()
         selection = self.files.read_selection()
-        held = np.flatnonzero(np.isin(pool.ids, np.asarray(inventory.labeled, dtype=np.int64)))
+        held = pool.rows_of(inventory.labeled)
         self.step("comparing")
         rows = fit_projection(pool.embeddings, dimensions=DIMENSIONS).apply(pool.embeddings)
         neighbors = self.neighbors(rows, selection)

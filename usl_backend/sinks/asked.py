@@ -167,8 +167,8 @@ def similar_tasks(
     if not 1 <= count <= MOST:
         raise InputError(f"tasks is {count}; give 1 to {MOST:,}")
     pool, _ = store.files(run.id).read_pool()
-    row = int(np.searchsorted(pool.ids, task))
-    if row == len(pool) or pool.ids[row] != task:
+    row = pool.row_of(task)
+    if row is None:
         raise InputError(
             f"task {task} is not among the {len(pool):,} tasks that run {run.id} has read: it had a label, could not "
             "be read, or was added later; choose another, or start a new run"

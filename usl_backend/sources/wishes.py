@@ -76,8 +76,7 @@ class Wishes:
         rows: list[int] = []
         warnings = list(self.warnings)
         for one in self.pinned:
-            row = int(np.searchsorted(pool.ids, one))
-            if row < len(pool) and pool.ids[row] == one:
+            if (row := pool.row_of(one)) is not None:
                 rows.append(row)
                 continue
             why = unread.get(one, "it is not in the pool")
@@ -87,8 +86,7 @@ class Wishes:
                 self.standing,
                 warnings,
             )
-        excluded = np.flatnonzero(np.isin(pool.ids, np.asarray(self.excluded, dtype=np.int64)))
-        return Steered(np.asarray(rows, dtype=np.int64), excluded, tuple(warnings))
+        return Steered(np.asarray(rows, dtype=np.int64), pool.rows_of(self.excluded), tuple(warnings))
 
 
 def find_wishes(
