@@ -1,10 +1,11 @@
-"""Texts in several languages: what picks are worth under MiniLM and under e5-small, and texts of one meaning.
+"""Texts in several languages: which are told as English, what picks are worth under MiniLM and e5-small, one meaning.
 
 The texts are the one-line descriptions of Debian packages in the translations of Debian's mirror, their classes the
 packages' sections. FOLDER holds `Packages.xz` (dists/bookworm/main/binary-amd64 of a mirror) and `Translation-LL.bz2`
 (dists/bookworm/main/i18n) for each of the languages.
 
     python benchmarks/languages.py FOLDER --json languages.json
+    python benchmarks/languages.py FOLDER --encoders
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from make_demo_data import SECTIONS
 from numpy.typing import NDArray
 
 from usl_backend.encoders import load as load_encoder
+from usl_backend.encoders.languages import languages_of
 from usl_backend.evaluation import nearest_neighbor_accuracy
 from usl_backend.selection import USL
 
@@ -100,6 +102,21 @@ def worth(rows: NDArray[np.float32], classes: NDArray[np.int64], seeds: int) -> 
     }
 
 
+def told_english(texts: Sequence[str]) -> tuple[float, float, float]:
+    """Return the percent of texts told as English, one by one and in groups as runs look at them, and CPU ms a text."""
+    begun = time.process_time()
+    alone = [one for one in (languages_of([text]) for text in texts) if one is not None]
+    spent = time.process_time() - begun
+    grouped = languages_of(texts)
+    if grouped is None:
+        raise SystemExit('the detector is not installed: pip install "usl-backend[text]"')
+    return (
+        100 * sum(one.english for one in alone) / len(alone),
+        100 * grouped.english / grouped.texts,
+        1000 * spent / len(texts),
+    )
+
+
 def together(rows: dict[str, NDArray[np.float32]]) -> dict[str, float]:
     """Tell how far texts of one meaning, in the same place of each language's rows, lie together."""
     languages = list(rows)
@@ -123,7 +140,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--encoders", nargs="+", default=ENCODERS)
+    parser.add_argument("--encoders", nargs="*", default=ENCODERS, help="none: only the detector")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -134,7 +151,12 @@ def main() -> None:
     common = [one for one in held if all(language in one.texts for language in IN_COMMON)][:COMMON]
     texts = [one.texts[language] for language, pool in pools.items() for one in pool]
     texts += [one.texts[language] for language in IN_COMMON for one in common]
-    results: dict[str, Any] = {"texts": len(texts), "common": len(common)}
+    results: dict[str, Any] = {"texts": len(texts), "common": len(common), "told as English": {}}
+    print("told as English, %: one by one, in groups; CPU ms a text")
+    for language, pool in pools.items():
+        told = told_english([one.texts[language] for one in pool])
+        results["told as English"][language] = told
+        print(f"| {language} | {len(pool)} | {told[0]:.1f} | {told[1]:.1f} | {told[2]:.2f} |", flush=True)
     for encoder in arguments.encoders:
         rows, speed = embedded(texts, encoder)
         print(f"{encoder}: {speed:.0f} texts per CPU second", flush=True)

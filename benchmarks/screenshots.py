@@ -64,10 +64,10 @@ def another_run(backend: BackendServer, project: int) -> str:
     return run
 
 
-def await_report(address: str, run: str) -> None:
+def await_report(address: str, run: str, *, seconds: float = 600) -> None:
     """Have the report of a run made, and wait for it."""
-    until = time.monotonic() + 600
-    while requests.get(f"{address}/usl/api/runs/{run}/trust", timeout=60).status_code != 200:
+    until = time.monotonic() + seconds
+    while requests.get(f"{address}/usl/api/runs/{run}/trust", timeout=30).status_code != 200:
         assert time.monotonic() < until, "the report was not made"
         time.sleep(1)
 

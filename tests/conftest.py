@@ -121,6 +121,12 @@ def wait_until() -> Callable[..., None]:
     return wait
 
 
+@pytest.fixture
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No weights that the host's cache of Hugging Face happens to hold."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
 class _Refuses(BaseHTTPRequestHandler):
     """Accepts no token."""
 

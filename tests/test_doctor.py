@@ -20,6 +20,8 @@ from usl_backend.sources.showing import Showing
 from usl_backend.studio import label_config
 from usl_backend.studio.client import StudioClient
 
+pytestmark = pytest.mark.usefixtures("empty_hub")
+
 
 def settings(tmp_path: Path, **values: object) -> HostSettings:
     return HostSettings.load({"model_dir": tmp_path, "port": free_port()} | values, environ={})

@@ -9,6 +9,7 @@ from typing import Any
 import requests
 from live_studio import LiveStudio
 from playwright.sync_api import Page
+from screenshots import await_report
 
 from usl_backend.demo import dataset, project
 from usl_backend.demo.backend_server import BackendServer
@@ -38,10 +39,7 @@ class Backend:
         return told
 
     def await_report(self, run: str) -> None:
-        until = time.monotonic() + 240
-        while requests.get(f"{self.url}/usl/api/runs/{run}/trust", timeout=30).status_code != 200:
-            assert time.monotonic() < until, "the report was not made"
-            time.sleep(1)
+        await_report(self.url, run, seconds=240)
 
 
 @contextmanager

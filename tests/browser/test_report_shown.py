@@ -17,6 +17,7 @@ from studio_ui import StudioUI
 
 from usl_backend.cli import main
 from usl_backend.demo import project
+from usl_backend.studio.annotated import annotator_names
 from usl_backend.studio.client import StudioClient
 
 ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts" / "browser"
@@ -151,15 +152,24 @@ def test_gallery__order_is_the_rank_order_and_pictures_are_there(
     page.screenshot(path=shots / "gallery.png")
 
 
-def test_map__colors_by_label_and_annotator_and_moves_nothing(
-    backend: Backend, run: str, client: StudioClient, page: Page, heard: list[str], shots: Path
-) -> None:
+@pytest.fixture
+def bag(backend: Backend, run: str, client: StudioClient) -> Iterator[int]:
+    """The second pick, labeled as a bag for the time of a test."""
     task = backend.server.picks(run)[1]
     made = client.annotate(task, [{**project.CONTROL, "type": "choices", "value": {"choices": ["Bag"]}}])
+    yield task
+    client.delete_annotation(made)
+
+
+def test_map__colors_by_label_and_annotator_and_moves_nothing(
+    backend: Backend, run: str, bag: int, client: StudioClient, page: Page, heard: list[str], shots: Path
+) -> None:
     known = f"{backend.url}/usl/api/runs/{run}/labels"  # up to ten seconds old
     deadline = time.monotonic() + 60
-    while str(task) not in page.request.get(known).json()["labels"] and time.monotonic() < deadline:
+    while str(bag) not in page.request.get(known).json()["labels"]:
+        assert time.monotonic() < deadline, "the label was not read"
         time.sleep(0.5)
+    annotator = annotator_names(client)[client.user_id()]
     page.goto(f"{backend.url}/usl/runs/{run}/map")
     drawn(page)
     page.locator("#map").focus()
@@ -171,12 +181,12 @@ def test_map__colors_by_label_and_annotator_and_moves_nothing(
     for color, shown in (
         ("label", ["Bag", "no label"]),
         ("status", ["pick", "reserve", "labeled", "waiting"]),
-        ("annotator", [client.whoami(), "nobody"]),
+        ("annotator", [annotator, "nobody"]),
         ("cluster", [f"pick {rank + 1}" for rank in range(BUDGET)]),
     ):
         page.locator(f"input[name=color][value={color}]:enabled").check()
         names = page.locator("#legend li span:not(.quiet)").all_inner_texts()
-        assert names == shown or (color == "annotator" and len(names) == 2)
+        assert names == shown
         assert page.evaluate(places) == before
         page.screenshot(path=shots / f"{color}.png")
     first = page.locator("#legend button").first
@@ -197,7 +207,6 @@ def test_map__colors_by_label_and_annotator_and_moves_nothing(
     assert len(set(page.evaluate("window.held"))) == TASKS
     page.get_by_role("button", name="clear selection").click()
     assert page.evaluate("window.held") == []
-    client.delete_annotation(made)
 
 
 def test_gallery__a_picture_enlarges_and_the_keyboard_walks_on(
@@ -250,7 +259,7 @@ def test_pages__are_accessible_and_fit_every_screen(
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))
         assert page.evaluate(OUTLINED), "the focus is not seen"
-    assert len(inside) > 60 or set(inside) <= reached
+    assert set(inside if len(inside) <= 60 else inside[:50]) <= reached
 
 
 def test_file__opens_without_a_server_and_shows_the_same(

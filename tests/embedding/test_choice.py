@@ -11,6 +11,8 @@ from usl_backend.media import Location, MediaReader
 from usl_backend.runs import RunFiles
 from usl_backend.settings import RunSettings
 
+pytestmark = pytest.mark.usefixtures("empty_hub")
+
 TEXT, IMAGE = EmbeddedField("text", "text", 1.0), EmbeddedField("image", "image", 1.0)
 GERMAN = "Der Akku war nach einer Woche leer und das Gehäuse ist zerkratzt."
 ENGLISH = "The battery died after a week and the case is scratched."

@@ -6,6 +6,8 @@ from usl_backend.encoders.e5 import PACKAGED
 from usl_backend.encoders.languages import Languages
 from usl_backend.errors import EncoderError
 
+pytestmark = pytest.mark.usefixtures("empty_hub")
+
 GERMAN, ENGLISH = Languages(300, 9, "de"), Languages(300, 290, "fr")
 
 

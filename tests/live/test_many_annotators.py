@@ -119,6 +119,16 @@ def _started_on(url: str) -> int:
     raise AssertionError(f"no process was started for {url}")
 
 
+def _await_answer(address: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        with suppress(requests.ConnectionError):
+            if requests.get(f"{address}/livez", timeout=5).ok:
+                return
+        assert time.monotonic() < deadline, f"{address} does not answer"
+        time.sleep(0.1)
+
+
 @contextmanager
 def served(shell: Shell) -> Iterator[tuple[str, int]]:
     """The backend as a server of its own; its address and process."""
@@ -126,13 +136,8 @@ def served(shell: Shell) -> Iterator[tuple[str, int]]:
     shell.environment["BASIC_AUTH_USER"], shell.environment["BASIC_AUTH_PASS"] = "usl", "pw-secret-123"
     server = shell.spawn("serve", "--port", port)
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with suppress(requests.ConnectionError):
-            if requests.get(f"{address}/livez", timeout=5).ok:
-                break
-        time.sleep(0.1)
     try:
+        _await_answer(address)
         yield address, server.pid
     finally:
         server.terminate()

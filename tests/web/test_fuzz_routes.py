@@ -275,6 +275,7 @@ def test_routes__each_can_succeed(site):
         "/usl/compare",
         "/usl/api/compare",
     }
+    assert closed <= {rule for _, rule in site.rules}
     bodies = {
         "/setup": {"project": "20.5", "schema": "<View/>"},
         "/webhook": {"action": "START_TRAINING", "project": {"id": 21}},
@@ -296,7 +297,8 @@ def test_routes__each_can_succeed(site):
         if (active := site.store.active(project=12)) is not None:
             site.store.cancel(active.id)
         answer = site.client.open(path, method=method, query_string=query, buffered=True, **body)
-        assert answer.status_code < 400 or rule in closed, (method, path, answer.text)
+        refused = rule in closed and answer.status_code in (400, 404, 409, 502, 503)
+        assert answer.status_code < 400 or refused, (method, path, answer.status_code, answer.text)
 
 
 RAW = st.lists(
