@@ -72,8 +72,8 @@ def test_project_page__two_annotators_and_every_button(
     page.get_by_label("Budget", exact=True).fill("")
     page.locator("h1").click()
 
-    # Both annotators label; the page follows each without being touched, within five seconds where the host is not busy:
-    # where it is, the second quickest of four counts.
+    # Both annotators label; the page follows each without being touched, within five seconds; on a busy host
+    # the second quickest of four counts.
     seen = []
     for turn in range(4):
         who = (client, second_annotator)[turn % 2]

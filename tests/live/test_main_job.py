@@ -207,7 +207,9 @@ def test_main_job__interrupted_shell_leaves_no_queue_and_can_be_resumed(
     _, err = child.communicate(timeout=60)
     run = shell.store.latest(project.id)
     assert run is not None
-    assert (child.returncode, run.state) == (1, RunState.CANCELLED)
+    # `python -m` ends by the signal, caught or not, where it came while a string was executed (a dataclass made).
+    assert child.returncode in (1, -signal.SIGINT)
+    assert run.state is RunState.CANCELLED
     assert err.splitlines()[-1] == (
         f"error: run {run.id} was cancelled; `usl-backend resume {run.id}` continues it"
     )

@@ -165,6 +165,7 @@ class Execution:
         if self.run.dry_run and not self.run.pool:
             self._measure(pool, inventory, labeled)
         published = self._publish(pool, selection, np.union1d(labeled, steered.excluded))
+        selection = self.files.read_selection()  # publishing makes up for picks whose tasks are gone
         summary = self.sink.describe(
             summarize(
                 self.run,
@@ -323,7 +324,7 @@ class Execution:
                 told = (*made_up_warnings(chosen, queue), *published.warnings)
                 self.files.write_published(replace(published, warnings=told))
         published = self.files.read_published()
-        self.sink.complete(published, pool, selection)
+        self.sink.complete(published, pool, self.files.read_selection())
         return published
 
     def _measure(self, pool: Pool, inventory: Inventory, labeled: NDArray[np.int64]) -> None:
