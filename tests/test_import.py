@@ -1,11 +1,14 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import usl_backend
+from usl_backend.runs import RunStore
 
 HEAVY = ["torch", "torchvision", "flask", "label_studio_sdk", "waitress", "rich", "PIL", "requests"]
 
@@ -29,6 +32,26 @@ def test_import__command_line_is_described_without(heavy: str) -> None:
         f"print(json.dumps({heavy!r} in sys.modules))"
     )
     assert in_fresh_interpreter(code) is False
+
+
+def test_import__status_lists_runs_without_a_numerical_library(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.create(project=12, settings={"budget": "3"})
+    store.close()
+    code = (
+        f"import json, sys\nfrom usl_backend.cli import main\n"
+        f"try:\n    main(['status', '--model-dir', {str(tmp_path)!r}])\nexcept SystemExit:\n    pass\n"
+        "print(json.dumps(sorted({'numpy', 'torch', 'PIL', 'urllib3', 'flask'} & set(sys.modules))))"
+    )
+    assert in_fresh_interpreter(code) == []
+
+
+@pytest.mark.parametrize("room", ["media", "runs", "settings"])
+def test_import__lazy_rooms_resolve_every_name(room: str) -> None:
+    module = import_module(f"usl_backend.{room}")
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = module.nothing
 
 
 @pytest.mark.parametrize("name", usl_backend.__all__)

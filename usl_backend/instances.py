@@ -6,11 +6,10 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
 Modality = Literal["image", "text"]
@@ -146,7 +145,7 @@ class Pool:
             raise ValueError(
                 f"embeddings {self.embeddings.shape} must be two-dimensional and match ids ({len(self.ids)},)"
             )
-        if len(self.ids) > 1 and not bool(np.all(np.diff(self.ids) > 0)):
+        if len(self.ids) > 1 and not bool((self.ids[1:] > self.ids[:-1]).all()):
             raise ValueError("ids must be strictly increasing")
 
     def __len__(self) -> int:
@@ -154,11 +153,13 @@ class Pool:
 
     def rows_of(self, ids: Iterable[int]) -> NDArray[np.int64]:
         """Return the rows of these ids, ascending; ids that are not in the pool are ignored."""
+        import numpy as np
+
         return np.flatnonzero(np.isin(self.ids, np.fromiter(ids, dtype=np.int64)))
 
     def row_of(self, instance: int) -> int | None:
         """Return the row of an id; None if it is not in the pool."""
-        row = int(np.searchsorted(self.ids, instance))
+        row = int(self.ids.searchsorted(instance))
         return row if row < len(self.ids) and self.ids[row] == instance else None
 
 
@@ -180,7 +181,7 @@ def pool_digest(ids: NDArray[np.int64], content_hashes: list[str], encoder_key: 
         64 hexadecimal characters.
     """
     digest = hashlib.sha256(encoder_key.encode())
-    digest.update(np.ascontiguousarray(ids, dtype="<i8").tobytes())
+    digest.update(ids.astype("<i8").tobytes())
     for content_hash in content_hashes:
         digest.update(bytes.fromhex(content_hash))
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from usl_backend.cli import verb
-from usl_backend.settings import OPTIONS, HostSettings, Option, Scope
+from usl_backend.settings import HOST_OPTIONS, HostSettings, Option
 
 if TYPE_CHECKING:
     from usl_backend.runs import RunStore
@@ -35,12 +35,14 @@ _EMBEDDING = ("encoder", "image_size", "data_key")
 
 def run_options(function: F) -> F:
     """Add the flags of all run options and method options to a verb."""
+    from usl_backend.settings import OPTIONS  # loads the selection methods, which most verbs do not need
+
     return _decorated(function, [option for option in OPTIONS if option.scope != "host"])
 
 
 def host_options(*names: str) -> Callable[[F], F]:
     """Add the flags of these host options to a verb; secrets have no flag."""
-    chosen = [option for option in OPTIONS if option.scope == "host" and option.name in names]
+    chosen = [option for option in HOST_OPTIONS if option.name in names]
     unknown = set(names) - {option.name for option in chosen}
     if unknown:
         raise ValueError(f"no host option is called {sorted(unknown)}")
@@ -54,9 +56,9 @@ def json_option(function: F) -> F:
 
 def split(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split the flags that were given into host values and run values."""
-    scopes: dict[str, Scope] = {option.name: option.scope for option in OPTIONS}
+    names = {option.name for option in HOST_OPTIONS}
     given = {name: value for name, value in flags.items() if value is not None}
-    host = {name: value for name, value in given.items() if scopes[name] == "host"}
+    host = {name: value for name, value in given.items() if name in names}
     return host, {name: value for name, value in given.items() if name not in host}
 
 

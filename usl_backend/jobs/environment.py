@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from usl_backend.settings import OPTIONS
+from usl_backend.settings import HOST_OPTIONS
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
@@ -17,9 +17,7 @@ _SERVER_ONLY = frozenset({"basic_auth_user", "basic_auth_pass", "api_token", "we
 def child_environment(host: HostSettings) -> dict[str, str]:
     """Return this process's environment plus the host settings, whatever their origin."""
     environment = dict(os.environ)
-    for option in OPTIONS:
-        if option.scope != "host":
-            continue
+    for option in HOST_OPTIONS:
         value = getattr(host, option.name)
         shown = value.get_secret_value() if option.secret else value
         environment.pop(option.environment, None)

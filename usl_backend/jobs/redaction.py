@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from usl_backend.settings import OPTIONS
+from usl_backend.settings import HOST_OPTIONS
 
 if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
@@ -23,13 +23,13 @@ _MASK = "***"
 def secrets_of(host: HostSettings) -> tuple[str, ...]:
     """Return the configured secrets, longest first; those under 4 characters would mask ordinary words."""
     return _maskable(
-        {getattr(host, option.name).get_secret_value().strip() for option in OPTIONS if option.secret}
+        {getattr(host, option.name).get_secret_value().strip() for option in HOST_OPTIONS if option.secret}
     )
 
 
 def secrets_in_environment() -> tuple[str, ...]:
     """Return the secrets in the environment like `secrets_of`, even if its other settings are invalid."""
-    values = {os.environ.get(option.environment, "").strip() for option in OPTIONS if option.secret}
+    values = {os.environ.get(option.environment, "").strip() for option in HOST_OPTIONS if option.secret}
     return _maskable(values)
 
 

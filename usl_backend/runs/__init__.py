@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from usl_backend.runs.artifacts import ManifestRow, RunFiles
+from typing import TYPE_CHECKING, Any
+
 from usl_backend.runs.record import (
     STAGES,
     ProjectSetup,
@@ -12,6 +13,9 @@ from usl_backend.runs.record import (
     project_key,
 )
 from usl_backend.runs.store import RunStore
+
+if TYPE_CHECKING:
+    from usl_backend.runs.artifacts import ManifestRow, RunFiles
 
 __all__ = [
     "STAGES",
@@ -24,3 +28,12 @@ __all__ = [
     "parse_project_key",
     "project_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the artifacts on first use: they load numpy, which the records of runs need not."""
+    if name not in ("ManifestRow", "RunFiles"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from usl_backend.runs import artifacts
+
+    return getattr(artifacts, name)

@@ -10,15 +10,17 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
-from usl_backend.runs.artifacts import RunFiles
 from usl_backend.runs.columns import COLUMNS, loaded, proper, stored
 from usl_backend.runs.counters import Counters
 from usl_backend.runs.projects import ProjectRecords
 from usl_backend.runs.record import RUN_ID, Run, Runner, RunState
 from usl_backend.runs.summary import Summary
+
+if TYPE_CHECKING:
+    from usl_backend.runs.artifacts import RunFiles
 
 Runs = list[Run]
 
@@ -402,6 +404,8 @@ class RunStore(ProjectRecords, Counters):
 
     def files(self, run_id: str) -> RunFiles:
         """Return the run's artifacts."""
+        from usl_backend.runs.artifacts import RunFiles  # loads numpy, which the records of runs need not
+
         return RunFiles(self.run_directory(run_id))
 
     def run_directory(self, run_id: str) -> Path:

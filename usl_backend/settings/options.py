@@ -1,8 +1,7 @@
-"""Table of all options, from which flags and their reference derive."""
+"""One option, from which its flag and its row of the reference derive, and those of the host; all are in `table`."""
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from dataclasses import dataclass
@@ -10,10 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SecretStr
 
-from usl_backend.selection import METHODS
 from usl_backend.settings.host import HostSettings
 from usl_backend.settings.names import environment_name
-from usl_backend.settings.run import RunSettings
 
 Scope = Literal["host", "run", "method"]
 
@@ -61,16 +58,13 @@ class Option:
         return self.annotation is SecretStr
 
 
-def settings_table(scope: Scope | None = None) -> str:
-    """Return the settings table of the reference, in Markdown."""
-    rows = ["| setting | flag | environment | default | meaning |", "|---|---|---|---|---|"]
-    for option in OPTIONS:
-        if scope in (None, option.scope):
-            default = "" if option.default in (None, "", ()) or option.secret else f"`{option.default}`"
-            meaning = option.help + (f" ({', '.join(option.methods)})" if option.methods else "")
-            flag = "" if option.secret else f"`{option.flag}`"
-            rows.append(f"| `{option.name}` | {flag} | `{option.environment}` | {default} | {meaning} |")
-    return "\n".join(rows) + "\n"
+def model_options(model: type[BaseModel], scope: Scope) -> list[Option]:
+    """Return the rows of a settings model."""
+    return [
+        Option(name, _without_none(field.annotation), field.default, field.description or "", scope)
+        for name, field in model.model_fields.items()
+        if name != "options"
+    ]
 
 
 def _without_none(annotation: Any) -> Any:
@@ -81,30 +75,5 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def _model_options(model: type[BaseModel], scope: Scope) -> list[Option]:
-    """Return the rows of a settings model."""
-    return [
-        Option(name, _without_none(field.annotation), field.default, field.description or "", scope)
-        for name, field in model.model_fields.items()
-        if name != "options"
-    ]
-
-
-def _method_options() -> list[Option]:
-    """Return a row per option of the methods; a name that several methods share is one row."""
-    rows: dict[str, Option] = {}
-    for method in METHODS.values():
-        for name, one in method.options().items():
-            if name in rows:
-                rows[name] = dataclasses.replace(rows[name], methods=(*rows[name].methods, method.name))
-            else:
-                rows[name] = Option(name, one.annotation, one.default, one.help, "method", (method.name,))
-    return list(rows.values())
-
-
-OPTIONS: tuple[Option, ...] = (
-    *_model_options(RunSettings, "run"),
-    *_method_options(),
-    *_model_options(HostSettings, "host"),
-)
-"""Every option: run, then method, then host."""
+HOST_OPTIONS: tuple[Option, ...] = tuple(model_options(HostSettings, "host"))
+"""Options of the host; known without the selection methods, whose numerical library takes long to load."""

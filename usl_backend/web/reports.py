@@ -25,7 +25,7 @@ from usl_backend.media import UnavailableError
 from usl_backend.report.record import FOLDER, TEXT, Report, load
 from usl_backend.report.sources import Read, Sources, Thumbnails
 from usl_backend.runs import RunState
-from usl_backend.settings import OPTIONS
+from usl_backend.settings import HOST_OPTIONS
 from usl_backend.sources.media import open_run_media
 from usl_backend.web.services import services
 
@@ -48,7 +48,7 @@ PAUSE: Final = 10.0
 _PATIENCE: Final = 2.0
 """Seconds for which a page asks a busy host again for a picture."""
 LOG: Final = "log.txt"
-_SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in OPTIONS if option.secret)}
+_SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in HOST_OPTIONS if option.secret)}
 
 
 @dataclass(frozen=True)
