@@ -68,7 +68,7 @@ def _idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
 
 
-def _fashion() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def fashion_pictures() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read the first training and test pictures of Fashion-MNIST."""
     if not FASHION.exists():
         raise SystemExit(f"{FASHION} is missing: apt-get install dataset-fashion-mnist")
@@ -80,7 +80,7 @@ def _fashion() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     )
 
 
-def _embed(files: Sequence[bytes]) -> NDArray[np.float32]:
+def embed_pictures(files: Sequence[bytes]) -> NDArray[np.float32]:
     """Embed pictures in files by EfficientNet-Lite0 at 128 pixels, decoded as in a run."""
     from usl_backend.encoders import load as load_encoder
     from usl_backend.media import MediaLimits, decode_image
@@ -95,7 +95,7 @@ def _embed(files: Sequence[bytes]) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _png(grey: NDArray[np.uint8]) -> bytes:
+def png(grey: NDArray[np.uint8]) -> bytes:
     """Make the file of a grey picture."""
     from PIL import Image
 
@@ -105,8 +105,8 @@ def _png(grey: NDArray[np.uint8]) -> bytes:
 
 
 def _fashion_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    pictures, classes = _fashion()
-    return _embed([_png(picture) for picture in pictures]), classes
+    pictures, classes = fashion_pictures()
+    return embed_pictures([png(picture) for picture in pictures]), classes
 
 
 def _fashion_demo_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -114,11 +114,11 @@ def _fashion_demo_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]
     from usl_backend.demo import dataset
 
     held = dataset.load()
-    return _embed([_png(picture) for picture in held.images]), held.labels.astype(np.int64)
+    return embed_pictures([png(picture) for picture in held.images]), held.labels.astype(np.int64)
 
 
 def _fashion_pixels(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    pictures, classes = _fashion()
+    pictures, classes = fashion_pictures()
     return pictures.reshape(len(pictures), -1) / np.float32(255), classes
 
 
@@ -136,7 +136,7 @@ def _clothing_lite0(data_dir: Path | None) -> tuple[NDArray[Any], NDArray[np.int
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         files = [archive.read(name) for name in names]
     kinds = sorted({name.split("/")[-2] for name in names})
-    return _embed(files), np.array([kinds.index(name.split("/")[-2]) for name in names])
+    return embed_pictures(files), np.array([kinds.index(name.split("/")[-2]) for name in names])
 
 
 def _package_folder(name: str) -> Path:
@@ -177,7 +177,7 @@ def _minilm(texts: list[str]) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _debian() -> tuple[list[str], NDArray[np.int64]]:
+def debian_texts() -> tuple[list[str], NDArray[np.int64]]:
     """Read descriptions of Debian packages, as the demo has them, and their sections."""
     from usl_backend.demo import texts
 
@@ -187,18 +187,18 @@ def _debian() -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _debian_minilm(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    texts, classes = _debian()
+    texts, classes = debian_texts()
     return _minilm(texts), classes
 
 
 def _debian_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    texts, classes = _debian()
+    texts, classes = debian_texts()
     return _tfidf(texts), classes
 
 
 def _digits_lite0(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     rows, classes = _digits(None)
-    return _embed([_png((row.reshape(8, 8) * (255 / 16)).astype(np.uint8)) for row in rows]), classes
+    return embed_pictures([png((row.reshape(8, 8) * (255 / 16)).astype(np.uint8)) for row in rows]), classes
 
 
 def _bbc_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -225,7 +225,7 @@ def _tweets_minilm(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return _minilm([held[row][0] for row in drawn]), np.array([kinds.index(held[row][1]) for row in drawn])
 
 
-def _debian_sections(_: Path | None) -> tuple[list[str], NDArray[np.int64]]:
+def section_texts() -> tuple[list[str], NDArray[np.int64]]:
     """Read the descriptions of all Debian packages whose section has 60 at least, 300 drawn where it has more."""
     shown = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True).stdout
     found = re.findall(r"^Section: (\S+)$|^Description(?:-en)?: (.+)$", shown, re.MULTILINE)
@@ -247,12 +247,12 @@ def _debian_sections(_: Path | None) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _sections_minilm(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    texts, classes = _debian_sections(None)
+    texts, classes = section_texts()
     return _minilm(texts), classes
 
 
 def _sections_tfidf(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    texts, classes = _debian_sections(None)
+    texts, classes = section_texts()
     return _tfidf(texts), classes
 
 
@@ -294,19 +294,24 @@ def _tail(classes: NDArray[np.int64], *, ratio: float = 50.0) -> NDArray[np.int6
 
 def _fashion_tail(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Embed Fashion-MNIST with classes of 2,000 to 40 pictures."""
-    pictures, classes = _fashion()
+    pictures, classes = fashion_pictures()
     kept = _tail(classes)
-    return _embed([_png(picture) for picture in pictures[kept]]), classes[kept]
+    return embed_pictures([png(picture) for picture in pictures[kept]]), classes[kept]
+
+
+def fashion_noise() -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Make 1,200 pictures of noise in squares, and the side of the squares in pixels."""
+    rng = np.random.default_rng(0)
+    grain = rng.integers(1, 8, 1200)
+    noise = [np.kron(rng.integers(0, 256, (28, 28)), np.ones((size, size)))[:28, :28] for size in grain]
+    return [part.astype(np.uint8) for part in noise], grain
 
 
 def _fashion_junk(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Embed 4,800 pictures of Fashion-MNIST and 1,200 of noise, a fifth of all."""
-    pictures, classes = _fashion()
-    rng = np.random.default_rng(0)
-    grain = rng.integers(1, 8, 1200)
-    noise = [np.kron(rng.integers(0, 256, (28, 28)), np.ones((size, size)))[:28, :28] for size in grain]
-    files = [_png(one) for one in [*pictures[:4800], *(part.astype(np.uint8) for part in noise)]]
-    return _embed(files), np.concatenate([classes[:4800], np.full(1200, 10)])
+    pictures, classes = fashion_pictures()
+    files = [png(one) for one in [*pictures[:4800], *fashion_noise()[0]]]
+    return embed_pictures(files), np.concatenate([classes[:4800], np.full(1200, 10)])
 
 
 def _digits_junk(_: Path | None) -> tuple[NDArray[Any], NDArray[np.int64]]:

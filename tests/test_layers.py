@@ -17,6 +17,7 @@ LAYERS = {
     "selection": 1,
     "encoders": 1,
     "media": 1,
+    "outliers": 1,
     "distributed": 2,
     "evaluation": 2,
     "settings": 2,

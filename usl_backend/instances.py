@@ -133,12 +133,16 @@ class Pool:
         Instance id -> reason why it could not be read; disjoint from `ids`.
     incomplete
         Instance id -> which of its several pictures or texts are missing from its row, and why; among `ids`.
+    traits : (n, 4) float, or None
+        What was measured on the picture or text of each row, columns as in `outliers.Traits`; NaN or None where nothing
+        was. Of several pictures or texts it is the largest of each number.
     """
 
     ids: NDArray[np.int64]
     embeddings: NDArray[np.floating]
     skipped: Mapping[int, str] = field(default_factory=dict)
     incomplete: Mapping[int, str] = field(default_factory=dict)
+    traits: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2 or len(self.ids) != len(self.embeddings):

@@ -137,6 +137,8 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     assert again == hashes
     assert there.ids.tolist() == here.ids.tolist()
     assert there.embeddings.tobytes() == here.embeddings.tobytes()
+    assert not np.isnan(here.traits[:, :3]).any()
+    np.testing.assert_array_equal(there.traits, here.traits)
     assert there.skipped == here.skipped
     assert len(here.skipped) == 4
     assert there.incomplete == here.incomplete

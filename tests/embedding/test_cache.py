@@ -15,6 +15,7 @@ from shard_writers import DIM, append_forever, append_many, cache_at, digest, fi
 from usl_backend.embedding import cache as module
 from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.errors import RunError
+from usl_backend.outliers import UNMEASURED, Traits
 
 
 def known(cache: EmbeddingCache, numbers: list[int]) -> list[bool]:
@@ -78,6 +79,44 @@ def test_gather__flushes_what_is_pending(tmp_path: Path) -> None:
 def test_gather__unknown_content(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         cache_at(tmp_path).gather([digest(1)], tmp_path / "out.npy")
+
+
+def test_traits__of_contents_across_shards_and_openings(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    first, second = Traits(3.0, -0.25, 28.0), Traits(letters=7.0)
+    cache.append([digest(1), digest(2)], rows([1, 2]), [first, second])
+    cache.flush()
+    fill(cache, [3])
+    cache.append([digest(4)], rows([4]), [Traits(5.0, -0.5, np.inf)])
+    asked = [digest(4), digest(2), digest(3), (digest(1), digest(3), digest(4)), digest(1)]
+    wanted = [Traits(5.0, -0.5, np.inf), second, UNMEASURED, Traits(5.0, -0.25, np.inf), first]
+    np.testing.assert_array_equal(cache.traits(asked), np.array(wanted, np.float32))
+    assert cache.pending == 0
+    np.testing.assert_array_equal(cache_at(tmp_path).traits(asked), np.array(wanted, np.float32))
+    with pytest.raises(KeyError):
+        cache.traits([digest(9)])
+
+
+def test_traits__not_known_of_a_shard_of_former_versions(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    cache.append([digest(1)], rows([1]), [Traits(3.0, 0.5, 28.0)])
+    cache.flush()
+    path = tmp_path / "encoder-1" / "0.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in described.items() if name != "traits"}))
+    assert np.isnan(cache_at(tmp_path).traits([digest(1)])).all()
+    np.testing.assert_array_equal(cache_at(tmp_path).gather([digest(1)], tmp_path / "out.npy"), rows([1]))
+
+
+@pytest.mark.parametrize("text", ["no base64", "AAAA", ""], ids=str)
+def test_traits__a_shard_whose_traits_do_not_fit_its_rows_is_damaged(tmp_path: Path, text: str) -> None:
+    cache = cache_at(tmp_path)
+    fill(cache, [1])
+    cache.flush()
+    path = tmp_path / "encoder-1" / "0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"traits": text}))
+    assert known(cache_at(tmp_path), [1]) == [False]
+    assert (tmp_path / "encoder-1" / "0.json.damaged").exists()
 
 
 def test_known__survives_reopening_only_when_flushed(tmp_path: Path) -> None:

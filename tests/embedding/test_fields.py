@@ -25,7 +25,9 @@ def test_joined__cosines_are_the_weighted_mean_of_the_fields(tmp_path: Path) -> 
         assert folder.is_dir()
         seen.extend((one.modality, one.source) for one in part[:1])
         kept = [one.id for one in part if one.id not in unread[number]]
-        pool = Pool(np.array(kept), rows[number][np.array(kept) - 1], unread[number])
+        measured = np.full((len(kept), 4), np.nan)
+        measured[:, 3 * number] = 10.0 * np.array(kept) + number
+        pool = Pool(np.array(kept), rows[number][np.array(kept) - 1], unread[number], traits=measured)
         return pool, [f"{number}{one:063d}" for one in kept]
 
     pool, hashes = joined(instances, ("image", "text"), (1.0, 0.5), embed=embed, directory=tmp_path)
@@ -36,6 +38,9 @@ def test_joined__cosines_are_the_weighted_mean_of_the_fields(tmp_path: Path) -> 
     cosines = [part[kept].astype(np.float64) @ part[kept].astype(np.float64).T for part in rows]
     wanted = (1.0 * cosines[0] + 0.25 * cosines[1]) / 1.25
     np.testing.assert_allclose(pool.embeddings @ pool.embeddings.T, wanted, atol=1e-6)
+    assert pool.traits[:, 0].tolist() == [10, 30, 40, 60, 70]
+    assert pool.traits[:, 3].tolist() == [11, 31, 41, 61, 71]
+    assert np.isnan(pool.traits[:, 1:3]).all()
     assert len(set(hashes)) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["embeddings.npy"]
 

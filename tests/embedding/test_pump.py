@@ -37,8 +37,8 @@ class Counted(LooseRows):
         super().__init__(lambda _: False)
         self.flushed: list[int] = []
 
-    def append(self, hashes, vectors) -> None:
-        super().append(hashes, vectors)
+    def append(self, hashes, vectors, traits) -> None:
+        super().append(hashes, vectors, traits)
         self.pending += len(hashes)
 
     def flush(self) -> None:

@@ -1,11 +1,12 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from usl_backend.errors import InputError, RunError
-from usl_backend.instances import QueueState
+from usl_backend.instances import Pool, QueueState
 from usl_backend.pipeline import extend as room
-from usl_backend.pipeline.extend import Extension, _check_encoder, extend
+from usl_backend.pipeline.extend import Extension, _check_encoder, _outliers, extend
 from usl_backend.runs import RunStore
 from usl_backend.runs.extensions import read_extensions
 from usl_backend.runs.lock import Lock, held
@@ -17,6 +18,19 @@ def store(tmp_path):
     store = RunStore(tmp_path)
     yield store
     store.close()
+
+
+def test_outliers__new_tasks_are_seen_beside_those_of_the_run():
+    def pool_of(*letters):
+        traits = np.full((len(letters), 4), np.nan)
+        traits[:, 3] = letters
+        return Pool(np.arange(len(letters)), np.ones((len(letters), 1)), traits=traits)
+
+    bare = Pool(np.arange(3), np.ones((3, 1)))
+    assert _outliers(pool_of(0, 300, 0), pool_of(200, 0, 300, 400, 250)) == {0, 2}
+    assert _outliers(pool_of(0, 300, 0), pool_of(0, 0, 0, 0)) == set()
+    assert _outliers(pool_of(0, 300, 400), bare) == {0}
+    assert _outliers(bare, pool_of(200, 0, 300)) == set()
 
 
 def test_check_encoder__rows_of_two_encoders_are_not_compared():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from usl_backend import pipeline
 from usl_backend.demo.dataset import write_images
@@ -38,6 +39,7 @@ class Studio:
     pictures: Path
     labeled_tasks: frozenset[int] = frozenset()
     broken: frozenset[int] = frozenset()
+    noise: frozenset[int] = frozenset()
     located: list[int] = field(default_factory=list)
     listed: int = 0
     url: str = "http://studio.test"
@@ -52,6 +54,8 @@ class Studio:
         self.listed += 1
         for number in range(1, PICTURES + 1):
             name = "missing" if number in self.broken else f"{number:04d}"
+            if number in self.noise:
+                name = f"noise-{number}"
             yield Task(number, {"image": f"{name}.png"}, int(number in self.labeled_tasks), 0)
         progress("listing tasks", PICTURES, PICTURES)
 
@@ -196,6 +200,40 @@ def test_execute__pinned_tasks_come_first_and_excluded_ones_never(bench: Bench, 
     again = bench.start(**bench.store.get(run.id).settings)
     bench.execute(again, Studio(pictures))
     assert bench.store.files(again.id).read_published().queue.tasks == queued
+
+
+def test_execute__outliers_are_named_and_where_asked_kept_out_of_picks_and_reserve(
+    bench: Bench, pictures: Path
+) -> None:
+    rng, noise = np.random.default_rng(0), frozenset(range(4, 40, 5))
+    for number in noise:
+        shades = np.full((28, 28), 90, np.uint8) if number == 4 else rng.integers(0, 256, (28, 28), np.uint8)
+        Image.fromarray(shades).save(pictures / f"noise-{number}.png")
+    studio = Studio(pictures, noise=noise)
+    plain = bench.start(budget=8, reserve=32)
+    bench.execute(plain, studio)
+    summary = bench.store.get(plain.id).summary
+    picked = [task for task in queue(bench, plain) if task in noise]
+    assert picked
+    assert (summary.outliers.known, summary.outliers.count, summary.outliers.picks) == (40, 8, len(picked))
+    assert [one.task for one in summary.outliers.first][: len(picked)] == picked
+    assert {one.task: one.reason for one in summary.outliers.first} == dict.fromkeys(noise, "noise") | {
+        4: "one color"
+    }
+    assert summary.warnings[0].startswith(
+        f"outliers are {len(picked)} of 8 picks and 8 of 40 tasks (7 noise, 1"
+    )
+    again = bench.start(budget=8, reserve=32, control=39, exclude_outliers=True, pin=[9])
+    bench.execute(again, studio)
+    summary = bench.store.get(again.id).summary
+    assert (summary.outliers.count, summary.outliers.picks, summary.outliers.kept_out) == (8, 1, True)
+    assert summary.warnings == ()
+    assert (len(queue(bench, again)), queue(bench, again)[0]) == (8, 9)
+    assert noise & {*queue(bench, again), *queue(bench, again, "reserve")} == {9}
+    drawn = bench.store.files(again.id).read_published().queue.control_set
+    assert len(noise & {*drawn}) >= 7, "the control set is drawn from the whole pool"
+    with pytest.raises(InputError, match="budget is 33 but only 32 tasks can be chosen"):
+        bench.execute(bench.start(budget=33, exclude_outliers=True), studio)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,15 @@ def test_final_budget__nothing_readable_names_the_first_reason() -> None:
         final_budget(settings(), readable, classes=0, run_id="1-1")
 
 
+def test_final_budget__outliers_kept_out_are_no_picks_but_may_be_drawn() -> None:
+    readable = Readable(rows=30, listed=40, skipped={}, outliers=10)
+    assert final_budget(settings(budget="50%", control=35), readable, classes=0, run_id="1-1") == 15
+    with pytest.raises(InputError, match="control is 41 but only 40 tasks can be drawn"):
+        final_budget(settings(control=41), readable, classes=0, run_id="1-1")
+    with pytest.raises(InputError, match="all 3 tasks that could be picked are outliers"):
+        final_budget(settings(), Readable(0, 3, {}, outliers=3), classes=0, run_id="1-1")
+
+
 def test_select__labeled_rows_are_never_picked_and_the_seed_decides() -> None:
     labeled = np.array([0, 1, 2, 3], np.int64)
     first = select(pool(), settings(seed=1), 12, labeled=labeled)

@@ -5,11 +5,12 @@ import numpy as np
 from usl_backend.encoders.choosing import EncoderChoice
 from usl_backend.encoders.languages import Languages
 from usl_backend.instances import EmbeddedField, Pool, Queue
+from usl_backend.outliers import Outliers
 from usl_backend.pipeline.summarize import SHOWN, kinds_of, summarize
 from usl_backend.runs import Run, RunState
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.published import Published
-from usl_backend.runs.summary import BudgetNote, PoolNote, ReasonCount, Unread
+from usl_backend.runs.summary import BudgetNote, Outlier, OutlierNote, PoolNote, ReasonCount, Unread
 from usl_backend.selection.base import Selection
 from usl_backend.settings import RunSettings
 
@@ -73,6 +74,7 @@ def test_summarize__counts_add_up_and_everything_is_named() -> None:
             carried_over=(5,),
             warnings=("pre-annotations were copied",),
         ),
+        outliers=Outliers(np.array([2, 3]), ("noise", "noise"), 6),
         encoder_key="lite0",
         choice=CHOICE,
         seconds={"fetch": 0.5},
@@ -90,7 +92,15 @@ def test_summarize__counts_add_up_and_everything_is_named() -> None:
     assert len(found.skipped.first) == SHOWN
     assert (found.picks, found.control, found.reserve, found.carried_over) == (2, 2, 1, 1)
     assert found.method.diagnostics == {"groups": [list(range(SHOWN))] * SHOWN}
-    assert found.warnings == ("some could not be read", "pre-annotations were copied")
+    assert found.outliers == OutlierNote(
+        6, 2, 1, kinds=(ReasonCount("noise", 2),), first=(Outlier(3, "noise", 1), Outlier(4, "noise"))
+    )
+    told = "outliers are 1 of 2 picks and 2 of 6 tasks (2 noise); the first pick is task 3; look at the report's "
+    assert found.warnings == (
+        "some could not be read",
+        told + "gallery, or keep them out with exclude_outliers",
+        "pre-annotations were copied",
+    )
 
 
 def test_summarize__warnings_of_a_training_are_told() -> None:
@@ -105,6 +115,7 @@ def test_summarize__warnings_of_a_training_are_told() -> None:
         pool=pool({}),
         selection=chosen,
         published=Published(Queue.of([5]), warnings=("another",)),
+        outliers=Outliers(np.array([], np.int64)),
         encoder_key="key",
         choice=CHOICE,
         seconds={},
@@ -123,6 +134,7 @@ def test_summarize__tasks_with_several_images_are_counted() -> None:
         pool=lacking,
         selection=Selection(np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {}),
         published=Published(Queue.of([5])),
+        outliers=Outliers(np.array([], np.int64)),
         encoder_key="key",
         choice=CHOICE,
         seconds={},
@@ -146,6 +158,7 @@ def test_summarize__names_the_chosen_encoder_and_warns_of_its_language() -> None
             pool=pool({}),
             selection=Selection(np.array([4]), np.ones(1), None, np.zeros(7, np.int32), {}, {}),
             published=Published(Queue.of([5])),
+            outliers=Outliers(np.array([], np.int64)),
             encoder_key="key",
             choice=EncoderChoice({"text": encoder}, german, by_language=encoder != "minilm"),
             seconds={},

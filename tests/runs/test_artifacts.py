@@ -91,9 +91,18 @@ def test_pool__keeps_what_is_missing_from_a_row(files):
 def test_pool__of_a_former_version_lacks_nothing(files):
     files.write_pool(_pool(), ["00"] * 5)
     with np.load(files.directory / files.POOL) as arrays:
-        kept = {name: arrays[name] for name in arrays if name != "incomplete"}
+        kept = {name: arrays[name] for name in arrays if name not in ("incomplete", "traits")}
     np.savez(files.directory / files.POOL, **kept)
-    assert files.read_pool()[0].incomplete == {}
+    pool, _ = files.read_pool()
+    assert (pool.incomplete, pool.traits) == ({}, None)
+
+
+def test_pool__keeps_what_was_measured(files):
+    files.write_pool(_pool(), ["00"] * 5)
+    assert files.read_pool()[0].traits is None
+    traits = np.random.default_rng(0).random((5, 4), np.float32)
+    files.write_pool(replace(_pool(), traits=traits), ["00"] * 5)
+    np.testing.assert_array_equal(files.read_pool()[0].traits, traits)
 
 
 def test_pool__empty(files):

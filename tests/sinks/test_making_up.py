@@ -47,7 +47,8 @@ def test_current_queue__what_is_left(seed, n, share):
     pool = Pool(np.arange(n) * 3 + 5, np.zeros((n, 1), np.float32))
     selection = selection_of(rng, n, 6)
     rest = np.setdiff1d(np.arange(n), selection.indices)
-    labeled = rng.permutation(rest)[:4]
+    labeled, odd = np.split(rng.permutation(rest)[:7], [4])
+    held = {*labeled.tolist(), *odd.tolist()}
     gone = rng.random(n) < share / 2
     taken = ~gone & (rng.random(n) < share)
     settings = settings_of(reserve=5, seed=seed % 100)
@@ -65,13 +66,14 @@ def test_current_queue__what_is_left(seed, n, share):
         pool,
         selection,
         barred=labeled,
+        unpicked=odd,
         drawn=drawn,
         settings=settings,
         neighbors=None,
         changes=changes,
     )
     lost = set(np.flatnonzero(gone | taken).tolist())
-    picks = expected_picks(selection, lost, set(labeled.tolist()))
+    picks = expected_picks(selection, lost, held)
     assert found.indices.tolist() == picks
     assert queue.of_role("pick") == tuple(pool.ids[picks].tolist())
     assert found.cluster[found.indices].tolist() == list(range(6))
@@ -83,8 +85,8 @@ def test_current_queue__what_is_left(seed, n, share):
     assert len(queue.control_set) == min(4, len(left))
     assert {int(pool.ids[row]) for row in drawn if not gone[row]} <= set(queue.control_set)
     reserve = queue.of_role("reserve")
-    assert not {int(pool.ids[row]) for row in lost | set(labeled.tolist())} & set(reserve)
-    spare = set(range(n)) - lost - set(labeled.tolist()) - set(picks)
+    assert not {int(pool.ids[row]) for row in lost | held} & set(reserve)
+    spare = set(range(n)) - lost - held - set(picks)
     spare -= {int(np.searchsorted(pool.ids, task)) for task in queue.control_set}
     assert len(reserve) == min(5, len(spare))
     if not gone.any() and not taken.any():
@@ -102,6 +104,7 @@ def test_current_queue__says_what_was_replaced():
             pool,
             selection,
             barred=np.empty(0, np.int64),
+            unpicked=np.empty(0, np.int64),
             drawn=np.empty(0, np.int64),
             settings=settings_of(reserve=0),
             neighbors=None,
@@ -126,6 +129,7 @@ def test_current_queue__nothing_left_keeps_the_picks(lost):
         pool,
         selection,
         barred=np.empty(0, np.int64),
+        unpicked=np.empty(0, np.int64),
         drawn=np.empty(0, np.int64),
         settings=settings_of(reserve=2),
         neighbors=None,

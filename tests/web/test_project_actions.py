@@ -84,12 +84,13 @@ def tended(monkeypatch):
 
 
 def test_start__with_the_settings_of_the_form(press, store, watch):
-    told = press("runs", budget=" 40 ", encoder="", seed="3", keep_labels="on")
+    told = press("runs", budget=" 40 ", encoder="", seed="3", keep_labels="on", exclude_outliers="on")
     assert (told.status_code, told.headers["Location"]) == (303, PAGE)
     made = store.latest(12)
     assert (made.state, made.dry_run) == (RunState.QUEUED, False)
-    assert {name: made.settings[name] for name in ("budget", "encoder", "seed", "keep_labels", "next")} == {
-        "budget": "40", "encoder": None, "seed": 3, "keep_labels": True, "next": False,
+    told = ("budget", "encoder", "seed", "keep_labels", "next", "exclude_outliers")
+    assert {name: made.settings[name] for name in told} == {
+        "budget": "40", "encoder": None, "seed": 3, "keep_labels": True, "next": False, "exclude_outliers": True,
     }  # fmt: skip
     assert watch.forgotten == [12]
     assert press("runs").status_code == 409

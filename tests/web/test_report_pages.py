@@ -159,6 +159,28 @@ def test_gallery__names_the_skipped_and_the_least_typical(site: Site) -> None:
     assert [int(task) for task in re.findall(r">task (\d+)<", lowest)] == site.made.ids[order].tolist()
 
 
+def test_gallery__names_the_outliers_with_their_share_of_the_picks(site: Site) -> None:
+    assert "Not known for 90 tasks" in site.page("gallery")
+    assert "Some picks may show nothing" not in site.page("trust")
+    files, picks = site.made.files, site.made.selection.indices
+    pool, hashes = files.read_pool()
+    traits = np.tile(np.array([60.0, 0.6, 8.0, np.nan]), (90, 1))
+    other = np.setdiff1d(np.arange(90), picks)[:2]
+    traits[picks[3], 0], traits[other[0], :2], traits[other[1]] = 0.0, (50.0, 0.01), np.nan
+    files.write_pool(replace(pool, traits=traits), hashes)
+    build(site.made.run, files, force=True)
+    page = site.page("gallery").partition('id="outliers"')[2].partition("</section>")[0]
+    assert "2 tasks of 89 (2.2 %) seem to show nothing: 1 noise, 1 one color." in page.replace(
+        "1 one color, 1 noise", "1 noise, 1 one color"
+    )
+    assert "1 of the 6 picks is among them (17 %)" in page
+    tasks = site.made.ids[[picks[3], other[0]]].tolist()
+    assert [int(task) for task in re.findall(r">task (\d+)<", page)] == tasks
+    assert page.index(">one color<") < page.index(">noise<")
+    assert "Not known for 1 task:" in page
+    assert "1 of 6 picks (17 %) are among the 2 outliers" in site.page("trust")
+
+
 def test_why__has_a_row_for_every_pick_and_leads_to_the_nearest(make_site: Callable[..., Site]) -> None:
     site = make_site(300, budget=130)
     assert [f'id="pick-{n}"' in site.page("why") for n in (1, 100, 101)] == [True, True, False]

@@ -12,6 +12,7 @@ import numpy as np
 
 from usl_backend.embedding.shards import MAX_ROWS, Shards, load_rows
 from usl_backend.errors import RunError, StorageError
+from usl_backend.outliers import UNMEASURED, Traits
 from usl_backend.runs.artifacts import atomic_write
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class EmbeddingCache:
         self._lock = threading.RLock()
         # Content hash -> shard and row in one integer: a million contents take half the memory of objects.
         self._places: dict[bytes, int] = {}
-        self._pending: dict[bytes, NDArray[np.float32]] = {}
+        self._pending: dict[bytes, tuple[NDArray[np.float32], Traits]] = {}
+        # Shard -> what was measured on its contents, 8 bytes each.
+        self._traits: dict[int, NDArray[np.float16]] = {}
         self._read: set[int] = set()
         self._unchecked: dict[int, tuple[str, int]] = {}
         try:
@@ -103,7 +106,9 @@ class EmbeddingCache:
             found = b"".join(key[:8] for key in self._places)
             return np.sort(np.frombuffer(found, dtype=">u8").astype(np.uint64))
 
-    def append(self, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    def append(
+        self, hashes: Sequence[str], vectors: NDArray[np.float32], traits: Sequence[Traits] = (), /
+    ) -> None:
         """Add rows; they are lost in a crash until `flush`.
 
         Parameters
@@ -112,6 +117,8 @@ class EmbeddingCache:
             n hexadecimal content hashes.
         vectors : (n, dim) float32
             Their rows. Contents that are known already keep the row they have.
+        traits
+            What was measured on each content; nothing if empty.
 
         Raises
         ------
@@ -123,10 +130,11 @@ class EmbeddingCache:
         if not bool(np.isfinite(vectors).all()):
             raise ValueError("vectors contain NaN or infinity")
         with self._lock:
-            for content_hash, vector in zip(hashes, vectors, strict=True):
+            measured = traits or [UNMEASURED] * len(hashes)
+            for content_hash, vector, found in zip(hashes, vectors, measured, strict=True):
                 key = bytes.fromhex(content_hash)
                 if key not in self._places:
-                    self._pending.setdefault(key, np.array(vector, dtype=np.float32))
+                    self._pending.setdefault(key, (np.array(vector, dtype=np.float32), found))
             if len(self._pending) >= MAX_ROWS:
                 self.flush()
 
@@ -146,15 +154,17 @@ class EmbeddingCache:
         with self._lock:
             while self._pending:
                 keys = list(self._pending)[:MAX_ROWS]
-                vectors = np.stack([self._pending[key] for key in keys])
+                vectors = np.stack([self._pending[key][0] for key in keys])
+                traits = np.array([self._pending[key][1] for key in keys], dtype=np.float16)
                 try:
-                    number = self._shards.write(keys, vectors)
+                    number = self._shards.write(keys, vectors, traits)
                 except OSError as error:
                     raise StorageError(
                         f"embeddings cannot be written to {self.directory}: {error.strerror or error}; "
                         "free some disk space and resume"
                     ) from error
                 self._read.add(number)
+                self._traits[number] = traits
                 for row, key in enumerate(keys):
                     self._places[key] = number * MAX_ROWS + row
                     del self._pending[key]
@@ -182,14 +192,8 @@ class EmbeddingCache:
         StorageError
             The file cannot be written.
         """
-        self.flush()
-        counts = np.array([1 if isinstance(one, str) else len(one) for one in contents], dtype=np.int64)
+        counts, places = self._located(contents)
         ends = np.cumsum(counts)
-        hashes = [each for one in contents for each in ((one,) if isinstance(one, str) else one)]
-        with self._lock:
-            if not self.known(hashes).all():
-                raise KeyError("gather was asked for contents that have no embedding")
-            places = np.array([self._places[bytes.fromhex(one)] for one in hashes], dtype=np.int64)
         mapped = {int(number): self._shards.rows(int(number)) for number in np.unique(places // MAX_ROWS)}
         try:
             out_path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,12 +212,50 @@ class EmbeddingCache:
             ) from error
         return load_rows(out_path)
 
+    def traits(self, contents: Sequence[Contents]) -> NDArray[np.float32]:
+        """Return what was measured on the given contents: (n, 4), columns as in `Traits`, NaN where nothing was.
+
+        Parameters
+        ----------
+        contents
+            As for `gather`; of several contents it is the largest of each number.
+
+        Raises
+        ------
+        KeyError
+            A content is not known.
+        """
+        counts, places = self._located(contents)
+        each = np.full((len(places), len(Traits._fields)), np.nan, dtype=np.float32)
+        shards, rows = places // MAX_ROWS, places % MAX_ROWS
+        for number in np.unique(shards):
+            found = self._traits.get(int(number))
+            if found is not None:
+                here = shards == number
+                each[here] = found[rows[here]]
+        if len(each) == len(counts):
+            return each
+        largest: NDArray[np.float32] = np.fmax.reduceat(each, np.cumsum(counts) - counts)
+        return largest
+
+    def _located(self, contents: Sequence[Contents]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many contents each row is made of, and the place of every content; pending rows are flushed."""
+        self.flush()
+        counts = np.array([1 if isinstance(one, str) else len(one) for one in contents], dtype=np.int64)
+        hashes = [each for one in contents for each in ((one,) if isinstance(one, str) else one)]
+        with self._lock:
+            if not self.known(hashes).all():
+                raise KeyError("the cache was asked for contents that have no embedding")
+            return counts, np.array([self._places[bytes.fromhex(one)] for one in hashes], dtype=np.int64)
+
     def _index(self, number: int) -> None:
         """Take in the contents that a shard's JSON names."""
         contents = self._shards.contents(number)
         if contents is None:
             return
         self._unchecked[number] = contents.sha256, len(contents.keys)
+        if contents.traits is not None:
+            self._traits[number] = contents.traits
         for row, key in enumerate(contents.keys):
             self._places.setdefault(key, number * MAX_ROWS + row)
 

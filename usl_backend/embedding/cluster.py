@@ -23,6 +23,7 @@ from usl_backend.embedding.stage import embed_loose, lay_out
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import EncoderError, RunError, StudioAuthError, StudioUnreachableError, USLError
 from usl_backend.instances import Instance, Pool, TextFile
+from usl_backend.outliers import Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,8 +198,9 @@ class _Worker:
             missing=self._plan.missing,
         )
         # A row travels with the first part that shows its content.
+        vectors = rows.rows
         travels = [
-            {one.hash: rows.pop(one.hash) for one in outcome.contents if one.hash in rows}
+            {one.hash: vectors.pop(one.hash) for one in outcome.contents if one.hash in vectors}
             for outcome in outcomes
         ]
         contents = [json.dumps([(one.hash, one.reason) for one in outcome.contents]) for outcome in outcomes]
@@ -210,6 +212,9 @@ class _Worker:
             "new": np.array([" ".join(some) for some in travels], dtype=object),
             "rows": np.array(
                 [b"".join(row.tobytes() for row in some.values()) for some in travels], dtype=object
+            ),
+            "traits": np.array(
+                [json.dumps([rows.traits.get(one, ()) for one in some]) for some in travels], dtype=object
             ),
         }
 
@@ -254,9 +259,11 @@ def _outcomes(
     result: Columns, parts: Sequence[Instance], cache: EmbeddingCache
 ) -> Iterator[tuple[int, Outcome]]:
     """Add a worker's rows to the cache; yield the place and the outcome of each of its parts."""
-    columns = (result[name] for name in ("place", "contents", "skipped", "missed", "host", "new", "rows"))
-    for place, contents, reason, missed, host, new, rows in zip(*columns, strict=True):
+    names = ("place", "contents", "skipped", "missed", "host", "new", "rows", "traits")
+    columns = (result[name] for name in names)
+    for place, contents, reason, missed, host, new, rows, traits in zip(*columns, strict=True):
         found = tuple(Content(one, reason=why) for one, why in json.loads(contents))
         yield int(place), Outcome(parts[int(place)], found, str(reason), bool(missed), str(host))
         if new:
-            cache.append(new.split(), np.frombuffer(rows, dtype=np.float32).reshape(-1, cache.dim))
+            vectors = np.frombuffer(rows, dtype=np.float32).reshape(-1, cache.dim)
+            cache.append(new.split(), vectors, [Traits(*one) for one in json.loads(traits)])

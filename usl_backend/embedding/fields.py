@@ -76,7 +76,13 @@ def joined(
         for task in ids.tolist()
     ]
     kept = {task: why for task, why in incomplete.items() if task not in skipped}
-    return Pool(ids, rows, skipped, kept), contents
+    return Pool(ids, rows, skipped, kept, _traits(pools, ids)), contents
+
+
+def _traits(pools: Sequence[Pool], ids: NDArray[np.int64]) -> NDArray[np.floating] | None:
+    """Put together what was measured on the fields of each row: the largest of each number."""
+    known = [pool.traits[np.searchsorted(pool.ids, ids)] for pool in pools if pool.traits is not None]
+    return np.fmax.reduce(known) if known else None
 
 
 def _write(

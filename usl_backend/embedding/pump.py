@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from usl_backend.embedding.outcome import Outcome
     from usl_backend.encoders import Encoder
     from usl_backend.instances import Instance
+    from usl_backend.outliers import Traits
     from usl_backend.progress import Progress
 
 Examine = Callable[[Sequence["Instance"], threading.Event], Iterator["Outcome"]]
@@ -47,8 +48,10 @@ class RowStore(Protocol):
         """Tell which contents have a row."""
         ...
 
-    def append(self, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Add rows."""
+    def append(
+        self, hashes: Sequence[str], vectors: NDArray[np.float32], traits: Sequence[Traits] = (), /
+    ) -> None:
+        """Add rows, and what was measured on their contents."""
         ...
 
     def flush(self) -> None:
@@ -91,7 +94,7 @@ class Pump:
         self._total, self._progress, self._kept = total, progress, kept
         self._host_waited_for = waiting
         self._batch = max(encoder.batch, _PER_CORE * usable_cpus())
-        self._waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
+        self._waiting: list[tuple[str, NDArray[np.uint8] | str, Traits]] = []
         self._waiting_instances = self._done = 0
 
     def run(
@@ -146,7 +149,7 @@ class Pump:
 
     def _take(self, outcome: Outcome) -> None:
         """Count a settled instance, or have its contents wait for the encoder."""
-        new = [(one.hash, one.value) for one in outcome.contents if one.value is not None]
+        new = [(one.hash, one.value, one.traits) for one in outcome.contents if one.value is not None]
         self._waiting += new
         if new:
             self._waiting_instances += 1
@@ -155,10 +158,10 @@ class Pump:
 
     def _encode(self) -> None:
         """Encode what waits, and write the rows from time to time."""
-        hashes = [content_hash for content_hash, _ in self._waiting]
-        rows = self._encoder.encode([content for _, content in self._waiting])
+        hashes, contents, traits = zip(*self._waiting, strict=True)
+        rows = self._encoder.encode(list(contents))
         self._waiting.clear()
-        self._rows.append(hashes, rows)
+        self._rows.append(hashes, rows, traits)
         self._done += self._waiting_instances
         self._waiting_instances = 0
         if self._rows.pending >= FLUSH_ROWS:

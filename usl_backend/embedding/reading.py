@@ -28,8 +28,10 @@ from usl_backend.media import (
     decode_image,
     host_of,
     open_several,
+    shorter_side,
     squared,
 )
+from usl_backend.outliers import UNMEASURED, Traits, traits_of_picture, traits_of_text
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -59,11 +61,14 @@ class Content:
         To be encoded; None where it cannot be decoded or is not wanted.
     reason
         Why it cannot be decoded though it was wanted; "" where nothing went wrong.
+    traits
+        What was measured on the value; all NaN without one.
     """
 
     hash: str
     value: NDArray[np.uint8] | str | None = None
     reason: str = ""
+    traits: Traits = UNMEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,9 @@ def read_text(
 def text_content(text: str, *, wanted: Callable[[str], bool]) -> Content:
     """Hash a text."""
     content_hash = hashlib.sha256(text.encode()).hexdigest()
-    return Content(content_hash, text if wanted(content_hash) else None)
+    if not wanted(content_hash):
+        return Content(content_hash)
+    return Content(content_hash, text, traits=traits_of_text(text))
 
 
 def _read(
@@ -155,7 +162,8 @@ def _contents(
         if several is not None:
             yield from _pictures(several, content_hash, size=size, wanted=wanted)
         elif wanted(content_hash):
-            yield Content(content_hash, decode_image(data, size=size, limits=limits))
+            pixels = decode_image(data, size=size, limits=limits)
+            yield Content(content_hash, pixels, traits=traits_of_picture(pixels, side=shorter_side(data)))
         else:
             yield Content(content_hash)
     except MediaError as error:
@@ -180,8 +188,11 @@ def _pictures(
         picture = found.get(place)
         if isinstance(picture, MediaError):
             contents.append(Content(one, reason=str(picture)))
+        elif picture is None:
+            contents.append(Content(one))
         else:
-            contents.append(Content(one, None if picture is None else squared(picture, size)))
+            side, pixels = min(picture.size), squared(picture, size)
+            contents.append(Content(one, pixels, traits=traits_of_picture(pixels, side=side)))
     return contents
 
 

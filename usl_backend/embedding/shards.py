@@ -1,12 +1,13 @@
 """Write, read and check the shards of one encoder: files that hold up to 65,536 rows each.
 
-A shard is `<n>.npy` (rows) beside `<n>.json` (content hashes, dtype, checksum). The rows are renamed into place
-before their JSON is, so a shard exists exactly when its JSON does. A shard never changes: several processes add
-shards of their own, and a duplicate row does no harm.
+A shard is `<n>.npy` (rows) beside `<n>.json` (content hashes, what was measured on the contents, dtype, checksum). The
+rows are renamed into place before their JSON is, so a shard exists exactly when its JSON does. A shard never changes:
+several processes add shards of their own, and a duplicate row does no harm.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -15,11 +16,13 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
+
+from usl_backend.outliers import Traits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,10 +44,13 @@ class ShardDescription:
         SHA-256 of the content of each row.
     sha256
         Checksum of the rows' file, hexadecimal.
+    traits : (rows, 4) float16
+        What was measured on the contents, columns as in `outliers.Traits`; None in shards of former versions.
     """
 
     keys: Sequence[bytes]
     sha256: str
+    traits: NDArray[np.float16] | None = field(default=None, compare=False)
 
 
 class Shards:
@@ -80,7 +86,10 @@ class Shards:
             keys = [bytes.fromhex(content_hash) for content_hash in described["hashes"]]
             if not 0 < len(keys) <= MAX_ROWS or {len(key) for key in keys} != {32}:
                 raise ValueError("its content hashes are malformed")
-            return ShardDescription(keys, str(described["sha256"]))
+            traits = _unpacked(described["traits"]) if "traits" in described else None
+            if traits is not None and len(traits) != len(keys):
+                raise ValueError("what was measured does not fit its content hashes")
+            return ShardDescription(keys, str(described["sha256"]), traits)
         except FileNotFoundError:
             return None  # another process has set it aside
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -102,7 +111,7 @@ class Shards:
             return False
         return True
 
-    def write(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> int:
+    def write(self, keys: Sequence[bytes], vectors: NDArray[np.float32], traits: NDArray[np.float16]) -> int:
         """Write a new shard, whole or not at all, and return its number."""
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(vectors), allow_pickle=False)
@@ -113,6 +122,7 @@ class Shards:
             "dtype": str(vectors.dtype),
             "sha256": hashlib.sha256(content).hexdigest(),
             "hashes": [key.hex() for key in keys],
+            "traits": base64.b64encode(traits.astype("<f2").tobytes()).decode("ascii"),
         }
         rows_file = _temporary(self._directory, content)
         json_file: Path | None = None
@@ -184,6 +194,12 @@ def load_rows(path: Path) -> NDArray[np.float32]:
         if rows.size:
             raise
         return rows
+
+
+def _unpacked(text: str) -> NDArray[np.float16]:
+    """Read the traits in a shard's JSON."""
+    packed = np.frombuffer(base64.b64decode(text), dtype="<f2")
+    return packed.reshape(-1, len(Traits._fields)).astype(np.float16)
 
 
 def _temporary(directory: Path, content: bytes | memoryview) -> Path:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from usl_backend.embedding.cache import EmbeddingCache
     from usl_backend.encoders import Encoder
+    from usl_backend.outliers import Traits
     from usl_backend.progress import Progress
     from usl_backend.sources.media import Media
 
@@ -139,7 +140,7 @@ def lay_out(found: Assembled, cache: EmbeddingCache, directory: Path) -> tuple[P
     ids = sorted(found.contents)
     ordered = [found.contents[instance_id] for instance_id in ids]
     rows = cache.gather(ordered, directory / EMBEDDINGS)
-    pool = Pool(np.array(ids, dtype=np.int64), rows, found.skipped, found.incomplete)
+    pool = Pool(np.array(ids, dtype=np.int64), rows, found.skipped, found.incomplete, cache.traits(ordered))
     return pool, [digest_of(contents) for contents in ordered]
 
 
@@ -153,19 +154,25 @@ class LooseRows:
         Tells whether that cache has a content.
     rows
         Content hash -> (dim,) float32, for contents that were not known.
+    traits
+        Content hash -> what was measured on it, for the same ones.
     """
 
     is_known: Callable[[str], bool]
     rows: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    traits: dict[str, Traits] = field(default_factory=dict)
     pending: int = 0
 
     def known(self, hashes: Sequence[str]) -> list[bool]:
         """Tell which contents have a row, here or in the cache that this is for."""
         return [content_hash in self.rows or self.is_known(content_hash) for content_hash in hashes]
 
-    def append(self, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Add rows."""
+    def append(
+        self, hashes: Sequence[str], vectors: NDArray[np.float32], traits: Sequence[Traits] = (), /
+    ) -> None:
+        """Add rows, and what was measured on their contents."""
         self.rows.update(zip(hashes, vectors, strict=True))
+        self.traits.update(zip(hashes, traits, strict=bool(traits)))
 
     def flush(self) -> None:
         """Do nothing: the rows stay in memory."""
@@ -179,7 +186,7 @@ def embed_loose(
     known: Callable[[str], bool],
     workers: int,
     missing: float,
-) -> tuple[list[Outcome], dict[str, NDArray[np.float32]]]:
+) -> tuple[list[Outcome], LooseRows]:
     """Read some parts and encode what is not known, as `embed` does, for a cache on another machine.
 
     Whether too many were missed is for the caller to say, who knows the other parts.
@@ -198,7 +205,7 @@ def embed_loose(
     outcomes
         Of each part, in order, without values.
     rows
-        Content hash -> (dim,) float32, for contents that were not known.
+        Of the contents that were not known.
 
     Raises
     ------
@@ -211,7 +218,7 @@ def embed_loose(
     settled = Settled(())
     access, allowed = Access(media, encoder.size), tolerated(len(parts), missing)
     _settle(parts, settled, access, pump, known=rows.known, workers=workers, allowed=allowed)
-    return [settled.outcome(part) for part in parts], rows.rows
+    return [settled.outcome(part) for part in parts], rows
 
 
 def _check_modality(instances: Sequence[Instance], encoder: Encoder) -> None:

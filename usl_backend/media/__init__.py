@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from usl_backend.media.hosts import PATIENCE, waiting_for
     from usl_backend.media.inside import inside_address, is_inside
     from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
-    from usl_backend.media.pictures import decode_image, make_thumbnail, squared, to_png
+    from usl_backend.media.pictures import decode_image, make_thumbnail, shorter_side, squared, to_png
     from usl_backend.media.reader import MediaReader, host_of
     from usl_backend.media.several import open_several
 
@@ -33,6 +33,7 @@ __all__ = [
     "is_inside",
     "make_thumbnail",
     "open_several",
+    "shorter_side",
     "squared",
     "to_png",
     "unused_proxies",
@@ -52,6 +53,7 @@ _HOMES = {
     "is_inside": "inside",
     "make_thumbnail": "pictures",
     "open_several": "several",
+    "shorter_side": "pictures",
     "squared": "pictures",
     "to_png": "pictures",
     "unused_proxies": "addresses",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,8 @@ FORMATS: Final = tuple(
 )
 """Pillow decoders to use for untrusted bytes; the others are never tried."""
 
+_TINY_BYTES: Final = 16_384
+"""A picture of a few pixels fits into a file of this size."""
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,6 +69,17 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits) -> NDArray[np.u
     """
     with _open(data, limits) as image:
         return squared(image, size)
+
+
+def shorter_side(data: bytes) -> float:
+    """Return the shorter side of a picture in pixels; infinity for a large file, which is not looked into."""
+    if len(data) > _TINY_BYTES:
+        return math.inf
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return float(min(image.size))
+    except Exception:  # noqa: BLE001 - decoders raise all kinds of exceptions; it could be decoded once mended
+        return math.inf
 
 
 def to_png(data: bytes, *, limits: MediaLimits) -> bytes:

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import InputError
+from usl_backend.outliers import find_outliers
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.runs import RunFiles
 from usl_backend.runs.extensions import ExtensionNote, note_extension
@@ -23,6 +26,7 @@ from usl_backend.sources.wishes import excluded_tasks
 from usl_backend.studio.queue import append
 
 if TYPE_CHECKING:
+    from usl_backend.instances import Pool
     from usl_backend.progress import StageProgress
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
@@ -72,7 +76,8 @@ def extend(
 ) -> Extension:
     """Embed the tasks added after a run, score them against its pool, and queue them after its picks.
 
-    Excluded tasks are left out. The run itself is not changed. Like `execute`, do not call this in a server process.
+    Excluded tasks are left out, as are outliers if the run kept them out. The run itself is not changed. Like
+    `execute`, do not call this in a server process.
 
     Parameters
     ----------
@@ -151,8 +156,18 @@ def _score(
             reason = "none of the new tasks could be read"
             return Extension(run.id, (), 0, skipped, False, reason), inventory.tasks
         found = score_new_rows(new.embeddings, pool=pool.embeddings, selection=selection)
-        ordered = tuple(int(task) for task in new.ids[found.order])
+        odd = _outliers(new, pool) if settings.exclude_outliers else set()
+        ordered = tuple(int(new.ids[row]) for row in found.order if int(row) not in odd)
     return Extension(run.id, ordered, 0, skipped, found.new_run, found.reason), inventory.tasks
+
+
+def _outliers(new: Pool, pool: Pool) -> set[int]:
+    """Return the new rows that are outliers, seen beside those of the run."""
+    if new.traits is None:
+        return set()
+    known = np.empty((0, new.traits.shape[1])) if pool.traits is None else pool.traits
+    rows = find_outliers(np.concatenate([known, new.traits])).rows - len(known)
+    return set(rows[rows >= 0].tolist())
 
 
 def _queue(run: Run, found: Extension, *, store: RunStore, client: StudioClient) -> Extension:

@@ -16,6 +16,7 @@ from usl_backend.distributed import ClusterBlocks, connect
 from usl_backend.encoders.allocator import keep_freed_memory
 from usl_backend.errors import InputError
 from usl_backend.instances import pool_digest
+from usl_backend.outliers import find_outliers
 from usl_backend.pipeline.finetune import PICTURES, picture_trainer, trains_on_images
 from usl_backend.pipeline.rows import Rows, Stages
 from usl_backend.pipeline.select import (
@@ -31,7 +32,6 @@ from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.runs.projects import StandingWishes
 from usl_backend.runs.retention import tidy
 from usl_backend.selection.rows.threads import computing_on
-from usl_backend.selection.steering import EXCLUDED
 from usl_backend.settings import RunSettings
 from usl_backend.sinks.control import control_rows, earlier_control, further_rows
 from usl_backend.sinks.making_up import current_queue, made_up_warnings
@@ -161,10 +161,13 @@ class Execution:
         pool, hashes, key = self.rows.embed(instances, inventory)
         steered = (wishes or self._wishes(instances, inventory)).in_pool(pool, inventory.unread(pool))
         labeled = pool.rows_of(inventory.labeled)
+        outliers = find_outliers(pool.traits)
+        if self.settings.exclude_outliers:
+            steered = steered.without_outliers(outliers.rows, labeled=labeled)
         selection = self._select(pool, hashes, instances, inventory, labeled, steered)
         if self.run.dry_run and not self.run.pool:
             self._measure(pool, inventory, labeled)
-        published = self._publish(pool, selection, np.union1d(labeled, steered.excluded))
+        published = self._publish(pool, selection, labeled, steered)
         selection = self.files.read_selection()  # publishing makes up for picks whose tasks are gone
         summary = self.sink.describe(
             summarize(
@@ -174,6 +177,7 @@ class Execution:
                 pool=pool,
                 selection=selection,
                 published=published,
+                outliers=outliers,
                 encoder_key=key,
                 choice=self.rows.choice,
                 seconds=self.stages.seconds,
@@ -198,8 +202,11 @@ class Execution:
     ) -> Selection:
         """Run the third stage; return the selection."""
         skipped = inventory.unread(pool)
-        free = len(pool) - len(np.union1d(labeled, steered.excluded))
-        readable = Readable(rows=free, listed=free + len(skipped), skipped=skipped)
+        kept_out = len(steered.outliers)
+        free = len(pool) - len(np.union1d(labeled, steered.unpicked))
+        readable = Readable(
+            rows=free, listed=free + kept_out + len(skipped), skipped=skipped, outliers=kept_out
+        )
         budget = final_budget(
             self.settings,
             readable,
@@ -310,14 +317,16 @@ class Execution:
         with connect(self.host.ray_address) as cluster, computing_on(ClusterBlocks(cluster)):
             yield
 
-    def _publish(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> Published:
+    def _publish(
+        self, pool: Pool, selection: Selection, labeled: NDArray[np.int64], steered: Steered
+    ) -> Published:
         """Run the last stage; return the published queue."""
         if not self.files.has_published() or self._was_dry():
             report = self.progress.stage("publish")
             if not self.run.dry_run:
                 report("writing the queue", 0, 0)
             with self.stages.timed("publish"):
-                chosen, queue = self._queue(pool, selection, barred)
+                chosen, queue = self._queue(pool, selection, labeled, steered)
                 if chosen is not selection:
                     self.files.write_selection(chosen)
                 published = self.sink.publish(queue, report)
@@ -351,10 +360,13 @@ class Execution:
             return False
         return self.files.read_published().model_version is None
 
-    def _queue(self, pool: Pool, selection: Selection, barred: NDArray[np.int64]) -> tuple[Selection, Queue]:
+    def _queue(
+        self, pool: Pool, selection: Selection, labeled: NDArray[np.int64], steered: Steered
+    ) -> tuple[Selection, Queue]:
         """Build the queue: the picks, a control set drawn from the whole pool, and the reserve; see `current_queue`."""
+        barred = np.union1d(labeled, steered.excluded)
         free = np.setdiff1d(np.arange(len(pool)), barred)
-        excluded = set(selection.diagnostics.get(EXCLUDED, ()))
+        excluded = set(steered.excluded.tolist())
         known = [pool.row_of(one) for one in self._handed_on(pool)]
         handed_on = np.array([row for row in known if row is not None and row not in excluded], np.int64)
         if len(handed_on):
@@ -367,6 +379,7 @@ class Execution:
             pool,
             selection,
             barred=barred,
+            unpicked=steered.outliers,
             drawn=control,
             settings=self.settings,
             neighbors=self.files.read_neighbors() if self.files.has_neighbors() else None,

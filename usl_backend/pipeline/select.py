@@ -45,16 +45,19 @@ class Readable:
     Attributes
     ----------
     rows
-        Number of pool rows without labels that are not excluded.
+        Number of pool rows without labels that can be picked.
     listed
         Number of unlabeled tasks, readable or not.
     skipped
         Task id -> reason for the unlabeled tasks that cannot be read.
+    outliers
+        Number of further rows without labels that are kept out of the picks, but not of the control set.
     """
 
     rows: int
     listed: int
     skipped: Mapping[int, str]
+    outliers: int = 0
 
 
 def final_budget(
@@ -71,6 +74,11 @@ def final_budget(
     where = (
         f"see /usl/runs/{run_id} or `usl-backend status {run_id}` for the {len(readable.skipped)} unreadable"
     )
+    if readable.rows == 0 and readable.outliers:
+        raise InputError(
+            f"all {readable.outliers} tasks that could be picked are outliers, which exclude_outliers keeps out; "
+            "select without it"
+        )
     if readable.rows == 0:
         task, why = min(readable.skipped.items()) if readable.skipped else (0, "it has an annotation")
         raise InputError(
@@ -84,7 +92,7 @@ def final_budget(
                 f"budget is {wanted} but only {readable.rows} of {readable.listed} tasks could be read; "
                 f"lower the budget or {where}"
             )
-    settings.check_control(readable.rows)
+    settings.check_control(readable.rows + readable.outliers)
     budget = settings.rows_to_choose(classes=classes, pool=readable.rows)
     check_pins(settings, pinned, budget)
     return budget
@@ -115,7 +123,7 @@ def select(
     labeled : (l,) int64
         Rows with labels; they are never chosen.
     steered
-        Pinned and excluded rows.
+        Pinned and excluded rows, and outliers to keep out.
     neighbors
         Result of `search`.
     progress
@@ -175,7 +183,7 @@ def choose_next(
     labeled : (l,) int64
         Rows that must not be chosen.
     steered
-        Pinned and excluded rows.
+        Pinned and excluded rows, and outliers to keep out.
     neighbors
         Result of `search`.
     progress
@@ -221,14 +229,14 @@ def _steered(
 ) -> Selection:
     """Choose by `choose(budget, labeled, excluded)`, around what people have asked for."""
     wished = steered or UNSTEERED
-    excluded = wished.excluded if len(wished.excluded) else None
+    excluded = wished.unpicked if len(wished.unpicked) else None
     return select_around(
         lambda count, held: choose(count, held, excluded),
         pool.embeddings,
         budget,
         pinned=wished.pinned,
         labeled=labeled,
-        excluded=wished.excluded,
+        excluded=wished.unpicked,
     )
 
 

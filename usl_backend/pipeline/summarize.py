@@ -12,17 +12,20 @@ from usl_backend.runs.summary import (
     BudgetNote,
     EncoderNote,
     MethodNote,
+    OutlierNote,
     PoolNote,
     ProjectNote,
     ReasonCount,
     SkippedNote,
     Summary,
     Unread,
+    outlier_note,
 )
 
 if TYPE_CHECKING:
     from usl_backend.encoders.choosing import EncoderChoice
     from usl_backend.instances import Pool
+    from usl_backend.outliers import Outliers
     from usl_backend.runs import Run
     from usl_backend.runs.inventory import Inventory
     from usl_backend.runs.published import Published
@@ -41,6 +44,7 @@ def summarize(
     pool: Pool,
     selection: Selection,
     published: Published,
+    outliers: Outliers,
     encoder_key: str,
     choice: EncoderChoice,
     seconds: Mapping[str, float],
@@ -55,6 +59,8 @@ def summarize(
         The run and its resolved settings.
     inventory, pool, selection, published
         Results of the stages.
+    outliers
+        Those of the pool.
     encoder_key
         Key of the encoder that made the embeddings.
     choice
@@ -69,6 +75,13 @@ def summarize(
     skipped = inventory.unread(pool)
     labeled = len(set(inventory.labeled) - set(pool.skipped))
     queue = published.queue
+    suspects = outlier_note(
+        outliers,
+        pool,
+        picks=queue.of_role("pick"),
+        kept_out=settings.exclude_outliers,
+        shown=SHOWN,
+    )
     return Summary(
         project=ProjectNote(
             inventory.id, inventory.key, inventory.title, inventory.data_key, inventory.classes
@@ -103,6 +116,7 @@ def summarize(
         encoder=EncoderNote(
             _encoder_name(settings, inventory, choice), encoder_key, settings.image_size, choice.reason
         ),
+        outliers=suspects,
         seed=settings.seed,
         picks=len(queue.of_role("pick")),
         control=len(queue.control_set),
@@ -114,6 +128,7 @@ def summarize(
             *warnings,
             *filter(None, [choice.warning]),
             *_of_parts(pool),
+            *_of_outliers(suspects, len(queue.of_role("pick"))),
             *_of_training(selection),
             *published.warnings,
         ),
@@ -148,6 +163,15 @@ def _brief(values: Any) -> Any:
 def _of_training(selection: Selection) -> list[str]:
     """Return the warnings of a method that trains."""
     return list(selection.diagnostics.get("training", {}).get("warnings", ()))
+
+
+def _of_outliers(note: OutlierNote, picks: int) -> list[str]:
+    """Warn about picks that show nothing."""
+    if not note.picks or note.kept_out:
+        return []
+    told = f"outliers are {note.picks} of {picks} picks and {note.count:,} of {note.known:,} tasks ({note.described})"
+    first = f"the first pick is task {note.first[0].task}"
+    return [f"{told}; {first}; look at the report's gallery, or keep them out with exclude_outliers"]
 
 
 def _of_parts(pool: Pool) -> list[str]:

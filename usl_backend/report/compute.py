@@ -10,7 +10,8 @@ import numpy as np
 
 from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
-from usl_backend.report.gallery import COPIES, GROUPS, duplicate_groups, lowest_rows, neighborhoods
+from usl_backend.outliers import find_outliers
+from usl_backend.report.gallery import COPIES, GROUPS, OUTLIERS, duplicate_groups, lowest_rows, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
 from usl_backend.report.naming import cluster_names
 from usl_backend.report.record import (
@@ -28,6 +29,7 @@ from usl_backend.report.training import training_figures
 from usl_backend.report.trust import stability, trust
 from usl_backend.report.why import explain, percentiles
 from usl_backend.runs import RunState
+from usl_backend.runs.summary import outlier_note
 from usl_backend.selection import METHODS
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.neighbors import nearest_neighbors
@@ -185,6 +187,13 @@ class _Build:
             seconds=self.seconds,
             training=training_figures(selection.diagnostics),
             regions=inventory.regions,
+            outliers=outlier_note(
+                find_outliers(pool.traits),
+                pool,
+                picks=pool.ids[selection.indices].tolist(),
+                kept_out=self.settings.exclude_outliers,
+                shown=OUTLIERS,
+            ),
         )
         save(self.files, report, points)
         return report

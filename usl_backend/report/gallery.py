@@ -20,6 +20,8 @@ MEMBERS: Final = 6
 """Cluster members shown per pick."""
 LOWEST: Final = 48
 """Least typical tasks shown."""
+OUTLIERS: Final = 48
+"""Outliers shown."""
 GROUPS: Final = 60
 """Groups of near-duplicates shown."""
 COPIES: Final = 8

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from usl_backend.runs.artifacts import atomic_write
+from usl_backend.runs.summary import OutlierNote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -252,6 +253,8 @@ class Report:
         Figures of the training; None for a method that does not train.
     regions
         As in `Inventory`.
+    outliers
+        Outliers of the pool; None in reports of former versions.
     """
 
     layout: int
@@ -268,6 +271,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     training: TrainingFigures | None = None
     regions: bool = False
+    outliers: OutlierNote | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from usl_backend.report import words
 from usl_backend.report.chart import Chart, LossChart, coverage_chart, loss_chart
 from usl_backend.report.record import ClusterView, Report, Why
 from usl_backend.report.sources import Sources, excerpt_of, name_of
+from usl_backend.runs.summary import OutlierNote
 from usl_backend.studio.regions import EXPECTATION
 from usl_backend.suggesting.accuracy import purchases
 
@@ -132,6 +133,16 @@ class View:
         return EXPECTATION
 
     @property
+    def outliers(self) -> OutlierNote:
+        """The outliers; nothing is known in reports of former versions."""
+        return self.report.outliers or OutlierNote()
+
+    @property
+    def low_picks(self) -> int:
+        """Number of the lowest-scored tasks shown that are picks."""
+        return len({low.task for low in self.report.lowest} & {why.task for why in self.report.whys})
+
+    @property
     def chart(self) -> Chart:
         """The coverage chart."""
         return coverage_chart(self.report.trust)
@@ -199,6 +210,7 @@ class View:
         for view in self.clusters(0, PER_PAGE):
             found.update(dict.fromkeys((*view[1].members, view[1].runner_up or view[0].task)))
         found.update(dict.fromkeys(low.task for low in self.report.lowest))
+        found.update(dict.fromkeys(one.task for one in self.outliers.first))
         found.update(dict.fromkeys(task for group in self.report.duplicates for task in group))
         return list(found)
 

@@ -283,6 +283,7 @@ class RunFiles:
                 reasons=np.asarray(json.dumps(list(pool.skipped.values()))),
                 incomplete=np.asarray(json.dumps(list(pool.incomplete.items()))),
                 elsewhere=np.asarray(json.dumps(elsewhere)),
+                traits=np.empty((0, 0)) if pool.traits is None else pool.traits,
             )
 
     def read_pool(self) -> tuple[Pool, list[str]]:
@@ -292,14 +293,16 @@ class RunFiles:
             skipped = dict(zip(arrays["skipped"].tolist(), reasons, strict=True))
             ids, hashes = arrays["ids"], arrays["hashes"].tolist()
             elsewhere = json.loads(str(arrays["elsewhere"])) if "elsewhere" in arrays else None
-            # Pools of former versions have neither.
+            # Pools of former versions have none of these.
+            measured = arrays.get("traits")
+            traits = measured if measured is not None and len(measured) else None
             incomplete = dict(json.loads(str(arrays["incomplete"]))) if "incomplete" in arrays else {}
         if elsewhere is not None:
             return Pool(ids, self._vectors(Path(elsewhere["path"]), elsewhere["stamp"]), skipped), hashes
         with self._reading(self.EMBEDDINGS) as path:
             # an empty array cannot be mapped
             embeddings = np.load(path, mmap_mode="r" if len(ids) else None, allow_pickle=False)
-            return Pool(ids, embeddings, skipped, incomplete), hashes
+            return Pool(ids, embeddings, skipped, incomplete, traits), hashes
 
     def _vectors(self, path: Path, stamp: list[int]) -> NDArray[np.floating]:
         """Memory-map embeddings stored in another file, and check that the file has not changed."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from usl_backend.runs.published import Destination, Verified
+
+if TYPE_CHECKING:
+    from usl_backend.instances import Pool
+    from usl_backend.outliers import Outliers
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,80 @@ class SkippedNote:
 
 
 @dataclass(frozen=True)
+class Outlier:
+    """An outlier, why it is one, and its rank among the picks, 0 first; None if it is no pick."""
+
+    task: int
+    reason: str
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class OutlierNote:
+    """Outliers of the pool.
+
+    Attributes
+    ----------
+    known
+        Tasks on which something was measured; of the others it is not known.
+    count, picks
+        Outliers among them, and those that are picks.
+    kept_out
+        They were kept out of the picks, but for those that were asked for.
+    kinds
+        Counts by reason.
+    first
+        Some of them: the picks first, by rank, then by id.
+    """
+
+    known: int = 0
+    count: int = 0
+    picks: int = 0
+    kept_out: bool = False
+    kinds: tuple[ReasonCount, ...] = ()
+    first: tuple[Outlier, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """Counts by reason: "300 noise, 1 one color"."""
+        return ", ".join(f"{one.count:,} {one.kind}" for one in self.kinds)
+
+
+def outlier_note(
+    outliers: Outliers, pool: Pool, *, picks: Sequence[int], kept_out: bool, shown: int
+) -> OutlierNote:
+    """Note the outliers of a pool.
+
+    Parameters
+    ----------
+    outliers
+        Rows of the pool, and why.
+    pool
+        The embedded tasks.
+    picks
+        Ids in rank order.
+    kept_out
+        As in `OutlierNote`.
+    shown
+        Number of outliers to name.
+    """
+    ranks = {task: rank for rank, task in enumerate(picks)}
+    found = [
+        Outlier(task, reason, ranks.get(task))
+        for task, reason in zip(pool.ids[outliers.rows].tolist(), outliers.reasons, strict=True)
+    ]
+    found.sort(key=lambda one: (len(ranks) if one.rank is None else one.rank, one.task))
+    return OutlierNote(
+        known=outliers.known,
+        count=len(found),
+        picks=sum(one.rank is not None for one in found),
+        kept_out=kept_out,
+        kinds=tuple(ReasonCount(*kind) for kind in Counter(outliers.reasons).most_common()),
+        first=tuple(found[:shown]),
+    )
+
+
+@dataclass(frozen=True)
 class MethodNote:
     """The selection method with its resolved parameters and its diagnostics; long lists are truncated."""
 
@@ -144,7 +223,7 @@ class Summary:
 
     Attributes
     ----------
-    project, budget, pool, skipped, method, encoder
+    project, budget, pool, skipped, method, encoder, outliers
         See their types.
     seed
         Seed of the selection.
@@ -168,6 +247,7 @@ class Summary:
     skipped: SkippedNote = SkippedNote()
     method: MethodNote = MethodNote()
     encoder: EncoderNote = EncoderNote()
+    outliers: OutlierNote = OutlierNote()
     seed: int = 0
     picks: int = 0
     control: int = 0
@@ -187,6 +267,8 @@ class Summary:
         for name in ("passed_over", "several", "incomplete"):
             if not made["pool"][name]:
                 del made["pool"][name]
+        if not self.outliers.known:
+            del made["outliers"]
         return made
 
 

@@ -85,6 +85,11 @@ class RunSettings(BaseModel):
         (),
         description="Tasks never to queue, likewise.",
     )
+    exclude_outliers: bool = Field(
+        False,
+        description="Keep outliers out of picks and reserve: pictures of one color or of noise, tiny ones, texts with "
+        "hardly a letter.",
+    )
     next: bool = Field(
         False,
         description="Choose a next round by the labels that are there, the rule depending on their number per class. "

@@ -32,6 +32,7 @@ def current_queue(
     selection: Selection,
     *,
     barred: NDArray[np.int64],
+    unpicked: NDArray[np.int64],
     drawn: NDArray[np.int64],
     settings: RunSettings,
     neighbors: Neighbors | None,
@@ -48,6 +49,8 @@ def current_queue(
         The embedded tasks and the rows chosen among them.
     barred : (b,) int64
         Rows that must not be queued: those that had labels before, and excluded ones.
+    unpicked : (u,) int64
+        Further rows that must be neither picks nor spares.
     drawn : (c,) int64
         Rows of the control set.
     settings
@@ -63,16 +66,16 @@ def current_queue(
         The selection with its replaced picks, the same one if there are none, and the queue.
     """
     n = len(pool)
-    free = np.setdiff1d(np.arange(n), barred)
+    free, held = np.setdiff1d(np.arange(n), barred), np.union1d(barred, unpicked)
     known, deleted, taken = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
     for attempt in range(n + 1):
         lost = deleted | taken
-        chosen = without_lost(pool, selection, lost=lost, barred=barred)
+        chosen = without_lost(pool, selection, lost=lost, barred=held)
         control = _control(drawn, free, deleted, seed=settings.seed)
         reserve = reserve_rows(
             chosen,
             settings.reserve,
-            excluded=np.concatenate([barred, control, np.flatnonzero(lost)]),
+            excluded=np.concatenate([held, control, np.flatnonzero(lost)]),
             neighbors=neighbors,
         )
         rows = np.unique(np.concatenate([chosen.indices, control, reserve]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,11 +33,24 @@ class Steered:
         Rows that must not be queued; ascending.
     warnings
         Standing wishes that could not be kept, one sentence each.
+    outliers : (o,) int64
+        Other rows that must be neither picks nor spares, but may be drawn for the control set; ascending.
     """
 
     pinned: NDArray[np.int64]
     excluded: NDArray[np.int64]
     warnings: tuple[str, ...] = ()
+    outliers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @property
+    def unpicked(self) -> NDArray[np.int64]:
+        """Rows that must not be picked, ascending."""
+        return np.union1d(self.excluded, self.outliers)
+
+    def without_outliers(self, rows: NDArray[np.int64], *, labeled: NDArray[np.int64]) -> Steered:
+        """Return the wishes with these outliers kept out of the picks; pinned and labeled ones stay as they are."""
+        others = np.concatenate([self.pinned, self.excluded, labeled])
+        return replace(self, outliers=np.setdiff1d(rows, others))
 
 
 UNSTEERED = Steered(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 blueprint = Blueprint("actions", __name__)
 
 _TEXTS: Final = ("budget", "method", "encoder", "control", "reserve", "seed")
-_SWITCHES: Final = ("keep_labels", "next")
+_SWITCHES: Final = ("keep_labels", "next", "exclude_outliers")
 
 
 def tended_run(project: int, named: str = "") -> Run | None:
