@@ -154,9 +154,9 @@ def show_picks(held: Pictures, traits: NDArray[np.float64], seeds: int) -> Itera
                     .select(trial.rows, each * count, rng=seed, excluded=excluded, neighbors=trial.neighbors)
                     .indices
                 )
-                bought = float(has_junk and (trial.classes[picks] == trial.count - 1).mean())
+                spent = float(has_junk and (trial.classes[picks] == trial.count - 1).mean())
                 found.setdefault((each, way), []).append(
-                    (100 * bought, float(np.mean(accuracy(trial, picks))))
+                    (100 * spent, float(np.mean(accuracy(trial, picks))))
                 )
     for each in PER_CLASS:
         plain, kept = (np.array(found[each, way]) for way in ("all", "kept out"))

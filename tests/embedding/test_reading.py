@@ -34,6 +34,7 @@ from usl_backend.media import (
     UnavailableError,
     decode_image,
 )
+from usl_backend.outliers import traits_of_picture
 
 SIZE = 32
 NOBODY = np.array([], dtype=np.uint64)
@@ -69,14 +70,19 @@ def prefix(content_hash: str) -> int:
 
 def same(one: Reading, other: Reading) -> bool:
     """Equal in all fields; arrays have no equality of their own."""
-    bare, values = [], []
+    bare, values, traits = [], [], []
     for each in (one, other):
         contents = tuple(dataclasses.replace(content, value=None) for content in each.contents)
         bare.append(dataclasses.replace(each, contents=contents))
         values.append([content.value for content in each.contents])
-    return bare[0] == bare[1] and all(
-        one is other if one is None or other is None else np.array_equal(one, other)
-        for one, other in zip(*values, strict=True)
+        traits.append([content.traits for content in each.contents])
+    return (
+        np.array_equal(*traits, equal_nan=True)
+        and bare[0] == bare[1]
+        and all(
+            one is other if one is None or other is None else np.array_equal(one, other)
+            for one, other in zip(*values, strict=True)
+        )
     )
 
 
@@ -87,6 +93,8 @@ def test_read_pictures__decodes_what_is_wanted(reader, files) -> None:
     assert content.hash == hash_of(files[0])
     expected = decode_image(files[0].read_bytes(), size=SIZE, limits=reader.limits)
     np.testing.assert_array_equal(content.value, expected)
+    with Image.open(files[0]) as image:
+        assert content.traits[:3] == traits_of_picture(expected, side=min(image.size))[:3]
     asked: list[str] = []
     unwanted = read_pictures(reader, location, size=SIZE, wanted=lambda one: bool(asked.append(one)))
     assert unwanted == Reading((Content(hash_of(files[0])),))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from usl_backend.errors import MediaError
-from usl_backend.media import MediaLimits, decode_image, make_thumbnail
+from usl_backend.media import MediaLimits, decode_image, make_thumbnail, shorter_side
 
 LIMITS = MediaLimits()
 RNG = np.random.default_rng(7)
@@ -280,3 +280,15 @@ def test_make_thumbnail__too_many_pixels_are_refused() -> None:
     data = encoded(Image.new("L", (40, 40)), "PNG")
     with pytest.raises(MediaError, match="1,000 pixels"):
         make_thumbnail(data, side=20, limits=MediaLimits(pixels=1000))
+
+
+def test_shorter_side__of_small_files_only() -> None:
+    def png_of(width: int, height: int) -> bytes:
+        stream = io.BytesIO()
+        noise = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+        Image.fromarray(noise).save(stream, "PNG")
+        return stream.getvalue()
+
+    assert (shorter_side(png_of(9, 5)), shorter_side(png_of(5, 90))) == (5, 5)
+    assert shorter_side(png_of(200, 90)) == np.inf
+    assert shorter_side(b"no picture") == np.inf

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -68,7 +68,7 @@ class Content:
     hash: str
     value: NDArray[np.uint8] | str | None = None
     reason: str = ""
-    traits: Traits = UNMEASURED
+    traits: Traits = field(default=UNMEASURED, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
