@@ -2,10 +2,12 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.version import Version
 
 from usl_backend import encoders
 from usl_backend.encoders import sentences
@@ -72,8 +74,12 @@ def test_load__minilm_needs_one_openmp_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     runtimes, loaded = json.loads(done.stdout.splitlines()[-1])
-    assert len(runtimes) == 1
-    assert loaded == []
+    # On macOS, where it matters, pyproject.toml admits no older transformers.
+    if Version(version("transformers")) >= Version("5.21"):
+        assert (len(runtimes), loaded) == (1, [])
+    else:
+        assert sys.platform != "darwin"
+        assert (len(runtimes), loaded) == (2, ["sklearn"])
 
 
 @pytest.mark.parametrize(
