@@ -57,7 +57,11 @@ def pytest_xdist_setupnodes() -> None:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs under test: shells start background jobs, such as a CI's, with it ignored."""
+    """Compute by torch, as a plain installation does; what OpenVINO computes is tested in its own files.
+
+    Also let Ctrl-C reach the programs under test: shells start background jobs, such as a CI's, with it ignored.
+    """
+    os.environ.setdefault("USL_ENGINE", "torch")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -14,7 +14,7 @@ from usl_backend.doctor.host import (
     check_proxies,
     file_system,
 )
-from usl_backend.encoders import choosing
+from usl_backend.encoders import choosing, engines
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.showing import Showing
 from usl_backend.studio import label_config
@@ -79,6 +79,24 @@ def test_diagnose__settings_of_the_environment_are_named(
     monkeypatch.setenv("USL_IMAGE_SIZE", "huge")
     line = by_name(diagnose(settings(tmp_path)))["settings"]
     assert (line.status, "image_size is 'huge'" in line.detail) == ("failed", True)
+
+
+def test_diagnose__engine_is_said_and_one_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USL_ENGINE", "auto")
+    found = by_name(diagnose(settings(tmp_path)))
+    assert "engine" not in found
+    assert "computed by OpenVINO in float32" in found["encoder"].detail
+    monkeypatch.setattr(engines, "installed_version", lambda: "2024.6.0")
+    monkeypatch.setattr(host_checks, "installed_version", lambda: "2024.6.0")
+    for setting, status in (("auto", "warning"), ("openvino", "failed")):
+        monkeypatch.setenv("USL_ENGINE", setting)
+        found = by_name(diagnose(settings(tmp_path)))
+        assert (found["engine"].status, "OpenVINO 2024.6.0" in found["engine"].detail) == (status, True)
+        assert "computed by torch in float32" in found["encoder"].detail
+    monkeypatch.setenv("USL_PRECISION", "float16")
+    assert "precision is 'float16'" in by_name(diagnose(settings(tmp_path)))["settings"].detail
 
 
 def test_check_proxies__are_named_where_media_are_fetched_without_them(

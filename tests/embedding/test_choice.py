@@ -22,7 +22,7 @@ def choice_of(instances, fields, open_media=None, **settings):
     return encoders_for(
         instances,
         fields,
-        settings=RunSettings.resolve(explicit=settings, environ={}),
+        settings=RunSettings.resolve(explicit={"engine": "torch", **settings}, environ={}),
         open_media=open_media,
         directory=Path("/nonexistent"),
     )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from usl_backend import pipeline
 from usl_backend.demo.dataset import write_images
+from usl_backend.embedding.encoding import load_encoding
 from usl_backend.errors import CancelledError, InputError
 from usl_backend.media import Location
 from usl_backend.progress import Progress, StageProgress, ignore
@@ -84,7 +85,7 @@ class Bench:
     host: HostSettings
 
     def start(self, *, key: str = "12.100", **explicit: object) -> Run:
-        settings = RunSettings.resolve(explicit=explicit, environ={}).to_json()
+        settings = RunSettings.resolve(explicit={"engine": "torch", **explicit}, environ={}).to_json()
         run = self.store.create(project=12, project_key=key, settings=settings, dry_run=True, place="shell")
         return self.store.claim(run.id)
 
@@ -151,6 +152,29 @@ def test_execute__second_run_embeds_nothing_and_chooses_the_same(bench: Bench, p
     assert one.pool_digest == two.pool_digest
     bench.execute(third := bench.start(budget=5, seed=1), studio)
     assert bench.store.get(third.id).summary.seed == 1
+
+
+def test_execute__rows_of_two_engines_are_never_mixed(bench: Bench, pictures: Path) -> None:
+    """A run by OpenVINO takes nothing from torch's cache, and goes on with its engine."""
+    studio = Studio(pictures)
+    bench.execute(slow := bench.start(budget=5), studio)
+    bench.execute(fast := bench.start(budget=5, engine="auto"), studio)
+    first, second = bench.store.get(slow.id).summary, bench.store.get(fast.id).summary
+    assert (first.encoder.engine, second.encoder.engine) == ("", "OpenVINO in float32")
+    assert second.encoder.key == f"{first.encoder.key}-openvino"
+    assert (first.pool.encoded, second.pool.encoded) == (40, 40)
+    assert bench.store.get(slow.id).pool_digest != bench.store.get(fast.id).pool_digest
+    by_torch, by_openvino = (bench.store.files(run.id).read_pool()[0].embeddings for run in (slow, fast))
+    np.testing.assert_allclose(by_openvino, by_torch, atol=2e-6)
+    # What an extension or a resumed run reads is the choice that was made, not the setting.
+    for run, engine in ((slow, "openvino"), (fast, "torch")):
+        changed = RunSettings.resolve(explicit={"engine": engine}, environ={})
+        files = bench.store.files(run.id)
+        fields = files.read_inventory().fields
+        kept = load_encoding(
+            changed, fields, choice=files.read_encoders(None, fields), directory=bench.host.encoders
+        )
+        assert kept.key == bench.store.get(run.id).summary.encoder.key
 
 
 def test_execute__resumed_run_goes_on_after_its_last_complete_stage(bench: Bench, pictures: Path) -> None:

@@ -36,6 +36,7 @@ def encoders(known: str | None, as_json: bool, **flags: Any) -> None:
     if context.invoked_subcommand is not None:
         return
     from usl_backend.encoders import ENCODERS, inventory
+    from usl_backend.encoders.engines import choose_engine
 
     if known is not None:
         names = inventory.known(known)
@@ -57,13 +58,15 @@ def encoders(known: str | None, as_json: bool, **flags: Any) -> None:
         families = {name: asdict(family) for name, family in ENCODERS.items()}
         shown = {
             "directory": str(directory),
+            "engine": choose_engine().to_json(),
             "here": [asdict(entry) for entry in found],
             "families": families,
         }
         click.echo(json.dumps(shown, indent=1))
         return
     _table(found, estimated=False)
-    click.echo(f"\nencoder directory: {directory}\nknown names (`--known PATTERN` lists published ones):")
+    click.echo(f"\nengine: {choose_engine()}\nencoder directory: {directory}")
+    click.echo("known names (`--known PATTERN` lists published ones):")
     for family in ENCODERS.values():
         click.echo(f"  {family.form:<52} {family.modality or 'vectors'}")
 

@@ -30,7 +30,7 @@ MEDIA = (
     "media_max_pixels",
     "media_missing",
 )
-_EMBEDDING = ("encoder", "image_size", "data_key")
+_EMBEDDING = ("encoder", "image_size", "engine", "precision", "data_key")
 
 
 def run_options(function: F) -> F:

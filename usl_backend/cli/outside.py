@@ -114,6 +114,8 @@ def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
         yield f"passed over: {pool.passed_over}"
     if summary.encoder.reason:
         yield f"{summary.encoder.reason}, so {summary.encoder.name} embedded them"
+    if summary.encoder.engine:
+        yield f"embeddings by {summary.encoder.name}, computed by {summary.encoder.engine}"
     if summary.method.next_round:
         yield summary.method.next_round
     for warning in summary.warnings:

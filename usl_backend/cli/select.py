@@ -315,6 +315,8 @@ def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]
         yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"
     if summary.encoder.reason:
         yield f"{summary.encoder.reason}, so {summary.encoder.name} embedded them"
+    if summary.encoder.engine:
+        yield f"embeddings by {summary.encoder.name}, computed by {summary.encoder.engine}"
     if summary.method.next_round:
         yield summary.method.next_round
     for warning in summary.warnings:

@@ -9,6 +9,13 @@ from pathlib import Path
 
 from usl_backend.doctor.check import Check
 from usl_backend.encoders import DEFAULTS
+from usl_backend.encoders.engines import (
+    REFERENCE,
+    Engine,
+    choose_engine,
+    import_openvino,
+    installed_version,
+)
 from usl_backend.errors import USLError
 from usl_backend.media import unused_proxies
 from usl_backend.settings import HostSettings, RunSettings
@@ -100,7 +107,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     return kind
 
 
-def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
+def check_encoder(name: str, directory: Path | None = None, *, engine: Engine = REFERENCE) -> list[Check]:
     """Check that an encoder and its weights are installed.
 
     Parameters
@@ -109,6 +116,8 @@ def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
         Name of the encoder.
     directory
         The host's directory of weights and vectors.
+    engine
+        What computes it.
 
     Returns
     -------
@@ -120,7 +129,7 @@ def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
     try:
         if encoders.family_of(name).modality is None:
             return [Check("encoder", "ok", f"{name} reads stored vectors and needs no weights")]
-        encoder = encoders.load(name, directory=directory)
+        encoder = encoders.load(name, directory=directory, engine=engine)
     except USLError as error:
         return [
             Check(
@@ -130,7 +139,31 @@ def check_encoder(name: str, directory: Path | None = None) -> list[Check]:
                 "or unset USL_ENCODER",
             )
         ]
-    return [Check("encoder", "ok", f"{name} and its weights are installed ({encoder.dim} dimensions)")]
+    by = "" if encoders.has_own_engine(name) else f", computed by {getattr(encoder, 'engine', engine)}"
+    return [Check("encoder", "ok", f"{name} and its weights are installed ({encoder.dim} dimensions{by})")]
+
+
+def check_engine(settings: RunSettings) -> tuple[list[Check], Engine]:
+    """Check the engine of encoders.
+
+    Returns
+    -------
+    list of Check
+        `engine`, unless all is well: the line of the encoder names it.
+    Engine
+        The engine that runs would have; torch if it cannot be chosen.
+    """
+    try:
+        engine = choose_engine(settings.engine, settings.precision)
+        if settings.engine == "auto" and installed_version() is not None:
+            import_openvino()
+    except USLError as error:
+        failed = settings.engine == "openvino" or settings.precision != REFERENCE.precision
+        remedy = (
+            "see the message, or unset USL_ENGINE and USL_PRECISION" if failed else "or uninstall openvino"
+        )
+        return [Check("engine", "failed" if failed else "warning", str(error), remedy)], REFERENCE
+    return [], engine
 
 
 def check_proxies() -> list[Check]:
@@ -152,8 +185,10 @@ def check_proxies() -> list[Check]:
 def check_settings(host: HostSettings) -> list[Check]:
     """Check the run settings in the environment and their encoder."""
     try:
-        name = RunSettings.resolve().encoder or DEFAULTS["image"]
-        return check_encoder(name, host.encoders)
+        settings = RunSettings.resolve()
+        found, engine = check_engine(settings)
+        name = settings.encoder or DEFAULTS["image"]
+        return [*found, *check_encoder(name, host.encoders, engine=engine)]
     except USLError as error:
         return [Check("settings", "failed", str(error), "correct or unset this variable")]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from usl_backend.embedding.outcome import Access
 from usl_backend.encoders.choosing import EncoderChoice, choose_encoders
+from usl_backend.encoders.engines import choose_engine
 from usl_backend.encoders.languages import MOST_TEXTS, Languages, languages_of
 from usl_backend.errors import MediaError, StudioNotFoundError
 
@@ -36,7 +37,7 @@ def encoders_for(
     instances, fields
         The pool, and what is embedded of it.
     settings
-        Its `encoder` is used if it is set.
+        Its `encoder` is used if it is set, and `engine` and `precision`.
     open_media
         Called if texts lie in files.
     directory
@@ -45,11 +46,14 @@ def encoders_for(
     Raises
     ------
     EncoderError
-        As `choose_encoders`.
+        As `choose_encoders` and `choose_engine`.
     """
     modalities = [field.modality for field in fields]
     languages = _languages(instances, fields, open_media) if "text" in modalities else None
-    return choose_encoders(settings.encoder, modalities, languages=languages, directory=directory)
+    engine = choose_engine(settings.engine, settings.precision)
+    return choose_encoders(
+        settings.encoder, modalities, languages=languages, directory=directory, engine=engine
+    )
 
 
 def _languages(

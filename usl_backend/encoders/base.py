@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from usl_backend.encoders.engines import REFERENCE, Engine
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,12 +31,15 @@ class Request:
         Side of the pictures in pixels; None for the size that the weights were trained with.
     directory
         The host's directory of weights and vectors, if configured.
+    engine
+        Engine of torch networks; families with an engine of their own ignore it.
     """
 
     name: str
     argument: str
     image_size: int | None
     directory: Path | None
+    engine: Engine = REFERENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from usl_backend.encoders import DEFAULTS, concrete, family_of
+from usl_backend.encoders import DEFAULTS, concrete, family_of, has_own_engine
 from usl_backend.encoders.e5 import E5, is_here
+from usl_backend.encoders.engines import REFERENCE, Engine
 from usl_backend.encoders.languages import Languages
 from usl_backend.encoders.sentences import MINILM
+from usl_backend.errors import EncoderError
 
 if TYPE_CHECKING:
     from usl_backend.instances import Modality
@@ -30,11 +32,14 @@ class EncoderChoice:
         Languages of the pool's texts; None without texts or where the language cannot be told.
     by_language
         True if the languages decided which encoder embeds the texts.
+    engine
+        What computes those of torch's networks.
     """
 
     encoders: Mapping[Modality, str] = field(default_factory=dict)
     languages: Languages | None = None
     by_language: bool = False
+    engine: Engine = REFERENCE
 
     @property
     def warning(self) -> str:
@@ -55,7 +60,12 @@ class EncoderChoice:
     def to_json(self) -> dict[str, Any]:
         """Return all attributes as JSON-able values."""
         languages = None if self.languages is None else self.languages.to_json()
-        return {"encoders": dict(self.encoders), "languages": languages, "by_language": self.by_language}
+        return {
+            "encoders": dict(self.encoders),
+            "languages": languages,
+            "by_language": self.by_language,
+            "engine": self.engine.to_json(),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EncoderChoice:
@@ -65,6 +75,7 @@ class EncoderChoice:
             cast("Mapping[Modality, str]", values["encoders"]),
             None if found is None else Languages(**found),
             bool(values.get("by_language")),
+            Engine.from_json(values["engine"]) if "engine" in values else REFERENCE,
         )
 
 
@@ -74,6 +85,7 @@ def choose_encoders(
     *,
     languages: Languages | None = None,
     directory: Path | None = None,
+    engine: Engine = REFERENCE,
 ) -> EncoderChoice:
     """Choose an encoder for each modality of a pool.
 
@@ -87,11 +99,14 @@ def choose_encoders(
         Languages of the pool's texts. If they are not mostly English and e5-small is on this host, it is the default.
     directory
         The host's directory of weights and vectors.
+    engine
+        From `choose_engine`.
 
     Raises
     ------
     EncoderError
-        The setting names an unknown encoder, or one of which no weights are on this host.
+        The setting names an unknown encoder, or one of which no weights are on this host; or bfloat16 is asked of an
+        encoder with an engine of its own.
     """
     chosen: dict[Modality, str] = dict(DEFAULTS)
     wanted = None if setting is None else family_of(setting).modality
@@ -103,4 +118,12 @@ def choose_encoders(
         chosen["text"] = concrete(E5, directory=directory)
     if setting is not None and wanted is not None:
         chosen[wanted] = concrete(setting, directory=directory)
-    return EncoderChoice({one: chosen[one] for one in dict.fromkeys(modalities)}, languages, by_language)
+    encoders = {one: chosen[one] for one in dict.fromkeys(modalities)}
+    own = [name for name in encoders.values() if has_own_engine(name)]
+    if own and engine.precision != REFERENCE.precision:
+        raise EncoderError(
+            f"precision is {engine.precision}, but {own[0]} is computed by an engine of its own; unset precision"
+        )
+    if len(own) == len(encoders):
+        engine = REFERENCE
+    return EncoderChoice(encoders, languages, by_language, engine)

@@ -145,7 +145,7 @@ def load(request: Request) -> SentenceEncoder | FourBitEncoder:
             f"encoder {request.name}: {REPOSITORY} is neither in the encoder directory nor in the hub's cache; "
             f"`usl-backend encoders pull {HUB}` downloads it"
         )
-    return load_model(path, name=HUB, encoder=request.name, prefix=_PREFIX)
+    return load_model(path, name=HUB, encoder=request.name, prefix=_PREFIX, engine=request.engine)
 
 
 def hub_place(request: Request) -> HubPlace:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Final
 
+from usl_backend.encoders.engines import REFERENCE
 from usl_backend.encoders.files import digest_of
 from usl_backend.encoders.images import ImageEncoder, ImageNetwork
 from usl_backend.errors import EncoderError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from usl_backend.encoders.base import Request
+    from usl_backend.encoders.engines import Engine
 
 NAME: Final = "efficientnet-lite0"
 DIM: Final = 1280
@@ -35,6 +37,8 @@ class EfficientNetLite0(ImageEncoder):
         Side of the pictures in pixels.
     threads
         Parallel forward passes; by default one per core that this process may use.
+    engine
+        Engine and precision.
 
     Raises
     ------
@@ -42,9 +46,10 @@ class EfficientNetLite0(ImageEncoder):
         The weights or the network's package are missing.
     """
 
-    def __init__(self, *, size: int = SIZE, threads: int | None = None) -> None:
+    def __init__(self, *, size: int = SIZE, threads: int | None = None, engine: Engine = REFERENCE) -> None:
         original, digest = _load(size)
-        super().__init__(_network(original, digest, size), folded=_folded(original), threads=threads)
+        network = _network(original, digest, size)
+        super().__init__(network, folded=_folded(original), threads=threads, engine=engine)
 
 
 def build(request: Request) -> ImageNetwork:
@@ -67,7 +72,7 @@ def load(request: Request) -> EfficientNetLite0:
     EncoderError
         The weights or the network's package are missing.
     """
-    return EfficientNetLite0(size=request.image_size or SIZE)
+    return EfficientNetLite0(size=request.image_size or SIZE, engine=request.engine)
 
 
 def _network(original: nn.Module, digest: str, size: int) -> ImageNetwork:

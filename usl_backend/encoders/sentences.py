@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,8 +21,10 @@ import numpy as np
 
 from usl_backend.cpus import usable_cpus
 from usl_backend.encoders.base import HubPlace
+from usl_backend.encoders.compiled import CompiledNetwork, compile_network
+from usl_backend.encoders.engines import REFERENCE, best_device
 from usl_backend.encoders.files import find_file, hub_snapshots, is_free_path
-from usl_backend.encoders.images import best_device, halve_until_it_fits, safe_name
+from usl_backend.encoders.images import halve_until_it_fits, safe_name, unit_rows
 from usl_backend.encoders.origins import verified_digest
 from usl_backend.encoders.vision import import_beside_torchvision
 from usl_backend.errors import EncoderError
@@ -29,8 +32,10 @@ from usl_backend.instances import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from usl_backend.encoders.base import Request
+    from usl_backend.encoders.engines import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +67,8 @@ class SentenceEncoder:
         Parallel forward passes on a CPU; by default one per core that this process may use.
     device
         torch device; by default CUDA or MPS if available, else the CPU.
+    engine
+        Engine and precision; OpenVINO computes on the CPU.
     """
 
     modality: Literal["text"] = "text"
@@ -76,20 +83,46 @@ class SentenceEncoder:
         prefix: str = "",
         threads: int | None = None,
         device: str | None = None,
+        engine: Engine = REFERENCE,
     ) -> None:
         self._prefix = prefix
-        self._device = device or best_device()
+        self._device = "cpu" if engine.name == "openvino" else device or best_device()
         on_cpu = self._device == "cpu"
         self._model = model.to(self._device).eval().requires_grad_(False)
         self._tokenizer = model.tokenizer
         self._window = min(int(model.max_seq_length or _WINDOW), _WINDOW)
         self._fixed = on_cpu
         self._per_pass = _PER_PASS if on_cpu else _DEVICE_PER_PASS
-        self._pool = ThreadPoolExecutor(
-            threads or usable_cpus() if on_cpu else 1, thread_name_prefix="encode"
-        )
-        self.key = f"{safe_name(name)}-{digest[:12]}-{self._window}tok-{_PREPROCESSING}"
+        parallel = threads or usable_cpus() if on_cpu else 1
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="encode")
+        self._compiled = self._compile(engine, parallel, name)
+        if self._compiled is None:
+            engine = replace(engine, name="torch")
+            if engine.precision == "bfloat16":
+                self._model = self._model.bfloat16()
+        self.engine = engine
+        self.key = f"{safe_name(name)}-{digest[:12]}-{self._window}tok-{_PREPROCESSING}{engine.suffix}"
         self.dim = self._encoded(self._windows([""])[1]).shape[1]
+
+    def _compile(self, engine: Engine, threads: int, encoder: str) -> CompiledNetwork | None:
+        """Compile the model for windows of any length; None if torch computes it."""
+        import torch
+
+        if engine.name == "torch":
+            return None
+        # Windows of two lengths, so that tracing sees the mask at work.
+        tokens = torch.full((_PER_PASS, _BUCKETS[0]), self._tokenizer.pad_token_id or 0)
+        mask = torch.ones_like(tokens)
+        mask[0, 1:] = 0
+        shape = (_PER_PASS, -1)
+        return compile_network(
+            _plain(self._model),
+            [tokens, mask],
+            [shape, shape],
+            engine=engine,
+            threads=threads,
+            encoder=encoder,
+        )
 
     @property
     def batch(self) -> int:
@@ -177,8 +210,6 @@ class SentenceEncoder:
         """Run one forward pass over windows of one bucket."""
         import torch
 
-        if self._fixed:
-            torch.set_num_threads(1)
         count = len(windows)
         filled = windows + [windows[0]] * (per_pass - count if self._fixed else 0)
         length = _bucket(windows[0])
@@ -186,10 +217,30 @@ class SentenceEncoder:
         tokens = torch.tensor([window + [padding] * (length - len(window)) for window in filled])
         lengths = torch.tensor([len(window) for window in filled])
         mask = (torch.arange(length)[None, :] < lengths[:, None]).long()
+        if self._compiled is not None:
+            return unit_rows(self._compiled(tokens.numpy(), mask.numpy())[:count])
+        if self._fixed:
+            torch.set_num_threads(1)
         inputs = {"input_ids": tokens.to(self._device), "attention_mask": mask.to(self._device)}
         with torch.inference_mode():
             rows = self._model(inputs)["sentence_embedding"][:count].float()
             return np.asarray(torch.nn.functional.normalize(rows, dim=1).cpu().numpy())
+
+
+def _plain(model: Any) -> nn.Module:
+    """Wrap a model to take token ids and mask, and to return rows."""
+    from torch import nn
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+            rows: Tensor = self.model({"input_ids": tokens, "attention_mask": mask})["sentence_embedding"]
+            return rows
+
+    return Plain().eval()
 
 
 def _bucket(window: Sequence[int]) -> int:
@@ -207,17 +258,19 @@ def load(request: Request) -> SentenceEncoder:
     """
     path = _bundled(request.name) if request.name == MINILM else _model_directory(request)
     name = request.name if request.name == MINILM else request.argument
-    return load_model(path, name=name, encoder=request.name)
+    return load_model(path, name=name, encoder=request.name, engine=request.engine)
 
 
-def load_model(path: Path, *, name: str, encoder: str, prefix: str = "") -> SentenceEncoder:
+def load_model(
+    path: Path, *, name: str, encoder: str, prefix: str = "", engine: Engine = REFERENCE
+) -> SentenceEncoder:
     """Load a sentence-transformers model from a directory.
 
     Parameters
     ----------
     path
         The model's files.
-    name, prefix
+    name, prefix, engine
         As for `SentenceEncoder`.
     encoder
         The encoder's full name, for error messages.
@@ -231,7 +284,8 @@ def load_model(path: Path, *, name: str, encoder: str, prefix: str = "") -> Sent
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     model = _pooled(path, encoder=encoder) or _by_library(path, encoder=encoder)
-    return SentenceEncoder(model, name=name, digest=verified_digest(path, encoder=encoder), prefix=prefix)
+    digest = verified_digest(path, encoder=encoder)
+    return SentenceEncoder(model, name=name, digest=digest, prefix=prefix, engine=engine)
 
 
 def _pooled(path: Path, *, encoder: str) -> Any:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from usl_backend.encoders.engines import engine_in
 from usl_backend.runs.inventory import VECTORS
 from usl_backend.runs.summary import (
     BudgetNote,
@@ -114,7 +115,11 @@ def summarize(
             diagnostics=_brief(selection.diagnostics),
         ),
         encoder=EncoderNote(
-            _encoder_name(settings, inventory, choice), encoder_key, settings.image_size, choice.reason
+            _encoder_name(settings, inventory, choice),
+            encoder_key,
+            settings.image_size,
+            choice.reason,
+            engine_in(encoder_key),
         ),
         outliers=suspects,
         seed=settings.seed,

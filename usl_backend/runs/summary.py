@@ -201,12 +201,15 @@ class EncoderNote:
         Side of its input images in pixels if that was set.
     reason
         Why it and not the usual default was chosen by itself; "" otherwise.
+    engine
+        What computed it, such as "OpenVINO in float32"; "" for the usual engine.
     """
 
     name: str = ""
     key: str = ""
     image_size: int | None = None
     reason: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True)
