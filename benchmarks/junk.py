@@ -28,12 +28,13 @@ from selection_data import (
     png,
     section_texts,
 )
-from selection_quality import accuracy, make_trial
+from selection_quality import Trial, accuracy, make_trial
 
 from usl_backend.demo import dataset
 from usl_backend.media import MediaLimits, decode_image, shorter_side
 from usl_backend.outliers import find_outliers, traits_of_picture, traits_of_text
 from usl_backend.selection import USL, nearest_neighbors
+from usl_backend.selection.steering import NOTHING, select_inside
 
 PER_CLASS = (1, 2, 4, 10)
 FAR = 3.5
@@ -135,6 +136,19 @@ def show_found(held: Pictures, traits: NDArray[np.float64], distant: NDArray[np.
         )
 
 
+def chosen(trial: Trial, budget: int, seed: int, *, outliers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose rows by the default, without these outliers."""
+    method = USL(projection=0, normalize=False)
+    if not len(outliers):
+        return method.select(trial.rows, budget, rng=seed, neighbors=trial.neighbors).indices
+    return select_inside(
+        lambda rows, *_: method.select(rows, budget, rng=seed),
+        trial.rows,
+        np.setdiff1d(np.arange(len(trial.rows)), outliers),
+        labeled=NOTHING,
+    ).indices
+
+
 def show_picks(held: Pictures, traits: NDArray[np.float64], seeds: int) -> Iterator[str]:
     """Yield a row per budget: junk among the picks and accuracy, as it is and with outliers kept out."""
     has_junk = any(held.kinds)
@@ -148,12 +162,8 @@ def show_picks(held: Pictures, traits: NDArray[np.float64], seeds: int) -> Itera
         trial = make_trial(features, inside=inside, outside=np.sort(order[size : size + 3000]))
         outliers = find_outliers(traits[inside]).rows
         for each in PER_CLASS:
-            for way, excluded in (("all", None), ("kept out", outliers)):
-                picks = (
-                    USL(projection=0, normalize=False)
-                    .select(trial.rows, each * count, rng=seed, excluded=excluded, neighbors=trial.neighbors)
-                    .indices
-                )
+            for way in ("all", "kept out"):
+                picks = chosen(trial, each * count, seed, outliers=outliers if way == "kept out" else NOTHING)
                 spent = float(has_junk and (trial.classes[picks] == trial.count - 1).mean())
                 found.setdefault((each, way), []).append(
                     (100 * spent, float(np.mean(accuracy(trial, picks))))

@@ -18,6 +18,7 @@ from usl_backend.pipeline.select import (
 from usl_backend.runs import RunFiles
 from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.settings import RunSettings
+from usl_backend.sources.wishes import Steered
 
 NOTHING = np.array([], np.int64)
 
@@ -71,6 +72,45 @@ def test_final_budget__outliers_kept_out_are_no_picks_but_may_be_drawn() -> None
         final_budget(settings(control=41), readable, classes=0, run_id="1-1")
     with pytest.raises(InputError, match="all 3 tasks that could be picked are outliers"):
         final_budget(settings(), Readable(0, 3, {}, outliers=3), classes=0, run_id="1-1")
+
+
+def test_select__outliers_are_no_rows_for_the_method() -> None:
+    whole, outliers = pool(), np.arange(1, 60, 4)
+    rest = np.setdiff1d(np.arange(60), outliers)
+    part = Pool(whole.ids[rest], whole.embeddings[rest])
+    labeled, pinned, excluded = rest[[3, 9]], rest[[20, 5]], rest[[0, 30]]
+    neighbors = search(whole, settings())
+
+    def steer(place: NDArray[np.int64], **more: NDArray[np.int64]) -> Steered:
+        return Steered(np.searchsorted(place, pinned), np.searchsorted(place, excluded), **more)
+
+    found = select(
+        whole,
+        settings(),
+        9,
+        labeled=labeled,
+        steered=steer(np.arange(60), outliers=outliers),
+        neighbors=neighbors,
+    )
+    alone = select(part, settings(), 9, labeled=np.searchsorted(rest, labeled), steered=steer(rest))
+    assert found.indices.tolist() == rest[alone.indices].tolist()
+    assert found.diagnostics["kept_out"] == outliers.tolist()
+    assert found.diagnostics["excluded"] == excluded.tolist()
+    assert found.diagnostics["neighbors"] == alone.diagnostics["neighbors"]
+
+
+def test_choose_next__outliers_are_no_rows_for_the_rule() -> None:
+    whole, outliers = pool(), np.arange(1, 60, 4)
+    rest = np.setdiff1d(np.arange(60), outliers)
+    part = Pool(whole.ids[rest], whole.embeddings[rest])
+    labeled = rest[:24]
+    labels = {int(whole.ids[row]): "ab"[number % 2] for number, row in enumerate(labeled)}
+    given = {"labels": labels, "withheld": (), "classes": ("a", "b"), "neighbors": None, "progress": None}
+    steered = Steered(NOTHING, NOTHING, outliers=outliers)
+    found = choose_next(whole, settings(next=True), 5, labeled=labeled, steered=steered, **given)
+    alone = choose_next(part, settings(next=True), 5, labeled=np.arange(24), **given)
+    assert found.indices.tolist() == rest[alone.indices].tolist()
+    assert found.diagnostics["next"] == alone.diagnostics["next"]
 
 
 def test_select__labeled_rows_are_never_picked_and_the_seed_decides() -> None:

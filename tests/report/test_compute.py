@@ -7,6 +7,7 @@ from digit_run import Made
 
 from usl_backend.errors import CancelledError, RunError
 from usl_backend.evaluation.reach import reach
+from usl_backend.report import compute
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
 from usl_backend.selection import METHODS
@@ -155,3 +156,22 @@ def test_build__too_many_rows_for_other_seeds_say_so(small: Made, monkeypatch: p
     trust = build(small.run, small.files).trust
     assert trust.stability is None
     assert "90 tasks" in (trust.stability_note or "")
+
+
+def test_build__other_seeds_do_not_see_outliers_either(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    picked: list[list[int]] = []
+    real = compute.stability
+
+    def stability(*given: object, again: Callable[[int], np.ndarray], **more: object) -> object:
+        picked.append(again(1).tolist())
+        return real(*given, again=again, **more)
+
+    monkeypatch.setattr(compute, "stability", stability)
+    outliers = np.arange(0, 90, 4)
+    told = {**small.selection.diagnostics, "kept_out": outliers.tolist()}
+    small.files.write_selection(dataclasses.replace(small.selection, diagnostics=told))
+    build(small.run, small.files)
+    rest = np.setdiff1d(np.arange(90), outliers)
+    pool, _ = small.files.read_pool()
+    alone = METHODS["usl"]().select(pool.embeddings[rest], 6, rng=1)
+    assert picked == [rest[alone.indices].tolist()]

@@ -10,7 +10,7 @@ from usl_backend.errors import SelectionError
 from usl_backend.selection import METHODS, USL
 from usl_backend.selection.rows.duplicates import Groups
 from usl_backend.selection.rows.preparation import fit_projection
-from usl_backend.selection.steering import select_around
+from usl_backend.selection.steering import select_around, select_inside
 
 NONE = np.empty(0, np.int64)
 
@@ -135,3 +135,30 @@ def test_select_around__without_wishes_it_is_the_method(name):
     assert np.array_equal(plain.indices, found.indices)
     assert np.array_equal(plain.cluster, found.cluster)
     assert found.diagnostics == plain.diagnostics
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_select_inside__as_if_there_were_no_other_rows(name):
+    rows, _ = blobs(90, 6, seed=4, dtype=np.float32)
+    inside = np.setdiff1d(np.arange(90), np.arange(5, 60, 3))
+    labeled, excluded = inside[[2, 40]], inside[[0, 7, 30]]
+
+    def choose(part, held, barred):
+        assert np.array_equal(part, rows[inside])
+        return METHODS[name]().select(part, 6, rng=0, labeled=held, excluded=barred)
+
+    found = select_inside(choose, rows, inside, labeled=labeled, excluded=excluded)
+    alone = choose(rows[inside], np.array([2, 40]), np.array([0, 7, 30]))
+    assert found.indices.tolist() == inside[alone.indices].tolist()
+    assert found.gain.tolist() == alone.gain.tolist()
+    assert found.cluster[inside].tolist() == alone.cluster.tolist()
+    outside = np.setdiff1d(np.arange(90), inside)
+    projected = fit_projection(rows, dimensions=128).apply(rows).astype(np.float64)
+    apart = squared(projected[outside], projected[found.indices])
+    assert np.allclose(apart[np.arange(len(outside)), found.cluster[outside]], apart.min(axis=1), atol=1e-5)
+    if alone.score is None:
+        assert found.score is None
+    else:
+        assert found.score[inside].tolist() == alone.score.tolist()
+        assert (found.score[outside] == alone.score.min()).all()
+    assert not any(key.startswith("near_duplicate") for key in found.diagnostics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from usl_backend.errors import InputError
 from usl_backend.evaluation.budgets import MOST, TIMES, budget_curve
 from usl_backend.runs.budget_curves import save_budgets
 from usl_backend.selection.rows.preparation import fit_projection
-from usl_backend.selection.steering import select_around
+from usl_backend.selection.steering import NOTHING, select_around, select_inside
 from usl_backend.settings import RunSettings
 from usl_backend.settings.budget import default_rows
 from usl_backend.sources.wishes import UNSTEERED, check_pins
@@ -134,14 +134,17 @@ def select(
         Trainer for methods that train on images (`pipeline.finetune`).
     """
     method = settings.selector(workers=usable_cpus()).with_training(checkpoint=checkpoint, trainer=trainer)
+    if trainer is not None and steered is not None:
+        # It trains on the pictures of the whole pool.
+        steered = replace(steered, excluded=steered.unpicked, outliers=NOTHING)
     return _steered(
-        lambda count, held, excluded: method.select(
-            pool.embeddings,
+        lambda part, count: method.select(
+            part.embeddings,
             count,
             rng=settings.seed,
-            labeled=held if len(held) else None,
-            excluded=excluded,
-            neighbors=neighbors,
+            labeled=part.labeled if len(part.labeled) else None,
+            excluded=part.excluded if len(part.excluded) else None,
+            neighbors=neighbors if part.inside is None else None,
             progress=progress,
         ),
         pool,
@@ -199,15 +202,15 @@ def choose_next(
     if progress is not None:
         progress("suggesting", 0, 0)
     return _steered(
-        lambda count, held, excluded: next_round(
-            pool.embeddings,
-            known,
+        lambda part, count: next_round(
+            part.embeddings,
+            known if part.inside is None else known[part.inside],
             count,
             rng=settings.seed,
             method=settings.selector(workers=usable_cpus()),
-            held=held,
-            excluded=excluded,
-            neighbors=neighbors,
+            held=part.labeled,
+            excluded=part.excluded if len(part.excluded) else None,
+            neighbors=neighbors if part.inside is None else None,
             classes=len(names) or None,
             workers=usable_cpus(),
             progress=progress,
@@ -219,24 +222,47 @@ def choose_next(
     )
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a method sees: the pool, or the rows `inside` of it where outliers are kept out."""
+
+    embeddings: NDArray[np.floating]
+    labeled: NDArray[np.int64]
+    excluded: NDArray[np.int64]
+    inside: NDArray[np.int64] | None = None
+
+
 def _steered(
-    choose: Callable[[int, NDArray[np.int64], NDArray[np.int64] | None], Selection],
+    choose: Callable[[_Part, int], Selection],
     pool: Pool,
     budget: int,
     *,
     labeled: NDArray[np.int64],
     steered: Steered | None,
 ) -> Selection:
-    """Choose by `choose(budget, labeled, excluded)`, around what people have asked for."""
+    """Choose around what people have asked for; outliers are no rows for the method, so that none has a cluster."""
     wished = steered or UNSTEERED
-    excluded = wished.unpicked if len(wished.unpicked) else None
+    inside = np.setdiff1d(np.arange(len(pool)), wished.outliers)
+
+    def among(count: int, held: NDArray[np.int64]) -> Selection:
+        if not len(wished.outliers):
+            return choose(_Part(pool.embeddings, held, wished.excluded), count)
+        return select_inside(
+            lambda rows, held, excluded: choose(_Part(rows, held, excluded, inside), count),
+            pool.embeddings,
+            inside,
+            labeled=held,
+            excluded=wished.excluded,
+        )
+
     return select_around(
-        lambda count, held: choose(count, held, excluded),
+        among,
         pool.embeddings,
         budget,
         pinned=wished.pinned,
         labeled=labeled,
-        excluded=wished.unpicked,
+        excluded=wished.excluded,
+        outliers=wished.outliers,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ from usl_backend.selection import METHODS
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import fit_projection
-from usl_backend.selection.steering import EXCLUDED, PINNED, select_around
+from usl_backend.selection.steering import EXCLUDED, KEPT_OUT, PINNED, select_around, select_inside
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -232,22 +233,38 @@ class _Build:
         """Return the picks of the same method with another seed, around the same pinned rows."""
         method = self.settings.selector()
         seed = (self.settings.seed + number) % 2**32
-        pinned, excluded = (
-            np.asarray(selection.diagnostics.get(name, ()), dtype=np.int64) for name in (PINNED, EXCLUDED)
+        pinned, excluded, outliers = (
+            np.asarray(selection.diagnostics.get(name, ()), dtype=np.int64)
+            for name in (PINNED, EXCLUDED, KEPT_OUT)
         )
-        return select_around(
-            lambda count, labeled: method.select(
-                pool.embeddings,
+
+        def among(
+            count: int, rows: NDArray[Any], labeled: NDArray[np.int64], barred: NDArray[np.int64]
+        ) -> Selection:
+            return method.select(
+                rows,
                 count,
                 rng=seed,
                 labeled=labeled if len(labeled) else None,
-                excluded=excluded if len(excluded) else None,
-            ),
+                excluded=barred if len(barred) else None,
+            )
+
+        def choose(count: int, labeled: NDArray[np.int64]) -> Selection:
+            if not len(outliers):
+                return among(count, pool.embeddings, labeled, excluded)
+            inside = np.setdiff1d(np.arange(len(pool)), outliers)
+            return select_inside(
+                partial(among, count), pool.embeddings, inside, labeled=labeled, excluded=excluded
+            )
+
+        return select_around(
+            choose,
             pool.embeddings,
             len(selection.indices),
             pinned=pinned,
             labeled=held,
             excluded=excluded,
+            outliers=outliers,
         ).indices
 
     def points(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PINNED: Final = "pinned"
 EXCLUDED: Final = "excluded"
-"""Keys of the pinned and excluded rows in a selection's diagnostics; absent if there are none."""
+KEPT_OUT: Final = "kept_out"
+"""Keys of the pinned and excluded rows, and of the outliers, in a selection's diagnostics; absent if there are none."""
+NOTHING: Final = np.empty(0, dtype=np.int64)
 
 
 def select_around(
@@ -29,13 +31,14 @@ def select_around(
     pinned: NDArray[np.int64],
     labeled: NDArray[np.int64],
     excluded: NDArray[np.int64],
+    outliers: NDArray[np.int64] = NOTHING,
 ) -> Selection:
     """Choose rows around pinned ones, which come first and count within the budget.
 
     Parameters
     ----------
     choose
-        Called with a budget and the labeled rows, ascending; must not choose `excluded` rows.
+        Called with a budget and the labeled rows, ascending; must not choose `excluded` rows or `outliers`.
     embeddings : (n, d) float
         The pool.
     budget
@@ -44,12 +47,14 @@ def select_around(
         Distinct rows in the order in which they shall be labeled; neither labeled nor excluded.
     labeled, excluded : (l,), (e,) int64
         Rows that are never picked; disjoint.
+    outliers : (o,) int64
+        Further rows that are never picked, disjoint from all others.
 
     Returns
     -------
     Selection
-        `diagnostics` lists the pinned and the excluded rows. Pinned ones add a gain of 0, since no method valued
-        them. Each row goes to the nearest pick.
+        `diagnostics` lists the pinned and the excluded rows, and the outliers. Pinned ones add a gain of 0, since no
+        method valued them. Each row goes to the nearest pick.
 
     Raises
     ------
@@ -63,10 +68,10 @@ def select_around(
     method's.
     """
     if not len(pinned):
-        return _told(choose(budget, labeled), pinned, excluded)
+        return _told(choose(budget, labeled), pinned, excluded, outliers)
     if len(pinned) > budget:
         raise SelectionError(f"budget is {budget} but {len(pinned)} rows are pinned; raise the budget")
-    free = len(embeddings) - len(pinned) - len(labeled) - len(excluded)
+    free = len(embeddings) - len(pinned) - len(labeled) - len(excluded) - len(outliers)
     if free:
         # With nothing left of the budget the method still scores the rows; its one pick is cut off.
         found = choose(max(1, budget - len(pinned)), np.union1d(labeled, pinned))
@@ -81,11 +86,55 @@ def select_around(
         gain=np.concatenate([np.zeros(len(pinned)), found.gain[:others]]),
         cluster=nearest_projected_pick(embeddings, picks),
     )
-    return _told(around, pinned, excluded)
+    return _told(around, pinned, excluded, outliers)
 
 
-def _told(selection: Selection, pinned: NDArray[np.int64], excluded: NDArray[np.int64]) -> Selection:
+def select_inside(
+    choose: Callable[[NDArray[np.floating[Any]], NDArray[np.int64], NDArray[np.int64]], Selection],
+    embeddings: NDArray[np.floating[Any]],
+    inside: NDArray[np.int64],
+    *,
+    labeled: NDArray[np.int64],
+    excluded: NDArray[np.int64] = NOTHING,
+) -> Selection:
+    """Choose among a part of the rows, as if there were no others.
+
+    Parameters
+    ----------
+    choose
+        Called with the rows of the part, copied, and the labeled and the excluded among them.
+    embeddings : (n, d) float
+        The pool.
+    inside : (i,) int64
+        Rows of the part, ascending.
+    labeled, excluded : (l,), (e,) int64
+        Rows of the part.
+
+    Returns
+    -------
+    Selection
+        In rows of the pool. Those outside go to their nearest pick, and have the lowest score. Nothing is told of
+        near-duplicates, which the method has found in the part only.
+    """
+    part = choose(embeddings[inside], np.searchsorted(inside, labeled), np.searchsorted(inside, excluded))
+    picks = inside[part.indices]
+    cluster = nearest_projected_pick(embeddings, picks)
+    cluster[inside] = part.cluster
+    score = None
+    if part.score is not None:
+        score = np.full(len(embeddings), part.score.min(), dtype=np.float32)
+        score[inside] = part.score
+    told = {name: value for name, value in part.diagnostics.items() if not name.startswith("near_duplicate")}
+    return replace(part, indices=picks, score=score, cluster=cluster, diagnostics=told)
+
+
+def _told(
+    selection: Selection,
+    pinned: NDArray[np.int64],
+    excluded: NDArray[np.int64],
+    outliers: NDArray[np.int64],
+) -> Selection:
     """Note the wishes in the diagnostics."""
-    told = {PINNED: pinned.tolist(), EXCLUDED: excluded.tolist()}
+    told = {PINNED: pinned.tolist(), EXCLUDED: excluded.tolist(), KEPT_OUT: outliers.tolist()}
     diagnostics = {**selection.diagnostics, **{name: rows for name, rows in told.items() if rows}}
     return replace(selection, diagnostics=diagnostics)

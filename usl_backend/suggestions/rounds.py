@@ -11,6 +11,7 @@ from usl_backend.errors import SelectionError
 from usl_backend.selection import USL, Selection
 from usl_backend.selection.picking import nearest_projected_pick
 from usl_backend.selection.rows.density import density
+from usl_backend.selection.steering import select_inside
 from usl_backend.suggestions.graph import NEIGHBORS
 from usl_backend.suggestions.suggesting import suggest
 
@@ -180,7 +181,12 @@ def next_round(
         else:
             least = free[np.lexsort((free, suggestions.confidence[free]))]
             inside = np.union1d(least[: max(budget, -(-len(free) // 2))], taken)
-            chosen = _inside(method, rows, inside, taken, budget, rng=rng, progress=progress)
+            chosen = select_inside(
+                lambda part, held, _: method.select(part, budget, rng=rng, labeled=held, progress=progress),
+                rows,
+                inside,
+                labeled=taken,
+            )
     diagnostics = {
         **chosen.diagnostics,
         "next": {"rule": found.rule, "labels": found.labels, "classes": found.classes, "why": str(found)},
@@ -204,29 +210,3 @@ def _closest(
         cluster=nearest_projected_pick(rows, picks),
         parameters={"method": "smallest-margin"},
     )
-
-
-def _inside(
-    method: Selector,
-    rows: NDArray[np.floating[Any]],
-    inside: NDArray[np.int64],
-    taken: NDArray[np.int64],
-    budget: int,
-    *,
-    rng: int,
-    progress: Progress | None,
-) -> Selection:
-    """Select among a part of the rows; the others go to their nearest pick, and have the lowest score."""
-    part = method.select(
-        rows[inside], budget, rng=rng, labeled=np.searchsorted(inside, taken), progress=progress
-    )
-    picks = inside[part.indices]
-    cluster = nearest_projected_pick(rows, picks)
-    cluster[inside] = part.cluster
-    score = None
-    if part.score is not None:
-        score = np.full(len(rows), part.score.min(), dtype=np.float32)
-        score[inside] = part.score
-    # What the method found about near-duplicates is said in rows of the part.
-    told = {name: value for name, value in part.diagnostics.items() if not name.startswith("near_duplicate")}
-    return replace(part, indices=picks, score=score, cluster=cluster, diagnostics=told)
