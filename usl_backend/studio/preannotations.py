@@ -7,6 +7,7 @@ its own version, so predictions of other models are copied into it, for the chos
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,7 +120,9 @@ def valid_results(label_config: str, results: Mapping[int, Result]) -> tuple[dic
     if not results:
         return {}, []
     # The same check as the server's; imported here because the import takes a second.
-    from label_studio_sdk.label_interface import LabelInterface
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its own, of pydantic
+        from label_studio_sdk.label_interface import LabelInterface
 
     interface = LabelInterface(label_config)
     valid: dict[int, Result] = {}
