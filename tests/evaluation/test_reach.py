@@ -85,3 +85,14 @@ def test_reach__progress_ends_at_the_total(rows: np.ndarray) -> None:
 def test_reach__nothing_to_compare_is_refused(rows: np.ndarray, picks: int, draws: int) -> None:
     with pytest.raises(InputError, match=f"{picks} picks and {draws} draws"):
         reach(rows, np.arange(picks), rng=np.random.default_rng(0), draws=draws)
+
+
+def test_coverage_curve__copies_of_a_pick_are_within_no_distance() -> None:
+    # in float32 the product alone puts copies up to 1e-7 apart
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 128)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    copies = np.repeat(rows, 5, axis=0)
+    expected = [5 * count / 200 for count in range(1, 41)]
+    assert coverage_curve(copies, rows, radius=0.0).tolist() == expected
+    assert (nearest_distances(copies, rows[:20]) == 0.0).sum() == 100

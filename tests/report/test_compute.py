@@ -7,7 +7,6 @@ from digit_run import Made
 
 from usl_backend.errors import CancelledError, RunError
 from usl_backend.evaluation.reach import reach
-from usl_backend.report import compute
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
 from usl_backend.selection import METHODS
@@ -151,27 +150,14 @@ def test_build__a_run_that_is_not_done_is_told(small: Made) -> None:
         build(run, small.store.files(run.id))
 
 
-def test_build__too_many_rows_for_other_seeds_say_so(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usl_backend.report.compute.STABILITY_ROWS", 50)
-    trust = build(small.run, small.files).trust
-    assert trust.stability is None
-    assert "90 tasks" in (trust.stability_note or "")
-
-
-def test_build__other_seeds_do_not_see_outliers_either(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    picked: list[list[int]] = []
-    real = compute.stability
-
-    def stability(*given: object, again: Callable[[int], np.ndarray], **more: object) -> object:
-        picked.append(again(1).tolist())
-        return real(*given, again=again, **more)
-
-    monkeypatch.setattr(compute, "stability", stability)
-    outliers = np.arange(0, 90, 4)
-    told = {**small.selection.diagnostics, "kept_out": outliers.tolist()}
-    small.files.write_selection(dataclasses.replace(small.selection, diagnostics=told))
-    build(small.run, small.files)
-    rest = np.setdiff1d(np.arange(90), outliers)
-    pool, _ = small.files.read_pool()
-    alone = METHODS["usl"]().select(pool.embeddings[rest], 6, rng=1)
-    assert picked == [rest[alone.indices].tolist()]
+def test_build__other_seeds_choose_from_a_part_of_a_large_pool(
+    small: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build(small.run, small.files).trust.stability
+    monkeypatch.setattr("usl_backend.report.again.ROWS", 50)
+    part = build(small.run, small.files, force=True).trust.stability
+    assert whole is not None
+    assert part is not None
+    # ten per pick are more than fifty
+    assert (whole.tasks, part.tasks) == (None, 60)
+    assert part.same_clusters > part.same_clusters_random

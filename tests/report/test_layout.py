@@ -87,3 +87,28 @@ def test_lay_out__degenerate_rows_have_finite_places(rows: np.ndarray) -> None:
     found = lay_out(rows.astype(np.float32))
     assert found.points.shape == (len(rows), 2)
     assert np.isfinite(found.points).all()
+
+
+def test_lay_out__of_many_rows_places_the_others_beside_the_most_similar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layout, "SAMPLED", 500)
+    data = load_digits()
+    rows = fit_projection(data.data.astype(np.float32), dimensions=32).apply(data.data.astype(np.float32))
+    picks = np.array([1, 2, 3, 1000])
+    found = lay_out(rows, picks=picks)
+    assert (found.method, found.note) == (
+        "umap",
+        "of 500; each other one lies beside the most similar of these",
+    )
+    assert np.array_equal(lay_out(rows, picks=picks).points, found.points)
+    some = shown_rows(len(rows), picks, most=500)
+    others = np.setdiff1d(np.arange(len(rows)), some)
+    nearest = some[((rows[others, None] - rows[None, some]) ** 2).sum(axis=2).argmin(axis=1)]
+    assert np.abs(found.points[others] - found.points[nearest]).max() <= layout._PULL * layout._BESIDE
+    assert agreement(found.points, data.target) > agreement(layout._principal(rows), data.target) + 0.2
+
+
+def test_lay_out__of_many_equal_rows_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "SAMPLED", 150)
+    assert np.isfinite(lay_out(np.ones((400, 8), np.float32)).points).all()

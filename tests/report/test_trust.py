@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from usl_backend.evaluation.reach import Reach, coverage_curve
+from usl_backend.report.again import Again
 from usl_backend.report.trust import SECONDS, effective_number, stability, trust, verdict
 from usl_backend.selection.base import Selection
+from usl_backend.settings import RunSettings
 
 
 def reach_of(picks: list[float], random: list[list[float]]) -> Reach:
@@ -70,32 +72,75 @@ def test_trust__never_matching_random_is_said() -> None:
     assert (found.matched, found.verdict) == (None, "none")
 
 
+def others(rows: list[int], own: Selection | None, answers: dict[int, Selection]) -> Again:
+    """Selections that are known beforehand."""
+
+    class Known(Again):
+        def choose(self, number: int) -> Selection:
+            return answers[number]
+
+    none = np.empty(0, dtype=np.int64)
+    budget = len(answers[1].indices)
+    where = np.array(rows)
+    return Known(
+        RunSettings(),
+        np.zeros((len(rows), 1)),
+        where,
+        none,
+        none,
+        none,
+        none,
+        budget=budget,
+        neighbors=None,
+        own=own,
+    )
+
+
+def reach_of_line() -> Reach:
+    return Reach(1.0, np.array([0.2, 0.5]), np.zeros((1, 2)), before=0.0, every=1, evaluated=8)
+
+
 def test_stability__counts_same_tasks_and_clusters() -> None:
     rows = np.arange(8.0)[:, None]
     own = selection_of([0, 4], [0, 0, 0, 0, 1, 1, 1, 1])
-    answers = {1: np.array([0, 5]), 2: np.array([1, 2])}
+    answers = {1: selection_of([0, 5], [0] * 8), 2: selection_of([1, 2], [0] * 8)}
     found = stability(
-        rows,
-        own,
-        again=lambda number: answers[number],
-        reach=Reach(1.0, np.array([0.2, 0.5]), np.zeros((1, 2)), before=0.0, every=1, evaluated=8),
+        others(list(range(8)), own, answers),
+        rows=rows,
+        reach=reach_of_line(),
         seeds=2,
         rng=np.random.default_rng(0),
     )
-    assert found.seeds == 2
+    assert (found.seeds, found.tasks) == (2, None)
     assert found.same_tasks == (1 / 2 + 0) / 2
     assert found.same_clusters == (2 / 2 + 1 / 2) / 2
-    finals = [0.5, *(coverage_curve(rows, rows[picks], radius=1.0)[-1] for picks in answers.values())]
+    finals = [0.5, *(coverage_curve(rows, rows[picks], radius=1.0)[-1] for picks in ([0, 5], [1, 2]))]
     assert (found.coverage_low, found.coverage_high) == (min(finals), max(finals))
     assert 0.5 <= found.same_clusters_random <= 1.0
 
 
+def test_stability__of_a_part_compares_selections_from_it_and_covers_the_pool() -> None:
+    rows = np.arange(8.0)[:, None]
+    # chosen from rows 0, 2, 4, 6: positions 0 and 2 are rows 0 and 4
+    answers = {0: selection_of([0, 2], [0, 0, 1, 1]), 1: selection_of([0, 3], [0, 0, 1, 1])}
+    found = stability(
+        others([0, 2, 4, 6], None, answers),
+        rows=rows,
+        reach=reach_of_line(),
+        seeds=1,
+        rng=np.random.default_rng(0),
+    )
+    assert (found.tasks, found.same_tasks, found.same_clusters) == (4, 1 / 2, 1.0)
+    # rows 0, 1, 3, 4, 5 lie within 1 of rows 0 and 4, and 0, 1, 5, 6, 7 of rows 0 and 6
+    assert (found.coverage_low, found.coverage_high) == (5 / 8, 5 / 8)
+
+
 def test_stability__stops_after_its_time() -> None:
     ticks = iter([0.0, SECONDS + 1])
+    own = selection_of([0], [0, 0, 0, 0])
     found = stability(
-        np.arange(4.0)[:, None],
-        selection_of([0], [0, 0, 0, 0]),
-        again=lambda number: np.array([number]),
+        others([0, 1, 2, 3], own, {number: selection_of([number], [0] * 4) for number in (1, 2, 3)}),
+        rows=np.arange(4.0)[:, None],
         reach=Reach(1.0, np.array([0.5]), np.zeros((1, 1)), before=0.0, every=1, evaluated=4),
         rng=np.random.default_rng(0),
         clock=lambda: next(ticks),

@@ -58,6 +58,19 @@ def small(make_run: Callable[..., Made]) -> Made:
     return make_run(90, budget=6, report=True)
 
 
+def test_write_report__says_on_how_many_tasks_other_seeds_were_measured(
+    small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = written(small, tmp_path / "whole.html")
+    monkeypatch.setattr("usl_backend.report.again.ROWS", 50)
+    report = build(small.run, small.files, force=True)
+    write_report(small.run, small.files, report, tmp_path / "part.html", read=small.read)
+    part = " ".join((tmp_path / "part.html").read_text(encoding="utf-8").split())
+    said = "Measured on 60 tasks, evenly spaced, of the 90: 6 were chosen from these with every seed"
+    assert said in part
+    assert "evenly spaced, of the" not in whole
+
+
 def test_write_report__needs_nothing_from_outside(small: Made, tmp_path: Path) -> None:
     page, missing = written(small, tmp_path / "report.html")
     assert missing == 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
 from usl_backend.outliers import find_outliers
+from usl_backend.report.again import again
 from usl_backend.report.gallery import COPIES, GROUPS, OUTLIERS, duplicate_groups, lowest_rows, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
 from usl_backend.report.naming import cluster_names
@@ -35,7 +35,6 @@ from usl_backend.selection import METHODS
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import fit_projection
-from usl_backend.selection.steering import EXCLUDED, KEPT_OUT, PINNED, select_around, select_inside
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
     from usl_backend.selection.base import Neighbors, Selection
 
 logger = logging.getLogger(__name__)
-
-STABILITY_ROWS: Final = 200_000
-"""Maximum pool size for selecting again with other seeds; beyond it takes too long."""
 
 
 def build(run: Run, files: RunFiles, *, force: bool = False, progress: Progress | None = None) -> Report:
@@ -131,9 +127,7 @@ class _Build:
         names = self.names(instances, pool, selection)
         self.step("selecting with other seeds")
         steady, note = None, None
-        if len(pool) > STABILITY_ROWS:
-            note = f"Not computed: selecting again from {len(pool):,} tasks with other seeds would take too long."
-        elif self.settings.method not in METHODS:
+        if self.settings.method not in METHODS:
             note = (
                 f"Not computed: the method {self.settings.method} is no longer part of this version, "
                 "so nothing can be selected with it again."
@@ -144,9 +138,8 @@ class _Build:
             note = "Not computed: this next round was chosen by the labels, which stay the same with other seeds."
         else:
             steady = stability(
-                rows,
-                selection,
-                again=lambda number: self.again(pool, selection, held, number),
+                again(pool.embeddings, selection, self.settings, held=held),
+                rows=rows,
                 reach=found,
                 rng=rng,
                 held=held,
@@ -227,46 +220,6 @@ class _Build:
             (texts.get(task, "") for task in pool.ids.tolist()), selection.cluster, len(selection.indices)
         )
 
-    def again(
-        self, pool: Pool, selection: Selection, held: NDArray[np.int64], number: int
-    ) -> NDArray[np.int64]:
-        """Return the picks of the same method with another seed, around the same pinned rows."""
-        method = self.settings.selector()
-        seed = (self.settings.seed + number) % 2**32
-        pinned, excluded, outliers = (
-            np.asarray(selection.diagnostics.get(name, ()), dtype=np.int64)
-            for name in (PINNED, EXCLUDED, KEPT_OUT)
-        )
-
-        def among(
-            count: int, rows: NDArray[Any], labeled: NDArray[np.int64], barred: NDArray[np.int64]
-        ) -> Selection:
-            return method.select(
-                rows,
-                count,
-                rng=seed,
-                labeled=labeled if len(labeled) else None,
-                excluded=barred if len(barred) else None,
-            )
-
-        def choose(count: int, labeled: NDArray[np.int64]) -> Selection:
-            if not len(outliers):
-                return among(count, pool.embeddings, labeled, excluded)
-            inside = np.setdiff1d(np.arange(len(pool)), outliers)
-            return select_inside(
-                partial(among, count), pool.embeddings, inside, labeled=labeled, excluded=excluded
-            )
-
-        return select_around(
-            choose,
-            pool.embeddings,
-            len(selection.indices),
-            pinned=pinned,
-            labeled=held,
-            excluded=excluded,
-            outliers=outliers,
-        ).indices
-
     def points(
         self,
         pool: Pool,
@@ -281,6 +234,7 @@ class _Build:
         layout = lay_out(
             rows if whole else rows[shown],
             neighbors=neighbors if whole else None,
+            picks=np.searchsorted(shown, selection.indices),
             seed=self.settings.seed,
         )
         rank = np.full(len(pool), -1, dtype=np.int32)

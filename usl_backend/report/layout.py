@@ -1,4 +1,8 @@
-"""Two-dimensional layout of the map, by UMAP or principal components."""
+"""Two-dimensional layout of the map, by UMAP or principal components.
+
+Up to 20,000 rows are laid out by umap-learn. Of more, the picks and an evenly spaced part are laid out by the same
+forces (`forces`), and the others placed beside the nearest of these.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from usl_backend.report.forces import fuzzy_graph, settle
+from usl_backend.selection.rows.assignment import assign
+from usl_backend.selection.rows.kmeans import quick_centers
 from usl_backend.selection.rows.neighbors import nearest_neighbors
-from usl_backend.selection.rows.preparation import fit_projection
+from usl_backend.selection.rows.preparation import fit_projection, squared_distances
+from usl_backend.selection.rows.threads import one_thread, row_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,10 +31,21 @@ logger = logging.getLogger(__name__)
 
 MOST: Final = 200_000
 """Maximum number of instances on a map."""
+SAMPLED: Final = 20_000
+"""Maximum number of rows that are laid out by themselves."""
 FEWEST: Final = 100
 """Minimum number of instances for meaningful UMAP neighborhoods."""
 NEIGHBORS: Final = 15
 """Number of neighbors used by UMAP."""
+_CELL_ROWS: Final = 144
+"""Laid-out rows per cell in which a row looks for the nearest one."""
+_CANDIDATES: Final = 1024
+"""Laid-out rows that are looked at; they hold the nearest one of 97 % of rows in 128 dimensions."""
+_PULL: Final = np.float32(0.3)
+"""How far a row is placed from the nearest laid-out one towards the mean of its two neighbors and itself."""
+_BESIDE: Final = np.float32(0.5)
+"""Largest distance on the map, of about 20 in all, at which a neighbor counts for that."""
+_BLOCK: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Layout:
         "umap" (neighbors stay together; distances between groups mean little) or "pca" (the two directions of the
         largest variance).
     note
-        Why PCA was used instead of UMAP; else "".
+        Why PCA was used instead of UMAP, or how many rows UMAP was computed on if not on all; else "".
     """
 
     points: NDArray[np.float32]
@@ -78,6 +97,7 @@ def lay_out(
     rows: NDArray[np.floating[Any]],
     *,
     neighbors: Neighbors | None = None,
+    picks: NDArray[np.integer[Any]] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Layout:
@@ -89,6 +109,8 @@ def lay_out(
         Normalized embeddings of the report.
     neighbors
         Neighbor search over these rows with at least 14 neighbors, self excluded; None runs it here.
+    picks : (m,) integers or None
+        Rows that are laid out by themselves, whatever the number of rows.
     seed
         Seed of UMAP's optimization: the same rows and seed give the same map on one machine.
     progress
@@ -99,6 +121,8 @@ def lay_out(
     Layout
         Coordinates, with the method that was used.
     """
+    if len(rows) > SAMPLED:
+        return _lay_out_part(rows, np.arange(0) if picks is None else picks, seed)
     start = _principal(rows)
     if len(rows) < FEWEST:
         return Layout(start, "pca", f"{len(rows)} instances are too few for UMAP, which needs {FEWEST}")
@@ -155,3 +179,57 @@ def _umap(
     if not np.isfinite(points).all():
         raise ValueError("UMAP placed rows nowhere")
     return points
+
+
+def _lay_out_part(rows: NDArray[Any], picks: NDArray[np.integer[Any]], seed: int) -> Layout:
+    """Lay out some rows by UMAP's forces, and place the others beside them."""
+    some = shown_rows(len(rows), picks, most=SAMPLED)
+    part = np.ascontiguousarray(rows[some])
+    neighbors = nearest_neighbors(part, k=NEIGHBORS - 1)
+    points = np.empty((len(rows), 2), dtype=np.float32)
+    start = _principal(part) + np.random.default_rng(seed).normal(scale=1e-3, size=(len(part), 2))
+    laid = settle(start, fuzzy_graph(neighbors, k=NEIGHBORS - 1), seed=seed)
+    points[some] = laid
+    others = np.setdiff1d(np.arange(len(rows)), some)
+    with one_thread():
+        _place_beside(points, rows, others, part=part, laid=laid, neighbors=neighbors, seed=seed)
+    if not np.isfinite(points).all():
+        return Layout(_principal(rows), "pca", "UMAP placed rows nowhere")
+    return Layout(points, "umap", f"of {len(some):,}; each other one lies beside the most similar of these")
+
+
+def _place_beside(
+    points: NDArray[np.float32],
+    rows: NDArray[Any],
+    others: NDArray[np.int64],
+    *,
+    part: NDArray[Any],
+    laid: NDArray[np.float32],
+    neighbors: Neighbors,
+    seed: int,
+) -> None:
+    """Place the other rows beside the nearest of `part`, which is at `laid` and has these neighbors."""
+    rng = np.random.default_rng(seed)
+    centers = quick_centers(part, clusters=max(1, len(part) // _CELL_ROWS), rng=rng)
+    seen = min(_CANDIDATES, len(part))
+    candidates = np.argpartition(squared_distances(centers, part), seen - 1, axis=1)[:, :seen]
+    cells = np.concatenate(
+        [assign(rows[others[block]], centers).labels for block in row_blocks(len(others), size=_BLOCK)]
+    )
+    half = np.einsum("ij,ij->i", part, part) / 2
+    itself = np.arange(len(part), dtype=np.int32)[:, None]
+    around = np.concatenate([itself, neighbors.indices], axis=1)
+    for cell in np.unique(cells):
+        near = candidates[cell]
+        members = others[cells == cell]
+        for block in row_blocks(len(members), size=512):
+            mine = rows[members[block]]
+            nearest = near[(mine @ part[near].T - half[near]).argmax(axis=1)]
+            group = around[nearest]
+            apart = part[group]
+            apart -= mine[:, None, :]
+            best = np.argsort(np.einsum("ijk,ijk->ij", apart, apart), axis=1, kind="stable")[:, :3]
+            places = laid[np.take_along_axis(group, best, axis=1)]
+            away = places - places[:, :1]
+            away[np.abs(away).max(axis=2) > _BESIDE] = 0.0
+            points[members[block]] = places[:, 0] + _PULL * away.mean(axis=1)

@@ -119,6 +119,9 @@ class Stability:
         The same for random selections: agreement by chance.
     coverage_low, coverage_high
         Range of the coverage over all seeds, including the run's own, 0 to 1.
+    tasks
+        Number of tasks, evenly spaced, that all these selections were made from, the run's own seed's too; None if
+        from the whole pool.
     """
 
     seeds: int
@@ -127,6 +130,7 @@ class Stability:
     same_clusters_random: float
     coverage_low: float
     coverage_high: float
+    tasks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ class MapNote:
     method
         "umap" or "pca".
     note
-        Why this method was used, if it was not the first choice; else "".
+        Why this method was used if it was not the first choice, or what it was computed on if not on all; else "".
     shown
         Number of instances on the map.
     """

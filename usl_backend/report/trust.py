@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from usl_backend.report.again import Again
     from usl_backend.selection.base import Selection
 
 SEEDS: Final = 4
@@ -104,10 +105,9 @@ def effective_number(sizes: NDArray[np.integer[Any]]) -> float:
 
 
 def stability(
-    rows: NDArray[np.floating[Any]],
-    selection: Selection,
+    others: Again,
     *,
-    again: Callable[[int], NDArray[np.int64]],
+    rows: NDArray[np.floating[Any]],
     reach: Reach,
     seeds: int = SEEDS,
     rng: np.random.Generator,
@@ -118,12 +118,10 @@ def stability(
 
     Parameters
     ----------
+    others
+        Makes the selections; where they are from a part of the pool, the run's seed chooses from it too.
     rows : (n, d) float
         Normalized embeddings of the report.
-    selection
-        The run's selection.
-    again
-        Returns the picks of the i-th other seed, i = 1, 2, ...
     reach
         Coverage of the run's picks; its radius and rows are reused.
     seeds
@@ -135,20 +133,26 @@ def stability(
     clock
         Monotonic time in seconds.
     """
-    own = selection.indices
-    m, n = len(own), len(rows)
     seen = np.ascontiguousarray(rows[:: reach.every])
     known = rows[held] if held is not None and len(held) else None
-    same, clusters, final = [], [], [float(reach.picks[-1])]
+
+    def covered(picks: NDArray[np.int64]) -> float:
+        chosen = rows[others.rows[picks]]
+        return float(coverage_curve(seen, chosen, radius=reach.radius, held=known)[-1])
+
     begun = clock()
+    own = others.choose(0) if others.own is None else others.own
+    m, n = len(own.indices), len(others.rows)
+    same, clusters = [], []
+    final = [covered(own.indices) if others.own is None else float(reach.picks[-1])]
     for number in range(1, seeds + 1):
-        other = again(number)
-        same.append(len(np.intersect1d(own, other)) / m)
-        clusters.append(_clusters_met(selection, other))
-        final.append(float(coverage_curve(seen, rows[other], radius=reach.radius, held=known)[-1]))
+        other = others.choose(number).indices
+        same.append(len(np.intersect1d(own.indices, other)) / m)
+        clusters.append(_clusters_met(own, other))
+        final.append(covered(other))
         if clock() - begun > SECONDS:
             break
-    chance = [_clusters_met(selection, rng.choice(n, m, replace=False)) for _ in range(20)]
+    chance = [_clusters_met(own, rng.choice(n, m, replace=False)) for _ in range(20)]
     return Stability(
         seeds=len(same),
         same_tasks=float(np.mean(same)),
@@ -156,6 +160,7 @@ def stability(
         same_clusters_random=float(np.mean(chance)),
         coverage_low=min(final),
         coverage_high=max(final),
+        tasks=n if others.own is None else None,
     )
 
 
