@@ -10,6 +10,7 @@ With `--studio` a Label Studio is started (extra `demo`) and the same pictures a
 
     python benchmarks/embedding.py --data-dir PICTURES --json embedding.json
     python benchmarks/embedding.py --studio
+    python benchmarks/embedding.py --engine openvino --precision bfloat16
     python benchmarks/embedding.py --pictures 16384 --size 224 --workers 16
 """
 
@@ -50,13 +51,15 @@ def pictures_below(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def measure_decode(paths: list[Path], size: int) -> dict[str, float]:
-    """Measure reading and decoding alone, one thread."""
+def measure_decode(paths: list[Path], options: argparse.Namespace) -> dict[str, float]:
+    """Measure reading and decoding alone, one thread, as the engine's pictures are decoded."""
     from usl_backend.media import MediaLimits, decode_image
+
+    quick = options.engine == "openvino"
 
     def work() -> int:
         for path in paths:
-            decode_image(path.read_bytes(), size=size, limits=MediaLimits())
+            decode_image(path.read_bytes(), size=options.size, limits=MediaLimits(), quick=quick)
         return len(paths)
 
     return timed(work)
@@ -113,14 +116,14 @@ def measure_uploads(options: argparse.Namespace) -> dict[str, float]:
         return timed_stage(instances, encoder, media, options.workers)
 
 
-def measure_texts(*, bare: bool) -> dict[str, float]:
+def measure_texts(options: argparse.Namespace, *, bare: bool) -> dict[str, float]:
     """Measure MiniLM on the demo's texts: encoding alone, or the whole stage."""
     from usl_backend import encoders
     from usl_backend.demo import texts
     from usl_backend.instances import Instance
     from usl_backend.sources.media import MediaAccess
 
-    encoder = encoders.load("minilm")
+    encoder = encoders.load("minilm", engine=engine_of(options))
     words = [package.description for package in texts.load()]
     encoder.encode(words[:64])
     if bare:
@@ -138,7 +141,11 @@ def measure_forward(
 
     from usl_backend.encoders.efficientnet import EfficientNetLite0
 
-    encoder = loaded(options) if threads is None else EfficientNetLite0(size=options.size, threads=threads)
+    encoder = (
+        loaded(options)
+        if threads is None
+        else EfficientNetLite0(size=options.size, threads=threads, engine=engine_of(options))
+    )
     batch = np.random.default_rng(0).integers(0, 256, (count, encoder.size, encoder.size, 3), dtype=np.uint8)
     encoder.encode(batch[: encoder.batch])
     return timed(lambda: len(encoder.encode(batch)))
@@ -202,7 +209,19 @@ def loaded(options: argparse.Namespace) -> Any:
     """Load the encoder to measure."""
     from usl_backend import encoders
 
-    return encoders.load(options.encoder, image_size=options.size, directory=options.encoder_dir)
+    return encoders.load(
+        options.encoder,
+        image_size=options.size,
+        directory=options.encoder_dir,
+        engine=engine_of(options),
+    )
+
+
+def engine_of(options: argparse.Namespace) -> Any:
+    """Return the engine to measure, which has to be there."""
+    from usl_backend.encoders.engines import choose_engine
+
+    return choose_engine(options.engine, options.precision)
 
 
 def measure(part: str, directory: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -214,14 +233,14 @@ def measure(part: str, directory: Path, options: argparse.Namespace) -> dict[str
     paths = pictures_below(directory)
     count = min(len(paths), 8192 if on_gpu() else 1024)
     parts: dict[str, Callable[[], dict[str, float]]] = {
-        "decode": lambda: measure_decode(paths[:1024], options.size),
+        "decode": lambda: measure_decode(paths[:1024], options),
         ON_GPU: lambda: measure_on_device(options, count),
         "forward": lambda: measure_forward(options, count),
         "forward, one thread": lambda: measure_forward(options, count, threads=1),
         "stage": lambda: measure_stage(paths, directory, options),
         UPLOADS: lambda: measure_uploads(options),
-        "texts, forward": lambda: measure_texts(bare=True),
-        "texts, stage": lambda: measure_texts(bare=False),
+        "texts, forward": lambda: measure_texts(options, bare=True),
+        "texts, stage": lambda: measure_texts(options, bare=False),
         "torch as it comes": lambda: measure_plain_torch(options.size, min(count, 256)),
     }
     return parts[part]()
@@ -299,7 +318,8 @@ def uploaded(directory: Path) -> Iterator[str]:
 def report(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Run every part in its own process and print the table."""
     found: dict[str, Any] = {}
-    print(f"{len(pictures_below(directory))} pictures, {options.size} px, float32, {options.encoder}\n")
+    what = f"{options.encoder} by {engine_of(options)}"
+    print(f"{len(pictures_below(directory))} pictures, {options.size} px, {what}\n")
     print(f"{'part':<22}{'per CPU second':>16}{'per second':>13}")
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(uploaded(directory)) if options.studio else ""
@@ -307,6 +327,7 @@ def report(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
             words = ["--part", part, "--data-dir", str(directory), "--size", str(options.size), "--at", place]
             words += ["--encoder", options.encoder, "--workers", str(options.workers)]
             words += ["--encoder-dir", str(options.encoder_dir)] if options.encoder_dir else []
+            words += ["--engine", options.engine, "--precision", options.precision]
             done = subprocess.run(
                 [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True
             )
@@ -321,7 +342,14 @@ def report(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
         if whole in found and bare in found:
             print(f"per {unit}, {whole!r} is {found[whole][rate] / found[bare][rate]:.0%} of {bare!r}")
     versions = {name: version(name) for name in ("torch", "pillow", "numpy")}
-    return {"size": options.size, "parts": found, "versions": versions, "machine": platform.processor()}
+    engine = {"engine": options.engine, "precision": options.precision}
+    return {
+        "size": options.size,
+        **engine,
+        "parts": found,
+        "versions": versions,
+        "machine": platform.processor(),
+    }
 
 
 def main() -> None:
@@ -337,6 +365,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="side of the encoder's pictures in pixels")
     parser.add_argument("--encoder", default=DEFAULT, help="of pictures")
     parser.add_argument("--encoder-dir", type=Path, help="where its weights lie")
+    parser.add_argument("--engine", choices=("torch", "openvino"), default="torch")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--workers", type=int, default=8, help="threads, or on a GPU processes, that read")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)

@@ -9,6 +9,7 @@ import torch
 
 from usl_backend import encoders
 from usl_backend.demo import dataset, texts
+from usl_backend.encoders.base import decodes_quickly
 from usl_backend.encoders.efficientnet import EfficientNetLite0
 from usl_backend.encoders.engines import Engine
 from usl_backend.encoders.images import ImageEncoder, ImageNetwork
@@ -94,8 +95,10 @@ def test_encode__bfloat16_keeps_nearly_all_neighbors(pictures, words, by_torch, 
 
 def test_key__differs_by_engine_and_precision() -> None:
     found = [encoders.load("efficientnet-lite0", image_size=32, engine=one) for one in (OPENVINO, *HALF)]
-    plain = encoders.load("efficientnet-lite0", image_size=32).key
-    assert [one.key.removeprefix(plain) for one in found] == ["-openvino", "-bf16", "-openvino-bf16"]
+    plain = encoders.load("efficientnet-lite0", image_size=32).key.removesuffix("v2")
+    ends = ["q1-openvino", "v2-bf16", "q1-openvino-bf16"]
+    assert [one.key.removeprefix(plain) for one in found] == ends
+    assert [decodes_quickly(one) for one in found] == [True, False, True]
 
 
 def network(module: torch.nn.Module, dim: int) -> ImageNetwork:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from usl_backend.embedding.reading import Content, Reading, read_pictures, read_text, text_content
+from usl_backend.encoders.base import decodes_quickly
 from usl_backend.errors import MediaError, StudioAuthError, StudioNotFoundError
 from usl_backend.studio.text_files import text_in
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.embedding.reading import ReadingProcesses
+    from usl_backend.encoders import Encoder
     from usl_backend.instances import Instance
     from usl_backend.media import Location
     from usl_backend.sources.media import Media
@@ -60,10 +62,18 @@ class Access:
         Where they are, and their bytes.
     size
         Side of the decoded pictures in pixels.
+    quick
+        Whether the encoder takes pictures that are decoded quickly.
     """
 
     media: Media
     size: int
+    quick: bool = False
+
+    @classmethod
+    def of(cls, encoder: Encoder, media: Media) -> Access:
+        """Read as an encoder wants it."""
+        return cls(media, encoder.size, decodes_quickly(encoder))
 
     def read(
         self, instance: Instance, *, wanted: Callable[[str], bool], once: bool = False
@@ -92,7 +102,7 @@ class Access:
         """Read what is at a location."""
         reader = self.media.reader
         if instance.file is None:
-            return read_pictures(reader, location, size=self.size, wanted=wanted, once=once)
+            return read_pictures(reader, location, size=self.size, wanted=wanted, once=once, quick=self.quick)
         text_of = partial(text_in, file=instance.file, limits=reader.limits)
         return read_text(reader, location, text_of=text_of, wanted=wanted, once=once)
 

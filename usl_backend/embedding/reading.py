@@ -103,14 +103,15 @@ def read_pictures(
     size: int,
     wanted: Callable[[str], bool],
     once: bool = False,
+    quick: bool = False,
 ) -> Reading:
     """Read and hash what is at a location, and decode to `size` x `size` pixels those contents that are wanted.
 
-    With `once` its host is asked at once, whatever is known of it, and not again.
+    `quick` is as for `decode_image`. With `once` its host is asked at once, whatever is known of it, and not again.
     """
 
     def held(data: bytes) -> Iterator[Content]:
-        return _contents(data, size=size, limits=reader.limits, wanted=wanted)
+        return _contents(data, size=size, limits=reader.limits, wanted=wanted, quick=quick)
 
     return _read(reader, location, held, once=once)
 
@@ -153,16 +154,16 @@ def _read(
 
 
 def _contents(
-    data: bytes, *, size: int, limits: MediaLimits, wanted: Callable[[str], bool]
+    data: bytes, *, size: int, limits: MediaLimits, wanted: Callable[[str], bool], quick: bool
 ) -> Iterator[Content]:
     """Hash what some bytes hold, and decode what of it is wanted."""
     content_hash = hashlib.sha256(data).hexdigest()
     try:
         several = open_several(data, limits=limits)
         if several is not None:
-            yield from _pictures(several, content_hash, size=size, wanted=wanted)
+            yield from _pictures(several, content_hash, size=size, wanted=wanted, quick=quick)
         elif wanted(content_hash):
-            pixels = decode_image(data, size=size, limits=limits)
+            pixels = decode_image(data, size=size, limits=limits, quick=quick)
             yield Content(content_hash, pixels, traits=traits_of_picture(pixels, side=shorter_side(data)))
         else:
             yield Content(content_hash)
@@ -171,7 +172,7 @@ def _contents(
 
 
 def _pictures(
-    several: Pictures, content_hash: str, *, size: int, wanted: Callable[[str], bool]
+    several: Pictures, content_hash: str, *, size: int, wanted: Callable[[str], bool], quick: bool
 ) -> Sequence[Content]:
     """Name what a video or PDF holds, and decode what of it is wanted."""
     hashes = [
@@ -191,7 +192,7 @@ def _pictures(
         elif picture is None:
             contents.append(Content(one))
         else:
-            side, pixels = min(picture.size), squared(picture, size)
+            side, pixels = min(picture.size), squared(picture, size, quick=quick)
             contents.append(Content(one, pixels, traits=traits_of_picture(pixels, side=side)))
     return contents
 
@@ -207,14 +208,18 @@ class ReadingProcess:
         Side of the pictures in pixels.
     known : (k,) uint64
         First 8 bytes, as ascending numbers, of the hashes of contents that need not be decoded.
+    quick
+        As for `decode_image`.
     """
 
-    def __init__(self, reader: MediaReader, *, size: int, known: NDArray[np.uint64]) -> None:
+    def __init__(
+        self, reader: MediaReader, *, size: int, known: NDArray[np.uint64], quick: bool = False
+    ) -> None:
         # Neither threads nor what a GPU's driver holds survives a fork.
         context = multiprocessing.get_context("spawn")
         self._end, other = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(other, reader, size, known), name="usl-read", daemon=True
+            target=_serve, args=(other, reader, size, known, quick), name="usl-read", daemon=True
         )
         self._process.start()
         other.close()
@@ -242,12 +247,14 @@ class ReadingProcesses:
 
     Parameters
     ----------
-    reader, size, known
+    reader, size, known, quick
         As for `ReadingProcess`.
     """
 
-    def __init__(self, reader: MediaReader, *, size: int, known: NDArray[np.uint64]) -> None:
-        self._reader, self._size, self._known = reader, size, known
+    def __init__(
+        self, reader: MediaReader, *, size: int, known: NDArray[np.uint64], quick: bool = False
+    ) -> None:
+        self._reader, self._size, self._known, self._quick = reader, size, known, quick
         self._mine = threading.local()
         self._started: list[ReadingProcess] = []
         self._keeping = threading.Lock()
@@ -277,7 +284,9 @@ class ReadingProcesses:
         if not hasattr(self._mine, "process"):
             self._mine.process = None
             # Not under the lock: several start at once, each for a second or so.
-            self._mine.process = self._kept(ReadingProcess(self._reader, size=self._size, known=self._known))
+            self._mine.process = self._kept(
+                ReadingProcess(self._reader, size=self._size, known=self._known, quick=self._quick)
+            )
         process: ReadingProcess | None = self._mine.process
         return process
 
@@ -291,7 +300,7 @@ class ReadingProcesses:
         return process
 
 
-def _serve(end: Connection, reader: MediaReader, size: int, known: NDArray[np.uint64]) -> None:
+def _serve(end: Connection, reader: MediaReader, size: int, known: NDArray[np.uint64], quick: bool) -> None:
     """Read what the parent sends, until it is gone."""
     # Whoever presses Ctrl-C means the process that started this one, which ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -303,7 +312,12 @@ def _serve(end: Connection, reader: MediaReader, size: int, known: NDArray[np.ui
     while True:
         try:
             locations: list[Location] = end.recv()
-            end.send([read_pictures(reader, location, size=size, wanted=wanted) for location in locations])
+            end.send(
+                [
+                    read_pictures(reader, location, size=size, wanted=wanted, quick=quick)
+                    for location in locations
+                ]
+            )
         except (EOFError, OSError):
             return
 

@@ -102,7 +102,7 @@ def embed(
         From `progress`; finished rows are in the cache.
     """
     _check_modality(instances, encoder)
-    access = Access(media, encoder.size)
+    access = Access.of(encoder, media)
     parts = parts_of(instances)
     pump = Pump(
         encoder,
@@ -113,7 +113,11 @@ def embed(
         waiting=media.reader.hosts.waiting,
     )
     settled = Settled(instances)
-    reading = ReadingProcesses(media.reader, size=encoder.size, known=cache.prefixes()) if processes else None
+    reading = (
+        ReadingProcesses(media.reader, size=access.size, known=cache.prefixes(), quick=access.quick)
+        if processes
+        else None
+    )
     try:
         _settle(
             parts,
@@ -216,7 +220,7 @@ def embed_loose(
     rows = LooseRows(known)
     pump = Pump(encoder, rows, total=len(parts), progress=ignore, kept=lambda: None)
     settled = Settled(())
-    access, allowed = Access(media, encoder.size), tolerated(len(parts), missing)
+    access, allowed = Access.of(encoder, media), tolerated(len(parts), missing)
     _settle(parts, settled, access, pump, known=rows.known, workers=workers, allowed=allowed)
     return [settled.outcome(part) for part in parts], rows
 

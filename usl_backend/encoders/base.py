@@ -61,6 +61,11 @@ class HubPlace:
     target: str
 
 
+def decodes_quickly(encoder: Encoder) -> bool:
+    """Return True if an encoder takes pictures decoded by `decode_image(quick=True)`, which its key then says."""
+    return bool(getattr(encoder, "quick", False))
+
+
 class Encoder(Protocol):
     """Encoder of pictures or texts to unit-length rows."""
 

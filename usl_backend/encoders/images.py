@@ -42,6 +42,9 @@ _CUDA_PASSES: Final = 2
 PREPROCESSING: Final = "v2"
 """Part of every key; increase it when a change of decoding or scaling changes the network's input."""
 
+QUICK_PREPROCESSING: Final = "q1"
+"""The same, for pictures that are decoded quickly."""
+
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet for pictures in [0, 1]; most recipes normalise by them."""
@@ -221,7 +224,9 @@ class ImageEncoder:
             self._module = self._module.to(self._dtype)
         else:
             self._per_pass = _COMPILED_BATCH[engine.precision]
-        self.engine, self.key = engine, network.key + engine.suffix
+        self.engine, self.quick = engine, engine.name == "openvino"
+        pixels = QUICK_PREPROCESSING if self.quick else PREPROCESSING
+        self.key = f"{network.key.removesuffix(PREPROCESSING)}{pixels}{engine.suffix}"
         # Kept for the encoder's life, because the network library fills caches for every new thread.
         self._pool = ThreadPoolExecutor(parallel.get(self._device.type, 1), thread_name_prefix="encode")
 
