@@ -73,13 +73,13 @@ class Database:
                 connection = sqlite3.connect(
                     self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
                 )
+                with self._opening:
+                    self._opened.append(connection)
                 _write_ahead(connection)
                 connection.execute("PRAGMA synchronous = NORMAL")
                 self.path.chmod(0o600)
             except (sqlite3.Error, OSError) as error:
                 raise _unusable(self.directory, error) from None
-            with self._opening:
-                self._opened.append(connection)
             self._local.connection = connection
         return connection
 
