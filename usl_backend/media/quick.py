@@ -69,11 +69,13 @@ def _scaled(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Scale by torch, which does it with the processor's vector instructions."""
     import torch
 
-    planes = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+    planes = (
+        torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)
+    )  # whose strides torch knows as channels last
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         scaled = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
     finally:
         torch.set_num_threads(before)
-    return np.ascontiguousarray(scaled[0].permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1)[0].numpy())
