@@ -30,7 +30,8 @@ MEDIA = (
     "media_max_pixels",
     "media_missing",
 )
-_EMBEDDING = ("encoder", "image_size", "engine", "precision", "data_key")
+_EMBEDDING = ("encoder", "image_size", "data_key")
+_ENGINE = ("engine", "precision")
 
 
 def run_options(function: F) -> F:
@@ -111,8 +112,10 @@ def _attributes(option: Option) -> dict[str, Any]:
 
 def _group(option: Option) -> str:
     """Return the help group of an option."""
-    if option.scope == "method":
+    if option.scope == "method" or option.name == "preset":
         return verb.METHOD
+    if option.name in _ENGINE:
+        return verb.ENGINE
     if option.scope == "run":
         return verb.EMBEDDING if option.name in _EMBEDDING else verb.SELECTION
     return verb.MEDIA if option.name in MEDIA else verb.HOST

@@ -10,12 +10,13 @@ OWN: Final = "Options"
 SELECTION: Final = "Selection"
 EMBEDDING: Final = "Embedding"
 FILES: Final = "Pools outside Label Studio"
+ENGINE: Final = "Engine"
 METHOD: Final = "Method"
 HOST: Final = "This host"
 MEDIA: Final = "Media"
-GROUPS: Final = (OWN, SELECTION, EMBEDDING, FILES, METHOD, HOST, MEDIA)
+GROUPS: Final = (OWN, SELECTION, EMBEDDING, ENGINE, FILES, METHOD, HOST, MEDIA)
 """Groups in display order."""
-LESS_USED: Final = frozenset({METHOD, MEDIA})
+LESS_USED: Final = frozenset({ENGINE, METHOD, MEDIA})
 """Groups that only `--help-all` shows."""
 
 _EVERYTHING: Final = "usl_backend.cli.verb.everything"

@@ -76,7 +76,7 @@ class RunSettings(BaseModel):
         20,
         ge=0,
         le=10_000,
-        description="Spare tasks behind the picks so that annotators do not run out: at least their number.",
+        description="Spare tasks behind the picks: at least as many as annotators.",
     )
     control: int = Field(
         0,
@@ -98,8 +98,7 @@ class RunSettings(BaseModel):
     )
     exclude_outliers: bool = Field(
         False,
-        description="Keep outliers out of picks and reserve: pictures of one color or of noise, tiny ones, texts with "
-        "hardly a letter.",
+        description="Keep pictures and texts that show nothing out of picks and reserve.",
     )
     next: bool = Field(
         False,
