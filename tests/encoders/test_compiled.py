@@ -152,3 +152,11 @@ def test_compile_network__tells_its_makers_nothing(monkeypatch) -> None:
         if name in sys.modules:
             monkeypatch.setattr(sys.modules[name], "init_ovc_telemetry", refused, raising=False)
     assert EfficientNetLite0(size=32, engine=OPENVINO).key.endswith("-openvino")
+
+
+def test_compiled_network__failures_are_named() -> None:
+    encoder = EfficientNetLite0(size=32, engine=OPENVINO)
+    with pytest.raises(
+        EncoderError, match=r"OpenVINO failed on inputs of \(2, 32, 32, 3\) .*set engine to torch"
+    ):
+        encoder._compiled(np.zeros((2, 32, 32, 3), np.uint8))

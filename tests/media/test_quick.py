@@ -98,17 +98,18 @@ def test_decode_image__the_same_without_simplejpeg(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "form"),
+    ("image", "form", "options"),
     [
-        (photograph(40, 300), "JPEG"),  # one side grows
-        (photograph(200, 200, "CMYK"), "JPEG"),
-        (photograph(90, 90, "RGBA"), "PNG"),
-        (photograph(90, 90, "P"), "GIF"),
-        (photograph(SIZE * 3, SIZE * 4), "PNG"),  # large: Pillow reduces it first
+        (photograph(40, 300), "JPEG", {}),  # one side grows
+        (photograph(200, 200, "CMYK"), "JPEG", {}),
+        (photograph(90, 90, "RGBA"), "PNG", {}),
+        (photograph(90, 90), "PNG", {"transparency": photograph(90, 90).getpixel((5, 5))}),
+        (photograph(90, 90, "P"), "GIF", {}),
+        (photograph(SIZE * 3, SIZE * 4), "PNG", {}),  # large: Pillow reduces it first
     ],
 )
-def test_decode_image__the_rest_is_left_to_pillow(image, form) -> None:
-    quick, usual = both(saved(image, form))
+def test_decode_image__the_rest_is_left_to_pillow(image, form, options) -> None:
+    quick, usual = both(saved(image, form, **options))
     np.testing.assert_array_equal(quick, usual)
 
 

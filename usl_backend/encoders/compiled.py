@@ -53,10 +53,22 @@ class CompiledNetwork:
         self._mine = threading.local()
 
     def __call__(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the first output for some inputs; threads may call at the same time."""
+        """Return the first output for some inputs; threads may call at the same time.
+
+        Raises
+        ------
+        EncoderError
+            OpenVINO fails, for lack of memory perhaps.
+        """
         if not hasattr(self._mine, "request"):
             self._mine.request = self._compiled.create_infer_request()
-        found = self._mine.request.infer(list(inputs), share_inputs=True)[0]
+        try:
+            found = self._mine.request.infer(list(inputs), share_inputs=True)[0]
+        except RuntimeError as error:
+            raise EncoderError(
+                f"OpenVINO failed on inputs of {', '.join(str(one.shape) for one in inputs)} ({_reason(error)}); free "
+                "memory on this host, or set engine to torch for a new run"
+            ) from error
         return np.array(found, dtype=np.float32)
 
 
@@ -102,14 +114,19 @@ def compile_network(
         model.reshape({place: openvino.PartialShape(list(shape)) for place, shape in enumerate(shapes)})
         return CompiledNetwork(model, engine=engine, threads=threads)
     except Exception as error:  # its exceptions and those of tracing have no common base
-        lines = [line for line in str(error).splitlines() if not line.startswith("Check ")]
-        reason = " ".join(lines)[:200].strip()
+        reason = _reason(error)
         if engine.required:
             raise EncoderError(
                 f"encoder {encoder}: OpenVINO cannot run this network ({reason}); set engine to torch"
             ) from error
         logger.warning("%s: torch computes it, because OpenVINO cannot (%s)", encoder, reason)
         return None
+
+
+def _reason(error: Exception) -> str:
+    """Return what OpenVINO says, without the lines that name its source code."""
+    lines = [line for line in str(error).splitlines() if not line.startswith(("Check ", "Exception from "))]
+    return " ".join(lines)[:200].strip()
 
 
 @contextmanager

@@ -115,14 +115,18 @@ class SentenceEncoder:
         mask = torch.ones_like(tokens)
         mask[0, 1:] = 0
         shape = (_PER_PASS, -1)
-        return compile_network(
-            _plain(self._model),
-            [tokens, mask],
-            [shape, shape],
-            engine=engine,
-            threads=threads,
-            encoder=encoder,
-        )
+        network = _plain(self._model)
+        library = logging.getLogger("transformers")
+        before = library.level
+        library.setLevel(
+            logging.ERROR
+        )  # tracing asks its models for all their attributes, of which one warns
+        try:
+            return compile_network(
+                network, [tokens, mask], [shape, shape], engine=engine, threads=threads, encoder=encoder
+            )
+        finally:
+            library.setLevel(before)
 
     @property
     def batch(self) -> int:
