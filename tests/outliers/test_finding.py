@@ -59,6 +59,11 @@ def test_find_outliers__a_fifth_of_junk_hides_nothing() -> None:
     assert found([*PICTURES, *junk]) == [(row, "noise") for row in range(40, 50)]
 
 
+def test_find_outliers__pure_noise_is_found_among_pictures_of_all_kinds() -> None:
+    pictures = [Traits(60, order, 300) for order in np.linspace(0.06, 1.0, 40)]
+    assert found([*pictures, Traits(60, 0.04, 300)]) == [(40, "noise")]
+
+
 def test_find_outliers__a_picture_with_a_text_needs_both_to_be_bad() -> None:
     both = [Traits(*picture[:3], text.letters) for picture, text in zip(PICTURES, TEXTS, strict=True)]
     flat, mute = Traits(0, 1, 300), Traits(letters=0)

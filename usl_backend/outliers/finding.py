@@ -17,6 +17,8 @@ _SHADES: Final = 4.0
 """Spread of the brightness below which a picture is nearly of one color."""
 _NOISE: Final = 0.15
 """Order below which a picture may be noise."""
+_PURE: Final = 0.05
+"""Order below which it is noise for sure, where the pool's median is so many times larger."""
 _TINY: Final = 32
 """Pixels along the shorter side below which a picture may be tiny."""
 _LETTERS: Final = 10
@@ -26,7 +28,7 @@ _LESS: Final = 4.0
 _SHORTER: Final = 20.0
 """The same for the letters of a text."""
 _DEVIATIONS: Final = 3.0
-"""A picture counts as noise only so many robust standard deviations below the pool's median."""
+"""A picture that may be noise counts as such only so many robust standard deviations below the pool's median."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def find_outliers(traits: NDArray[np.floating[Any]] | None) -> Outliers:
     deviation = 1.4826 * _median(np.abs(order - middle))
     found: dict[Reason, NDArray[np.bool_]] = {
         "one color": (spread < _SHADES) & (spread < _median(spread) / _LESS),
-        "noise": (order < _NOISE) & (order < middle - _DEVIATIONS * deviation),
+        "noise": (order < _PURE if middle > _LESS * _PURE else np.zeros(len(order), np.bool_))
+        | ((order < _NOISE) & (order < middle - _DEVIATIONS * deviation)),
         "tiny": (side < _TINY) & (side < _median(side) / _LESS),
         "no letters": (letters == 0) & (_median(letters) > 0),
         "few letters": letters < min(_LETTERS, _median(letters) / _SHORTER),
