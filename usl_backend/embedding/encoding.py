@@ -17,6 +17,7 @@ from usl_backend.embedding.outage import TOLERATED
 from usl_backend.embedding.stage import embed
 from usl_backend.encoders import Encoder, family_of
 from usl_backend.encoders import load as load_encoder
+from usl_backend.encoders.allocator import return_freed_memory
 from usl_backend.encoders.engines import best_device
 from usl_backend.instances import Instance
 
@@ -175,6 +176,7 @@ def load_encoding(
         for one in {field.modality for field in fields}
     }
     loaded = {one: load() for one, load in loaders.items()}
+    return_freed_memory()  # of the networks as they were read, before the encoders took them over
     return Encoding(
         tuple(loaded[field.modality] for field in fields),
         tuple(field.weight for field in fields),

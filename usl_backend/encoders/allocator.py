@@ -1,14 +1,16 @@
-"""Tell the C library to keep freed memory; without torch, because this must run before torch is imported."""
+"""Tell the C library to keep freed memory, or to return it; without torch, which must be imported later."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 
 
 def keep_freed_memory() -> bool:
@@ -16,20 +18,46 @@ def keep_freed_memory() -> bool:
 
     Otherwise each layer's output is mapped, zeroed page by page and unmapped again, which costs more than half of
     the time of a small network on a CPU. Call it first in a worker process; not in a server, because the process
-    then keeps its peak memory until it ends.
+    then keeps its peak memory until it ends, or until `return_freed_memory`.
 
     Returns
     -------
     bool
-        True if all three settings were accepted; False with other C libraries, where nothing is changed.
+        True if all settings were accepted; False with other C libraries, where nothing is changed.
     """
-    if not sys.platform.startswith("linux"):
+    library = _glibc()
+    if library is None:
         return False
+    settings = (
+        (_M_MMAP_THRESHOLD, 1 << 30),
+        (_M_TRIM_THRESHOLD, (1 << 31) - 1),
+        (_M_TOP_PAD, 256 << 20),
+        # what one thread has freed must be of use to the others: else each keeps a peak of its own
+        (_M_ARENA_MAX, 1),
+    )
+    return all(library.mallopt(name, value) == 1 for name, value in settings)
+
+
+def return_freed_memory() -> bool:
+    """Return what is free to the kernel: between two parts of a run that allocate blocks of other sizes.
+
+    Returns
+    -------
+    bool
+        True if something was returned; False with other C libraries.
+    """
+    gc.collect()  # networks refer to themselves
+    library = _glibc()
+    return library is not None and library.malloc_trim(0) == 1
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc."""
+    if not sys.platform.startswith("linux"):
+        return None
     try:
         library = ctypes.CDLL("libc.so.6")
-        mallopt = library.mallopt
         library.gnu_get_libc_version  # noqa: B018 - only glibc has it; musl's mallopt is different
     except (OSError, AttributeError):
-        return False
-    settings = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1), (_M_TOP_PAD, 256 << 20))
-    return all(mallopt(name, value) == 1 for name, value in settings)
+        return None
+    return library

@@ -49,7 +49,9 @@ class EfficientNetLite0(ImageEncoder):
     def __init__(self, *, size: int = SIZE, threads: int | None = None, engine: Engine = REFERENCE) -> None:
         original, digest = _load(size)
         network = _network(original, digest, size)
-        super().__init__(network, folded=_folded(original), threads=threads, engine=engine)
+        super().__init__(
+            network, folded=_folded(original, edges=engine.name == "torch"), threads=threads, engine=engine
+        )
 
 
 def build(request: Request) -> ImageNetwork:
@@ -125,13 +127,17 @@ def _pooled(original: Any) -> nn.Module:
     return Pooled()
 
 
-def _folded(network: Any) -> nn.Module:
-    """Convert the package's network to plain convolutions without batch norm, pooled at the end."""
+def _folded(network: Any, *, edges: bool) -> nn.Module:
+    """Convert the package's network to plain convolutions without batch norm, pooled at the end.
+
+    With `edges` large maps are padded while they have few channels, which saves a copy of the largest of all; OpenVINO
+    pads without a copy.
+    """
     import torch
     from torch import nn
 
     layers: list[nn.Module] = [*_convolution(network._conv_stem, network._bn0), nn.ReLU6(inplace=True)]  # noqa: SLF001
-    layers += [_block(block) for block in network._blocks]  # noqa: SLF001
+    layers += [_block(block, edges=edges) for block in network._blocks]  # noqa: SLF001
     layers += [*_convolution(network._conv_head, network._bn1), nn.ReLU6(inplace=True)]  # noqa: SLF001
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     folded = nn.Sequential(*layers).eval().requires_grad_(False)
@@ -141,7 +147,7 @@ def _folded(network: Any) -> nn.Module:
     return folded
 
 
-def _block(block: Any) -> nn.Module:
+def _block(block: Any, *, edges: bool) -> nn.Module:
     """Convert one inverted residual."""
     from torch import nn
 
@@ -149,12 +155,34 @@ def _block(block: Any) -> nn.Module:
     arguments = block._block_args  # noqa: SLF001
     if arguments.expand_ratio != 1:
         layers += [*_convolution(block._expand_conv, block._bn0), nn.ReLU6(inplace=True)]  # noqa: SLF001
-    layers += [*_convolution(block._depthwise_conv, block._bn1), nn.ReLU6(inplace=True)]  # noqa: SLF001
+    depthwise = _convolution(block._depthwise_conv, block._bn1)  # noqa: SLF001
+    if edges and layers and isinstance(padding := depthwise[0], nn.ZeroPad2d):
+        layers = [padding, *layers, _cleared(padding.padding)]
+        del depthwise[0]
+    layers += [*depthwise, nn.ReLU6(inplace=True)]
     layers += _convolution(block._project_conv, block._bn2)  # noqa: SLF001
     body = nn.Sequential(*layers)
     # Residual connections exist exactly where the package's forward adds the input: equal shapes, stride 1.
     skips = block.id_skip and arguments.stride == 1 and arguments.input_filters == arguments.output_filters
     return _residual(body) if skips else body
+
+
+def _cleared(padding: tuple[int, int, int, int]) -> nn.Module:
+    """Set the padded edges of a map to zero again, which a convolution and its bias have filled."""
+    from torch import Tensor, nn
+
+    left, right, top, bottom = padding
+
+    class Cleared(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            height, width = inputs.shape[2:]
+            for edge in (inputs[..., :left], inputs[..., width - right :]):
+                edge.zero_()
+            for edge in (inputs[:, :, :top], inputs[:, :, height - bottom :]):
+                edge.zero_()
+            return inputs
+
+    return Cleared()
 
 
 def _residual(body: nn.Module) -> nn.Module:

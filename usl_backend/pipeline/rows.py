@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from usl_backend.embedding.choice import encoders_for
 from usl_backend.embedding.cluster import Elsewhere
 from usl_backend.embedding.encoding import load_encoding
+from usl_backend.encoders.allocator import return_freed_memory
 from usl_backend.encoders.choosing import EncoderChoice
 from usl_backend.runs.counters import Count
 from usl_backend.runs.inventory import VECTORS
@@ -108,6 +109,7 @@ class Rows:
                     self._pool_is_there()
         else:
             key = self._encode(instances, inventory)
+            return_freed_memory()  # the encoder's; the selection needs much of its own
         pool, hashes = self.files.read_pool()
         return pool, hashes, key
 
