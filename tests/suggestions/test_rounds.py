@@ -119,7 +119,7 @@ def test_next_round__repeats_for_a_seed():
 
 
 def test_next_round__searches_neighbors_by_its_seed_and_workers(monkeypatch):
-    """Above 20,000 rows the search is drawn by the seed."""
+    """Above 5,000 rows the search is drawn by the seed."""
     given = []
 
     def watched(*args, **options):

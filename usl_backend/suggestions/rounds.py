@@ -114,7 +114,7 @@ def next_round(
     budget
         Rows to choose, at most those without a label.
     rng
-        Seed of the selection, and above 20,000 rows of the neighbor search too.
+        Seed of the selection, and above 5,000 rows of the neighbor search too.
     method
         Selection method of the first two rules; None: `USL()`.
     rule

@@ -80,7 +80,7 @@ def suggest(
     classes
         Number of classes; labels at or above it are refused. None: any.
     seed
-        Of the neighbor search in pools above 20,000 rows; nothing else is random.
+        Of the neighbor search in pools above 5,000 rows; nothing else is random.
     workers
         Threads of the neighbor search; no influence on the result.
 

@@ -74,6 +74,25 @@ def test_nearest_neighbors__cells_with_self():
     assert (found.distances[:, 0] == 0).all()
 
 
+@pytest.mark.parametrize("include_self", [False, True])
+def test_nearest_neighbors__cells_keep_copies_exact_and_in_order(include_self):
+    base, _ = blobs(5000, 16, seed=6, groups=20, dtype=np.float32)
+    copies = np.random.default_rng(0).permutation(5000)[:500]
+    rows = np.concatenate([base, base[copies], np.zeros((3, 16), dtype=np.float32)])
+    found = nearest_neighbors(rows, k=4, exact=False, include_self=include_self)
+    assert not found.exact
+    first = int(include_self)
+    for place, row in enumerate(copies.tolist()):
+        copy = 5000 + place
+        assert (found.indices[row, first], found.indices[copy, first]) == (copy, row)
+        assert found.distances[row, first] == found.distances[copy, first] == 0
+        if include_self:
+            assert (found.indices[row, 0], found.indices[copy, 0]) == (row, copy)
+    others = [[row for row in (5500, 5501, 5502) if row != own] for own in (5500, 5501, 5502)]
+    assert found.indices[5500:, first : first + 2].tolist() == others, "ties go to the lower row"
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+
+
 def test_nearest_of_some__is_a_part_of_the_whole():
     rows, _ = blobs(200, 8, seed=4, dtype=np.float32)
     whole = nearest_neighbors(rows, k=6)

@@ -21,6 +21,8 @@ NEAR_CENTERS = 32
 """Centers that a row looks at before the exact assignment."""
 COARSE_CENTERS = 256
 """Centers that a first guess looks at."""
+COARSE_STEPS = 4
+"""Steps that make the coarse centers."""
 MENDING_CENTERS = 128
 """Centers around the guessed one that are looked at to mend it."""
 
@@ -131,13 +133,24 @@ def assign_coarse(
     if k <= 2 * COARSE_CENTERS:
         return assign(rows, centers, workers=workers)
     usable = centers.astype(rows.dtype)
-    # Every so many-th center is as good a coarse one as any.
-    coarse = usable[:: int(np.sqrt(k))]
+    coarse = _coarse_centers(usable)
     apart = squared_distances(coarse, usable)
     candidates = np.argpartition(apart, COARSE_CENTERS - 1, axis=1)[:, :COARSE_CENTERS]
     cells = assign(rows, coarse, workers=workers).labels
     guess = _assign_among(rows, usable, cells, np.sort(candidates, axis=1), workers)
     return assign_near(rows, centers, guess.labels, near=MENDING_CENTERS, workers=workers)
+
+
+def _coarse_centers(centers: NDArray[Any]) -> NDArray[Any]:
+    """Make as many centers of the centers as the root of their number, by a few Lloyd steps."""
+    k = len(centers)
+    coarse = centers[:: int(np.sqrt(k))].copy()
+    for _ in range(COARSE_STEPS):
+        labels = assign(centers, coarse).labels
+        sums, mass = cluster_sums(centers, labels, clusters=len(coarse))
+        filled = mass > 0
+        coarse[filled] = (sums[filled] / mass[filled, None]).astype(centers.dtype)
+    return coarse
 
 
 def _assign_among(

@@ -25,7 +25,7 @@ MOST_NEIGHBORS = 20
 """Neighbors that are looked at where the number is left to `neighbor_count`, at most."""
 FEWEST_NEIGHBORS = 2
 """The same, at least."""
-SPARE = 12
+SPARE = 8
 """Neighbors searched beyond k, to fill the places of near-duplicates."""
 MOVED_ROWS = 16_384
 """Rows moved at once."""
@@ -133,7 +133,13 @@ def neighborhood(
         groups = merge(groups, found)
         if near is None:
             return Neighborhood(groups, leaders, None)
-    return Neighborhood(groups, leaders, cut(near, k))
+    exact = near.exact
+    indices, distances = near.indices, near.distances
+    del near
+    # One table after the other, because both of them twice may be more than the rows.
+    indices = _first_columns(indices, k)
+    distances = _first_columns(distances, k)
+    return Neighborhood(groups, leaders, Neighbors(indices, distances, exact))
 
 
 def _part(rows: NDArray[Any], chosen: NDArray[np.int64], *, reuse: bool) -> NDArray[Any]:
@@ -165,9 +171,12 @@ def _search(
 
 def cut(near: Neighbors, k: int) -> Neighbors:
     """Copy the first k columns, so that the wider table can be freed."""
-    if near.indices.shape[1] <= k:
-        return near
-    return Neighbors(near.indices[:, :k].copy(), near.distances[:, :k].copy(), near.exact)
+    return Neighbors(_first_columns(near.indices, k), _first_columns(near.distances, k), near.exact)
+
+
+def _first_columns(table: NDArray[Any], k: int) -> NDArray[Any]:
+    """Copy the first k columns, unless there are no more."""
+    return table if table.shape[1] <= k else table[:, :k].copy()
 
 
 def _without_copies(
@@ -184,7 +193,7 @@ def _without_copies(
     for block in row_blocks(len(leaders), size=MOVED_ROWS):
         left[block] = (place[near.indices[found.leaders[block]]] >= 0).sum(axis=1)
     short = np.flatnonzero(left < k)
-    if not near.exact and len(short) > candidates_wanted(k):
+    if not near.exact and len(short) > candidates_wanted(k, rows=len(leaders)):
         # Comparing these with all rows would take longer than cells do for everybody.
         return nearest_neighbors(leaders, k=k, include_self=include_self, exact=exact, workers=workers)
     wide = k if len(short) else int(left.min())

@@ -13,11 +13,11 @@ import numpy as np
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection.base import Neighbors
-from usl_backend.selection.rows.assignment import assign
+from usl_backend.selection.rows.assignment import assign_coarse
 from usl_backend.selection.rows.exact import nearest_rows
 from usl_backend.selection.rows.kmeans import quick_centers
 from usl_backend.selection.rows.preparation import squared_distances
-from usl_backend.selection.rows.smallest import smallest
+from usl_backend.selection.rows.smallest import few_smallest
 from usl_backend.selection.rows.threads import map_blocks, one_thread, row_blocks
 
 if TYPE_CHECKING:
@@ -25,20 +25,18 @@ if TYPE_CHECKING:
 
     from usl_backend.progress import Progress
 
-EXACT_ROWS = 20_000
+EXACT_ROWS = 5_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
-CELL_ROWS, LARGE_CELL_ROWS = 200, 400
-"""Rows per cell aimed at, and in pools of more than 400,000, where finding every row's cell would take longest.
-
-On 25,000 real image embeddings, cells of 200 keep the densest row of 98.5 to 100 % of 40, 100 and 400 clusters
-(`python benchmarks/fidelity.py --figures real`). Larger cells find fewer neighbors for less time.
-"""
-LARGE_ROWS = 400_000
-"""Above this many rows cells are larger; smoothing hardly notices, presets search exactly."""
-CANDIDATES, MOST_CANDIDATES = 4096, 8192
-"""Rows that each cell is compared with: 20 per neighbor, but within these bounds."""
+CELL_ROWS = 200
+"""Rows per cell aimed at; larger cells find fewer neighbors for less time."""
+LARGE_ROWS = 100_000
+"""Above this many rows each cell is compared with more, because more of them are near."""
+CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 2048, 8192
+"""Rows that each cell is compared with: 36 per neighbor, but within these bounds. Presets compare all pairs."""
 SEARCHED_ROWS = 2048
 """Rows searched for at once, an eighth of it in float64."""
+SCORES = 262_144
+"""Products of a cell's rows and its candidates held at once, so that they stay in the cache."""
 SPARE = 8
 """Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
 
@@ -64,7 +62,7 @@ def nearest_neighbors(
     include_self
         Count the row itself (at distance 0) among the k, as the paper's code does.
     exact
-        True compares all pairs, False uses cells, None decides by size (exact up to 20,000 rows).
+        True compares all pairs, False uses cells, None decides by size (exact up to 5,000 rows).
     workers
         Threads over blocks; no influence on the result.
     seed
@@ -104,7 +102,7 @@ def nearest_neighbors(
             progress("finding neighbors", done, n)
 
     with one_thread():
-        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
+        if rows.dtype == np.float64 or exact or candidates_wanted(k, rows=n) * 2 > n:
             exact = True
             everyone = _ExactSearch(rows, np.arange(n), k, include_self)
             for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
@@ -189,9 +187,9 @@ def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
     )
 
 
-def candidates_wanted(k: int) -> int:
-    """Number of rows that each cell is compared with."""
-    return int(np.clip(20 * k, CANDIDATES, MOST_CANDIDATES))
+def candidates_wanted(k: int, *, rows: int) -> int:
+    """Number of rows that each cell of a pool is compared with."""
+    return int(np.clip(36 * k, CANDIDATES if rows <= LARGE_ROWS else LARGE_CANDIDATES, MOST_CANDIDATES))
 
 
 def _exact_float64(targets: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.int64]:
@@ -236,16 +234,14 @@ def _nearest_of(
 def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers: int) -> _Cells:
     """Sort the rows into cells and find the cells nearest to each."""
     n = len(rows)
-    size = CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS
     centers = quick_centers(
-        rows, clusters=max(2, n // size), rng=np.random.default_rng(seed), workers=workers
+        rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed), workers=workers
     )
-    labels = assign(rows, centers, workers=workers).labels
+    labels = assign_coarse(rows, centers, workers=workers).labels
     order = np.argsort(labels, kind="stable")
-    by_cell = rows[order]
     sizes = np.bincount(labels, minlength=len(centers))
     filled = sizes[sizes > 0]
-    wanted = candidates_wanted(k)
+    wanted = candidates_wanted(k, rows=n)
     reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
     nearest = np.empty((len(centers), reach), dtype=np.int64)
     for block in row_blocks(len(centers), size=1024):
@@ -256,8 +252,8 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
         rank = np.argsort(np.take_along_axis(between, some, axis=1), axis=1, kind="stable")
         nearest[block] = np.take_along_axis(some, rank, axis=1)
     return _Cells(
-        rows=by_cell,
-        half_norms=np.einsum("ij,ij->i", by_cell, by_cell) / 2,
+        rows=rows,
+        half_norms=np.einsum("ij,ij->i", rows, rows) / 2,
         order=order,
         sizes=sizes,
         begin=np.concatenate([[0], np.cumsum(sizes)]),
@@ -270,7 +266,7 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
 
 @dataclass(frozen=True)
 class _Cells:
-    """Rows sorted by cell, and for each cell the nearest cells that together hold enough candidates."""
+    """The rows of each cell, and for each cell the nearest cells that together hold enough candidates."""
 
     rows: NDArray[Any]
     half_norms: NDArray[Any]
@@ -290,33 +286,56 @@ class _Cells:
         """Find the neighbors of one cell's rows among its candidates, as (indices, distances)."""
         near = self.nearest[cell]
         enough = int(np.searchsorted(np.cumsum(self.sizes[near]), self.wanted)) + 1
-        spans = [np.arange(self.begin[c], self.begin[c + 1]) for c in near[:enough]]
-        places = np.concatenate(spans)
+        # The cell's own rows come first; of the last cell only as many as are wanted.
+        places = np.concatenate([self.order[self.begin[c] : self.begin[c + 1]] for c in near[:enough]])
+        own = places[: self.sizes[cell]]
+        places = places[: max(self.wanted, len(own))]
         candidates, half = self.rows[places], self.half_norms[places]
-        begin, end = int(self.begin[cell]), int(self.begin[cell + 1])
         wide = min(self.k + 1, len(places))
-        found = np.empty((end - begin, wide), dtype=np.int64)
-        near_distance = np.empty((end - begin, wide), dtype=self.rows.dtype)
-        for block in row_blocks(end - begin, size=512):
-            mine = slice(begin + block.start, begin + block.stop)
+        indices = np.empty((len(own), self.k), dtype=np.int32)
+        distances = np.empty((len(own), self.k), dtype=self.rows.dtype)
+        for block in row_blocks(len(own), size=max(1, SCORES // len(places))):
+            mine = candidates[block]
             # Half the squared distance less the row's own norm: the same order, one pass less.
-            score = self.rows[mine] @ candidates.T
+            score = mine @ candidates.T
             np.subtract(half, score, out=score)
-            own = np.arange(block.start, block.stop)
-            score[own - block.start, own] = -np.inf
-            nearest, value = smallest(score, wide)
-            value += self.half_norms[mine, None]
+            itself = np.arange(block.start, block.start + len(mine))
+            score[itself - block.start, itself] = -np.inf
+            columns, value = few_smallest(score, wide)
+            value += half[block, None]
             value *= 2.0
-            found[block], near_distance[block] = places[nearest], value
-        # Near-equal rows lose their digits in the product: take those distances from the differences.
-        bound = 2e-3 * self.half_norms[begin:end, None]
-        row, column = np.nonzero(near_distance < np.maximum(bound, 0.0))
-        difference = self.rows[begin + row] - self.rows[found[row, column]]
-        near_distance[row, column] = np.einsum("ij,ij->i", difference, difference)
-        own_row = self.order[begin:end]
-        original: NDArray[Any] = self.order[found]
-        near_distance[original == own_row[:, None]] = -1.0
-        by_distance = np.lexsort((original, near_distance), axis=1)
-        by_distance = by_distance[:, : self.k] if self.include_self else by_distance[:, 1 : self.k + 1]
-        distances = np.maximum(np.take_along_axis(near_distance, by_distance, axis=1), 0.0)
-        return own_row, (np.take_along_axis(original, by_distance, axis=1), distances)
+            # Near-equal rows lose their digits in the product: take those distances from the differences.
+            row, place = np.nonzero((value < 2e-3 * half[block, None]) & (value > -np.inf))
+            if len(row):
+                difference = mine[row] - candidates[columns[row, place]]
+                value[row, place] = np.einsum("ij,ij->i", difference, difference)
+            keys = _keys(value, places[columns])
+            keys[value == -np.inf] = 0
+            keys.sort(axis=1)
+            indices[block], distances[block] = _of_keys(
+                keys, own[block], self.k, include_self=self.include_self
+            )
+        return own, (indices, distances)
+
+
+def _keys(distances: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Join squared distances and rows to numbers above 2^32 that sort by distance, then by row."""
+    # The bits of floats from +0 on ascend with them.
+    keys: NDArray[np.uint64] = np.abs(np.maximum(distances, 0.0)).view(np.uint32).astype(np.uint64)
+    keys += np.uint64(1)
+    keys <<= np.uint64(32)
+    keys |= rows.view(np.uint64)
+    return keys
+
+
+def _of_keys(
+    keys: NDArray[np.uint64], own: NDArray[np.int64], k: int, *, include_self: bool
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Take sorted keys apart: k rows and their distances; the first key is that of the row itself."""
+    keys = keys[:, :k] if include_self else keys[:, 1 : k + 1]
+    rows = keys.astype(np.uint32).view(np.int32)
+    bits = (keys >> np.uint64(32)).astype(np.uint32)
+    if include_self:
+        rows[:, 0], bits[:, 0] = own, 1
+    bits -= np.uint32(1)
+    return rows, bits.view(np.float32)

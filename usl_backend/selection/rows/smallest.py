@@ -27,16 +27,29 @@ def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int6
     Columns are searched in groups of 16. The k-th smallest of the groups' minima bounds the k-th smallest value from
     above, and few values lie below it: a comparison, which is fast, leaves hardly more than k per row to be sorted.
     """
-    count, width = values.shape
-    groups = width // GROUP
+    few_columns, few = few_smallest(values, k)
+    if few.shape[1] == k:
+        return few_columns, few
+    first = np.argpartition(few, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(few_columns, first, axis=1), np.take_along_axis(few, first, axis=1)
+
+
+def few_smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Find the k smallest values of each row, and a few more that come for nothing: columns and values, (b, k or more).
+
+    As `smallest`, of which it is the first half; rows that found fewer than others end in infinity.
+    """
+    groups = values.shape[1] // GROUP
     if groups < GROUPS_PER_PLACE * k:
         columns = np.argpartition(values, k - 1, axis=1)[:, :k]
         return columns, np.take_along_axis(values, columns, axis=1)
-    least = values[:, : groups * GROUP].reshape(count, GROUP, groups).min(axis=1)
+    least = values[:, : groups * GROUP]
+    while least.shape[1] > groups:
+        # Minima of two halves, again and again, are faster than those along an axis of 16.
+        half = least.shape[1] // 2
+        least = np.minimum(least[:, :half], least[:, half:])
     bound = np.partition(least, k - 1, axis=1)[:, k - 1]
-    few_columns, few = _gathered(values, values <= bound[:, None])
-    first = np.argpartition(few, k - 1, axis=1)[:, :k]
-    return np.take_along_axis(few_columns, first, axis=1), np.take_along_axis(few, first, axis=1)
+    return _gathered(values, values <= bound[:, None])
 
 
 def below(
