@@ -18,7 +18,7 @@ from usl_backend.selection.presets import USLParameters
 from usl_backend.selection.repulsion import Horizon, Repulsion
 from usl_backend.selection.row_method import Untrained
 from usl_backend.selection.rows.assignment import cluster_sums
-from usl_backend.selection.rows.centrality import distance_to_mean, smooth
+from usl_backend.selection.rows.centrality import Smoothed, distance_to_mean, taken
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import Clustering, kmeans, paper_kmeans
@@ -245,18 +245,20 @@ class _Run:
         place = groups.member_of[held]
         speakers = groups.speakers(barred)
         weights = None if len(rows) == n else groups.weights()
-        typicality, exact, points, used = np.ones(len(rows), dtype=rows.dtype), True, rows, 0
+        typicality, exact, used = np.ones(len(rows), dtype=rows.dtype), True, 0
+        points: NDArray[Any] | Smoothed = rows
         if near.neighbors is not None:
             used = neighbor_count(p.neighbors, rows=len(rows), clusters=budget + len(held))
             around = cut(near.neighbors, used)
             exact, used = around.exact, around.indices.shape[1]
             typicality = density(around.distances, floor=0.0 if p.count_self else 1e-3)
             if p.smoothing:
-                points = smooth(rows, around.indices, workers=p.workers)
+                points = Smoothed(rows, around.indices, p.workers)
             del around
         # In large pools the neighbors are as large as the rows.
         del near
         found = self.cluster(points, budget, place, weights)
+        del points
         picks, labels, filled = self.pick(
             rows, found, typicality, place, np.flatnonzero(speakers < 0), budget
         )
@@ -309,12 +311,19 @@ class _Run:
         )  # fmt: skip
 
     def cluster(
-        self, points: NDArray[Any], budget: int, held: NDArray[np.int64], weights: NDArray[np.float64] | None
+        self,
+        points: NDArray[Any] | Smoothed,
+        budget: int,
+        held: NDArray[np.int64],
+        weights: NDArray[np.float64] | None,
     ) -> Clustering:
         """Make the clusters: held ones first, then one per pick."""
         p = self.p
-        fixed = points[held] if len(held) else None
+        if p.start == "rows" and isinstance(points, Smoothed):
+            points = points.take(slice(0, len(points)))
+        fixed = taken(points, held) if len(held) else None
         if p.start == "rows":
+            assert not isinstance(points, Smoothed)
             free = np.setdiff1d(np.arange(len(points)), held)
             start = free[self.rng.permutation(len(free))[:budget]]
             return paper_kmeans(

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from oracles import blobs, squared
 
+from usl_backend.selection.rows import kmeans as kmeans_module
 from usl_backend.selection.rows.assignment import assign, assign_coarse, assign_near, cluster_sums
+from usl_backend.selection.rows.centrality import Smoothed, smooth
 from usl_backend.selection.rows.kmeans import (
     descend,
     kmeans,
@@ -188,6 +190,46 @@ def test_kmeans__fills_every_cluster_and_repeats(clusters):
     assert len(set(found.labels)) == clusters
     again = kmeans(rows, clusters=clusters, rng=np.random.default_rng(0), workers=2)
     assert np.array_equal(found.labels, again.labels)
+
+
+def test_kmeans__a_sample_finds_the_centers_of_a_large_pool(monkeypatch):
+    rows, _ = blobs(12_000, 8, seed=14, groups=30, dtype=np.float32)
+    near = np.random.default_rng(0).integers(12_000, size=(12_000, 3)).astype(np.int32)
+    weights = np.random.default_rng(1).random(12_000) + 0.5
+    points = smooth(rows, near)
+    found = kmeans(points, clusters=30, rng=np.random.default_rng(0), weights=weights)
+    distances = squared(points.astype(np.float64), found.centers)
+    assert np.array_equal(found.labels, distances.argmin(1))
+    np.testing.assert_allclose(found.inertia, (distances.min(1) * weights).sum(), rtol=1e-5)
+    monkeypatch.setattr(kmeans_module, "ASSIGNED_ROWS", 5000)
+    for workers in (1, 2):
+        again = kmeans(
+            Smoothed(rows, near, workers), clusters=30, rng=np.random.default_rng(0), weights=weights,
+            workers=workers,
+        )  # fmt: skip
+        assert np.array_equal(again.labels, found.labels)
+        assert np.array_equal(again.centers, found.centers)
+    monkeypatch.setattr(kmeans_module, "SAMPLES", 1000)
+    full = kmeans(points, clusters=30, rng=np.random.default_rng(0), weights=weights)
+    assert found.inertia < 1.02 * full.inertia
+
+
+def test_kmeans__fixed_centers_of_a_large_pool_stay():
+    rows, _ = blobs(12_000, 8, seed=15, groups=30, dtype=np.float32)
+    fixed = rows[:3]
+    found = kmeans(rows, clusters=20, rng=np.random.default_rng(0), fixed=fixed)
+    assert np.array_equal(found.centers[:3], fixed.astype(np.float64))
+    assert (found.labels[:3] == [0, 1, 2]).all()
+    assert set(found.labels) == set(range(23))
+
+
+def test_descend__of_very_many_clusters_ends_with_the_nearest_of_those_around():
+    rows, _ = blobs(4000, 8, seed=16, groups=40)
+    found = descend(rows, rows[:1200].copy(), iterations=3)
+    distances = squared(rows, found.centers)
+    assert (found.labels == distances.argmin(1)).mean() > 0.99
+    np.testing.assert_allclose(found.inertia, distances[np.arange(4000), found.labels].sum(), rtol=1e-9)
+    assert found.inertia <= 1.001 * distances.min(1).sum()
 
 
 def test_kmeans__objective_is_that_of_scikit_learn():

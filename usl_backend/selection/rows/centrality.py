@@ -20,13 +20,45 @@ def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) 
     The row itself counts once, whether `indices` (n, k) has it or not; a sum of zero stays zero. `workers` are threads
     over blocks, without influence on the result.
     """
-    result = np.empty_like(rows)
-    blocks = row_blocks(len(rows), size=512)
-    for block, found in zip(
-        blocks, map_blocks(_Average(rows, indices), blocks, workers=workers), strict=True
-    ):
-        result[block] = found
-    return result
+    return Smoothed(rows, indices, workers).take(slice(0, len(rows)))
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Rows averaged with their neighbors as `smooth` does it, computed where they are asked for.
+
+    Attributes
+    ----------
+    rows : (n, d) float
+        Rows as they are.
+    indices : (n, k) int32
+        Neighbors of each.
+    workers
+        Threads over blocks, without influence on the result.
+    """
+
+    rows: NDArray[Any]
+    indices: NDArray[np.int32]
+    workers: int = 1
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def take(self, chosen: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Compute some of the smoothed rows: a slice with its ends, or the rows named."""
+        named = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
+        result = np.empty((len(named), self.rows.shape[1]), dtype=self.rows.dtype)
+        blocks = row_blocks(len(named), size=1024)
+        work = _Average(self.rows, self.indices[chosen], named)
+        for block, found in zip(blocks, map_blocks(work, blocks, workers=self.workers), strict=True):
+            result[block] = found
+        return result
+
+
+def taken(rows: NDArray[Any] | Smoothed, chosen: slice | NDArray[np.int64]) -> NDArray[Any]:
+    """Take some rows (a slice with its ends, or the rows named), smoothed first where they shall be."""
+    return rows.take(chosen) if isinstance(rows, Smoothed) else rows[chosen]
 
 
 @dataclass(frozen=True)
@@ -35,12 +67,18 @@ class _Average:
 
     rows: NDArray[Any]
     indices: NDArray[np.int32]
+    targets: NDArray[np.int64]
 
     def __call__(self, block: slice) -> NDArray[Any]:
-        near = self.indices[block]
-        total: NDArray[Any] = self.rows[near].sum(axis=1)
-        absent = ~(near == np.arange(block.start, block.stop)[:, None]).any(axis=1)
-        total[absent] += self.rows[block][absent]
+        near, targets = self.indices[block], self.targets[block]
+        total = self.rows[near[:, 0]]
+        part = np.empty_like(total)
+        for column in near.T[1:]:
+            # One neighbor of all rows at a time: a table of all neighbors would not stay in the cache.
+            np.take(self.rows, column, axis=0, out=part, mode="clip")
+            total += part
+        absent = ~(near == targets[:, None]).any(axis=1)
+        total[absent] += self.rows[targets[absent]]
         length = np.sqrt(np.einsum("ij,ij->i", total, total))
         total /= np.where(length > 1e-12, length, 1.0)[:, None]
         return total

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.selection.rows.assignment import (
+    MENDING_CENTERS,
     NEAR_CENTERS,
     Assignment,
     assign,
@@ -15,7 +16,9 @@ from usl_backend.selection.rows.assignment import (
     assign_near,
     cluster_sums,
 )
+from usl_backend.selection.rows.centrality import Smoothed, taken
 from usl_backend.selection.rows.kmeans_start import LOCAL_CLUSTERS, greedy_start, local_start
+from usl_backend.selection.rows.threads import row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +29,17 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 64
 """Rows per cluster, at least 5,000 and at most 250,000 in all, on which starts are compared."""
-SAMPLE_STEPS = 15
-"""Steps on them, at most."""
-SEED_ROWS = 16
-"""Rows per cluster, at least 5,000 in all, that starts are chosen from."""
-CELL_SAMPLE_ROWS = 32
+SAMPLES = 2
+"""Samples of so many rows per cluster in a pool from which on its centers are those of one sample."""
+ASSIGNED_ROWS = 262_144
+"""Rows that are then assigned to them at once."""
+SAMPLE_STEPS, FIRST_STEPS = 15, 5
+"""Steps on them, at most: in a pool that is sampled, first so many from every start, then the others from the best."""
+SEED_ROWS, FEWEST_SEED_ROWS = 16, 5000
+"""Rows per cluster, and at least so many in all, that starts are chosen from."""
+EXACT_END = 1024
+"""Up to so many clusters the last assignment looks at all centers, above it at the 128 nearest to a row's own."""
+CELL_SAMPLE_ROWS = 16
 """Rows per cell that the rough centers of cells are made from."""
 RESTART_CLUSTERS = 400
 """Starts times clusters, at most, beyond the first start."""
@@ -120,16 +129,16 @@ def quick_centers(
     *,
     clusters: int,
     rng: np.random.Generator,
-    steps: int = 5,
+    steps: int = 4,
     workers: int = 1,
 ) -> NDArray[Any]:
-    """Make rough centers for cells: a few Lloyd steps on at most 32 rows per cluster from a random start."""
+    """Make rough centers for cells: a few Lloyd steps on at most 16 rows per cluster from a random start."""
     n = len(rows)
     size = min(n, CELL_SAMPLE_ROWS * clusters)
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
     centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
     for _ in range(steps):
-        labels = assign(part, centers, workers=workers).labels
+        labels = assign_coarse(part, centers, workers=workers).labels
         sums, mass = cluster_sums(part, labels, clusters=len(centers))
         filled = mass > 0
         centers = centers.copy()
@@ -138,7 +147,7 @@ def quick_centers(
 
 
 def kmeans(
-    rows: NDArray[np.floating[Any]],
+    rows: NDArray[np.floating[Any]] | Smoothed,
     *,
     clusters: int,
     rng: np.random.Generator,
@@ -153,7 +162,7 @@ def kmeans(
 
     Parameters
     ----------
-    rows : (n, d) float32 or float64
+    rows : (n, d) float32 or float64, or such rows to be smoothed
     clusters
         Clusters that move, at most n.
     rng
@@ -175,30 +184,40 @@ def kmeans(
     Returns
     -------
     Clustering
-        Every moving cluster has a row, unless the pool has fewer distinct rows than clusters. The labels are
-        those of one exact assignment to the last centers.
+        Every moving cluster has a row, unless the pool has fewer distinct rows than clusters or, where a sample finds
+        the centers, all its rows go over to others in the end. The labels are those of one last assignment to the last
+        centers.
 
     Notes
     -----
     Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than
-    64 clusters a row looks only at the 32 centers nearest to its own before that exact assignment.
+    64 clusters a row looks only at the 32 centers nearest to its own before the last assignment, and with more than
+    1,024 clusters at the 128 nearest in it. In a pool of more than two samples of 64 rows per cluster, at least 5,000,
+    one sample finds the centers, and all rows are assigned to them: on 200,000 rows that costs .1 % of the coverage.
     """
+    n, wanted = len(rows), max(5000, SAMPLE_ROWS * clusters)
     attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
-    size = min(len(rows), max(5000, min(SAMPLE_ROWS * clusters, 250_000)))
-    total = attempts + iterations
-    held = np.zeros((0, rows.shape[1])) if fixed is None else fixed.astype(np.float64)
+    sampled = n > SAMPLES * wanted
+    size = wanted if sampled else min(n, wanted, 250_000)
+    if isinstance(rows, Smoothed) and (not sampled or n <= ASSIGNED_ROWS):
+        rows = rows.take(slice(0, n))
+    total = attempts + (1 if sampled else iterations)
+    held = np.zeros((0, 0)) if fixed is None else fixed.astype(np.float64)
     best: Clustering | None = None
     for attempt in range(attempts):
-        chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else slice(None)
-        part, part_weights = rows[chosen], None if weights is None else weights[chosen]
+        chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else slice(0, n)
+        part, part_weights = taken(rows, chosen), None if weights is None else weights[chosen]
         begin = _start(part, clusters, rng, part_weights, held, workers)
-        centers = np.concatenate([held, part[begin].astype(np.float64)])
-        if size == len(rows) and attempts == 1:
+        centers = part[begin].astype(np.float64)
+        if len(held):
+            centers = np.concatenate([held, centers])
+        if size == n and attempts == 1:
             best = Clustering(np.empty(0, np.int32), centers, np.inf)
             break
         trial = descend(
-            part, centers, held=len(held), iterations=SAMPLE_STEPS, weights=part_weights, workers=workers
-        )
+            part, centers, held=len(held), iterations=FIRST_STEPS if sampled else SAMPLE_STEPS, weights=part_weights,
+            end=attempts > 1, workers=workers,
+        )  # fmt: skip
         if best is None or trial.inertia < best.inertia:
             best = trial
         if progress is not None:
@@ -209,15 +228,45 @@ def kmeans(
         if progress is not None:
             progress("clustering", attempts + step, total)
 
+    if sampled:
+        # The last start's sample serves as well as any.
+        centers = descend(
+            part, best.centers, held=len(held), iterations=SAMPLE_STEPS - FIRST_STEPS, weights=part_weights, end=False,
+            workers=workers,
+        ).centers  # fmt: skip
+        del part
+        return _assign_all(rows, centers, weights=weights, workers=workers, report=report)
     return descend(
-        rows,
-        best.centers,
-        held=len(held),
-        iterations=iterations,
-        weights=weights,
-        workers=workers,
-        report=report,
-    )
+        taken(rows, slice(0, n)), best.centers, held=len(held), iterations=iterations, weights=weights,
+        workers=workers, report=report,
+    )  # fmt: skip
+
+
+def _assign_all(
+    rows: NDArray[Any] | Smoothed,
+    centers: NDArray[np.float64],
+    *,
+    weights: NDArray[Any] | None,
+    workers: int,
+    report: Callable[[int], None],
+) -> Clustering:
+    """Assign all rows to the centers of a sample; smoothed rows are held block by block."""
+    labels, inertia = np.empty(len(rows), dtype=np.int32), 0.0
+    for block in row_blocks(len(rows), size=ASSIGNED_ROWS):
+        found = assign_coarse(taken(rows, block), centers, workers=workers)
+        labels[block] = found.labels
+        inertia += _served(found, None if weights is None else weights[block])
+    report(1)
+    return Clustering(labels, centers, inertia)
+
+
+def _assign_last(
+    rows: NDArray[Any], centers: NDArray[np.float64], labels: NDArray[np.int32], *, workers: int
+) -> Assignment:
+    """Give every row its nearest center: of many, its nearest among those around its present one (`labels`)."""
+    if len(centers) <= EXACT_END:
+        return assign(rows, centers, workers=workers)
+    return assign_near(rows, centers, labels, near=MENDING_CENTERS, workers=workers)
 
 
 def _start(
@@ -225,7 +274,7 @@ def _start(
     workers: int,
 ) -> NDArray[np.int64]:  # fmt: skip
     """Choose starting rows: one greedy run on at most 16 rows per cluster, or cell by cell for many clusters."""
-    size = min(len(rows), max(5000, SEED_ROWS * clusters))
+    size = min(len(rows), max(FEWEST_SEED_ROWS, SEED_ROWS * clusters))
     chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else np.arange(len(rows))
     part, part_weights = rows[chosen], None if weights is None else weights[chosen]
     fixed = held if len(held) else None
@@ -252,13 +301,15 @@ def descend(
     held: int = 0,
     iterations: int,
     weights: NDArray[np.floating[Any]] | None = None,
+    end: bool = True,
     workers: int = 1,
     report: Callable[[int], None] | None = None,
 ) -> Clustering:
-    """Run Lloyd steps from `centers` (k, d) until the inertia settles, then assign once exactly.
+    """Run Lloyd steps from `centers` (k, d) until the inertia settles, then assign all rows a last time.
 
-    The first `held` centers never move; an empty cluster restarts at the worst-served row of the heaviest one. `report`
-    is called with the number of steps done; `workers` are threads over blocks, without influence on the result.
+    Without `end` the labels stay those of the last step. The first `held` centers never move; an empty cluster restarts
+    at the worst-served row of the heaviest one. `report` is called with the number of steps done; `workers` are threads
+    over blocks, without influence on the result.
     """
     centers = centers.copy()
     k = len(centers)
@@ -294,7 +345,8 @@ def descend(
             report(step + 1)
         if not len(changed) or (not moved and before - inertia < settled * before):
             break
-    found = assign(rows, centers, workers=workers)
+    if end:
+        found = _assign_last(rows, centers, found.labels, workers=workers)
     if report is not None:
         report(iterations)
     return Clustering(found.labels, centers, _served(found, weights))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SEED_CANDIDATES = 6
 """Rows tried per step of greedy k-means++."""
-LOCAL_CLUSTERS = 1000
+LOCAL_CLUSTERS = 256
 """From this many clusters on, starts are chosen cell by cell."""
 
 
