@@ -223,9 +223,15 @@ def test_kmeans__fixed_centers_of_a_large_pool_stay():
     assert set(found.labels) == set(range(23))
 
 
-def test_descend__of_very_many_clusters_ends_with_the_nearest_of_those_around():
+def test_descend__of_very_many_clusters_ends_with_the_nearest_of_those_around(monkeypatch):
     rows, _ = blobs(4000, 8, seed=16, groups=40)
+    exact = descend(rows, rows[:1200].copy(), iterations=3)
+    assert np.array_equal(exact.labels, squared(rows, exact.centers).argmin(1)), (
+        "few rows are compared with all"
+    )
+    monkeypatch.setattr(kmeans_module, "EXACT_END_ROWS", 1000)
     found = descend(rows, rows[:1200].copy(), iterations=3)
+    assert np.array_equal(found.centers, exact.centers)
     distances = squared(rows, found.centers)
     assert (found.labels == distances.argmin(1)).mean() > 0.99
     np.testing.assert_allclose(found.inertia, distances[np.arange(4000), found.labels].sum(), rtol=1e-9)

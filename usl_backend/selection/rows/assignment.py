@@ -22,7 +22,7 @@ NEAR_CENTERS = 32
 COARSE_CENTERS = 256
 """Centers that a first guess looks at."""
 COARSE_STEPS = 4
-"""Steps that make the coarse centers."""
+"""Steps that refine the coarse centers."""
 MENDING_CENTERS = 128
 """Centers around the guessed one that are looked at to mend it."""
 
@@ -121,19 +121,26 @@ def assign_near(
 
 
 def assign_coarse(
-    rows: NDArray[np.floating[Any]], centers: NDArray[np.floating[Any]], *, workers: int = 1
+    rows: NDArray[np.floating[Any]],
+    centers: NDArray[np.floating[Any]],
+    *,
+    refined: bool = False,
+    workers: int = 1,
 ) -> Assignment:
     """Give every row the best of the centers around its coarse cell, then of those around that one.
 
     A first guess for very many centers: exact up to 512, above that most rows get their nearest center. Without its
     second half many a cluster would seem to be empty that is not, and its center would be moved away from where it
-    belongs. `workers` are threads over cells, without influence on the result.
+    belongs. Coarse cells that are `refined` miss fewer. `workers` are threads over cells, without influence on the
+    result.
     """
     k = len(centers)
     if k <= 2 * COARSE_CENTERS:
         return assign(rows, centers, workers=workers)
     usable = centers.astype(rows.dtype)
-    coarse = _coarse_centers(usable)
+    coarse = usable[:: int(np.sqrt(k))]
+    if refined:
+        coarse = _refined(coarse, usable)
     apart = squared_distances(coarse, usable)
     candidates = np.argpartition(apart, COARSE_CENTERS - 1, axis=1)[:, :COARSE_CENTERS]
     cells = assign(rows, coarse, workers=workers).labels
@@ -141,10 +148,9 @@ def assign_coarse(
     return assign_near(rows, centers, guess.labels, near=MENDING_CENTERS, workers=workers)
 
 
-def _coarse_centers(centers: NDArray[Any]) -> NDArray[Any]:
-    """Make as many centers of the centers as the root of their number, by a few Lloyd steps."""
-    k = len(centers)
-    coarse = centers[:: int(np.sqrt(k))].copy()
+def _refined(coarse: NDArray[Any], centers: NDArray[Any]) -> NDArray[Any]:
+    """Move coarse centers to the middle of the centers around them, by a few Lloyd steps."""
+    coarse = coarse.copy()
     for _ in range(COARSE_STEPS):
         labels = assign(centers, coarse).labels
         sums, mass = cluster_sums(centers, labels, clusters=len(coarse))

@@ -17,7 +17,12 @@ from usl_backend.selection.rows.assignment import (
     cluster_sums,
 )
 from usl_backend.selection.rows.centrality import Smoothed, taken
-from usl_backend.selection.rows.kmeans_start import LOCAL_CLUSTERS, greedy_start, local_start
+from usl_backend.selection.rows.kmeans_start import (
+    FEW_ROWS_LOCAL_CLUSTERS,
+    LOCAL_CLUSTERS,
+    greedy_start,
+    local_start,
+)
 from usl_backend.selection.rows.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -37,8 +42,8 @@ SAMPLE_STEPS, FIRST_STEPS = 15, 5
 """Steps on them, at most: in a pool that is sampled, first so many from every start, then the others from the best."""
 SEED_ROWS, FEWEST_SEED_ROWS = 16, 5000
 """Rows per cluster, and at least so many in all, that starts are chosen from."""
-EXACT_END = 1024
-"""Up to so many clusters the last assignment looks at all centers, above it at the 128 nearest to a row's own."""
+EXACT_END, EXACT_END_ROWS = 1024, 20_000
+"""Up to so many clusters or rows the last assignment looks at all centers, above both at the 128 nearest."""
 CELL_SAMPLE_ROWS = 16
 """Rows per cell that the rough centers of cells are made from."""
 RESTART_CLUSTERS = 400
@@ -138,7 +143,7 @@ def quick_centers(
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
     centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
     for _ in range(steps):
-        labels = assign_coarse(part, centers, workers=workers).labels
+        labels = assign_coarse(part, centers, refined=True, workers=workers).labels
         sums, mass = cluster_sums(part, labels, clusters=len(centers))
         filled = mass > 0
         centers = centers.copy()
@@ -192,8 +197,9 @@ def kmeans(
     -----
     Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than
     64 clusters a row looks only at the 32 centers nearest to its own before the last assignment, and with more than
-    1,024 clusters at the 128 nearest in it. In a pool of more than two samples of 64 rows per cluster, at least 5,000,
-    one sample finds the centers, and all rows are assigned to them: on 200,000 rows that costs .1 % of the coverage.
+    1,024 clusters of more than 20,000 rows at the 128 nearest in it. In a pool of more than two samples of 64 rows per
+    cluster, at least 5,000, one sample finds the centers, and all rows are assigned to them: on 200,000 rows that costs
+    .1 % of the coverage.
     """
     n, wanted = len(rows), max(5000, SAMPLE_ROWS * clusters)
     attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
@@ -253,7 +259,7 @@ def _assign_all(
     """Assign all rows to the centers of a sample; smoothed rows are held block by block."""
     labels, inertia = np.empty(len(rows), dtype=np.int32), 0.0
     for block in row_blocks(len(rows), size=ASSIGNED_ROWS):
-        found = assign_coarse(taken(rows, block), centers, workers=workers)
+        found = assign_coarse(taken(rows, block), centers, refined=True, workers=workers)
         labels[block] = found.labels
         inertia += _served(found, None if weights is None else weights[block])
     report(1)
@@ -264,7 +270,7 @@ def _assign_last(
     rows: NDArray[Any], centers: NDArray[np.float64], labels: NDArray[np.int32], *, workers: int
 ) -> Assignment:
     """Give every row its nearest center: of many, its nearest among those around its present one (`labels`)."""
-    if len(centers) <= EXACT_END:
+    if len(centers) <= EXACT_END or len(rows) <= EXACT_END_ROWS:
         return assign(rows, centers, workers=workers)
     return assign_near(rows, centers, labels, near=MENDING_CENTERS, workers=workers)
 
@@ -278,7 +284,8 @@ def _start(
     chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else np.arange(len(rows))
     part, part_weights = rows[chosen], None if weights is None else weights[chosen]
     fixed = held if len(held) else None
-    if clusters < LOCAL_CLUSTERS or fixed is not None:
+    many = LOCAL_CLUSTERS if len(rows) > FEWEST_SEED_ROWS else FEW_ROWS_LOCAL_CLUSTERS
+    if clusters < many or fixed is not None:
         return chosen[greedy_start(part, clusters=clusters, rng=rng, weights=part_weights, fixed=fixed)]
     centers = quick_centers(part, clusters=int(np.sqrt(clusters)), rng=rng, workers=workers)
     found = assign(part, centers, workers=workers)

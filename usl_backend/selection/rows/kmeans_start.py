@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 SEED_CANDIDATES = 6
 """Rows tried per step of greedy k-means++."""
-LOCAL_CLUSTERS = 256
-"""From this many clusters on, starts are chosen cell by cell."""
+LOCAL_CLUSTERS, FEW_ROWS_LOCAL_CLUSTERS = 256, 1000
+"""From this many clusters on, starts are chosen cell by cell; the second where there are at most 5,000 rows."""
 
 
 def greedy_start(

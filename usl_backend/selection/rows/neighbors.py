@@ -237,7 +237,7 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
     centers = quick_centers(
         rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed), workers=workers
     )
-    labels = assign_coarse(rows, centers, workers=workers).labels
+    labels = assign_coarse(rows, centers, refined=True, workers=workers).labels
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=len(centers))
     filled = sizes[sizes > 0]
