@@ -44,8 +44,8 @@ SEED_ROWS, FEWEST_SEED_ROWS = 16, 5000
 """Rows per cluster, and at least so many in all, that starts are chosen from."""
 EXACT_END, EXACT_END_ROWS = 1024, 20_000
 """Up to so many clusters or rows the last assignment looks at all centers, above both at the 128 nearest."""
-CELL_SAMPLE_ROWS = 16
-"""Rows per cell that the rough centers of cells are made from."""
+CELL_SAMPLE_ROWS = 32
+"""Rows per cell that rough centers are made from."""
 RESTART_CLUSTERS = 400
 """Starts times clusters, at most, beyond the first start."""
 SETTLED = 2e-4
@@ -134,12 +134,13 @@ def quick_centers(
     *,
     clusters: int,
     rng: np.random.Generator,
-    steps: int = 4,
+    steps: int = 5,
+    sample: int = CELL_SAMPLE_ROWS,
     workers: int = 1,
 ) -> NDArray[Any]:
-    """Make rough centers for cells: a few Lloyd steps on at most 16 rows per cluster from a random start."""
+    """Make rough centers for cells: a few Lloyd steps on at most `sample` rows per cluster from a random start."""
     n = len(rows)
-    size = min(n, CELL_SAMPLE_ROWS * clusters)
+    size = min(n, sample * clusters)
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
     centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
     for _ in range(steps):

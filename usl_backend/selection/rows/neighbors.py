@@ -29,6 +29,8 @@ EXACT_ROWS = 5_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
 CELL_ROWS = 200
 """Rows per cell aimed at; larger cells find fewer neighbors for less time."""
+CELL_SAMPLE_ROWS, CELL_STEPS = 16, 4
+"""Rows per cell that its center is found from, in so many steps."""
 LARGE_ROWS = 100_000
 """Above this many rows each cell is compared with more, because more of them are near."""
 CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 2048, 8192
@@ -235,8 +237,9 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
     """Sort the rows into cells and find the cells nearest to each."""
     n = len(rows)
     centers = quick_centers(
-        rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed), workers=workers
-    )
+        rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed), steps=CELL_STEPS,
+        sample=CELL_SAMPLE_ROWS, workers=workers,
+    )  # fmt: skip
     labels = assign_coarse(rows, centers, refined=True, workers=workers).labels
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=len(centers))
