@@ -78,12 +78,13 @@ class Shell:
 
 
 def environment_for(studio: LiveStudio, data: Path) -> dict[str, str]:
-    """What a user would have set."""
+    """What a user would have set, and the engine of all tests."""
     return {
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(studio.documents_root),
         "MODEL_DIR": str(data),
+        "USL_ENGINE": "torch",
     }
 
 
