@@ -87,9 +87,10 @@ def test_traits__of_contents_across_shards_and_openings(tmp_path: Path) -> None:
     cache.append([digest(1), digest(2)], rows([1, 2]), [first, second])
     cache.flush()
     fill(cache, [3])
-    cache.append([digest(4)], rows([4]), [Traits(5.0, -0.5, np.inf)])
-    asked = [digest(4), digest(2), digest(3), (digest(1), digest(3), digest(4)), digest(1)]
+    cache.append([digest(4), digest(5)], rows([4, 5]), [Traits(5.0, -0.5, np.inf), Traits(letters=810_000.0)])
+    asked = [digest(4), digest(2), digest(3), (digest(1), digest(3), digest(4)), digest(1), digest(5)]
     wanted = [Traits(5.0, -0.5, np.inf), second, UNMEASURED, Traits(5.0, -0.25, np.inf), first]
+    wanted.append(Traits(letters=np.inf))
     np.testing.assert_array_equal(cache.traits(asked), np.array(wanted, np.float32))
     assert cache.pending == 0
     np.testing.assert_array_equal(cache_at(tmp_path).traits(asked), np.array(wanted, np.float32))

@@ -34,7 +34,10 @@ def test_sigterm__checkpoint_leave_and_go_on(
         studio_url=label_studio.url,
         api_key=label_studio.token,
         port=free_port(),
-        environment={"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(label_studio.documents_root)},
+        environment={
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(label_studio.documents_root),
+            "USL_ENGINE": "torch",
+        },
     )
     store = RunStore(data)
 

@@ -155,7 +155,8 @@ class EmbeddingCache:
             while self._pending:
                 keys = list(self._pending)[:MAX_ROWS]
                 vectors = np.stack([self._pending[key][0] for key in keys])
-                traits = np.array([self._pending[key][1] for key in keys], dtype=np.float16)
+                with np.errstate(over="ignore"):  # more than 65,504 letters are infinitely many
+                    traits = np.array([self._pending[key][1] for key in keys], dtype=np.float16)
                 try:
                     number = self._shards.write(keys, vectors, traits)
                 except OSError as error:
