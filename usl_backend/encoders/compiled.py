@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from usl_backend.cpus import one_torch_thread
 from usl_backend.encoders.engines import import_openvino
 from usl_backend.errors import EncoderError
 
@@ -129,26 +129,13 @@ def _reason(error: Exception) -> str:
     return " ".join(lines)[:200].strip()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: for a single small pass others cost more than they save."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _converted(module: nn.Module, example: Sequence[torch.Tensor]) -> Any:
     """Convert a network by OpenVINO's parts; `openvino.convert_model` would report each conversion to its makers."""
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with warnings.catch_warnings(), torch.no_grad(), _one_thread():
+    with warnings.catch_warnings(), torch.no_grad(), one_torch_thread():
         warnings.simplefilter("ignore")  # of tracing, which torch wants to replace
         traced = torch.jit.trace(module, tuple(example), check_trace=False)  # type: ignore[no-untyped-call]
         decoder = TorchScriptPythonDecoder(traced, skip_freeze=True)  # must outlive the conversion

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from usl_backend.cpus import one_torch_thread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
@@ -72,10 +74,6 @@ def _scaled(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     planes = (
         torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)
     )  # whose strides torch knows as channels last
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         scaled = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
-    finally:
-        torch.set_num_threads(before)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1)[0].numpy())

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from usl_backend.cpus import one_torch_thread
 from usl_backend.selection.uslt.heads import ClusterModel
 from usl_backend.selection.uslt.trainers import ask, make_heads
-from usl_backend.selection.uslt.training import History, Training, one_torch_thread
+from usl_backend.selection.uslt.training import History, Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

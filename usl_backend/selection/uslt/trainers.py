@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from usl_backend.cpus import one_torch_thread
 from usl_backend.selection.rows.threads import row_blocks
 from usl_backend.selection.uslt.clusters import Answers
 from usl_backend.selection.uslt.feature_views import FeatureViews
 from usl_backend.selection.uslt.heads import ClusterModel, ResidualProjection, log_odds, make_head
-from usl_backend.selection.uslt.training import History, Training, one_torch_thread
+from usl_backend.selection.uslt.training import History, Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

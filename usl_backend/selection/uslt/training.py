@@ -71,17 +71,6 @@ class History:
     resumed_from: int = 0
 
 
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Hold torch at one thread: sums over several come in another order, and the picks would follow."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class Training:
     """One training of a model.
 
