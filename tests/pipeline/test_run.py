@@ -1,8 +1,9 @@
 """A run on real pictures with the real encoder; only Label Studio is played, by a listing that cannot be written to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ from usl_backend import pipeline
 from usl_backend.demo.dataset import write_images
 from usl_backend.embedding.encoding import load_encoding
 from usl_backend.errors import CancelledError, InputError
+from usl_backend.instances import Pool, Queue
 from usl_backend.media import Location
+from usl_backend.pipeline.summarize import summarize
 from usl_backend.progress import Progress, StageProgress, ignore
 from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.runs.progress import RunProgress
 from usl_backend.runs.summary import PoolNote
+from usl_backend.selection import Selection
 from usl_backend.settings import HostSettings, RunSettings
+from usl_backend.sinks.making_up import current_queue
 from usl_backend.studio.client import LabeledTask, Project, Task
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/>
@@ -139,6 +144,28 @@ def test_execute__dry_run_fills_the_record_and_publishes_nothing(bench: Bench, p
     curve = load_budgets(files)
     assert curve is not None
     assert (curve.default, curve.budgets[-1]) == (4, PICTURES)
+
+
+def test_execute__picks_that_were_made_up_for_are_those_of_the_summary(
+    bench: Bench, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.start(budget=5, reserve=3)
+    seen = []
+
+    def with_the_last_pick_first(pool: Pool, selection: Selection, **options: Any) -> tuple[Selection, Queue]:
+        turned = replace(selection, indices=selection.indices[::-1].copy())
+        return turned, current_queue(pool, turned, **options)[1]
+
+    def watched(*arguments: Any, selection: Selection, **options: Any) -> Any:
+        seen.append(selection.indices)
+        return summarize(*arguments, selection=selection, **options)
+
+    monkeypatch.setattr("usl_backend.pipeline.run.current_queue", with_the_last_pick_first)
+    monkeypatch.setattr("usl_backend.pipeline.run.summarize", watched)
+    bench.execute(run, Studio(pictures))
+    files = bench.store.files(run.id)
+    np.testing.assert_array_equal(seen, [files.read_selection().indices])
+    assert [int(files.read_pool()[0].ids[row]) for row in seen[0]] == queue(bench, run)
 
 
 def test_execute__second_run_embeds_nothing_and_chooses_the_same(bench: Bench, pictures: Path) -> None:

@@ -167,8 +167,7 @@ class Execution:
         selection = self._select(pool, hashes, instances, inventory, labeled, steered)
         if self.run.dry_run and not self.run.pool:
             self._measure(pool, inventory, labeled)
-        published = self._publish(pool, selection, labeled, steered)
-        selection = self.files.read_selection()  # publishing makes up for picks whose tasks are gone
+        selection, published = self._publish(pool, selection, labeled, steered)
         summary = self.sink.describe(
             summarize(
                 self.run,
@@ -319,22 +318,23 @@ class Execution:
 
     def _publish(
         self, pool: Pool, selection: Selection, labeled: NDArray[np.int64], steered: Steered
-    ) -> Published:
-        """Run the last stage; return the published queue."""
+    ) -> tuple[Selection, Published]:
+        """Run the last stage; return the selection, whose lost picks were made up for, and the published queue."""
         if not self.files.has_published() or self._was_dry():
             report = self.progress.stage("publish")
             if not self.run.dry_run:
                 report("writing the queue", 0, 0)
             with self.stages.timed("publish"):
-                chosen, queue = self._queue(pool, selection, labeled, steered)
-                if chosen is not selection:
-                    self.files.write_selection(chosen)
+                before = selection
+                selection, queue = self._queue(pool, before, labeled, steered)
+                if selection is not before:
+                    self.files.write_selection(selection)
                 published = self.sink.publish(queue, report)
-                told = (*made_up_warnings(chosen, queue), *published.warnings)
+                told = (*made_up_warnings(selection, queue), *published.warnings)
                 self.files.write_published(replace(published, warnings=told))
         published = self.files.read_published()
-        self.sink.complete(published, pool, self.files.read_selection())
-        return published
+        self.sink.complete(published, pool, selection)
+        return selection, published
 
     def _measure(self, pool: Pool, inventory: Inventory, labeled: NDArray[np.int64]) -> None:
         """Measure what other budgets would reach: a dry run is there to decide on one."""
