@@ -33,7 +33,7 @@ CELL_SAMPLE_ROWS, CELL_STEPS = 16, 4
 """Rows per cell that its center is found from, in so many steps."""
 LARGE_ROWS = 100_000
 """Above this many rows each cell is compared with more, because more of them are near."""
-CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 2048, 8192
+CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 3072, 8192
 """Rows that each cell is compared with: 36 per neighbor, but within these bounds. Presets compare all pairs."""
 SEARCHED_ROWS = 2048
 """Rows searched for at once, an eighth of it in float64."""
