@@ -13,15 +13,13 @@ from usl_backend.errors import InputError
 from usl_backend.evaluation.budgets import MOST, TIMES, budget_curve
 from usl_backend.runs.budget_curves import save_budgets
 from usl_backend.selection.rows.preparation import fit_projection
-from usl_backend.selection.steering import NOTHING, select_around, select_inside
+from usl_backend.selection.steering import NOTHING, select_steered
 from usl_backend.settings import RunSettings
 from usl_backend.settings.budget import default_rows
 from usl_backend.sources.wishes import UNSTEERED, check_pins
 from usl_backend.suggestions import next_round
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from usl_backend.evaluation.budgets import BudgetCurve
@@ -137,7 +135,8 @@ def select(
     if trainer is not None and steered is not None:
         # It trains on the pictures of the whole pool.
         steered = replace(steered, excluded=steered.unpicked, outliers=NOTHING)
-    return _steered(
+    wished = steered or UNSTEERED
+    return select_steered(
         lambda part, count: method.select(
             part.embeddings,
             count,
@@ -147,10 +146,12 @@ def select(
             neighbors=neighbors if part.inside is None else None,
             progress=progress,
         ),
-        pool,
+        pool.embeddings,
         budget,
+        pinned=wished.pinned,
         labeled=labeled,
-        steered=steered,
+        excluded=wished.excluded,
+        outliers=wished.outliers,
     )
 
 
@@ -201,7 +202,8 @@ def choose_next(
             known[row] = place[taught[one]]
     if progress is not None:
         progress("suggesting", 0, 0)
-    return _steered(
+    wished = steered or UNSTEERED
+    return select_steered(
         lambda part, count: next_round(
             part.embeddings,
             known if part.inside is None else known[part.inside],
@@ -215,48 +217,6 @@ def choose_next(
             workers=usable_cpus(),
             progress=progress,
         ),
-        pool,
-        budget,
-        labeled=labeled,
-        steered=steered,
-    )
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What a method sees: the pool, or the rows `inside` of it where outliers are kept out."""
-
-    embeddings: NDArray[np.floating]
-    labeled: NDArray[np.int64]
-    excluded: NDArray[np.int64]
-    inside: NDArray[np.int64] | None = None
-
-
-def _steered(
-    choose: Callable[[_Part, int], Selection],
-    pool: Pool,
-    budget: int,
-    *,
-    labeled: NDArray[np.int64],
-    steered: Steered | None,
-) -> Selection:
-    """Choose around what people have asked for; outliers are no rows for the method, so that none has a cluster."""
-    wished = steered or UNSTEERED
-    inside = np.setdiff1d(np.arange(len(pool)), wished.outliers)
-
-    def among(count: int, held: NDArray[np.int64]) -> Selection:
-        if not len(wished.outliers):
-            return choose(_Part(pool.embeddings, held, wished.excluded), count)
-        return select_inside(
-            lambda rows, held, excluded: choose(_Part(rows, held, excluded, inside), count),
-            pool.embeddings,
-            inside,
-            labeled=held,
-            excluded=wished.excluded,
-        )
-
-    return select_around(
-        among,
         pool.embeddings,
         budget,
         pinned=wished.pinned,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from usl_backend.report.layout import shown_rows
-from usl_backend.selection.steering import EXCLUDED, KEPT_OUT, PINNED, select_around, select_inside
+from usl_backend.selection.steering import EXCLUDED, KEPT_OUT, PINNED, select_steered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,32 +48,15 @@ class Again:
     def choose(self, number: int) -> Selection:
         """Choose with the `number`-th other seed, around the same pinned rows; 0 is the run's own seed."""
         method = self.settings.selector()
-
-        def among(
-            count: int, rows: NDArray[Any], labeled: NDArray[np.int64], barred: NDArray[np.int64]
-        ) -> Selection:
-            return method.select(
-                rows,
+        return select_steered(
+            lambda part, count: method.select(
+                part.embeddings,
                 count,
                 rng=(self.settings.seed + number) % 2**32,
-                labeled=labeled if len(labeled) else None,
-                excluded=barred if len(barred) else None,
+                labeled=part.labeled if len(part.labeled) else None,
+                excluded=part.excluded if len(part.excluded) else None,
                 neighbors=self.neighbors,
-            )
-
-        def choose(count: int, labeled: NDArray[np.int64]) -> Selection:
-            if not len(self.outliers):
-                return among(count, self.embeddings, labeled, self.excluded)
-            return select_inside(
-                partial(among, count),
-                self.embeddings,
-                _inside(self.embeddings, self.outliers),
-                labeled=labeled,
-                excluded=self.excluded,
-            )
-
-        return select_around(
-            choose,
+            ),
             self.embeddings,
             self.budget,
             pinned=self.pinned,
@@ -133,11 +115,6 @@ def again(
         outliers=away,
         budget=budget,
         # searched once for all seeds, because it depends on none
-        neighbors=settings.selector().search(part[_inside(part, away)] if len(away) else part),
+        neighbors=settings.selector().search(np.delete(part, away, axis=0) if len(away) else part),
         own=selection if whole else None,
     )
-
-
-def _inside(rows: NDArray[Any], outliers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows that are no outliers."""
-    return np.setdiff1d(np.arange(len(rows)), outliers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,6 +21,74 @@ EXCLUDED: Final = "excluded"
 KEPT_OUT: Final = "kept_out"
 """Keys of the pinned and excluded rows, and of the outliers, in a selection's diagnostics; absent if there are none."""
 NOTHING: Final = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a method sees: the pool, or the rows of it that are no outliers.
+
+    Attributes
+    ----------
+    embeddings : (i, d) float
+        Its rows.
+    labeled, excluded : (l,), (e,) int64
+        Rows of the part.
+    inside : (i,) int64 or None
+        Place of each row in the pool; None if the part is the pool.
+    """
+
+    embeddings: NDArray[np.floating[Any]]
+    labeled: NDArray[np.int64]
+    excluded: NDArray[np.int64]
+    inside: NDArray[np.int64] | None = None
+
+
+def select_steered(
+    choose: Callable[[Part, int], Selection],
+    embeddings: NDArray[np.floating[Any]],
+    budget: int,
+    *,
+    pinned: NDArray[np.int64],
+    labeled: NDArray[np.int64],
+    excluded: NDArray[np.int64],
+    outliers: NDArray[np.int64],
+) -> Selection:
+    """Choose around what people have asked for; outliers are no rows for the method, so that none has a cluster.
+
+    Parameters
+    ----------
+    choose
+        Called with what the method sees and a budget; must not choose labeled or excluded rows.
+    embeddings, budget, pinned, labeled, excluded, outliers
+        As for `select_around`.
+
+    Returns
+    -------
+    Selection
+        As from `select_around`, where there are outliers that from `select_inside`.
+    """
+
+    def among(count: int, held: NDArray[np.int64]) -> Selection:
+        if not len(outliers):
+            return choose(Part(embeddings, held, excluded), count)
+        inside = np.setdiff1d(np.arange(len(embeddings)), outliers)
+        return select_inside(
+            lambda rows, held, barred: choose(Part(rows, held, barred, inside), count),
+            embeddings,
+            inside,
+            labeled=held,
+            excluded=excluded,
+        )
+
+    return select_around(
+        among,
+        embeddings,
+        budget,
+        pinned=pinned,
+        labeled=labeled,
+        excluded=excluded,
+        outliers=outliers,
+    )
 
 
 def select_around(
