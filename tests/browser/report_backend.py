@@ -65,6 +65,14 @@ def drawn(page: Page) -> None:
     page.locator("#map[data-state=drawn]").wait_for(timeout=60_000)
 
 
+def await_on_page(page: Page, condition: str, arg: object = None, *, seconds: float = 60) -> None:
+    """Wait until a condition holds on a page; `wait_for_function` would need eval, which our pages forbid."""
+    until = time.monotonic() + seconds
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < until, f"it never held: {condition}"
+        page.wait_for_timeout(50)
+
+
 def place_of(page: Page, task: int) -> tuple[float, float]:
     """Where the map shows a task, in pixels of the window."""
     x, y = page.evaluate(

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from live_studio import LiveStudio
 from playwright.sync_api import Page
-from report_backend import Backend, drawn, learn_places, place_of, with_clothing
+from report_backend import Backend, await_on_page, drawn, learn_places, place_of, with_clothing
 from screenshots import PAGES, SIZES, settled
 from studio_ui import StudioUI
 
@@ -109,7 +109,7 @@ def test_map__has_every_task_shows_what_is_pointed_at_and_opens_it(
     page.locator("#seen", has_text=f"Pick 3, task {task}").wait_for()
     picture = page.locator("#seen > img")
     picture.wait_for()
-    page.wait_for_function("document.querySelector('#seen > img').naturalWidth > 0")
+    await_on_page(page, "document.querySelector('#seen > img').naturalWidth > 0")
     page.screenshot(path=shots / "map.png")
     page.get_by_label("cluster").check()
     page.screenshot(path=shots / "clusters.png")
@@ -147,7 +147,7 @@ def test_gallery__order_is_the_rank_order_and_pictures_are_there(
     shown = [int(re.search(r"task (\d+)", text)[1]) for text in cards.all_inner_texts()]  # type: ignore[index]
     assert shown == backend.server.picks(run)
     first = cards.first.locator("img")
-    page.wait_for_function("image => image.naturalWidth > 0", arg=first.element_handle())
+    await_on_page(page, "image => image.naturalWidth > 0", first.element_handle())
     page.wait_for_load_state("networkidle")
     page.screenshot(path=shots / "gallery.png")
 
@@ -203,7 +203,7 @@ def test_map__colors_by_label_and_annotator_and_moves_nothing(
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] - 5, steps=4)
     page.mouse.up()
-    page.wait_for_function("window.held && window.held.length")
+    await_on_page(page, "window.held && window.held.length")
     assert len(set(page.evaluate("window.held"))) == TASKS
     page.get_by_role("button", name="clear selection").click()
     assert page.evaluate("window.held") == []
@@ -219,7 +219,7 @@ def test_gallery__a_picture_enlarges_and_the_keyboard_walks_on(
     large.get_by_role("link", name=f"task {picks[0]}").wait_for()
     page.keyboard.press("ArrowRight")
     large.get_by_role("link", name=f"task {picks[1]}").wait_for()
-    page.wait_for_function("document.querySelector('#large img').naturalWidth > 0")
+    await_on_page(page, "document.querySelector('#large img').naturalWidth > 0")
     page.screenshot(path=shots / "large.png")
     assert faults(page) == []
     page.keyboard.press("Escape")
