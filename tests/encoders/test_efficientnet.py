@@ -115,10 +115,30 @@ def test_init__weights_that_would_run_code_are_refused(tmp_path, monkeypatch: py
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("size", [64, 100])
-def test_folded__padding_early_changes_no_bit(size: int) -> None:
+@pytest.mark.parametrize("size", [32, 64, 100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_folded__less_memory_changes_no_bit(size: int, dtype: torch.dtype) -> None:
     original, _ = efficientnet._load(size)
-    batch = torch.rand(16, 3, size, size).to(memory_format=torch.channels_last)
+    batch = torch.rand(16, 3, size, size, dtype=dtype).to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        early, late = (efficientnet._folded(original, edges=edges)(batch) for edges in (True, False))
-    assert torch.equal(early, late)
+        plain, early, few = (
+            efficientnet._folded(original, edges=edges, few=few).to(dtype)(batch)
+            for edges, few in ((False, False), (True, False), (True, True))
+        )
+    assert torch.equal(early, plain)
+    assert torch.equal(few, plain)
+
+
+def test_folded__few_pictures_at_a_time_halve_the_largest_map() -> None:
+    original, _ = efficientnet._load(64)
+
+    def largest(*, few: bool) -> int:
+        sizes: list[int] = []
+        folded = efficientnet._folded(original, edges=True, few=few)
+        for module in folded.modules():
+            module.register_forward_hook(lambda _, inputs, outputs: sizes.append(outputs.numel()))
+        with torch.inference_mode():
+            folded(torch.rand(16, 3, 64, 64))
+        return max(sizes)
+
+    assert largest(few=True) * 2 < largest(few=False)
