@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FLUSH_ROWS: Final = 1_024
 """Rows after which whoever adds them flushes: what a crash can cost, plus one batch."""
-_GATHER_ROWS: Final = 8_192
+_GATHER_ROWS: Final = 1_024
 _NO_DIRECTION: Final = 1e-6
 
 Contents = str | tuple[str, ...]
@@ -205,7 +205,7 @@ class EmbeddingCache:
                     here = counts[start : start + _GATHER_ROWS]
                     end = int(ends[start + len(here) - 1])
                     rows = _rows_at(places[end - int(here.sum()) : end], mapped, self.dim)
-                    file.write(_means(rows, here).tobytes())
+                    file.write(_means(rows, here).data)
         except OSError as error:
             raise StorageError(
                 f"embeddings cannot be written to {out_path}: {error.strerror or error}; free some disk "

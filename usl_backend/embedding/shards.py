@@ -113,18 +113,19 @@ class Shards:
 
     def write(self, keys: Sequence[bytes], vectors: NDArray[np.float32], traits: NDArray[np.float16]) -> int:
         """Write a new shard, whole or not at all, and return its number."""
-        buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(vectors), allow_pickle=False)
-        content = buffer.getbuffer()
+        content = _npy_file(vectors)
+        checksum = hashlib.sha256()
+        for part in content:
+            checksum.update(part)
         described = {
             "format": _FORMAT,
             "encoder": self._encoder_key,
             "dtype": str(vectors.dtype),
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": checksum.hexdigest(),
             "hashes": [key.hex() for key in keys],
             "traits": base64.b64encode(traits.astype("<f2").tobytes()).decode("ascii"),
         }
-        rows_file = _temporary(self._directory, content)
+        rows_file = _temporary(self._directory, *content)
         json_file: Path | None = None
         try:
             json_file = _temporary(self._directory, json.dumps(described).encode())
@@ -202,13 +203,22 @@ def _unpacked(text: str) -> NDArray[np.float16]:
     return packed.reshape(-1, len(Traits._fields)).astype(np.float16)
 
 
-def _temporary(directory: Path, content: bytes | memoryview) -> Path:
+def _npy_file(rows: NDArray[np.float32]) -> tuple[bytes, memoryview]:
+    """Return header and values of a `.npy` file without copying the values, as `numpy.save` would."""
+    rows = np.ascontiguousarray(rows)
+    header = io.BytesIO()
+    described = np.lib.format.header_data_from_array_1_0(rows)  # type: ignore[no-untyped-call]
+    np.lib.format.write_array_header_1_0(header, described)  # type: ignore[no-untyped-call]
+    return header.getvalue(), rows.data
+
+
+def _temporary(directory: Path, *content: bytes | memoryview) -> Path:
     """Write bytes to a new file that is on the disk when this returns."""
     descriptor, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=directory)
     path = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines(content)
             _sync(file)
     except BaseException:
         path.unlink(missing_ok=True)

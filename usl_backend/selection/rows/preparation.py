@@ -179,8 +179,10 @@ def fit_projection(
     step = -(-n // COVARIANCE_ROWS)
     covariance = np.zeros((d, d))
     for block in row_blocks(n, size=BLOCK * step):
-        part = embeddings[block][::step].astype(np.float64) - mean
+        part = embeddings[block][::step].astype(np.float64)
+        part -= mean
         covariance += part.T @ part
+    del part  # of the memory's peak, which comes now, a third
     _, vectors = np.linalg.eigh(covariance)
     axes = vectors[:, ::-1][:, :dimensions]
     peak = np.abs(axes).argmax(axis=0)
