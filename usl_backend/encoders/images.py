@@ -211,18 +211,18 @@ class ImageEncoder:
         on_cpu = self._device.type == "cpu"
         module = folded if folded is not None else fold_batch_norm(network.module)
         module = module.eval().requires_grad_(False).to(device=self._device)
-        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(network.mean, device=self._device).reshape(shape)
         self._std = torch.tensor(network.std, device=self._device).reshape(shape)
         self._per_pass = MICRO_BATCH if on_cpu else _DEVICE_BATCH
         parallel = {"cpu": threads or usable_cpus(), "cuda": _CUDA_PASSES}
-        self._compiled = self._compile(engine, parallel["cpu"], network.name)
+        self._compiled = self._compile(module, engine, parallel["cpu"], network.name)
         if self._compiled is None:
             engine = replace(engine, name="torch")
             self._dtype = torch.bfloat16 if engine.precision == "bfloat16" else torch.float32
-            self._module = self._module.to(self._dtype)
-        else:
+            self._module = module.to(self._dtype)
+        else:  # which has weights of its own
             self._per_pass = _COMPILED_BATCH[engine.precision]
         self.engine, self.quick = engine, engine.name == "openvino"
         pixels = QUICK_PREPROCESSING if self.quick else PREPROCESSING
@@ -230,21 +230,25 @@ class ImageEncoder:
         # Kept for the encoder's life, because the network library fills caches for every new thread.
         self._pool = ThreadPoolExecutor(parallel.get(self._device.type, 1), thread_name_prefix="encode")
 
-    def _compile(self, engine: Engine, threads: int, encoder: str) -> CompiledNetwork | None:
-        """Compile the network with its normalization; None if torch computes it."""
+    def _compile(
+        self, module: nn.Module, engine: Engine, threads: int, encoder: str
+    ) -> CompiledNetwork | None:
+        """Compile a network with its normalization; None if torch computes it."""
         import torch
 
         if engine.name == "torch":
             return None
         shape = (_COMPILED_BATCH[engine.precision], self.size, self.size, 3)
-        module = _from_pixels(self._module, self._mean, self._std)
+        whole = _from_pixels(module, self._mean, self._std)
         example = [torch.zeros(shape, dtype=torch.uint8)]
-        return compile_network(module, example, [shape], engine=engine, threads=threads, encoder=encoder)
+        return compile_network(whole, example, [shape], engine=engine, threads=threads, encoder=encoder)
 
     @property
     def batch(self) -> int:
-        """Number of pictures per call of `encode` that uses the device fully."""
-        return max(64, _CUDA_PASSES * self._per_pass if self._device.type != "cpu" else self._per_pass)
+        """Number of pictures per call of `encode` that uses the device, or two cores, fully."""
+        if self._device.type == "cpu":
+            return 2 * MICRO_BATCH
+        return max(64, _CUDA_PASSES * self._per_pass)
 
     def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode pictures.
