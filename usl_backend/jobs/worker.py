@@ -161,8 +161,10 @@ def _compute(
     secrets = secrets_of(host)
     try:
         # Imported here because the server imports this module and must stay small.
+        from usl_backend.encoders.allocator import keep_freed_memory
         from usl_backend.runs.progress import RunProgress
 
+        keep_freed_memory()  # before there is a second thread, which would get an arena of its own
         with _heartbeat(store, run.id):
             (execute or _pipeline(store, host))(run, RunProgress(store, run.id, watch=watch, stop=stop))
     except CancelledError as error:

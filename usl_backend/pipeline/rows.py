@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from usl_backend.embedding.choice import encoders_for
 from usl_backend.embedding.cluster import Elsewhere
 from usl_backend.embedding.encoding import load_encoding
-from usl_backend.encoders.allocator import return_freed_memory
+from usl_backend.encoders.allocator import return_freed_memory, return_large_blocks
 from usl_backend.encoders.choosing import EncoderChoice
 from usl_backend.runs.counters import Count
 from usl_backend.runs.inventory import VECTORS
@@ -109,7 +109,9 @@ class Rows:
                     self._pool_is_there()
         else:
             key = self._encode(instances, inventory)
-            return_freed_memory()  # the encoder's; the selection needs much of its own
+            # The encoder's; the selection needs much of its own, and a training the same blocks again and again.
+            trains = self.settings.selector().trains_on is not None
+            (return_freed_memory if trains else return_large_blocks)()
         pool, hashes = self.files.read_pool()
         return pool, hashes, key
 

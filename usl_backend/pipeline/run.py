@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from usl_backend.distributed import ClusterBlocks, connect
-from usl_backend.encoders.allocator import keep_freed_memory
+from usl_backend.encoders.allocator import return_freed_memory
 from usl_backend.errors import InputError
 from usl_backend.instances import pool_digest
 from usl_backend.outliers import find_outliers
@@ -73,8 +73,8 @@ def execute(
 ) -> Summary:
     """Compute the missing stages of a run: fetch, embed, select, publish.
 
-    A stage whose artifact exists is not computed again, so an interrupted run continues where it stopped. The
-    process keeps its peak memory until it exits (`encoders.allocator`), so do not call this in a server process.
+    A stage whose artifact exists is not computed again, so an interrupted run continues where it stopped. Call it in
+    a process of its own, which keeps the memory that it frees (`encoders.allocator`).
 
     Parameters
     ----------
@@ -99,7 +99,6 @@ def execute(
     USLError
         The run cannot be completed; its record is not changed.
     """
-    keep_freed_memory()  # before anything imports torch
     settings, files = RunSettings.from_json(run.settings), store.files(run.id)
     source: Source
     sink: Sink
@@ -286,6 +285,7 @@ class Execution:
                 return None
             self.files.write_neighbors(found)
             self.progress.kept()
+            return_freed_memory(cycles=False)  # of the search
         return self.files.read_neighbors()
 
     def _trainer(
