@@ -164,13 +164,25 @@ def test_assign_near__with_all_centers_is_exact():
 
 def test_assign_coarse__guesses_most_rows_right_and_never_better_than_exact():
     rows, _ = blobs(5000, 8, seed=13, groups=30)
-    centers = rows[:900].copy()
+    centers = rows[:1500].copy()
     exact, guess = assign(rows, centers), assign_coarse(rows, centers)
     assert (exact.labels == guess.labels).mean() > 0.9
     assert (guess.distances >= exact.distances - 1e-12).all()
     np.testing.assert_allclose(guess.distances, ((rows - centers[guess.labels]) ** 2).sum(1), atol=1e-9)
     few = assign_coarse(rows, centers[:300])
     assert np.array_equal(few.labels, assign(rows, centers[:300]).labels)
+
+
+def test_assign_coarse__finds_the_nearest_of_thousands_of_centers_in_many_dimensions():
+    # An eighth of the coarse centers finds .84 of them.
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(12_000, 24)) @ rng.normal(size=(24, 64)) / 5 + 0.35 * rng.normal(
+        size=(12_000, 64)
+    )
+    rows = rows.astype(np.float32)
+    centers, others = rows[:4000], rows[4000:6000]
+    nearest = squared(others, centers).argmin(1)
+    assert (assign_coarse(others, centers).labels == nearest).mean() > 0.9
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.smallest import smallest
 from usl_backend.selection.rows.threads import map_blocks, row_blocks
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ BLOCK_CELLS = 524_288
 """Products held at once, so that they stay in the cache."""
 NEAR_CENTERS = 32
 """Centers that a row looks at before the exact assignment."""
+EXACT_CENTERS = 1024
+"""Up to so many centers looking at all of them costs no more than a guess."""
+COARSE_DENSITY = 8
+"""Coarse centers: so many times the square root of the centers."""
 COARSE_CENTERS = 256
 """Centers that a first guess looks at."""
 COARSE_STEPS = 4
@@ -116,7 +121,7 @@ def assign_near(
     for block in row_blocks(k, size=1024):
         apart = half - usable[block] @ usable.T
         apart[np.arange(len(apart)), np.arange(block.start, block.stop)] = -np.inf
-        candidates[block] = np.argpartition(apart, near - 1, axis=1)[:, :near]
+        candidates[block], _ = smallest(apart, near)
     return _assign_among(rows, usable, labels, np.sort(candidates, axis=1), workers)
 
 
@@ -124,25 +129,21 @@ def assign_coarse(
     rows: NDArray[np.floating[Any]],
     centers: NDArray[np.floating[Any]],
     *,
-    refined: bool = False,
     workers: int = 1,
 ) -> Assignment:
     """Give every row the best of the centers around its coarse cell, then of those around that one.
 
-    A first guess for very many centers: exact up to 512, above that most rows get their nearest center. Without its
+    A first guess for very many centers: exact up to 1,024, above that most rows get their nearest center. Without its
     second half many a cluster would seem to be empty that is not, and its center would be moved away from where it
-    belongs. Coarse cells that are `refined` miss fewer. `workers` are threads over cells, without influence on the
-    result.
+    belongs. `workers` are threads over cells, without influence on the result.
     """
     k = len(centers)
-    if k <= 2 * COARSE_CENTERS:
+    if k <= EXACT_CENTERS:
         return assign(rows, centers, workers=workers)
     usable = centers.astype(rows.dtype)
-    coarse = usable[:: int(np.sqrt(k))]
-    if refined:
-        coarse = _refined(coarse, usable)
+    coarse = _refined(usable[:: max(1, int(np.sqrt(k) / COARSE_DENSITY))], usable)
     apart = squared_distances(coarse, usable)
-    candidates = np.argpartition(apart, COARSE_CENTERS - 1, axis=1)[:, :COARSE_CENTERS]
+    candidates, _ = smallest(apart, COARSE_CENTERS)
     cells = assign(rows, coarse, workers=workers).labels
     guess = _assign_among(rows, usable, cells, np.sort(candidates, axis=1), workers)
     return assign_near(rows, centers, guess.labels, near=MENDING_CENTERS, workers=workers)
@@ -198,7 +199,7 @@ class _NearestAmong:
         labels = np.empty(len(members), dtype=np.int64)
         distances = np.empty(len(members), dtype=self.rows.dtype)
         for block in row_blocks(len(members), size=BLOCK):
-            part = self.rows[members[block]]
+            part = self.rows.take(members[block], axis=0)
             score = part @ near
             score -= near_half
             best = score.argmax(axis=1)
@@ -222,7 +223,7 @@ def cluster_sums(
     sums = np.zeros((clusters, rows.shape[1]))
     for block in row_blocks(len(rows), size=16 * BLOCK):
         order = np.argsort(labels[block], kind="stable")
-        part = rows[block][order]
+        part = rows[block].take(order, axis=0)
         if weights is not None:
             part = part * weights[block][order, None].astype(part.dtype)
         present, first = np.unique(labels[block][order], return_index=True)

@@ -44,10 +44,10 @@ SEED_ROWS, FEWEST_SEED_ROWS = 16, 5000
 """Rows per cluster, and at least so many in all, that starts are chosen from."""
 EXACT_END, EXACT_END_ROWS = 1024, 20_000
 """Up to so many clusters or rows the last assignment looks at all centers, above both at the 128 nearest."""
-CELL_SAMPLE_ROWS = 32
-"""Rows per cell that rough centers are made from."""
-RESTART_CLUSTERS = 400
-"""Starts times clusters, at most, beyond the first start."""
+CELL_SAMPLE_ROWS, CELL_STEPS = 32, 5
+"""Rows per cell that rough centers are made from, in so many steps."""
+RESTART_CLUSTERS, SAMPLED_RESTART_CLUSTERS = 400, 200
+"""Starts times clusters, at most, beyond the first start; the second in a pool that is sampled."""
 SETTLED = 2e-4
 """Relative fall of the inertia below which k-means has settled."""
 MANY_CLUSTERS, MANY_SETTLED = 512, 1e-3
@@ -134,17 +134,17 @@ def quick_centers(
     *,
     clusters: int,
     rng: np.random.Generator,
-    steps: int = 5,
-    sample: int = CELL_SAMPLE_ROWS,
     workers: int = 1,
 ) -> NDArray[Any]:
-    """Make rough centers for cells: a few Lloyd steps on at most `sample` rows per cluster from a random start."""
+    """Make rough centers for cells: five Lloyd steps on at most 32 rows per cluster from a random start."""
     n = len(rows)
-    size = min(n, sample * clusters)
+    size = min(n, CELL_SAMPLE_ROWS * clusters)
     part = rows[np.sort(rng.choice(n, size, replace=False))] if size < n else rows
     centers = part[np.sort(rng.choice(len(part), min(clusters, len(part)), replace=False))]
-    for _ in range(steps):
-        labels = assign_coarse(part, centers, refined=True, workers=workers).labels
+    labels = assign_coarse(part, centers, workers=workers).labels
+    for step in range(CELL_STEPS):
+        if step > 0:
+            labels = _assign_again(part, centers, labels, workers=workers).labels
         sums, mass = cluster_sums(part, labels, clusters=len(centers))
         filled = mass > 0
         centers = centers.copy()
@@ -179,7 +179,8 @@ def kmeans(
         Centers that never move; their clusters come first (labels 0..l-1).
     restarts
         Starts compared after 15 steps each on part of the rows, at most; from 40 clusters on fewer
-        (400 / clusters), because the starts of many clusters differ little.
+        (400 / clusters; half as many where a sample finds the centers), because the starts of many clusters differ
+        little.
     iterations
         Steps on all rows from the best start, at most.
     workers
@@ -203,8 +204,9 @@ def kmeans(
     .1 % of the coverage.
     """
     n, wanted = len(rows), max(5000, SAMPLE_ROWS * clusters)
-    attempts = max(1, min(restarts, RESTART_CLUSTERS // clusters))
     sampled = n > SAMPLES * wanted
+    most = SAMPLED_RESTART_CLUSTERS if sampled else RESTART_CLUSTERS
+    attempts = max(1, min(restarts, most // clusters))
     size = wanted if sampled else min(n, wanted, 250_000)
     if isinstance(rows, Smoothed) and (not sampled or n <= ASSIGNED_ROWS):
         rows = rows.take(slice(0, n))
@@ -260,15 +262,15 @@ def _assign_all(
     """Assign all rows to the centers of a sample; smoothed rows are held block by block."""
     labels, inertia = np.empty(len(rows), dtype=np.int32), 0.0
     for block in row_blocks(len(rows), size=ASSIGNED_ROWS):
-        found = assign_coarse(taken(rows, block), centers, refined=True, workers=workers)
+        found = assign_coarse(taken(rows, block), centers, workers=workers)
         labels[block] = found.labels
         inertia += _served(found, None if weights is None else weights[block])
     report(1)
     return Clustering(labels, centers, inertia)
 
 
-def _assign_last(
-    rows: NDArray[Any], centers: NDArray[np.float64], labels: NDArray[np.int32], *, workers: int
+def _assign_again(
+    rows: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.int32], *, workers: int
 ) -> Assignment:
     """Give every row its nearest center: of many, its nearest among those around its present one (`labels`)."""
     if len(centers) <= EXACT_END or len(rows) <= EXACT_END_ROWS:
@@ -354,7 +356,7 @@ def descend(
         if not len(changed) or (not moved and before - inertia < settled * before):
             break
     if end:
-        found = _assign_last(rows, centers, found.labels, workers=workers)
+        found = _assign_again(rows, centers, found.labels, workers=workers)
     if report is not None:
         report(iterations)
     return Clustering(found.labels, centers, _served(found, weights))

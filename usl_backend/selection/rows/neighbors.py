@@ -29,11 +29,9 @@ EXACT_ROWS = 5_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
 CELL_ROWS = 200
 """Rows per cell aimed at; larger cells find fewer neighbors for less time."""
-CELL_SAMPLE_ROWS, CELL_STEPS = 16, 4
-"""Rows per cell that its center is found from, in so many steps."""
 LARGE_ROWS = 100_000
 """Above this many rows each cell is compared with more, because more of them are near."""
-CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 3072, 8192
+CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 2048, 8192
 """Rows that each cell is compared with: 36 per neighbor, but within these bounds. Presets compare all pairs."""
 SEARCHED_ROWS = 2048
 """Rows searched for at once, an eighth of it in float64."""
@@ -236,11 +234,9 @@ def _nearest_of(
 def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers: int) -> _Cells:
     """Sort the rows into cells and find the cells nearest to each."""
     n = len(rows)
-    centers = quick_centers(
-        rows, clusters=max(2, n // CELL_ROWS), rng=np.random.default_rng(seed), steps=CELL_STEPS,
-        sample=CELL_SAMPLE_ROWS, workers=workers,
-    )  # fmt: skip
-    labels = assign_coarse(rows, centers, refined=True, workers=workers).labels
+    rng = np.random.default_rng(seed)
+    centers = quick_centers(rows, clusters=max(2, n // CELL_ROWS), rng=rng, workers=workers)
+    labels = assign_coarse(rows, centers, workers=workers).labels
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=len(centers))
     filled = sizes[sizes > 0]
@@ -293,7 +289,7 @@ class _Cells:
         places = np.concatenate([self.order[self.begin[c] : self.begin[c + 1]] for c in near[:enough]])
         own = places[: self.sizes[cell]]
         places = places[: max(self.wanted, len(own))]
-        candidates, half = self.rows[places], self.half_norms[places]
+        candidates, half = self.rows.take(places, axis=0), self.half_norms[places]
         wide = min(self.k + 1, len(places))
         indices = np.empty((len(own), self.k), dtype=np.int32)
         distances = np.empty((len(own), self.k), dtype=self.rows.dtype)
