@@ -87,6 +87,17 @@ def test_local_start__distinct_rows_with_a_share_for_each_cell():
     assert set(labels[start]) == set(range(8))
 
 
+def test_local_start__a_row_that_moves_to_another_cell_leaves_the_starts_of_the_others():
+    rows, labels = blobs(2000, 6, seed=4)
+    flat = np.ones(len(rows))
+    first = local_start(rows, cells=labels, distances=flat, clusters=100, rng=np.random.default_rng(0))
+    moved = labels.copy()
+    moved[np.flatnonzero(labels == 0)[0]] = 1
+    second = local_start(rows, cells=moved, distances=flat, clusters=100, rng=np.random.default_rng(0))
+    for cell in range(2, 8):
+        assert np.array_equal(first[labels[first] == cell], second[labels[second] == cell])
+
+
 @pytest.mark.parametrize("total", [1, 7, 15, 20])
 def test_apportion__sums_to_the_total_within_limits(total):
     quota = _apportion(np.array([5.0, 1.0, 0.2, 3.0]), np.array([4, 10, 3, 3]), total)

@@ -35,40 +35,66 @@ def greedy_start(
 
     Returns (clusters,) distinct rows in the order chosen; `fixed` (l, d) are centers that are there already.
     """
-    n = len(rows)
-    mass = np.ones(n) if weights is None else weights.astype(np.float64)
-    chosen = np.empty(clusters, dtype=np.int64)
-    taken = np.zeros(n, dtype=bool)
-    norms = np.einsum("ij,ij->i", rows, rows)
-    if fixed is not None and len(fixed):
-        nearest = _nearest_distance(rows, fixed.astype(rows.dtype))
-        begin = 0
-    else:
-        first = int((rng.standard_exponential(n) / mass).argmin())
-        chosen[0], taken[first] = first, True
-        nearest = squared_distances(rows[first : first + 1], rows)[0]
-        begin = 1
-    for step in range(begin, clusters):
-        weight = nearest * mass
+    race = _Race(rows, weights, candidates=candidates, fixed=fixed)
+    return np.array(
+        [race.winner(_times(rng, len(rows), first=race.nearest is None)) for _ in range(clusters)],
+        dtype=np.int64,
+    )
+
+
+class _Race:
+    """Greedy k-means++ on some rows, one center after the other."""
+
+    def __init__(
+        self,
+        rows: NDArray[Any],
+        weights: NDArray[Any] | None,
+        *,
+        candidates: int = SEED_CANDIDATES,
+        fixed: NDArray[Any] | None = None,
+    ) -> None:
+        self.rows, self.candidates = rows, min(candidates, len(rows))
+        self.mass = np.ones(len(rows)) if weights is None else weights.astype(np.float64)
+        self.norms = np.einsum("ij,ij->i", rows, rows)
+        self.taken = np.zeros(len(rows), dtype=bool)
+        self.nearest: NDArray[Any] | None = None
+        if fixed is not None and len(fixed):
+            self.nearest = _nearest_distance(rows, fixed.astype(rows.dtype))
+
+    def winner(self, times: NDArray[Any]) -> int:
+        """Choose the next row by the exponential times (n,) drawn for the rows."""
+        if self.nearest is None:
+            chosen = int((times / self.mass).argmin())
+            self.nearest = squared_distances(self.rows[chosen : chosen + 1], self.rows)[0]
+        else:
+            chosen, self.nearest = self._next(self.nearest, times)
+        self.taken[chosen] = True
+        return chosen
+
+    def _next(self, nearest: NDArray[Any], times: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+        """Choose one more row; return it and the squared distances (n,) to the nearest row chosen then."""
+        weight = nearest * self.mass
         if weight.max() <= 0.0:
             # Only copies of chosen rows are left: any of them will do.
-            chosen[step:] = rng.permutation(np.flatnonzero(~taken))[: clusters - step]
-            break
+            return int(np.where(self.taken, np.inf, times).argmin()), nearest
         with np.errstate(divide="ignore", invalid="ignore"):
-            race = rng.standard_exponential(n, dtype=np.float32) / weight
-        drawn = np.argpartition(race, min(candidates, n) - 1)[:candidates]
+            race = times / weight
+        drawn = np.argpartition(race, self.candidates - 1)[: self.candidates]
         drawn = np.sort(drawn[race[drawn] < np.inf])
-        tried = rows[drawn] @ rows.T
+        tried = self.rows[drawn] @ self.rows.T
         tried *= -2.0
-        tried += norms
-        tried += norms[drawn, None]
+        tried += self.norms
+        tried += self.norms[drawn, None]
         np.minimum(tried, nearest, out=tried)
-        best = int((tried @ mass.astype(tried.dtype)).argmin())
+        best = int((tried @ self.mass.astype(tried.dtype)).argmin())
         nearest = np.maximum(tried[best], 0.0)
         nearest[drawn[best]] = 0.0
-        chosen[step] = drawn[best]
-        taken[drawn[best]] = True
-    return chosen
+        return int(drawn[best]), nearest
+
+
+def _times(rng: np.random.Generator, n: int, *, first: bool) -> NDArray[Any]:
+    """Draw an exponential time for each of n rows."""
+    return rng.standard_exponential(n, dtype=np.float64 if first else np.float32)
 
 
 def local_start(
@@ -97,13 +123,20 @@ def local_start(
     quota = _apportion(share, sizes, clusters)
     order = np.argsort(cells, kind="stable")
     begin = np.concatenate([[0], np.cumsum(sizes)])
-    chosen = []
-    for cell in np.flatnonzero(quota):
-        members = order[begin[cell] : begin[cell + 1]]
-        part = None if weights is None else weights[members]
-        found = greedy_start(rows[members], clusters=int(quota[cell]), rng=rng, weights=part)
-        chosen.append(members[found])
-    return np.concatenate(chosen)
+    members = {int(cell): order[begin[cell] : begin[cell + 1]] for cell in np.flatnonzero(quota)}
+    races = {
+        cell: _Race(rows[own], None if weights is None else weights[own]) for cell, own in members.items()
+    }
+    chosen: list[int] = []
+    # Every row draws a time in every step, whatever its cell: one that rounding moves to another cell changes no other
+    # row's times.
+    for step in range(int(quota.max())):
+        times = _times(rng, len(rows), first=step == 0)
+        chosen.extend(
+            members[cell][races[cell].winner(times[members[cell]])]
+            for cell in np.flatnonzero(quota > step).tolist()
+        )
+    return np.array(chosen, dtype=np.int64)
 
 
 def _apportion(share: NDArray[np.float64], limit: NDArray[np.int64], total: int) -> NDArray[np.int64]:
