@@ -81,6 +81,17 @@ def test_encode__texts_of_any_length_as_torch_does(words, by_torch) -> None:
     assert overlap(rows, torch_rows) > 0.999
 
 
+def test_encode__short_texts_are_hardly_padded(monkeypatch) -> None:
+    encoder = encoders.load("minilm", engine=OPENVINO)
+    shapes = []
+    compiled = encoder._compiled
+    monkeypatch.setattr(
+        encoder, "_compiled", lambda tokens, mask: shapes.append(tokens.shape) or compiled(tokens, mask)
+    )
+    encoder.encode(["word", "word " * 9, "word " * 60])
+    assert shapes == [(8, 8), (8, 12), (8, 64)]
+
+
 @pytest.mark.parametrize("engine", HALF, ids=str)
 def test_encode__bfloat16_keeps_nearly_all_neighbors(pictures, words, by_torch, engine) -> None:
     for name, size, batch, least in (
