@@ -219,6 +219,26 @@ def test_bodies__are_never_logged_or_stored(client, store, caplog):
             assert b"-token" not in path.read_bytes()
 
 
+def test_server_process__starts_without_what_only_some_requests_need(tmp_path):
+    code = f"""
+import pathlib, sys
+from usl_backend.jobs import Jobs
+from usl_backend.runs import RunStore
+from usl_backend.settings import HostSettings
+from usl_backend.web import create_app
+host = HostSettings(label_studio_api_key="x" * 40, model_dir=pathlib.Path({str(tmp_path)!r}))
+client = create_app(host, Jobs(RunStore(host.model_dir), host)).test_client()
+assert client.get("/livez").status_code == 200
+print(sorted({{"requests", "urllib3", "PIL", "selectolax"}} & set(sys.modules)))
+rooms = {{".".join(name.split(".")[:2]) for name in sys.modules if name.startswith("usl_backend.")}}
+late = {{"embedding", "evaluation", "exports", "labeling", "pipeline", "sinks", "sources", "suggestions"}}
+print(sorted(room for room in late if f"usl_backend.{{room}}" in rooms))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["[]", "[]", ""]
+
+
 def test_server_process__loads_no_engine(tmp_path):
     code = f"""
 import pathlib, sys

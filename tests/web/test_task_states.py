@@ -11,7 +11,6 @@ from usl_backend.instances import Queue
 from usl_backend.report.states import queued
 from usl_backend.runs.published import Published
 from usl_backend.runs.summary import Summary
-from usl_backend.web import task_states
 from usl_backend.web.task_states import StateReadings
 
 VIEWERS = 6
@@ -44,7 +43,7 @@ def test_get__one_reading_serves_all_who_ask_meanwhile(host, store, run, monkeyp
         except ZeroDivisionError:
             return "unexpected"
 
-    monkeypatch.setattr(task_states, "read_states", read)
+    monkeypatch.setattr("usl_backend.report.states.read_states", read)
     with ThreadPoolExecutor(VIEWERS) as pool:
         notes = pool.map(look, range(VIEWERS))
         while len(looked) < VIEWERS:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from usl_backend.report import words
 from usl_backend.report.chart import Chart, LossChart, coverage_chart, loss_chart
-from usl_backend.report.record import ClusterView, Report, Why
-from usl_backend.report.sources import Sources, excerpt_of, name_of
 from usl_backend.runs.summary import OutlierNote
 from usl_backend.studio.regions import EXPECTATION
-from usl_backend.suggesting.accuracy import purchases
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from usl_backend.report.check import ControlCheck
+    from usl_backend.report.record import ClusterView, Report, Why
+    from usl_backend.report.sources import Sources
     from usl_backend.runs import Run
     from usl_backend.suggesting.accuracy import RunAccuracy
 
@@ -123,6 +122,8 @@ class View:
     @property
     def accuracy_lines(self) -> list[str]:
         """What is known about the accuracy of suggestions, or what a control set would buy."""
+        from usl_backend.suggesting.accuracy import purchases
+
         if self.accuracy is None:
             return [str(one) for one in purchases()]
         return list(self.accuracy.sentences(project=self.run.project))
@@ -161,6 +162,8 @@ class View:
 
     def card(self, task: int) -> Card:
         """Return the card of a task."""
+        from usl_backend.report.sources import excerpt_of, name_of
+
         instance = self.sources.get(task)
         text = "" if instance is None else excerpt_of(instance)
         name = "" if instance is None else name_of(instance)

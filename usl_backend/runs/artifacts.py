@@ -19,7 +19,6 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.encoders.choosing import EncoderChoice, choose_encoders
 from usl_backend.errors import RunError
 from usl_backend.instances import Instance, Pool
 from usl_backend.runs.inventory import Inventory
@@ -29,6 +28,7 @@ from usl_backend.selection.base import Neighbors, Selection
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from usl_backend.encoders.choosing import EncoderChoice
     from usl_backend.instances import EmbeddedField
 
 
@@ -221,6 +221,8 @@ class RunFiles:
         setting, fields
             The run's setting `encoder` and its fields, by which runs of earlier versions went; they stored no choice.
         """
+        from usl_backend.encoders.choosing import EncoderChoice, choose_encoders
+
         if not self.has_encoders():
             return choose_encoders(setting, [field.modality for field in fields])
         with self._reading(self.ENCODERS) as path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -91,13 +92,9 @@ class PublishedPool(Published):
     imported: Destination | None = None
 
 
-_PLACES = TypeAdapter(tuple[Place, ...])
-_PROJECT, _POOL = TypeAdapter(Published), TypeAdapter(PublishedPool)
-
-
 def queue_to_json(queue: Queue) -> list[dict[str, Any]]:
     """Convert places to JSON: "task" (the instance id), "rank", "role"; if set, also "control" and "studio_task"."""
-    made: list[dict[str, Any]] = _PLACES.dump_python(
+    made: list[dict[str, Any]] = _adapter(tuple[Place, ...]).dump_python(
         queue.places, mode="json", by_alias=True, exclude_defaults=True
     )
     return made
@@ -105,13 +102,20 @@ def queue_to_json(queue: Queue) -> list[dict[str, Any]]:
 
 def published_to_json(published: Published) -> dict[str, Any]:
     """Convert to one JSON object."""
-    adapter: TypeAdapter[Any] = _POOL if isinstance(published, PublishedPool) else _PROJECT
-    rest = adapter.dump_python(published, mode="json", exclude={"queue"})
+    kind: Any = type(published)
+    rest = _adapter(kind).dump_python(published, mode="json", exclude={"queue"})
     return {"queue": queue_to_json(published.queue), **rest}
 
 
 def published_from_json(values: Mapping[str, Any]) -> Published:
     """Inverse of `published_to_json`."""
-    places = _PLACES.validate_python(values.get("queue", ()))
-    adapter = _POOL if "imported" in values else _PROJECT
-    return adapter.validate_python({**values, "queue": Queue(places)})
+    places = _adapter(tuple[Place, ...]).validate_python(values.get("queue", ()))
+    kind = PublishedPool if "imported" in values else Published
+    found: Published = _adapter(kind).validate_python({**values, "queue": Queue(places)})
+    return found
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Make the adapter of a type when it is needed first: that takes longer than the import of this file."""
+    return TypeAdapter(kind)

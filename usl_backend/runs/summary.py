@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -265,8 +266,8 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return one JSON object."""
-        adapter: TypeAdapter[Any] = _POOL if isinstance(self, PoolSummary) else _PROJECT
-        made: dict[str, Any] = adapter.dump_python(self, mode="json")
+        kind: Any = type(self)
+        made: dict[str, Any] = _adapter(kind).dump_python(self, mode="json")
         for name in ("passed_over", "several", "incomplete"):
             if not made["pool"][name]:
                 del made["pool"][name]
@@ -291,11 +292,16 @@ class PoolSummary(Summary):
     selection: str = ""
 
 
-_PROJECT, _POOL = TypeAdapter(Summary), TypeAdapter(PoolSummary)
-
-
 def summary_from_json(values: Mapping[str, Any]) -> Summary | None:
     """Read a stored summary; None for the empty summary of an unfinished run."""
     if not values:
         return None
-    return (_POOL if "selection" in values else _PROJECT).validate_python(values)
+    kind: Any = PoolSummary if "selection" in values else Summary
+    found: Summary = _adapter(kind).validate_python(values)
+    return found
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Make the adapter when it is needed first: it takes longer than the import of this file."""
+    return TypeAdapter(kind)

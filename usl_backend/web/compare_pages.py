@@ -10,7 +10,6 @@ from flask import Blueprint, render_template, request
 from usl_backend.errors import InputError
 from usl_backend.jobs.answering import comparison_of_runs
 from usl_backend.report import words
-from usl_backend.report.compare import check_comparable
 from usl_backend.web.report_pages import view_of
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
@@ -54,6 +53,8 @@ def compare() -> Mapping[str, Any]:
 
 def _runs() -> tuple[Run, Run]:
     """Return the runs of the query string."""
+    from usl_backend.report.compare import check_comparable
+
     names = [request.args.get(name, "") for name in ("a", "b")]
     if not all(names):
         raise InputError("two runs are compared; name them, such as ?a=12-6&b=12-7")

@@ -10,12 +10,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from usl_backend.errors import RunError
 from usl_backend.report import words
-from usl_backend.report.chart import budget_chart, coverage_chart, pick_place
 from usl_backend.runs import RunState, parse_project_key
-from usl_backend.runs.budget_curves import load_budgets
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.selection import METHODS
-from usl_backend.studio.client import parse_target
 from usl_backend.web.api.projects import missing
 from usl_backend.web.project_actions import tended_run
 from usl_backend.web.project_watch import project_watch
@@ -38,6 +35,8 @@ _RUNS = 10
 @blueprint.get("/projects")
 def find() -> AnyResponse:
     """Lead to the page of the project in `?project=12`, an id or an address (the field on the list of runs)."""
+    from usl_backend.studio.client import parse_target
+
     _, project = parse_target(request.args.get("project", ""))
     return redirect(url_for("projects.show", project=project))
 
@@ -86,6 +85,9 @@ def _work(owner: Run | None, measured: Run | None) -> dict[str, object]:
 
 def _budgets(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what other budgets would reach, by the newest run that has measured them, or a run that could."""
+    from usl_backend.report.chart import budget_chart
+    from usl_backend.runs.budget_curves import load_budgets
+
     done = [run for run in runs if run.state is RunState.DONE]
     for run in done:
         curve = load_budgets(services().store.files(run.id))
@@ -103,6 +105,8 @@ def _budgets(runs: Sequence[Run]) -> dict[str, Any]:
 
 def _coverage(state: LabelingState) -> dict[str, object]:
     """Return what the page shows of the coverage: a chart, or why there is none."""
+    from usl_backend.report.chart import coverage_chart, pick_place
+
     if not state.queue.run:
         return {}
     try:

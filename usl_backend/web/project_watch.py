@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, Final
 from flask import current_app
 
 from usl_backend.errors import StudioError, USLError
-from usl_backend.labeling.reading import Owner, deleted, labeling_state, owner_of
-from usl_backend.sinks.standing import Standing, standing
-from usl_backend.studio.annotated import AnnotatedTasks, annotator_names
-from usl_backend.studio.client import StudioClient
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import STUDIO_SECONDS, services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from usl_backend.labeling.reading import Owner
     from usl_backend.labeling.state import LabelingState
     from usl_backend.report.record import Report
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
-    from usl_backend.studio.client import Project
+    from usl_backend.sinks.standing import Standing
+    from usl_backend.studio.annotated import AnnotatedTasks
+    from usl_backend.studio.client import Project, StudioClient
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +126,8 @@ class ProjectWatch:
 
     def _of(self, project: int) -> _Watched:
         """Return what is known of a project; the one that was looked at longest ago is dropped."""
+        from usl_backend.studio.annotated import AnnotatedTasks
+
         with self._lock:
             watched = self._watched.setdefault(project, _Watched(project, AnnotatedTasks(project)))
             self._watched.move_to_end(project)
@@ -168,6 +169,10 @@ class ProjectWatch:
 
     def _read(self, watched: _Watched) -> LabelingState:
         """Read a project."""
+        from usl_backend.labeling.reading import labeling_state, owner_of
+        from usl_backend.studio.annotated import AnnotatedTasks
+        from usl_backend.studio.client import StudioClient
+
         if self._client is None:
             self._client = StudioClient.from_settings(self._host, attempts=1, timeout=STUDIO_SECONDS)
         client = self._client
@@ -192,6 +197,9 @@ class ProjectWatch:
         self, client: StudioClient, watched: _Watched, project: Project, owner: Owner | None
     ) -> tuple[Standing, frozenset[int]]:
         """Return the state of the queue, and its deleted tasks; asked for again when something has changed."""
+        from usl_backend.labeling.reading import deleted
+        from usl_backend.sinks.standing import Standing, standing
+
         run = None if owner is None else owner.run
         known = (
             project.key,
@@ -212,6 +220,8 @@ class ProjectWatch:
 
     def _named(self, client: StudioClient) -> dict[int, str]:
         """Return the names of users; asked for again now and then."""
+        from usl_backend.studio.annotated import annotator_names
+
         if time.monotonic() > self._names[0] + 10 * STANDING:
             self._names = (time.monotonic(), annotator_names(client))
         return self._names[1]

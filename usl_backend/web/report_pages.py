@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from usl_backend.report.check import control_set, load_check
-from usl_backend.report.states import known_states
 from usl_backend.report.view import (
     PER_PAGE,
     PLOTLY,
@@ -24,7 +22,6 @@ from usl_backend.report.view import (
     template_directory,
 )
 from usl_backend.runs.succession import linked
-from usl_backend.suggesting.accuracy import load_accuracy
 from usl_backend.web.reports import Awaited, reports
 from usl_backend.web.services import services
 
@@ -121,6 +118,10 @@ def _page(run_id: str, part: str, heading: str) -> Response:
 
 def view_of(run: Run, found: Shown) -> View:
     """Return a run's report as the templates show it."""
+    from usl_backend.report.check import control_set, load_check
+    from usl_backend.report.states import known_states
+    from usl_backend.suggesting.accuracy import load_accuracy
+
     files, shown = services().store.files(run.id), linked(services().store, run)
     return View(
         run=shown,

@@ -21,18 +21,16 @@ from typing import TYPE_CHECKING, Final
 from flask import current_app
 
 from usl_backend.errors import MediaError, RunError, StudioUnreachableError, USLError
-from usl_backend.media import UnavailableError
-from usl_backend.report.record import FOLDER, TEXT, Report, load
-from usl_backend.report.sources import Read, Sources, Thumbnails
 from usl_backend.runs import RunState
 from usl_backend.settings import HOST_OPTIONS
-from usl_backend.sources.media import open_run_media
 from usl_backend.web.services import services
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from usl_backend.instances import Instance
+    from usl_backend.report.record import Report
+    from usl_backend.report.sources import Read, Sources, Thumbnails
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings
 
@@ -105,6 +103,9 @@ class Reports:
 
     def get(self, run: Run) -> Shown | Awaited:
         """Return the run's report, or the reason why there is none; start to make it if possible."""
+        from usl_backend.report.record import FOLDER, TEXT, load
+        from usl_backend.report.sources import Sources, Thumbnails
+
         if run.state.is_active:
             return Awaited(True, f"The run is {run.state.value}; its report is made when it is done.")
         if run.state is not RunState.DONE:
@@ -150,6 +151,8 @@ class Reports:
 
     def _make(self, run_id: str, directory: Path) -> Awaited:
         """Start the process that makes the report, or return the status of the current one."""
+        from usl_backend.report.record import FOLDER
+
         if self._process is not None and self._process[1].poll() is not None:
             ended, process = self._process
             self._process = None
@@ -189,6 +192,9 @@ class Reports:
 
     def _bytes(self, run: Run, instance: Instance) -> bytes:
         """Read the bytes of an instance; readers are opened on first use, one for all projects of Label Studio."""
+        from usl_backend.media import UnavailableError
+        from usl_backend.sources.media import open_run_media
+
         place = run.id if run.pool else ""
         if place not in self._readers:
             with self._lock:

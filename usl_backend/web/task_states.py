@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Final
 from flask import current_app
 
 from usl_backend.errors import USLError
-from usl_backend.report.states import known_states, read_states
-from usl_backend.report.words import moment
-from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import STUDIO_SECONDS, services
 
 if TYPE_CHECKING:
@@ -61,6 +58,10 @@ class StateReadings:
 
     def _read(self, run: Run) -> TaskStates:
         """Read the states unless they are fresh or can have no labels."""
+        from usl_backend.report.states import known_states, read_states
+        from usl_backend.report.words import moment
+        from usl_backend.studio.client import StudioClient
+
         files = self._store.files(run.id)
         known = known_states(files)
         if run.pool or run.dry_run or not files.has_published() or time.time() - known.read_at < FRESH:

@@ -6,8 +6,6 @@ import threading
 import time
 from typing import Final
 
-from usl_backend.studio import reach
-
 _FRESH: Final = 10.0
 """Seconds for which a result is kept: the probe is public, and must not cause a request to Label Studio each time."""
 
@@ -29,6 +27,8 @@ class StudioWatch:
 
     def answers(self) -> bool:
         """Return True if Label Studio responded at the last check; check again if that is over ten seconds ago."""
+        from usl_backend.studio import reach
+
         if time.monotonic() > self._asked + _FRESH and self._asking.acquire(blocking=False):
             try:
                 self._answers = reach.is_reachable(self._url)

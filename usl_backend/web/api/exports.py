@@ -8,14 +8,11 @@ from typing import IO, TYPE_CHECKING
 from flask import Blueprint, Response, request, send_file
 
 from usl_backend.errors import InputError
-from usl_backend.exports.media import Media
-from usl_backend.exports.project import refuse_unlabeled
-from usl_backend.exports.write import check_suggested
 from usl_backend.jobs.answering import ArchiveRequest, archive_of_run, write_archive
-from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import services, share_of
 
 if TYPE_CHECKING:
+    from usl_backend.exports.media import Media
     from usl_backend.runs import Run
 
 blueprint = Blueprint("api_exports", __name__)
@@ -27,6 +24,8 @@ _SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 @blueprint.get("/runs/<run_id>/export")
 def export_run(run_id: str) -> Response:
     """Export a run: `?format=csv&media=copy&include_labeled=true&control=c&suggested=true&min_confidence=0.9`."""
+    from usl_backend.exports.project import refuse_unlabeled
+
     run = services().store.get(run_id)
     wanted = _request()
     refuse_unlabeled(run)
@@ -38,6 +37,8 @@ def export_run(run_id: str) -> Response:
 
 def _request() -> ArchiveRequest:
     """Check the query."""
+    from usl_backend.exports.write import check_suggested
+
     media = request.args.get("media", "")
     if media and media not in _MEDIA:
         raise InputError(f'media is "{media[:40]}"; give copy or none')
@@ -66,6 +67,8 @@ def _switch(name: str) -> bool:
 
 def _archive(run: Run, wanted: ArchiveRequest) -> IO[bytes]:
     """Return the archive as an open file at its start; the response closes it when it is sent."""
+    from usl_backend.studio.client import StudioClient
+
     found = services()
     with StudioClient.from_settings(found.host) as client:
         if wanted.suggested:

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Blueprint, Response, jsonify, request, url_for
 
 from usl_backend.errors import MediaError, UnknownRunError
-from usl_backend.report.mapdata import described, packed, packed_states
-from usl_backend.report.record import load_map
-from usl_backend.report.sources import LARGE, SIDE, excerpt_of, image_type, name_of
 from usl_backend.report.view import studio_links
 from usl_backend.runs.succession import linked
 from usl_backend.web.reports import shown
@@ -35,6 +32,8 @@ _ABSENT: Final = (
 @blueprint.get("/runs/<run_id>/map")
 def show_map(run_id: str) -> Response:
     """Return the map of a run's pool, packed for a browser: positions, densities, clusters, picks."""
+    from usl_backend.report.mapdata import described, packed
+
     run = services().store.get(run_id)
     report = shown(run).report
     address = studio_links(linked(services().store, run), services().host.browser_url)(0)
@@ -45,6 +44,8 @@ def show_map(run_id: str) -> Response:
 @blueprint.get("/runs/<run_id>/map/states")
 def show_states(run_id: str) -> Response:
     """Return label, status and annotator of each point of the map, as they are in Label Studio now."""
+    from usl_backend.report.mapdata import packed_states
+
     run = services().store.get(run_id)
     shown(run)
     points = _points(run)
@@ -62,6 +63,8 @@ def list_labels(run_id: str) -> Response:
 
 def _points(run: Run) -> MapPoints:
     """Return the points of a run's map."""
+    from usl_backend.report.record import load_map
+
     points = load_map(services().store.files(run.id))
     if points is None:
         raise UnknownRunError(
@@ -95,6 +98,8 @@ def show_trust(run_id: str) -> Mapping[str, Any]:
 @blueprint.get("/runs/<run_id>/instances/<int:task>")
 def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
     """Return an excerpt of a task's text, or the URL of its thumbnail."""
+    from usl_backend.report.sources import excerpt_of, name_of
+
     run = services().store.get(run_id)
     instance = shown(run).sources.get(task)
     if instance is None:
@@ -112,17 +117,23 @@ def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
 @blueprint.get("/runs/<run_id>/thumbnail/<int:task>")
 def thumbnail(run_id: str, task: int) -> Response:
     """Return a thumbnail of a task of the run, made on first request; tasks of other runs are refused."""
+    from usl_backend.report.sources import SIDE
+
     return _picture(run_id, task, SIDE)
 
 
 @blueprint.get("/runs/<run_id>/picture/<int:task>")
 def picture(run_id: str, task: int) -> Response:
     """Return a larger picture of a task of the run, made on first request; tasks of other runs are refused."""
+    from usl_backend.report.sources import LARGE
+
     return _picture(run_id, task, LARGE)
 
 
 def _picture(run_id: str, task: int, side: int) -> Response:
     """Return a picture of a task, at most so wide and high."""
+    from usl_backend.report.sources import image_type
+
     run = services().store.get(run_id)
     found = shown(run)
     if found.sources.get(task) is None:

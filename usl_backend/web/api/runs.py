@@ -14,8 +14,6 @@ from usl_backend.instances import Queue
 from usl_backend.runs import Run, RunState, parse_project_key
 from usl_backend.runs.published import queue_to_json
 from usl_backend.runs.succession import succession
-from usl_backend.sinks.standing import Standing, standing_of
-from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import STUDIO_SECONDS, json_body, page_of, services
 
 blueprint = Blueprint("api_runs", __name__)
@@ -93,6 +91,9 @@ def list_picks(run_id: str) -> Mapping[str, Any]:
 @blueprint.get("/runs/<run_id>/queue")
 def show_queue(run_id: str) -> Mapping[str, Any]:
     """Compare a run's queue in Label Studio with what was published: `kind`, `detail` and the command that mends it."""
+    from usl_backend.sinks.standing import Standing, standing_of
+    from usl_backend.studio.client import StudioClient
+
     run = services().store.get(run_id)
     try:
         with StudioClient.from_settings(services().host, attempts=1, timeout=STUDIO_SECONDS) as client:

@@ -10,15 +10,11 @@ from flask import Blueprint, request
 
 from usl_backend.errors import InputError
 from usl_backend.runs import parse_project_key
-from usl_backend.sinks.asked import MOST, queue_tasks, similar_tasks, unqueue_tasks
-from usl_backend.sinks.standing import run_in_force
-from usl_backend.sources.wishes import check_tasks
-from usl_backend.studio.client import StudioClient
 from usl_backend.web.services import STUDIO_SECONDS, json_body, services
 
 if TYPE_CHECKING:
     from usl_backend.runs.projects import Wish
-    from usl_backend.studio.client import Project
+    from usl_backend.studio.client import Project, StudioClient
 
 blueprint = Blueprint("api_steering", __name__)
 
@@ -72,6 +68,9 @@ def show_queue(project: int) -> Mapping[str, Any]:
 @blueprint.post("/projects/<int:project>/queue")
 def queue(project: int) -> Mapping[str, Any]:
     """Queue tasks behind the picks and the control set: `{"tasks": [4711], "dry_run": false}`."""
+    from usl_backend.sinks.asked import queue_tasks
+    from usl_backend.sinks.standing import run_in_force
+
     body = json_body()
     tasks, dry_run = _tasks(body, "dry_run"), _switch(body)
     store = services().store
@@ -84,6 +83,9 @@ def queue(project: int) -> Mapping[str, Any]:
 @blueprint.delete("/projects/<int:project>/queue")
 def unqueue(project: int) -> Mapping[str, Any]:
     """Take tasks out of the queue that people asked for: `{"tasks": [4711], "dry_run": false}`."""
+    from usl_backend.sinks.asked import unqueue_tasks
+    from usl_backend.sinks.standing import run_in_force
+
     body = json_body()
     tasks, dry_run = _tasks(body, "dry_run"), _switch(body)
     store = services().store
@@ -95,6 +97,9 @@ def unqueue(project: int) -> Mapping[str, Any]:
 @blueprint.post("/projects/<int:project>/similar")
 def similar(project: int) -> Mapping[str, Any]:
     """Queue the unlabeled tasks most like one: `{"task": 4711, "tasks": 20, "dry_run": false}`."""
+    from usl_backend.sinks.asked import queue_tasks, similar_tasks
+    from usl_backend.sinks.standing import run_in_force
+
     body = json_body()
     task, count, dry_run = body.get("task"), body.get("tasks", 20), _switch(body)
     _known(body, {"task", "tasks", "dry_run"})
@@ -123,6 +128,8 @@ def _key(project: int) -> str:
 
 def _changed(project: int, wish: Wish) -> Mapping[str, Any]:
     """Add the wishes of a body or take them back; return what stands now."""
+    from usl_backend.sources.wishes import check_tasks
+
     tasks, store = _tasks(json_body()), services().store
     with _project(project) as (client, now):
         if request.method == "DELETE":
@@ -136,12 +143,16 @@ def _changed(project: int, wish: Wish) -> Mapping[str, Any]:
 @contextmanager
 def _project(project: int) -> Iterator[tuple[StudioClient, Project]]:
     """Open Label Studio for one request; yield the client and the project as it is now."""
+    from usl_backend.studio.client import StudioClient
+
     with StudioClient.from_settings(services().host, attempts=1, timeout=STUDIO_SECONDS) as client:
         yield client, client.project(parse_project_key(project)[0])
 
 
 def _tasks(body: Mapping[str, Any], *further: str) -> list[int]:
     """Return the tasks of a body."""
+    from usl_backend.sinks.asked import MOST
+
     _known(body, {"tasks", *further})
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not tasks or len(tasks) > MOST:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 
 from usl_backend.errors import InputError, UnknownRunError
-from usl_backend.exports.project import exported_run
 from usl_backend.jobs.answering import AccuracyRequest, accuracy_of_run
 from usl_backend.jobs.suggesting import published_run, start_suggesting
 from usl_backend.runs import parse_project_key
 from usl_backend.runs.doubts import read_doubts
 from usl_backend.runs.suggest_job import read_job
-from usl_backend.studio.client import StudioClient
 from usl_backend.suggesting.request import SuggestRequest
 from usl_backend.web.services import json_body, page_of, services, share_of
 
@@ -58,6 +56,9 @@ def show(project: int) -> Response:
 @blueprint.get("/projects/<int:project>/accuracy")
 def show_accuracy(project: int) -> Mapping[str, Any]:
     """Measure how many suggestions of a project's newest run are right: `?target=0.9&control=c`; takes seconds."""
+    from usl_backend.exports.project import exported_run
+    from usl_backend.studio.client import StudioClient
+
     host, store = services().host, services().store
     run = exported_run(store, parse_project_key(str(project))[0])
     wanted = AccuracyRequest(target=share_of("target"), control=request.args.get("control"))
