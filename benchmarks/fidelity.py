@@ -60,6 +60,14 @@ def agreement(rows: NDArray[np.float32], clusters: int, *, sampled: int | None =
     return float((best[0] == best[1])[best[1] >= 0].mean())
 
 
+def recall(rows: NDArray[np.float32]) -> float:
+    """Return the share of the nearest rows of 2,000 rows that cells find."""
+    targets = np.sort(np.random.default_rng(0).permutation(len(rows))[:2000])
+    fast = nearest_neighbors(rows, k=K, exact=False).indices[targets]
+    exact = nearest_of_some(rows, targets, k=K).indices
+    return float(np.mean([np.isin(some, every).mean() for some, every in zip(fast, exact, strict=True)]))
+
+
 def objective(options: argparse.Namespace) -> Iterator[Figure]:
     """Compare the k-means inertia with scikit-learn's, one start each."""
     from sklearn.cluster import KMeans
@@ -84,6 +92,8 @@ def real(options: argparse.Namespace) -> Iterator[Figure]:
         raise SystemExit("name a .npy or .npz file of real rows with --embeddings")
     held = load_rows(options.embeddings)
     rows = fit_projection(held, dimensions=128).apply(held)
+    name = f"share of the 20 nearest rows that cells find, {options.embeddings.name}, {len(rows):,} rows"
+    yield figure(name, recall(rows))
     for clusters in (40, 100, 400):
         value = agreement(rows, clusters)
         name = f"density arg-max as with exact neighbors, {options.embeddings.name}, {clusters} clusters, >= 0.98"

@@ -50,10 +50,7 @@ def test_return_freed_memory__returns_what_was_kept() -> None:
 
 def test_return_large_blocks__returns_them_as_they_are_freed() -> None:
     call = f"{CALL}; from usl_backend.encoders.allocator import return_large_blocks; assert return_large_blocks()"
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE.format(call=call)], check=True, capture_output=True, text=True
-    )
-    assert int(done.stdout) < 64 << 20
+    assert resident_after_free(call) < 64 << 20
 
 
 def test_keep_freed_memory__lets_threads_use_what_others_freed() -> None:

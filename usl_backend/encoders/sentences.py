@@ -100,7 +100,6 @@ class SentenceEncoder:
         parallel = threads or usable_cpus() if on_cpu else 1
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="encode")
         self._compiled = self._compile(engine, parallel, name)
-        self._buckets = _BUCKETS if self._compiled is None else _COMPILED_BUCKETS
         if self._compiled is None:
             engine = replace(engine, name="torch")
             if engine.precision == "bfloat16":
@@ -221,7 +220,8 @@ class SentenceEncoder:
 
     def _bucket(self, window: Sequence[int]) -> int:
         """Return the length to which a window is padded."""
-        return next((length for length in self._buckets if len(window) <= length), len(window))
+        lengths = _BUCKETS if self._compiled is None else _COMPILED_BUCKETS
+        return next((length for length in lengths if len(window) <= length), len(window))
 
     def _forward(self, windows: list[list[int]], per_pass: int) -> NDArray[np.float32]:
         """Run one forward pass over windows of one bucket."""

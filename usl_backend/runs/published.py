@@ -94,7 +94,7 @@ class PublishedPool(Published):
 
 def queue_to_json(queue: Queue) -> list[dict[str, Any]]:
     """Convert places to JSON: "task" (the instance id), "rank", "role"; if set, also "control" and "studio_task"."""
-    made: list[dict[str, Any]] = _adapter(tuple[Place, ...]).dump_python(
+    made: list[dict[str, Any]] = adapter_of(tuple[Place, ...]).dump_python(
         queue.places, mode="json", by_alias=True, exclude_defaults=True
     )
     return made
@@ -103,19 +103,19 @@ def queue_to_json(queue: Queue) -> list[dict[str, Any]]:
 def published_to_json(published: Published) -> dict[str, Any]:
     """Convert to one JSON object."""
     kind: Any = type(published)
-    rest = _adapter(kind).dump_python(published, mode="json", exclude={"queue"})
+    rest = adapter_of(kind).dump_python(published, mode="json", exclude={"queue"})
     return {"queue": queue_to_json(published.queue), **rest}
 
 
 def published_from_json(values: Mapping[str, Any]) -> Published:
     """Inverse of `published_to_json`."""
-    places = _adapter(tuple[Place, ...]).validate_python(values.get("queue", ()))
+    places = adapter_of(tuple[Place, ...]).validate_python(values.get("queue", ()))
     kind = PublishedPool if "imported" in values else Published
-    found: Published = _adapter(kind).validate_python({**values, "queue": Queue(places)})
+    found: Published = adapter_of(kind).validate_python({**values, "queue": Queue(places)})
     return found
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def adapter_of(kind: Any) -> TypeAdapter[Any]:
     """Make the adapter of a type when it is needed first: that takes longer than the import of this file."""
     return TypeAdapter(kind)

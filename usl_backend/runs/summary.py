@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
-from usl_backend.runs.published import Destination, Verified
+from usl_backend.runs.published import Destination, Verified, adapter_of
 
 if TYPE_CHECKING:
     from usl_backend.instances import Pool
@@ -267,7 +264,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Return one JSON object."""
         kind: Any = type(self)
-        made: dict[str, Any] = _adapter(kind).dump_python(self, mode="json")
+        made: dict[str, Any] = adapter_of(kind).dump_python(self, mode="json")
         for name in ("passed_over", "several", "incomplete"):
             if not made["pool"][name]:
                 del made["pool"][name]
@@ -297,11 +294,5 @@ def summary_from_json(values: Mapping[str, Any]) -> Summary | None:
     if not values:
         return None
     kind: Any = PoolSummary if "selection" in values else Summary
-    found: Summary = _adapter(kind).validate_python(values)
+    found: Summary = adapter_of(kind).validate_python(values)
     return found
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Make the adapter when it is needed first: it takes longer than the import of this file."""
-    return TypeAdapter(kind)

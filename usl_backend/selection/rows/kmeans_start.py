@@ -93,7 +93,7 @@ class _Race:
 
 
 def _times(rng: np.random.Generator, n: int, *, first: bool) -> NDArray[Any]:
-    """Draw an exponential time for each of n rows."""
+    """Draw an exponential time for each of n rows; the first in double precision, or small pools would change picks."""
     return rng.standard_exponential(n, dtype=np.float64 if first else np.float32)
 
 
