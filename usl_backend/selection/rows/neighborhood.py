@@ -193,7 +193,7 @@ def _without_copies(
     for block in row_blocks(len(leaders), size=MOVED_ROWS):
         left[block] = (place[near.indices[found.leaders[block]]] >= 0).sum(axis=1)
     short = np.flatnonzero(left < k)
-    if not near.exact and len(short) > candidates_wanted(k, rows=len(leaders)):
+    if not near.exact and len(short) > candidates_wanted(k):
         # Comparing these with all rows would take longer than cells do for everybody.
         return nearest_neighbors(leaders, k=k, include_self=include_self, exact=exact, workers=workers)
     wide = k if len(short) else int(left.min())

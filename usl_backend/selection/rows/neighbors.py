@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 EXACT_ROWS = 5_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
-CELL_ROWS = 200
+CELL_ROWS, LARGE_CELL_ROWS = 128, 200
 """Rows per cell aimed at; larger cells find fewer neighbors for less time."""
 LARGE_ROWS = 100_000
-"""Above this many rows each cell is compared with more, because more of them are near."""
-CANDIDATES, LARGE_CANDIDATES, MOST_CANDIDATES = 1024, 2048, 8192
+"""Above this many rows cells are larger, because finding many of them costs most."""
+CANDIDATES, MOST_CANDIDATES = 2048, 8192
 """Rows that each cell is compared with: 36 per neighbor, but within these bounds. Presets compare all pairs."""
 SEARCHED_ROWS = 2048
 """Rows searched for at once, an eighth of it in float64."""
@@ -102,7 +102,7 @@ def nearest_neighbors(
             progress("finding neighbors", done, n)
 
     with one_thread():
-        if rows.dtype == np.float64 or exact or candidates_wanted(k, rows=n) * 2 > n:
+        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
             exact = True
             everyone = _ExactSearch(rows, np.arange(n), k, include_self)
             for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
@@ -187,9 +187,9 @@ def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
     )
 
 
-def candidates_wanted(k: int, *, rows: int) -> int:
-    """Number of rows that each cell of a pool is compared with."""
-    return int(np.clip(36 * k, CANDIDATES if rows <= LARGE_ROWS else LARGE_CANDIDATES, MOST_CANDIDATES))
+def candidates_wanted(k: int) -> int:
+    """Number of rows that each cell is compared with."""
+    return int(np.clip(36 * k, CANDIDATES, MOST_CANDIDATES))
 
 
 def _exact_float64(targets: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.int64]:
@@ -235,12 +235,13 @@ def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers
     """Sort the rows into cells and find the cells nearest to each."""
     n = len(rows)
     rng = np.random.default_rng(seed)
-    centers = quick_centers(rows, clusters=max(2, n // CELL_ROWS), rng=rng, workers=workers)
+    count = max(2, n // (CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS))
+    centers = quick_centers(rows, clusters=count, rng=rng, workers=workers)
     labels = assign_coarse(rows, centers, workers=workers).labels
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=len(centers))
     filled = sizes[sizes > 0]
-    wanted = candidates_wanted(k, rows=n)
+    wanted = candidates_wanted(k)
     reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
     nearest = np.empty((len(centers), reach), dtype=np.int64)
     for block in row_blocks(len(centers), size=1024):
