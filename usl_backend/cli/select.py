@@ -195,9 +195,11 @@ def resume(run_id: str, as_json: bool, **flags: Any) -> None:
 
 def compute(store: RunStore, run: Run, host: HostSettings) -> Run:
     """Compute a queued run here, with progress bars; log messages go to the run's log file."""
+    from usl_backend.encoders.allocator import keep_freed_memory
     from usl_backend.jobs import run_here
     from usl_backend.jobs.logs import formatter
 
+    keep_freed_memory()  # before the bars have a thread, which would get an arena of its own
     log = logging.FileHandler(store.files(run.id).log, encoding="utf-8")
     log.setFormatter(formatter(host, run.id))
     ours = logging.getLogger("usl_backend")

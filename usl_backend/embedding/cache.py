@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FLUSH_ROWS: Final = 1_024
 """Rows after which whoever adds them flushes: what a crash can cost, plus one batch."""
-_GATHER_ROWS: Final = 1_024
+_GATHER_ROWS: Final = 128
 _NO_DIRECTION: Final = 1e-6
 
 Contents = str | tuple[str, ...]
@@ -131,10 +131,11 @@ class EmbeddingCache:
             raise ValueError("vectors contain NaN or infinity")
         with self._lock:
             measured = traits or [UNMEASURED] * len(hashes)
-            for content_hash, vector, found in zip(hashes, vectors, measured, strict=True):
+            kept = np.array(vectors, dtype=np.float32)
+            for content_hash, vector, found in zip(hashes, kept, measured, strict=True):
                 key = bytes.fromhex(content_hash)
                 if key not in self._places:
-                    self._pending.setdefault(key, (np.array(vector, dtype=np.float32), found))
+                    self._pending.setdefault(key, (vector, found))
             if len(self._pending) >= MAX_ROWS:
                 self.flush()
 
@@ -281,6 +282,8 @@ def _rows_at(
 
 def _means(rows: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Replace each run of so many rows by its unit-length mean; a single row stays as it is."""
+    if len(rows) == len(counts):
+        return rows
     starts = np.cumsum(counts) - counts
     made: NDArray[np.float32] = rows[starts]
     several = np.flatnonzero(counts > 1)
