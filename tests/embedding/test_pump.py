@@ -86,10 +86,10 @@ def test_pump__every_content_is_encoded_in_full_batches(encoder, rows, several) 
     assert [len(batch) for batch in encoder.batches] == [4, 4, 4, 4, 4, 4, 2]
 
 
-def test_pump__batch_is_that_of_the_encoder_or_of_the_cpus(encoder, rows, monkeypatch) -> None:
+def test_pump__batch_is_enough_whole_batches_of_the_encoder_for_the_cpus(encoder, rows, monkeypatch) -> None:
     monkeypatch.setattr(module, "usable_cpus", lambda: 10)
     pump_of(encoder, rows).run(texts(25), examine=as_they_are, settle=lambda _: True, workers=1)
-    assert [len(batch) for batch in encoder.batches] == [10, 10, 5]
+    assert [len(batch) for batch in encoder.batches] == [12, 12, 1]
 
 
 def test_pump__what_is_put_aside_is_neither_encoded_nor_counted(encoder, rows, monkeypatch) -> None:

@@ -72,6 +72,13 @@ def test_encode__pictures_as_torch_does(pictures, by_torch) -> None:
     np.testing.assert_array_equal(one.encode(pictures), rows)
 
 
+def test_batch__pads_no_pass() -> None:
+    for engine in (Engine(), OPENVINO):
+        encoder = EfficientNetLite0(size=32, engine=engine)
+        assert encoder.batch >= 32
+        assert encoder.batch % encoder._per_pass == 0
+
+
 def test_encode__texts_of_any_length_as_torch_does(words, by_torch) -> None:
     torch_rows = by_torch["minilm"]
     encoder = encoders.load("minilm", engine=OPENVINO)

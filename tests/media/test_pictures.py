@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from usl_backend.errors import MediaError
-from usl_backend.media import MediaLimits, decode_image, make_thumbnail, shorter_side
+from usl_backend.media import MediaLimits, decode_image, decode_measured, make_thumbnail
 
 LIMITS = MediaLimits()
 RNG = np.random.default_rng(7)
@@ -282,13 +282,19 @@ def test_make_thumbnail__too_many_pixels_are_refused() -> None:
         make_thumbnail(data, side=20, limits=MediaLimits(pixels=1000))
 
 
-def test_shorter_side__of_small_files_only() -> None:
+def test_decode_measured__tells_the_side_of_small_files_only() -> None:
     def png_of(width: int, height: int) -> bytes:
         stream = io.BytesIO()
         noise = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
         Image.fromarray(noise).save(stream, "PNG")
         return stream.getvalue()
 
-    assert (shorter_side(png_of(9, 5)), shorter_side(png_of(5, 90))) == (5, 5)
-    assert shorter_side(png_of(200, 90)) == np.inf
-    assert shorter_side(b"no picture") == np.inf
+    def side(data: bytes) -> float:
+        pixels, found = decode_measured(data, size=8, limits=LIMITS, quick=True)
+        assert np.array_equal(pixels, decode_image(data, size=8, limits=LIMITS, quick=True))
+        return found
+
+    assert (side(png_of(9, 5)), side(png_of(5, 90))) == (5, 5)
+    assert side(png_of(200, 90)) == np.inf
+    # A JPEG is opened at its own size, not at that of its draft.
+    assert side(encoded(Image.new("RGB", (96, 64)), "JPEG")) == 64

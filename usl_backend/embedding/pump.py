@@ -93,7 +93,7 @@ class Pump:
         self._encoder, self._rows = encoder, rows
         self._total, self._progress, self._kept = total, progress, kept
         self._host_waited_for = waiting
-        self._batch = max(encoder.batch, _PER_CORE * usable_cpus())
+        self._batch = -(-_PER_CORE * usable_cpus() // encoder.batch) * encoder.batch
         self._waiting: list[tuple[str, NDArray[np.uint8] | str, Traits]] = []
         self._waiting_instances = self._done = 0
 

@@ -25,10 +25,9 @@ from usl_backend.media import (
     MediaReader,
     UnauthorizedError,
     UnavailableError,
-    decode_image,
+    decode_measured,
     host_of,
     open_several,
-    shorter_side,
     squared,
 )
 from usl_backend.outliers import UNMEASURED, Traits, traits_of_picture, traits_of_text
@@ -163,8 +162,8 @@ def _contents(
         if several is not None:
             yield from _pictures(several, content_hash, size=size, wanted=wanted, quick=quick)
         elif wanted(content_hash):
-            pixels = decode_image(data, size=size, limits=limits, quick=quick)
-            yield Content(content_hash, pixels, traits=traits_of_picture(pixels, side=shorter_side(data)))
+            pixels, side = decode_measured(data, size=size, limits=limits, quick=quick)
+            yield Content(content_hash, pixels, traits=traits_of_picture(pixels, side=side))
         else:
             yield Content(content_hash)
     except MediaError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from usl_backend.media.hosts import PATIENCE, waiting_for
     from usl_backend.media.inside import inside_address, is_inside
     from usl_backend.media.limits import Location, MediaLimits, UnauthorizedError, UnavailableError
-    from usl_backend.media.pictures import decode_image, make_thumbnail, shorter_side, squared, to_png
+    from usl_backend.media.pictures import decode_image, decode_measured, make_thumbnail, squared, to_png
     from usl_backend.media.reader import MediaReader, host_of
     from usl_backend.media.several import open_several
 
@@ -28,12 +28,12 @@ __all__ = [
     "UnauthorizedError",
     "UnavailableError",
     "decode_image",
+    "decode_measured",
     "host_of",
     "inside_address",
     "is_inside",
     "make_thumbnail",
     "open_several",
-    "shorter_side",
     "squared",
     "to_png",
     "unused_proxies",
@@ -48,12 +48,12 @@ _HOMES = {
     "UnauthorizedError": "limits",
     "UnavailableError": "limits",
     "decode_image": "pictures",
+    "decode_measured": "pictures",
     "host_of": "reader",
     "inside_address": "inside",
     "is_inside": "inside",
     "make_thumbnail": "pictures",
     "open_several": "several",
-    "shorter_side": "pictures",
     "squared": "pictures",
     "to_png": "pictures",
     "unused_proxies": "addresses",

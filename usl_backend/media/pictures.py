@@ -70,19 +70,16 @@ def decode_image(data: bytes, *, size: int, limits: MediaLimits, quick: bool = F
     MediaError
         Not a picture, damaged, or over a limit; the message is the reason to show.
     """
+    return decode_measured(data, size=size, limits=limits, quick=quick)[0]
+
+
+def decode_measured(
+    data: bytes, *, size: int, limits: MediaLimits, quick: bool = False
+) -> tuple[NDArray[np.uint8], float]:
+    """Decode as `decode_image` does; return the shorter side in pixels too, infinity for files too large to be tiny."""
     with _open(data, limits) as image:
-        return squared(image, size, quick=quick)
-
-
-def shorter_side(data: bytes) -> float:
-    """Return the shorter side of a picture in pixels; infinity for a large file, which is not looked into."""
-    if len(data) > _TINY_BYTES:
-        return math.inf
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return float(min(image.size))
-    except Exception:  # noqa: BLE001 - decoders raise all kinds of exceptions; it could be decoded once mended
-        return math.inf
+        side = float(min(image.size)) if len(data) <= _TINY_BYTES else math.inf
+        return squared(image, size, quick=quick), side
 
 
 def to_png(data: bytes, *, limits: MediaLimits) -> bytes:

@@ -202,20 +202,24 @@ class MediaReader:
         """Read a path below a root; resolve it first only if it contains links."""
         _check_path(os.fspath(path))
         try:
-            if any(path.is_relative_to(root) for root in self._roots):
+            if (root := self._root_of(path)) is not None:
                 try:
-                    return self._read_below(path)
+                    return self._read_below(root, path)
                 except OSError as error:
                     if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                         raise
-            return self._read_below(self._below_root(os.fspath(path)))
+            path = self._below_root(os.fspath(path))
+            return self._read_below(self._root_of(path) or path, path)
         except OSError as error:
             raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
 
-    def _read_below(self, path: Path) -> bytes:
+    def _root_of(self, path: Path) -> Path | None:
+        """Return the root that a path is written below."""
+        return next((root for root in self._roots if path.is_relative_to(root)), None)
+
+    def _read_below(self, root: Path, path: Path) -> bytes:
         """Read a path without links below a root."""
-        root = next(root for root in self._roots if path.is_relative_to(root))
-        with _open_below(root, path.relative_to(root).parts) as file:
+        with _open_below(root, path.parts[len(root.parts) :]) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise MediaError("the path is not a regular file")
