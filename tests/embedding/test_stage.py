@@ -10,7 +10,7 @@ import pytest
 
 from usl_backend import encoders
 from usl_backend.demo import dataset
-from usl_backend.embedding import outage, pump, reading
+from usl_backend.embedding import outage, pump, reading, stage
 from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.embedding.stage import embed
 from usl_backend.encoders import Encoder
@@ -593,3 +593,14 @@ def test_embed__token_that_expires_is_renewed_where_processes_read(run, encoder,
                 server.shutdown()
                 thread.join()
     assert running_readers() == []
+
+
+def test_embed__memory_of_the_pictures_is_returned_before_the_shards_are_mapped(
+    run, files, monkeypatch
+) -> None:
+    happened: list[str] = []
+    lay_out = stage.lay_out
+    monkeypatch.setattr(stage, "return_freed_memory", lambda **_: happened.append("returned"))
+    monkeypatch.setattr(stage, "lay_out", lambda *given: (happened.append("laid out"), lay_out(*given))[1])
+    run(instances_of(files[:3]))
+    assert happened == ["returned", "laid out"]

@@ -11,6 +11,7 @@ from usl_backend.pipeline.select import (
     Readable,
     choose_next,
     final_budget,
+    fit,
     measure_budgets,
     search,
     select,
@@ -135,6 +136,41 @@ def test_search__neighbors_change_nothing_but_the_time(options: dict[str, object
     assert with_neighbors.score is not None
     assert without.score is not None
     np.testing.assert_array_equal(with_neighbors.score, without.score)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"projection": 3},
+        {"preset": "paper-cifar10"},
+        {"method": "usl-t", "epochs": 2, "projection": 3},
+        {"method": "random"},
+    ],
+    ids=str,
+)
+def test_fit__shared_projection_changes_nothing_but_the_time(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(**options)
+    alone = select(pool(), chosen, 9, labeled=NOTHING, neighbors=search(pool(), chosen))
+    found = fit(pool(), chosen)
+    if found is not None:
+        for module in ("usl", "uslt.method"):
+            monkeypatch.setattr(f"usl_backend.selection.{module}.fit_projection", None)
+    near = search(pool(), chosen, projection=found)
+    shared = select(pool(), chosen, 9, labeled=NOTHING, projection=found, neighbors=near)
+    assert shared.indices.tolist() == alone.indices.tolist()
+    for one, other in ((shared.gain, alone.gain), (shared.score, alone.score)):
+        assert one is not None or other is None
+        np.testing.assert_array_equal(one, other)
+
+
+def test_fit__outliers_are_no_part_of_the_projection() -> None:
+    chosen = settings(projection=3)
+    steered = Steered(NOTHING, NOTHING, outliers=np.arange(0, 60, 7))
+    alone = select(pool(), chosen, 9, labeled=NOTHING, steered=steered)
+    given = select(pool(), chosen, 9, labeled=NOTHING, steered=steered, projection=fit(pool(), chosen))
+    assert given.gain.tolist() == alone.gain.tolist()
 
 
 def brute_force(rows: NDArray[np.float64], k: int) -> NDArray[np.int64]:

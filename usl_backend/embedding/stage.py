@@ -15,6 +15,7 @@ from usl_backend.embedding.outcome import Access, Examiner, Outcome
 from usl_backend.embedding.parts import Assembled, Settled, digest_of, parts_of
 from usl_backend.embedding.pump import STEP, Pump
 from usl_backend.embedding.reading import ReadingProcesses
+from usl_backend.encoders.allocator import return_freed_memory
 from usl_backend.errors import EncoderError
 from usl_backend.instances import Instance, Pool
 from usl_backend.progress import ignore
@@ -134,6 +135,7 @@ def embed(
             reading.close()
         cache.flush()
     check_missed(settled.missed.values(), total=len(parts), share=missing)
+    return_freed_memory(cycles=False)  # of the pictures: the shards are mapped beside the encoder now
     pool, ordered = lay_out(settled.assemble(), cache, directory)
     progress(STEP, len(parts), len(parts))
     return pool, ordered

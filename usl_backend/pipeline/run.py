@@ -23,6 +23,7 @@ from usl_backend.pipeline.select import (
     Readable,
     choose_next,
     final_budget,
+    fit,
     measure_budgets,
     search,
     select,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from usl_backend.runs.published import Published
     from usl_backend.runs.summary import Summary
     from usl_backend.selection.base import Neighbors, Selection
+    from usl_backend.selection.rows.preparation import Projection
     from usl_backend.selection.uslt.finetuning import PictureTrainer
     from usl_backend.settings import HostSettings
     from usl_backend.sinks.base import Sink
@@ -219,13 +221,15 @@ class Execution:
                 if self.settings.next:
                     chosen = self._next_round(pool, budget, inventory, labeled, steered, report)
                 else:
+                    projection = fit(pool, self.settings)
                     chosen = select(
                         pool,
                         self.settings,
                         budget,
                         labeled=labeled,
                         steered=steered,
-                        neighbors=self._neighbors(pool),
+                        projection=projection,
+                        neighbors=self._neighbors(pool, projection),
                         progress=report,
                         checkpoint=self.files.checkpoint(),
                         trainer=self._trainer(pool, hashes, instances, inventory),
@@ -277,10 +281,11 @@ class Execution:
         """Return the control set of the run before, where labels are kept."""
         return earlier_control(self.run, pool, store=self.store) if self.settings.keep_labels else ()
 
-    def _neighbors(self, pool: Pool) -> Neighbors | None:
+    def _neighbors(self, pool: Pool, projection: Projection | None = None) -> Neighbors | None:
         """Return the neighbor search, the longest part of a selection, stored as a separate artifact."""
         if not self.files.has_neighbors():
-            found = search(pool, self.settings, progress=self.progress.stage("select"))
+            report = self.progress.stage("select")
+            found = search(pool, self.settings, projection=projection, progress=report)
             if found is None:
                 return None
             self.files.write_neighbors(found)

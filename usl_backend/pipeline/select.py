@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from usl_backend.progress import Progress
     from usl_backend.runs import RunFiles
     from usl_backend.selection.base import Checkpoint, Neighbors, Selection
+    from usl_backend.selection.rows.preparation import Projection
     from usl_backend.selection.uslt.trainers import Trainer
     from usl_backend.sources.wishes import Steered
 
@@ -103,6 +104,7 @@ def select(
     *,
     labeled: NDArray[np.int64],
     steered: Steered | None = None,
+    projection: Projection | None = None,
     neighbors: Neighbors | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
@@ -122,6 +124,8 @@ def select(
         Rows with labels; they are never chosen.
     steered
         Pinned and excluded rows, and outliers to keep out.
+    projection
+        Result of `fit`.
     neighbors
         Result of `search`.
     progress
@@ -143,6 +147,7 @@ def select(
             rng=settings.seed,
             labeled=part.labeled if len(part.labeled) else None,
             excluded=part.excluded if len(part.excluded) else None,
+            projection=projection if part.inside is None else None,
             neighbors=neighbors if part.inside is None else None,
             progress=progress,
         ),
@@ -273,6 +278,18 @@ def measure_budgets(
     return curve
 
 
-def search(pool: Pool, settings: RunSettings, *, progress: Progress | None = None) -> Neighbors | None:
+def fit(pool: Pool, settings: RunSettings) -> Projection | None:
+    """Find the projection that `search` and `select` share; None if the method needs none."""
+    return settings.selector().fit(pool.embeddings)
+
+
+def search(
+    pool: Pool,
+    settings: RunSettings,
+    *,
+    projection: Projection | None = None,
+    progress: Progress | None = None,
+) -> Neighbors | None:
     """Run the neighbor search of `select`, so that it can be stored; None if the method needs none."""
-    return settings.selector(workers=usable_cpus()).search(pool.embeddings, progress=progress)
+    method = settings.selector(workers=usable_cpus())
+    return method.search(pool.embeddings, projection=projection, progress=progress)

@@ -11,7 +11,13 @@ from usl_backend.progress import Progress, ignore
 from usl_backend.selection.base import Neighbors, Selection
 from usl_backend.selection.parameters import Parameters, option
 from usl_backend.selection.picking import nearest_pick
-from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
+from usl_backend.selection.rows.preparation import (
+    Projection,
+    check_budget,
+    check_embeddings,
+    fit_projection,
+    generator,
+)
 from usl_backend.selection.rows.threads import one_thread
 
 if TYPE_CHECKING:
@@ -95,10 +101,15 @@ class RowMethod(Parameters, Untrained):
         """Choose `problem.budget` distinct rows outside `problem.barred`."""
         raise NotImplementedError
 
+    def fit(self, embeddings: NDArray[np.floating[Any]]) -> Projection | None:  # noqa: ARG002
+        """Return None: rows are projected once, to choose from them."""
+        return None
+
     def search(
         self,
         embeddings: NDArray[np.floating[Any]],  # noqa: ARG002
         *,
+        projection: Projection | None = None,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002
     ) -> Neighbors | None:
         """Return None: no neighbors are needed."""
@@ -112,6 +123,7 @@ class RowMethod(Parameters, Untrained):
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
         excluded: NDArray[np.int64] | None = None,
+        projection: Projection | None = None,
         neighbors: Neighbors | None = None,  # noqa: ARG002 - none is needed
         progress: Progress | None = None,
     ) -> Selection:
@@ -129,6 +141,8 @@ class RowMethod(Parameters, Untrained):
             Rows that have labels already; they count as chosen before, and are never picked.
         excluded : (e,) int64 or None
             Rows that are never picked; otherwise rows of the pool like all others.
+        projection
+            Of these embeddings; found here when None.
         neighbors
             Not used.
         progress
@@ -144,7 +158,8 @@ class RowMethod(Parameters, Untrained):
         report = progress or ignore
         with one_thread():
             report("projecting rows", 0, 1)
-            rows = fit_projection(embeddings, dimensions=self.projection).apply(embeddings)
+            projection = projection or fit_projection(embeddings, dimensions=self.projection)
+            rows = projection.apply(embeddings)
             report("projecting rows", 1, 1)
             picks = self.choose(Problem(rows, budget, held, np.union1d(held, barred), generator(rng), report))
             cluster = nearest_pick(rows, picks.rows)

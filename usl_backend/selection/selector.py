@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from usl_backend.progress import Progress
     from usl_backend.selection.base import Checkpoint, Neighbors, Selection
     from usl_backend.selection.parameters import MethodOption
+    from usl_backend.selection.rows.preparation import Projection
     from usl_backend.selection.uslt.trainers import Trainer
 
 
@@ -47,12 +48,23 @@ class Selector(Protocol):
         """
         ...
 
+    def fit(self, embeddings: NDArray[np.floating[Any]]) -> Projection | None:
+        """Find the projection that both `search` and `select` need, to compute it once and pass it to both.
+
+        None where only `select` needs one, or nothing is projected.
+        """
+        ...
+
     def search(
-        self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
+        self,
+        embeddings: NDArray[np.floating[Any]],
+        *,
+        projection: Projection | None = None,
+        progress: Progress | None = None,
     ) -> Neighbors | None:
         """Find the neighbors that `select` would search on the same embeddings, to keep them and pass them in.
 
-        None where the method searches none, or there is a single row.
+        `projection` is the result of `fit`. None where the method searches none, or there is a single row.
         """
         ...
 
@@ -64,13 +76,15 @@ class Selector(Protocol):
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
         excluded: NDArray[np.int64] | None = None,
+        projection: Projection | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
     ) -> Selection:
         """Choose `budget` distinct rows of `embeddings` (n, d).
 
         `rng` is an int seed or a Generator; `labeled` are rows that already have labels and hold their
-        clusters; `excluded` are rows like all others that are never picked; `neighbors` is the result of `search`.
+        clusters; `excluded` are rows like all others that are never picked; `projection` is the result of `fit`,
+        `neighbors` that of `search`.
         Raises `SelectionError` on input that no selection can be made from, naming the value.
         """
         ...

@@ -24,7 +24,13 @@ from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import Clustering, kmeans, paper_kmeans
 from usl_backend.selection.rows.neighborhood import Neighborhood, cut, neighbor_count, neighborhood, searched
 from usl_backend.selection.rows.neighbors import nearest_neighbors
-from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
+from usl_backend.selection.rows.preparation import (
+    Projection,
+    check_budget,
+    check_embeddings,
+    fit_projection,
+    generator,
+)
 from usl_backend.selection.rows.threads import one_thread
 
 if TYPE_CHECKING:
@@ -132,6 +138,7 @@ class USL(USLParameters, Untrained):
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
         excluded: NDArray[np.int64] | None = None,
+        projection: Projection | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
     ) -> Selection:
@@ -150,6 +157,8 @@ class USL(USLParameters, Untrained):
             Rows that have labels already: each holds a cluster of its own, and is never picked.
         excluded : (e,) int64 or None
             Rows that are never picked; otherwise rows of the pool like all others.
+        projection
+            Result of `fit` on these embeddings; found here when None.
         neighbors
             Result of `search` on these embeddings; searched here when None.
         progress
@@ -168,16 +177,40 @@ class USL(USLParameters, Untrained):
         check_embeddings(embeddings)
         budget, held, barred = check_budget(budget, n=len(embeddings), labeled=labeled, excluded=excluded)
         with one_thread():
-            return _Run(self, generator(rng), progress).select(embeddings, budget, held, barred, neighbors)
+            return _Run(self, generator(rng), progress).select(
+                embeddings, budget, held, barred, projection, neighbors
+            )
+
+    def fit(self, embeddings: NDArray[np.floating[Any]]) -> Projection | None:
+        """Find the projection of `search` and `select`, to compute it once and pass it to both.
+
+        Parameters
+        ----------
+        embeddings : (n, d) float16, float32 or float64
+
+        Returns
+        -------
+        Projection or None
+            None where rows stay as they are.
+        """
+        check_embeddings(embeddings)
+        with one_thread():
+            return _fit(self, embeddings)
 
     def search(
-        self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
+        self,
+        embeddings: NDArray[np.floating[Any]],
+        *,
+        projection: Projection | None = None,
+        progress: Progress | None = None,
     ) -> Neighbors | None:
         """Find the neighbors that `select` would search on the same embeddings, to keep them and pass them in.
 
         Parameters
         ----------
         embeddings : (n, d) float16, float32 or float64
+        projection
+            Result of `fit` on these embeddings; found here when None.
         progress
             Called as `progress(step, done, total)`; what it raises passes through.
 
@@ -189,31 +222,42 @@ class USL(USLParameters, Untrained):
         if len(embeddings) < 2:
             return None
         return nearest_neighbors(
-            self.prepare(embeddings), k=searched(self.neighbors), include_self=self.count_self,
+            self.prepare(embeddings, projection=projection), k=searched(self.neighbors), include_self=self.count_self,
             exact=True if self.exact else None, workers=self.workers, progress=progress,
         )  # fmt: skip
 
-    def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    def prepare(
+        self, embeddings: NDArray[np.floating[Any]], *, projection: Projection | None = None
+    ) -> NDArray[Any]:
         """Project and normalize rows as `select` does.
 
         Parameters
         ----------
         embeddings : (n, d) float16, float32 or float64
+        projection
+            Result of `fit` on these embeddings; found here when None.
 
         Returns
         -------
         (n, p) float32, or float64 for float64 embeddings under a preset without projection
         """
         check_embeddings(embeddings)
-        return _prepare(self, embeddings)
+        return _prepare(self, embeddings, projection)
 
 
-def _prepare(p: USLParameters, embeddings: NDArray[Any]) -> NDArray[Any]:
+def _fit(p: USLParameters, embeddings: NDArray[Any]) -> Projection | None:
+    """Find the projection; None where rows stay as they are."""
+    if p.projection == 0 and not p.normalize:
+        return None
+    return fit_projection(embeddings, dimensions=p.projection, normalize=p.normalize)
+
+
+def _prepare(p: USLParameters, embeddings: NDArray[Any], projection: Projection | None) -> NDArray[Any]:
     """Project and normalize; presets keep float64."""
     dtype = np.float64 if p.projection == 0 and embeddings.dtype == np.float64 else np.float32
-    if p.projection == 0 and not p.normalize:
+    projection = projection or _fit(p, embeddings)
+    if projection is None:
         return np.ascontiguousarray(embeddings, dtype=dtype)
-    projection = fit_projection(embeddings, dimensions=p.projection, normalize=p.normalize)
     return projection.apply(embeddings, dtype=dtype)
 
 
@@ -229,12 +273,13 @@ class _Run:
         budget: int,
         held: NDArray[np.int64],
         barred: NDArray[np.int64],
+        projection: Projection | None,
         neighbors: Neighbors | None,
     ) -> Selection:
         p = self.p
         n = len(embeddings)
         self.report("projecting rows", 0, 1)
-        rows = _prepare(p, embeddings)
+        rows = _prepare(p, embeddings, projection)
         zero_rows = int((~rows.any(axis=1)).sum())
         self.report("projecting rows", 1, 1)
         near = self.neighborhood(

@@ -179,6 +179,7 @@ class USLT(USLTParameters):
         rng: int | np.random.Generator,
         labeled: NDArray[np.int64] | None = None,
         excluded: NDArray[np.int64] | None = None,
+        projection: Projection | None = None,
         neighbors: Neighbors | None = None,
         progress: Progress | None = None,
     ) -> Selection:
@@ -196,6 +197,8 @@ class USLT(USLTParameters):
             Rows that have labels already: their clusters are passed over, and they are never picked.
         excluded : (e,) int64 or None
             Rows that are never picked; otherwise rows of the pool like all others.
+        projection
+            Result of `fit` on these embeddings; found here when None.
         neighbors
             Result of `search` on these embeddings; searched here when None.
         progress
@@ -225,25 +228,41 @@ class USLT(USLTParameters):
             trainer = EmbeddingTrainer()
         run = _Run(self, generator(rng), progress, self.checkpoint, trainer)
         with one_thread():
-            return run.select(embeddings, budget, held, barred, neighbors)
+            return run.select(embeddings, budget, held, barred, projection, neighbors)
+
+    def fit(self, embeddings: NDArray[np.floating[Any]]) -> Projection:
+        """Find the projection of `search` and `select`, to compute it once and pass it to both."""
+        check_embeddings(embeddings)
+        with one_thread():
+            return fit_projection(embeddings, dimensions=self.projection)
 
     def search(
-        self, embeddings: NDArray[np.floating[Any]], *, progress: Progress | None = None
+        self,
+        embeddings: NDArray[np.floating[Any]],
+        *,
+        projection: Projection | None = None,
+        progress: Progress | None = None,
     ) -> Neighbors | None:
         """Find the neighbors that `select` would search on the same embeddings, to keep them and pass them in.
 
-        None where there is a single row.
+        `projection` is the result of `fit`. None where there is a single row.
         """
         if len(embeddings) < 2:
             return None
         return nearest_neighbors(
-            self.prepare(embeddings), k=searched(self.neighbors), workers=self.workers, progress=progress
+            self.prepare(embeddings, projection=projection),
+            k=searched(self.neighbors),
+            workers=self.workers,
+            progress=progress,
         )
 
-    def prepare(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    def prepare(
+        self, embeddings: NDArray[np.floating[Any]], *, projection: Projection | None = None
+    ) -> NDArray[np.float32]:
         """Project rows as `select` does, to (n, p) of unit length."""
         check_embeddings(embeddings)
-        return fit_projection(embeddings, dimensions=self.projection).apply(embeddings)
+        projection = projection or fit_projection(embeddings, dimensions=self.projection)
+        return projection.apply(embeddings)
 
 
 @dataclass(frozen=True)
@@ -280,11 +299,12 @@ class _Run:
         budget: int,
         held: NDArray[np.int64],
         barred: NDArray[np.int64],
+        projection: Projection | None,
         given: Neighbors | None,
     ) -> Selection:
         p = self.p
         self.report("projecting rows", 0, 1)
-        projection = fit_projection(embeddings, dimensions=p.projection)
+        projection = projection or fit_projection(embeddings, dimensions=p.projection)
         rows = projection.apply(embeddings)
         self.report("projecting rows", 1, 1)
         around = neighborhood(
