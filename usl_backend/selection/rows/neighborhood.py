@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from usl_backend.selection.base import Neighbors
+from usl_backend.selection.rows.cells import candidates_wanted
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import Groups, alone, merge, near_rows, same_rows
-from usl_backend.selection.rows.neighbors import candidates_wanted, nearest_neighbors, nearest_of_some
+from usl_backend.selection.rows.neighbors import nearest_neighbors, nearest_of_some
 from usl_backend.selection.rows.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _without_copies(
     for block in row_blocks(len(leaders), size=MOVED_ROWS):
         left[block] = (place[near.indices[found.leaders[block]]] >= 0).sum(axis=1)
     short = np.flatnonzero(left < k)
-    if not near.exact and len(short) > candidates_wanted(k):
+    if not near.exact and len(short) > candidates_wanted(k, rows=len(leaders)):
         # Comparing these with all rows would take longer than cells do for everybody.
         return nearest_neighbors(leaders, k=k, include_self=include_self, exact=exact, workers=workers)
     wide = k if len(short) else int(left.min())

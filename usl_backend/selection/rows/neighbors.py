@@ -1,7 +1,7 @@
-"""The k nearest neighbors of every row, exact or blocked over cells.
+"""The k nearest neighbors of every row, exact or by cells.
 
-Exact search compares all pairs (n^2 d). The blocked search sorts the rows into cells of a k-means, and compares
-each cell only with the rows of the nearest cells.
+Exact search compares all pairs (n^2 d). The other sorts the rows into cells, and compares each row only with those of
+the cells nearest to it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import numpy as np
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection.base import Neighbors
-from usl_backend.selection.rows.assignment import assign_coarse
+from usl_backend.selection.rows.cells import candidates_wanted, make_cells
 from usl_backend.selection.rows.exact import nearest_rows
-from usl_backend.selection.rows.kmeans import quick_centers
 from usl_backend.selection.rows.preparation import squared_distances
-from usl_backend.selection.rows.smallest import few_smallest
 from usl_backend.selection.rows.threads import map_blocks, one_thread, row_blocks
 
 if TYPE_CHECKING:
@@ -27,16 +25,8 @@ if TYPE_CHECKING:
 
 EXACT_ROWS = 5_000
 """Up to this many rows every pair is compared; above it cells are used unless asked otherwise."""
-CELL_ROWS, LARGE_CELL_ROWS = 128, 200
-"""Rows per cell aimed at; larger cells find fewer neighbors for less time."""
-LARGE_ROWS = 100_000
-"""Above this many rows cells are larger, because finding many of them costs most."""
-CANDIDATES, MOST_CANDIDATES = 2048, 8192
-"""Rows that each cell is compared with: 36 per neighbor, but within these bounds. Presets compare all pairs."""
 SEARCHED_ROWS = 2048
 """Rows searched for at once, an eighth of it in float64."""
-SCORES = 262_144
-"""Products of a cell's rows and its candidates held at once, so that they stay in the cache."""
 SPARE = 8
 """Neighbours looked up beyond k, so that ties at the border are settled by recomputed distances."""
 
@@ -94,7 +84,7 @@ def nearest_neighbors(
     distances = np.empty((n, k), dtype=rows.dtype if rows.dtype == np.float64 else np.float32)
     done = 0
 
-    def store(targets: NDArray[np.int64], found: tuple[NDArray[Any], NDArray[Any]]) -> None:
+    def store(targets: NDArray[np.integer[Any]], found: tuple[NDArray[Any], NDArray[Any]]) -> None:
         nonlocal done
         indices[targets], distances[targets] = found
         before, done = done, done + len(targets)
@@ -102,15 +92,15 @@ def nearest_neighbors(
             progress("finding neighbors", done, n)
 
     with one_thread():
-        if rows.dtype == np.float64 or exact or candidates_wanted(k) * 2 > n:
+        if rows.dtype == np.float64 or exact or 2 * candidates_wanted(k, rows=n) > n:
             exact = True
             everyone = _ExactSearch(rows, np.arange(n), k, include_self)
             for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
                 store(targets, found)
         else:
-            cells = _cells(rows, k=k, include_self=include_self, seed=seed, workers=workers)
-            for targets, found in map_blocks(cells, cells.filled(), workers=workers):
-                store(targets, found)
+            cells = make_cells(rows, k=k, include_self=include_self, seed=seed, workers=workers)
+            for own, near in map_blocks(cells, cells.blocks(), workers=workers):
+                store(own, near)
     return Neighbors(indices=indices, distances=distances, exact=exact)
 
 
@@ -187,11 +177,6 @@ def _joined(found: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> Neighbors:
     )
 
 
-def candidates_wanted(k: int) -> int:
-    """Number of rows that each cell is compared with."""
-    return int(np.clip(36 * k, CANDIDATES, MOST_CANDIDATES))
-
-
 def _exact_float64(targets: NDArray[Any], rows: NDArray[Any], k: int) -> NDArray[np.int64]:
     """Find the k nearest rows of the targets in float64."""
     distances = squared_distances(targets, rows)
@@ -229,113 +214,3 @@ def _nearest_of(
     found = np.take_along_axis(found, order, axis=1)
     distances = np.take_along_axis(distances, order, axis=1)
     return found, np.maximum(distances, 0.0, out=distances)
-
-
-def _cells(rows: NDArray[Any], *, k: int, include_self: bool, seed: int, workers: int) -> _Cells:
-    """Sort the rows into cells and find the cells nearest to each."""
-    n = len(rows)
-    rng = np.random.default_rng(seed)
-    count = max(2, n // (CELL_ROWS if n <= LARGE_ROWS else LARGE_CELL_ROWS))
-    centers = quick_centers(rows, clusters=count, rng=rng, workers=workers)
-    labels = assign_coarse(rows, centers, workers=workers).labels
-    order = np.argsort(labels, kind="stable")
-    sizes = np.bincount(labels, minlength=len(centers))
-    filled = sizes[sizes > 0]
-    wanted = candidates_wanted(k)
-    reach = min(len(filled), int(np.ceil(4 * wanted / max(1.0, float(np.median(filled))))) + 4)
-    nearest = np.empty((len(centers), reach), dtype=np.int64)
-    for block in row_blocks(len(centers), size=1024):
-        between = squared_distances(centers[block], centers)
-        between[:, sizes == 0] = np.inf
-        between[np.arange(len(between)), np.arange(block.start, block.stop)] = -1.0
-        some = np.argpartition(between, reach - 1, axis=1)[:, :reach]
-        rank = np.argsort(np.take_along_axis(between, some, axis=1), axis=1, kind="stable")
-        nearest[block] = np.take_along_axis(some, rank, axis=1)
-    return _Cells(
-        rows=rows,
-        half_norms=np.einsum("ij,ij->i", rows, rows) / 2,
-        order=order,
-        sizes=sizes,
-        begin=np.concatenate([[0], np.cumsum(sizes)]),
-        nearest=nearest,
-        wanted=wanted,
-        k=k,
-        include_self=include_self,
-    )
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """The rows of each cell, and for each cell the nearest cells that together hold enough candidates."""
-
-    rows: NDArray[Any]
-    half_norms: NDArray[Any]
-    order: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    begin: NDArray[np.int64]
-    nearest: NDArray[np.int64]
-    wanted: int
-    k: int
-    include_self: bool
-
-    def filled(self) -> list[int]:
-        """List the cells that hold a row."""
-        return [int(cell) for cell in np.flatnonzero(self.sizes)]
-
-    def __call__(self, cell: int) -> tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[Any]]]:
-        """Find the neighbors of one cell's rows among its candidates, as (indices, distances)."""
-        near = self.nearest[cell]
-        enough = int(np.searchsorted(np.cumsum(self.sizes[near]), self.wanted)) + 1
-        # The cell's own rows come first; of the last cell only as many as are wanted.
-        places = np.concatenate([self.order[self.begin[c] : self.begin[c + 1]] for c in near[:enough]])
-        own = places[: self.sizes[cell]]
-        places = places[: max(self.wanted, len(own))]
-        candidates, half = self.rows.take(places, axis=0), self.half_norms[places]
-        wide = min(self.k + 1, len(places))
-        indices = np.empty((len(own), self.k), dtype=np.int32)
-        distances = np.empty((len(own), self.k), dtype=self.rows.dtype)
-        for block in row_blocks(len(own), size=max(1, SCORES // len(places))):
-            mine = candidates[block]
-            # Half the squared distance less the row's own norm: the same order, one pass less.
-            score = mine @ candidates.T
-            np.subtract(half, score, out=score)
-            itself = np.arange(block.start, block.start + len(mine))
-            score[itself - block.start, itself] = -np.inf
-            columns, value = few_smallest(score, wide)
-            value += half[block, None]
-            value *= 2.0
-            # Near-equal rows lose their digits in the product: take those distances from the differences.
-            row, place = np.nonzero((value < 2e-3 * half[block, None]) & (value > -np.inf))
-            if len(row):
-                difference = mine[row] - candidates[columns[row, place]]
-                value[row, place] = np.einsum("ij,ij->i", difference, difference)
-            keys = _keys(value, places[columns])
-            keys[value == -np.inf] = 0
-            keys.sort(axis=1)
-            indices[block], distances[block] = _of_keys(
-                keys, own[block], self.k, include_self=self.include_self
-            )
-        return own, (indices, distances)
-
-
-def _keys(distances: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Join squared distances and rows to numbers above 2^32 that sort by distance, then by row."""
-    # The bits of floats from +0 on ascend with them.
-    keys: NDArray[np.uint64] = np.abs(np.maximum(distances, 0.0)).view(np.uint32).astype(np.uint64)
-    keys += np.uint64(1)
-    keys <<= np.uint64(32)
-    keys |= rows.view(np.uint64)
-    return keys
-
-
-def _of_keys(
-    keys: NDArray[np.uint64], own: NDArray[np.int64], k: int, *, include_self: bool
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Take sorted keys apart: k rows and their distances; the first key is that of the row itself."""
-    keys = keys[:, :k] if include_self else keys[:, 1 : k + 1]
-    rows = keys.astype(np.uint32).view(np.int32)
-    bits = (keys >> np.uint64(32)).astype(np.uint32)
-    if include_self:
-        rows[:, 0], bits[:, 0] = own, 1
-    bits -= np.uint32(1)
-    return rows, bits.view(np.float32)

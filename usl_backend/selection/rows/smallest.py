@@ -43,13 +43,18 @@ def few_smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.
     if groups < GROUPS_PER_PLACE * k:
         columns = np.argpartition(values, k - 1, axis=1)[:, :k]
         return columns, np.take_along_axis(values, columns, axis=1)
-    least = values[:, : groups * GROUP]
-    while least.shape[1] > groups:
-        # Minima of two halves, again and again, are faster than those along an axis of 16.
-        half = least.shape[1] // 2
-        least = np.minimum(least[:, :half], least[:, half:])
-    bound = np.partition(least, k - 1, axis=1)[:, k - 1]
+    bound = np.partition(group_minima(values[:, : groups * GROUP]), k - 1, axis=1)[:, k - 1]
     return _gathered(values, values <= bound[:, None])
+
+
+def group_minima(values: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """Return the smallest value of each group of 16 columns, (b, c / 16): those that are the same modulo c / 16."""
+    groups = values.shape[1] // GROUP
+    while values.shape[1] > groups:
+        # Minima of two halves, again and again, are faster than those along an axis of 16.
+        half = values.shape[1] // 2
+        values = np.minimum(values[:, :half], values[:, half:])
+    return values
 
 
 def below(

@@ -1,0 +1,327 @@
+"""Rows in small cells, of which every row looks only into those nearest to it: neighbors of large pools.
+
+An inverted file as faiss's IndexIVFFlat, with the cells that each row itself probes. Rows that lie near each other are
+searched for together, so that most of the work is matrix products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usl_backend.selection.rows.assignment import assign_coarse
+from usl_backend.selection.rows.kmeans import quick_centers
+from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.smallest import group_minima
+from usl_backend.selection.rows.threads import row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Found = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+CELL_ROWS = 128
+"""Most rows of a cell."""
+FEWEST_ROWS = 16
+"""Fewest rows of a cell: a row that looked into a few tiny ones would find too few neighbors."""
+CENTER_ROWS = 300
+"""Rows per center of the k-means whose clusters are cut into cells: cutting is cheaper than more centers."""
+PER_NEIGHBOR, LEAST_CANDIDATES = 40, 1152
+"""Rows that each row is compared with: so many per neighbor, at least and at most so many in all."""
+LARGE_ROWS, LARGE_PER_NEIGHBOR, LARGE_LEAST_CANDIDATES = 100_000, 28, 768
+"""Above so many rows fewer, because more of them cost as much time as finding the cells."""
+MOST_CANDIDATES = 8192
+SEARCHED_ROWS = 1024
+"""Rows searched for at once, at most."""
+SCORES = 1_310_720
+"""Products held at once, unless a single cell's rows need more."""
+BLOCK_CELLS = 8
+"""Cells searched for at once, on average."""
+NEAR_CELLS = 9
+"""Cells that the rows searched for at once choose from, for each that a row looks into."""
+DIRECTION_STEPS = 3
+"""Power iterations towards the direction that a cluster is cut across."""
+
+
+def candidates_wanted(k: int, *, rows: int) -> int:
+    """Number of rows that each row of a pool of so many `rows` is compared with."""
+    if rows > LARGE_ROWS:
+        return min(max(LARGE_PER_NEIGHBOR * k, LARGE_LEAST_CANDIDATES), MOST_CANDIDATES)
+    return min(max(PER_NEIGHBOR * k, LEAST_CANDIDATES), MOST_CANDIDATES)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Finds the neighbors of the rows of a block of cells.
+
+    Attributes
+    ----------
+    rows : (n, d) float32
+        The pool.
+    half_norms : (n,) float32
+        Half the squared length of each row.
+    order : (n,) int32
+        Rows cell by cell.
+    begin : (c + 1,) int64
+        Places in `order` where the cells begin.
+    centers : (c, d) float32
+        Means of the cells.
+    ends : (b + 1,) int64
+        Cells where the blocks begin.
+    near : (b, w) int64
+        Cells that the rows of each block choose from, ascending; its own are among them.
+    probes
+        Cells that a row looks into.
+    k, include_self
+        As for `nearest_neighbors`.
+    """
+
+    rows: NDArray[Any]
+    half_norms: NDArray[Any]
+    order: NDArray[np.int32]
+    begin: NDArray[np.int64]
+    centers: NDArray[Any]
+    ends: NDArray[np.int64]
+    near: NDArray[np.int64]
+    probes: int
+    k: int
+    include_self: bool
+
+    def blocks(self) -> list[int]:
+        """List the blocks."""
+        return list(range(len(self.ends) - 1))
+
+    def __call__(self, block: int) -> tuple[NDArray[np.int32], Found]:
+        """Find the neighbors of one block's rows: the rows, and their indices and distances (t, k)."""
+        first, last = self.ends[block], self.ends[block + 1]
+        own = self.order[self.begin[first] : self.begin[last]]
+        targets = self.rows.take(own, axis=0)
+        pairs = self._pairs(targets, first, last, self.near[block])
+        scores = self._scores(targets, pairs)
+        # The row itself comes first, whatever its score says.
+        home = pairs.place[:, 0]
+        scores[home, np.arange(self.begin[first], self.begin[last]) - pairs.start[home]] = -np.inf
+        wide = self.k + 1
+        least = group_minima(scores)[pairs.place].reshape(len(own), -1)
+        bound = np.partition(least, wide - 1, axis=1)[:, wide - 1]
+        hit = np.flatnonzero(scores <= bound[pairs.target, None])
+        keys = self._ranked(targets, own, pairs, hit, scores.ravel()[hit])
+        return own, _of_keys(keys, own, self.k, include_self=self.include_self)
+
+    def _ranked(
+        self,
+        targets: NDArray[Any],
+        own: NDArray[np.int32],
+        pairs: _Pairs,
+        hit: NDArray[np.int64],
+        score: NDArray[Any],
+    ) -> NDArray[np.uint64]:
+        """Turn scores at places of the table into keys of squared distances and rows: (targets, w), ascending."""
+        pair = hit // CELL_ROWS
+        target = pairs.target[pair]
+        found = self.order[pairs.start[pair] + hit % CELL_ROWS]
+        half = self.half_norms[own][target]
+        value = score + half
+        value *= 2.0
+        # Near-equal rows lose their digits in the product: take those distances from the differences.
+        near = np.flatnonzero((value < 2e-3 * half) & (value > -np.inf))
+        if len(near):
+            difference = targets[target[near]] - self.rows[found[near]]
+            value[near] = np.einsum("ij,ij->i", difference, difference)
+        return _rowwise(_keys(value, found), target, count=len(own))
+
+    def _pairs(self, targets: NDArray[Any], first: int, last: int, near: NDArray[np.int64]) -> _Pairs:
+        """Choose the cells that each target looks into: its own, and those with the nearest centers."""
+        centers = self.centers[near]
+        apart = np.einsum("ij,ij->i", centers, centers) / 2 - targets @ centers.T
+        home = np.repeat(np.searchsorted(near, np.arange(first, last)), np.diff(self.begin[first : last + 1]))
+        apart[np.arange(len(targets)), home] = np.inf
+        probed = np.empty((len(targets), self.probes), dtype=np.int64)
+        probed[:, 0] = home
+        probed[:, 1:] = np.argpartition(apart, self.probes - 2, axis=1)[:, : self.probes - 1]
+        # Numbers of 16 bits are sorted by radix.
+        chosen = probed.astype(np.uint16).ravel()
+        by_cell = np.argsort(chosen, kind="stable")
+        place = np.empty(len(by_cell), dtype=np.int64)
+        place[by_cell] = np.arange(len(by_cell))
+        counts = np.bincount(chosen, minlength=len(near))
+        used = counts > 0
+        return _Pairs(
+            target=by_cell // self.probes,
+            start=np.repeat(self.begin[near], counts),
+            place=place.reshape(probed.shape),
+            cells=near[used],
+            ends=np.concatenate([[0], np.cumsum(counts[used])]),
+        )
+
+    def _scores(self, targets: NDArray[Any], pairs: _Pairs) -> NDArray[Any]:
+        """Compare the targets with the rows of the cells they look into: (pairs, CELL_ROWS), filled up with infinity.
+
+        A score is half the squared distance less the target's own norm: the same order, one pass less.
+        """
+        scores = np.empty((len(pairs.target), CELL_ROWS), dtype=targets.dtype)
+        for cell, begin, end in zip(
+            pairs.cells.tolist(), pairs.ends[:-1].tolist(), pairs.ends[1:].tolist(), strict=True
+        ):
+            members = self.order[self.begin[cell] : self.begin[cell + 1]]
+            part = scores[begin:end, : len(members)]
+            np.matmul(
+                targets.take(pairs.target[begin:end], axis=0), self.rows.take(members, axis=0).T, out=part
+            )
+            np.subtract(self.half_norms[members], part, out=part)
+            scores[begin:end, len(members) :] = np.inf
+        return scores
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Targets and the cells they look into, cell by cell.
+
+    `target` (p,) and `start` (p,), the place where its cell begins, of each pair; `place` (t, probes) of each target's
+    pairs, that of its own cell first; `cells` (u,) looked into, and `ends` (u + 1,) where their pairs begin.
+    """
+
+    target: NDArray[np.int64]
+    start: NDArray[np.int64]
+    place: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def make_cells(
+    rows: NDArray[Any], *, k: int, include_self: bool = False, seed: int = 0, workers: int = 1
+) -> Cells:
+    """Sort rows (n, d) float32 into cells and blocks of cells that lie near each other.
+
+    Parameters are those of `nearest_neighbors`; the pool has more rows than `candidates_wanted`.
+    """
+    rng = np.random.default_rng(seed)
+    order, begin = _cut_clusters(rows, rng=rng, workers=workers)
+    centers = np.stack([rows[order[here:there]].mean(axis=0) for here, there in pairwise(begin.tolist())])
+    probes = min(len(centers), -(-candidates_wanted(k, rows=len(rows)) * len(centers) // len(rows)))
+    together = quick_centers(centers, clusters=max(1, len(centers) // BLOCK_CELLS), rng=rng, workers=workers)
+    labels = assign_coarse(centers, together, workers=workers).labels
+    by_block = np.argsort(labels, kind="stable")
+    order = np.concatenate([order[begin[cell] : begin[cell + 1]] for cell in by_block.tolist()])
+    sizes, centers = np.diff(begin)[by_block], centers[by_block]
+    most = min(SEARCHED_ROWS, max(CELL_ROWS, SCORES // (probes * CELL_ROWS)))
+    ends = _ends(sizes, labels[by_block], most=most)
+    return Cells(
+        rows=rows,
+        half_norms=np.einsum("ij,ij->i", rows, rows) / 2,
+        order=order,
+        begin=np.concatenate([[0], np.cumsum(sizes)]),
+        centers=centers,
+        ends=ends,
+        near=_near(centers, ends, wanted=max(SEARCHED_ROWS // FEWEST_ROWS, NEAR_CELLS * probes)),
+        probes=probes,
+        k=k,
+        include_self=include_self,
+    )
+
+
+def _cut_clusters(
+    rows: NDArray[Any], *, rng: np.random.Generator, workers: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Make the clusters of a rough k-means, and cut the large ones: the rows cell by cell, and where cells begin."""
+    centers = quick_centers(rows, clusters=max(2, len(rows) // CENTER_ROWS), rng=rng, workers=workers)
+    labels = assign_coarse(rows, centers, workers=workers).labels
+    sizes = np.bincount(labels, minlength=len(centers))
+    small = np.flatnonzero(sizes[labels] < FEWEST_ROWS)
+    if len(small):
+        kept = np.flatnonzero(sizes >= FEWEST_ROWS)
+        labels[small] = kept[assign_coarse(rows[small], centers[kept], workers=workers).labels]
+        sizes = np.bincount(labels, minlength=len(centers))
+    order = np.argsort(labels, kind="stable").astype(np.int32)
+    begin = np.concatenate([[0], np.cumsum(sizes)])
+    cells = [size for here, there in pairwise(begin.tolist()) for size in _cut(rows, order[here:there])]
+    return order, np.concatenate([[0], np.cumsum(cells)])
+
+
+def _cut(rows: NDArray[Any], members: NDArray[np.int32]) -> list[int]:
+    """Cut members across their widest direction, again and again, into as few cells as hold them, of equal size.
+
+    Sorts `members` in place, because very many small arrays would leave the memory in pieces; returns the sizes.
+    """
+    cells = -(-len(members) // CELL_ROWS)
+    if cells <= 1:
+        return [len(members)] * cells
+    part = rows[members]
+    part -= part.mean(axis=0)
+    direction = _scaled(part[np.einsum("ij,ij->i", part, part).argmax()])
+    for _ in range(DIRECTION_STEPS):
+        direction = _scaled(_scaled(part @ direction) @ part)
+    members[:] = members[np.argsort(part @ direction, kind="stable")]
+    first = len(members) * (cells // 2) // cells
+    del part
+    return _cut(rows, members[:first]) + _cut(rows, members[first:])
+
+
+def _scaled(vector: NDArray[Any]) -> NDArray[Any]:
+    """Scale a vector to largest values of 1, so that no product overflows; zeros stay zeros."""
+    largest = np.abs(vector).max()
+    return vector / largest if largest > 0.0 else vector
+
+
+def _ends(sizes: NDArray[np.int64], labels: NDArray[np.integer[Any]], *, most: int) -> NDArray[np.int64]:
+    """Cut cells, sorted by label, into blocks of one label and at most so many rows; or one cell, if that has more."""
+    ends, held = [0], 0
+    for cell, size in enumerate(sizes.tolist()):
+        if held and (held + size > most or labels[cell] != labels[cell - 1]):
+            ends.append(cell)
+            held = 0
+        held += size
+    return np.array([*ends, len(sizes)])
+
+
+def _near(centers: NDArray[Any], ends: NDArray[np.int64], *, wanted: int) -> NDArray[np.int64]:
+    """Find the cells nearest to each block: (b, wanted or all), ascending, its own always among them."""
+    wanted = min(len(centers), wanted)
+    sizes = np.diff(ends)
+    middle = (np.add.reduceat(centers, ends[:-1], axis=0) / sizes[:, None]).astype(centers.dtype)
+    block_of = np.repeat(np.arange(len(sizes)), sizes)
+    near = np.empty((len(sizes), wanted), dtype=np.int64)
+    for part in row_blocks(len(sizes), size=64):
+        apart = squared_distances(middle[part], centers)
+        own = np.arange(ends[part.start], ends[part.stop])
+        apart[block_of[own] - part.start, own] = -1.0
+        near[part] = np.argpartition(apart, wanted - 1, axis=1)[:, :wanted]
+    near.sort(axis=1)
+    return near
+
+
+def _keys(distances: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Join squared distances and rows to numbers above 2^32 that sort by distance, then by row; -inf is 0."""
+    # The bits of floats from +0 on ascend with them.
+    keys: NDArray[np.uint64] = np.abs(np.maximum(distances, 0.0)).view(np.uint32).astype(np.uint64)
+    keys += np.uint64(1)
+    keys <<= np.uint64(32)
+    keys |= rows.view(np.uint32)
+    keys[distances == -np.inf] = 0
+    return keys
+
+
+def _rowwise(keys: NDArray[np.uint64], row: NDArray[np.int64], *, count: int) -> NDArray[np.uint64]:
+    """Sort the keys of each of `count` rows: (count, as many as the row with the most has)."""
+    # Numbers of 16 bits are sorted by radix.
+    order = np.argsort(row.astype(np.uint16), kind="stable")
+    row = row[order]
+    held = np.bincount(row, minlength=count)
+    table = np.full((count, int(held.max())), np.iinfo(np.uint64).max)
+    table[row, np.arange(len(row)) - (np.cumsum(held) - held)[row]] = keys[order]
+    table.sort(axis=1)
+    return table
+
+
+def _of_keys(keys: NDArray[np.uint64], own: NDArray[np.int32], k: int, *, include_self: bool) -> Found:
+    """Take sorted keys apart: k rows and their distances; the first key is that of the row itself."""
+    keys = keys[:, :k] if include_self else keys[:, 1 : k + 1]
+    rows = keys.astype(np.uint32).view(np.int32)
+    bits = (keys >> np.uint64(32)).astype(np.uint32)
+    if include_self:
+        rows[:, 0], bits[:, 0] = own, 1
+    bits -= np.uint32(1)
+    return rows, bits.view(np.float32)
