@@ -11,7 +11,7 @@ from usl_backend.selection.rows.kmeans import (
     paper_kmeans,
     quick_centers,
 )
-from usl_backend.selection.rows.kmeans_start import _apportion, greedy_start, local_start
+from usl_backend.selection.rows.kmeans_start import _apportion, greedy_starts, local_start
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -54,28 +54,43 @@ def test_paper_kmeans__fixed_centers_stay():
     assert set(found.labels) <= set(range(5))
 
 
-def test_greedy_start__covers_separate_groups():
+def test_greedy_starts__covers_separate_groups():
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(12), 20)
     rows = np.eye(12)[truth] * 10 + rng.normal(size=(240, 12)) * 0.1
-    assert len(set(truth[greedy_start(rows, clusters=12, rng=rng)])) == 12
+    assert len(set(truth[greedy_starts(rows, clusters=12, rng=rng)[0]])) == 12
 
 
-def test_greedy_start__only_copies_left_still_gives_distinct_rows():
+def test_greedy_starts__only_copies_left_still_gives_distinct_rows():
     rows = np.repeat(np.eye(2, 3), 5, axis=0)
-    assert len(set(greedy_start(rows, clusters=7, rng=np.random.default_rng(0)))) == 7
+    for start in greedy_starts(rows, clusters=7, starts=3, rng=np.random.default_rng(0)):
+        assert len(set(start)) == 7
 
 
-def test_greedy_start__avoids_fixed_centers_and_light_rows():
+def test_greedy_starts__avoids_fixed_centers_and_light_rows():
     truth = np.repeat(np.arange(3), 30)
     rows = np.eye(3)[truth] * 10 + np.random.default_rng(0).normal(size=(90, 3)) * 0.1
     fixed = np.eye(3)[:1] * 10
     for seed in range(5):
-        start = greedy_start(rows, clusters=2, rng=np.random.default_rng(seed), fixed=fixed)
+        start = greedy_starts(rows, clusters=2, rng=np.random.default_rng(seed), fixed=fixed)[0]
         assert sorted(truth[start]) == [1, 2]
     weights = np.where(truth == 1, 1e-9, 1.0)
-    start = greedy_start(rows, clusters=1, rng=np.random.default_rng(0), weights=weights)
+    start = greedy_starts(rows, clusters=1, rng=np.random.default_rng(0), weights=weights)[0]
     assert truth[start[0]] != 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fixed", [None, np.full((1, 6), 3.0)])
+def test_greedy_starts__together_are_those_of_one_after_the_other(weighted, fixed):
+    rows, _ = blobs(150, 6, seed=4, groups=9)
+    weights = np.random.default_rng(1).random(150) if weighted else None
+    one, many = np.random.default_rng(2), np.random.default_rng(2)
+    each = [
+        greedy_starts(rows, clusters=40, rng=one, weights=weights, fixed=fixed)[0].tolist() for _ in range(5)
+    ]
+    together = greedy_starts(rows, clusters=40, rng=many, starts=5, weights=weights, fixed=fixed)
+    assert together.tolist() == each
+    assert one.random() == many.random()
 
 
 def test_local_start__distinct_rows_with_a_share_for_each_cell():

@@ -20,7 +20,7 @@ from usl_backend.selection.rows.centrality import Smoothed, taken
 from usl_backend.selection.rows.kmeans_start import (
     FEW_ROWS_LOCAL_CLUSTERS,
     LOCAL_CLUSTERS,
-    greedy_start,
+    greedy_starts,
     local_start,
 )
 from usl_backend.selection.rows.threads import row_blocks
@@ -46,6 +46,8 @@ EXACT_END, EXACT_END_ROWS = 1024, 20_000
 """Up to so many clusters or rows the last assignment looks at all centers, above both at the 128 nearest."""
 CELL_SAMPLE_ROWS, CELL_STEPS = 32, 5
 """Rows per cell that rough centers are made from, in so many steps."""
+STARTED_TOGETHER = 8192
+"""Rows times starts up to which all starts are chosen together: small steps cost most by their number."""
 RESTART_CLUSTERS, SAMPLED_RESTART_CLUSTERS = 400, 200
 """Starts times clusters, at most, beyond the first start; the second in a pool that is sampled."""
 SETTLED = 2e-4
@@ -210,14 +212,17 @@ def kmeans(
     size = wanted if sampled else min(n, wanted, 250_000)
     if isinstance(rows, Smoothed) and (not sampled or n <= ASSIGNED_ROWS):
         rows = rows.take(slice(0, n))
+    together = size == n and attempts * n <= STARTED_TOGETHER
     total = attempts + (1 if sampled else iterations)
     held = np.zeros((0, 0)) if fixed is None else fixed.astype(np.float64)
     best: Clustering | None = None
     for attempt in range(attempts):
         chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else slice(0, n)
         part, part_weights = taken(rows, chosen), None if weights is None else weights[chosen]
-        begin = _start(part, clusters, rng, part_weights, held, workers)
-        centers = part[begin].astype(np.float64)
+        if attempt == 0 or not together:
+            starts = attempts if together else 1
+            begin = _starts(part, clusters, rng, part_weights, held, workers, starts=starts)
+        centers = part[begin[attempt if together else 0]].astype(np.float64)
         if len(held):
             centers = np.concatenate([held, centers])
         if size == n and attempts == 1:
@@ -278,30 +283,26 @@ def _assign_again(
     return assign_near(rows, centers, labels, near=MENDING_CENTERS, workers=workers)
 
 
-def _start(
+def _starts(
     rows: NDArray[Any], clusters: int, rng: np.random.Generator, weights: NDArray[Any] | None, held: NDArray[Any],
-    workers: int,
+    workers: int, *, starts: int,
 ) -> NDArray[np.int64]:  # fmt: skip
-    """Choose starting rows: one greedy run on at most 16 rows per cluster, or cell by cell for many clusters."""
+    """Choose starting rows (starts, clusters) among 16 per cluster at most: greedily, or one start cell by cell."""
     size = min(len(rows), max(FEWEST_SEED_ROWS, SEED_ROWS * clusters))
     chosen = np.sort(rng.choice(len(rows), size, replace=False)) if size < len(rows) else np.arange(len(rows))
     part, part_weights = rows[chosen], None if weights is None else weights[chosen]
     fixed = held if len(held) else None
     many = LOCAL_CLUSTERS if len(rows) > FEWEST_SEED_ROWS else FEW_ROWS_LOCAL_CLUSTERS
     if clusters < many or fixed is not None:
-        return chosen[greedy_start(part, clusters=clusters, rng=rng, weights=part_weights, fixed=fixed)]
+        return chosen[
+            greedy_starts(part, clusters=clusters, rng=rng, starts=starts, weights=part_weights, fixed=fixed)
+        ]
     centers = quick_centers(part, clusters=int(np.sqrt(clusters)), rng=rng, workers=workers)
     found = assign(part, centers, workers=workers)
-    return chosen[
-        local_start(
-            part,
-            cells=found.labels,
-            distances=found.distances,
-            clusters=clusters,
-            rng=rng,
-            weights=part_weights,
-        )
-    ]
+    begin = local_start(
+        part, cells=found.labels, distances=found.distances, clusters=clusters, rng=rng, weights=part_weights
+    )
+    return chosen[begin[None]]
 
 
 def descend(

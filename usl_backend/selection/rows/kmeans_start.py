@@ -17,11 +17,12 @@ LOCAL_CLUSTERS, FEW_ROWS_LOCAL_CLUSTERS = 256, 1000
 """From this many clusters on, starts are chosen cell by cell; the second where there are at most 5,000 rows."""
 
 
-def greedy_start(
+def greedy_starts(
     rows: NDArray[np.floating[Any]],
     *,
     clusters: int,
     rng: np.random.Generator,
+    starts: int = 1,
     weights: NDArray[np.floating[Any]] | None = None,
     fixed: NDArray[np.floating[Any]] | None = None,
     candidates: int = SEED_CANDIDATES,
@@ -33,63 +34,73 @@ def greedy_start(
     exponential time divided by its weight, and the first ones win. So rows that change by a hair, as float16 on disk
     makes them, draw the same candidates, which a draw along the cumulated weights would not.
 
-    Returns (clusters,) distinct rows in the order chosen; `fixed` (l, d) are centers that are there already.
+    Returns (starts, clusters): distinct rows in the order chosen, for each of several starts, whose steps are computed
+    together; `fixed` (l, d) are centers that are there already.
     """
-    race = _Race(rows, weights, candidates=candidates, fixed=fixed)
-    return np.array(
-        [race.winner(_times(rng, len(rows), first=race.nearest is None)) for _ in range(clusters)],
-        dtype=np.int64,
-    )
+    races = _Races(rows, weights, starts=starts, candidates=candidates, fixed=fixed)
+    first = races.nearest is None
+    times = [
+        [_times(rng, len(rows), first=first and step == 0) for step in range(clusters)] for _ in range(starts)
+    ]
+    return np.stack([races.winners(np.stack(step)) for step in zip(*times, strict=True)], axis=1)
 
 
-class _Race:
-    """Greedy k-means++ on some rows, one center after the other."""
+class _Races:
+    """Greedy k-means++ on some rows, one center after the other, from several starts at once."""
 
     def __init__(
         self,
         rows: NDArray[Any],
         weights: NDArray[Any] | None,
         *,
+        starts: int = 1,
         candidates: int = SEED_CANDIDATES,
         fixed: NDArray[Any] | None = None,
     ) -> None:
         self.rows, self.candidates = rows, min(candidates, len(rows))
         self.mass = np.ones(len(rows)) if weights is None else weights.astype(np.float64)
+        self.summed = self.mass.astype(rows.dtype)
         self.norms = np.einsum("ij,ij->i", rows, rows)
-        self.taken = np.zeros(len(rows), dtype=bool)
+        self.taken = np.zeros((starts, len(rows)), dtype=bool)
+        self.each = np.arange(starts)
         self.nearest: NDArray[Any] | None = None
         if fixed is not None and len(fixed):
-            self.nearest = _nearest_distance(rows, fixed.astype(rows.dtype))
+            self.nearest = np.tile(_nearest_distance(rows, fixed.astype(rows.dtype)), (starts, 1))
 
-    def winner(self, times: NDArray[Any]) -> int:
-        """Choose the next row by the exponential times (n,) drawn for the rows."""
+    def winners(self, times: NDArray[Any]) -> NDArray[np.int64]:
+        """Choose the next row of each start (starts,) by the exponential times (starts, n) drawn for the rows."""
         if self.nearest is None:
-            chosen = int((times / self.mass).argmin())
-            self.nearest = squared_distances(self.rows[chosen : chosen + 1], self.rows)[0]
+            chosen: NDArray[np.int64] = (times / self.mass).argmin(axis=1)
+            self.nearest = squared_distances(self.rows[chosen], self.rows)
         else:
             chosen, self.nearest = self._next(self.nearest, times)
-        self.taken[chosen] = True
+        self.taken[self.each, chosen] = True
         return chosen
 
-    def _next(self, nearest: NDArray[Any], times: NDArray[Any]) -> tuple[int, NDArray[Any]]:
-        """Choose one more row; return it and the squared distances (n,) to the nearest row chosen then."""
+    def _next(self, nearest: NDArray[Any], times: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Choose one more row of each start; return them and the squared distances to the nearest row chosen then."""
         weight = nearest * self.mass
-        if weight.max() <= 0.0:
-            # Only copies of chosen rows are left: any of them will do.
-            return int(np.where(self.taken, np.inf, times).argmin()), nearest
         with np.errstate(divide="ignore", invalid="ignore"):
             race = times / weight
-        drawn = np.argpartition(race, self.candidates - 1)[: self.candidates]
-        drawn = np.sort(drawn[race[drawn] < np.inf])
-        tried = self.rows[drawn] @ self.rows.T
-        tried *= -2.0
+        drawn = np.argpartition(race, self.candidates - 1, axis=1)[:, : self.candidates]
+        drawn.sort(axis=1)
+        named = drawn.ravel()
+        tried = (self.rows[named] * self.rows.dtype.type(-2)) @ self.rows.T
         tried += self.norms
-        tried += self.norms[drawn, None]
-        np.minimum(tried, nearest, out=tried)
-        best = int((tried @ self.mass.astype(tried.dtype)).argmin())
-        nearest = np.maximum(tried[best], 0.0)
-        nearest[drawn[best]] = 0.0
-        return int(drawn[best]), nearest
+        tried += self.norms[named, None]
+        tried = tried.reshape(*drawn.shape, -1)
+        np.minimum(tried, nearest[:, None], out=tried)
+        # A row without weight, drawn where fewer have one than are drawn, lowers nothing.
+        best = (tried @ self.summed).argmin(axis=1)
+        chosen = drawn[self.each, best]
+        following = np.maximum(tried[self.each, best], 0.0)
+        following[self.each, chosen] = 0.0
+        over = np.flatnonzero(weight.max(axis=1) <= 0.0)
+        if len(over):
+            # Only copies of chosen rows are left: any of them will do.
+            chosen[over] = np.where(self.taken[over], np.inf, times[over]).argmin(axis=1)
+            following[over] = nearest[over]
+        return chosen, following
 
 
 def _times(rng: np.random.Generator, n: int, *, first: bool) -> NDArray[Any]:
@@ -125,7 +136,7 @@ def local_start(
     begin = np.concatenate([[0], np.cumsum(sizes)])
     members = {int(cell): order[begin[cell] : begin[cell + 1]] for cell in np.flatnonzero(quota)}
     races = {
-        cell: _Race(rows[own], None if weights is None else weights[own]) for cell, own in members.items()
+        cell: _Races(rows[own], None if weights is None else weights[own]) for cell, own in members.items()
     }
     chosen: list[int] = []
     # Every row draws a time in every step, whatever its cell: one that rounding moves to another cell changes no other
@@ -133,7 +144,7 @@ def local_start(
     for step in range(int(quota.max())):
         times = _times(rng, len(rows), first=step == 0)
         chosen.extend(
-            members[cell][races[cell].winner(times[members[cell]])]
+            members[cell][races[cell].winners(times[None, members[cell]])[0]]
             for cell in np.flatnonzero(quota > step).tolist()
         )
     return np.array(chosen, dtype=np.int64)
