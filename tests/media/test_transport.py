@@ -97,7 +97,7 @@ def to_loopback(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
 def reader(certificate: Path) -> Iterator[MediaReader]:
     limits = MediaLimits(seconds=2.0)
     with MediaReader(limits=limits, allowed_hosts=[NAME, "other.test"], resolver=to_loopback) as made:
-        made._connections._context.load_verify_locations(certificate)
+        made._connections._trust.load_verify_locations(certificate)
         yield made
 
 
@@ -127,8 +127,24 @@ def test_read__tls_silence_ends_at_the_deadline(certificate: Path) -> None:
     try:
         limits = MediaLimits(seconds=0.5)
         with MediaReader(limits=limits, allowed_hosts=[NAME], resolver=to_loopback) as impatient:
-            impatient._connections._context.load_verify_locations(certificate)
+            impatient._connections._trust.load_verify_locations(certificate)
             with pytest.raises(UnavailableError, match="did not deliver in time"):
                 impatient.read(Location(url=f"https://{NAME}:{slow.port}/a.png"), once=True)
     finally:
         slow.close()
+
+
+def test_read__files_and_plain_http_read_no_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(ssl, "create_default_context", lambda *rest, **_: asked.append(rest))
+    (tmp_path / "a.png").write_bytes(b"bytes")
+    nobody = socket.create_server(("127.0.0.1", 0))
+    port = nobody.getsockname()[1]
+    nobody.close()
+    with MediaReader(local_roots=(tmp_path,), allowed_hosts=[NAME], resolver=to_loopback) as reader:
+        assert reader.read(Location(path=tmp_path / "a.png")) == b"bytes"
+        with pytest.raises(UnavailableError, match="failed"):
+            reader.read(Location(url=f"http://{NAME}:{port}/a.png"), once=True)
+    assert asked == []

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import certifi
@@ -110,12 +111,17 @@ class Connections:
     """Pool of connections; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._context = ssl.create_default_context()
-        self._context.load_verify_locations(certifi.where())
-        self._context.sslsocket_class = _TLSSocket
         self._lock = threading.Lock()
         self._closed = False
         self._idle: dict[tuple[tuple[str, str, int], str], list[Connection]] = {}
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        """Certificates that are trusted, read at the first HTTPS address: pools of files or of plain HTTP need none."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(certifi.where())
+        context.sslsocket_class = _TLSSocket
+        return context
 
     def get(
         self, target: Hop, addresses: list[Address], headers: dict[str, str], deadline: float
@@ -152,7 +158,7 @@ class Connections:
                     idle.close()  # the server may close an idle connection
                     if time.monotonic() >= deadline:
                         raise
-        context = self._context if target.scheme == "https" else None
+        context = self._trust if target.scheme == "https" else None
         for position, address in enumerate(addresses, start=1):
             try:
                 connection = Connection(target, address, context, deadline)
