@@ -31,7 +31,7 @@ CENTER_ROWS = 300
 """Rows per center of the k-means whose clusters are cut into cells: cutting is cheaper than more centers."""
 PER_NEIGHBOR, LEAST_CANDIDATES = 40, 1152
 """Rows that each row is compared with: so many per neighbor, at least and at most so many in all."""
-LARGE_ROWS, LARGE_PER_NEIGHBOR, LARGE_LEAST_CANDIDATES = 100_000, 28, 768
+LARGE_ROWS, LARGE_PER_NEIGHBOR, LARGE_LEAST_CANDIDATES = 100_000, 32, 896
 """Above so many rows fewer, because more of them cost as much time as finding the cells."""
 MOST_CANDIDATES = 8192
 SEARCHED_ROWS = 1024
