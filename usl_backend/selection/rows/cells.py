@@ -251,10 +251,11 @@ def _cut(rows: NDArray[Any], members: NDArray[np.int32]) -> list[int]:
         return [len(members)] * cells
     part = rows[members]
     part -= part.mean(axis=0)
-    direction = _scaled(part[np.einsum("ij,ij->i", part, part).argmax()])
+    # From the widest column, not from a row: rows rounded to float16 are cut into the same cells.
+    along = part[:, np.einsum("ij,ij->j", part, part).argmax()]
     for _ in range(DIRECTION_STEPS):
-        direction = _scaled(_scaled(part @ direction) @ part)
-    members[:] = members[np.argsort(part @ direction, kind="stable")]
+        along = _scaled(part @ _scaled(_scaled(along) @ part))
+    members[:] = members[np.argsort(along, kind="stable")]
     first = len(members) * (cells // 2) // cells
     del part
     return _cut(rows, members[:first]) + _cut(rows, members[first:])
