@@ -34,6 +34,8 @@ PER_NEIGHBOR, LEAST_CANDIDATES = 40, 1152
 LARGE_ROWS, LARGE_PER_NEIGHBOR, LARGE_LEAST_CANDIDATES = 100_000, 32, 896
 """Above so many rows fewer, because more of them cost as much time as finding the cells."""
 MOST_CANDIDATES = 8192
+GROUP = 8
+"""Rows of a cell of which only the nearest is looked at first: most neighbors are in few cells."""
 SEARCHED_ROWS = 1024
 """Rows searched for at once, at most."""
 SCORES = 1_310_720
@@ -105,7 +107,7 @@ class Cells:
         home = pairs.place[:, 0]
         scores[home, np.arange(self.begin[first], self.begin[last]) - pairs.start[home]] = -np.inf
         wide = self.k + 1
-        least = group_minima(scores)[pairs.place].reshape(len(own), -1)
+        least = group_minima(scores, group=GROUP)[pairs.place].reshape(len(own), -1)
         bound = np.partition(least, wide - 1, axis=1)[:, wide - 1]
         hit = np.flatnonzero(scores <= bound[pairs.target, None])
         keys = self._ranked(targets, own, pairs, hit, scores.ravel()[hit])

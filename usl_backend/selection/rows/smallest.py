@@ -47,11 +47,11 @@ def few_smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.
     return _gathered(values, values <= bound[:, None])
 
 
-def group_minima(values: NDArray[np.floating[Any]]) -> NDArray[Any]:
-    """Return the smallest value of each group of 16 columns, (b, c / 16): those that are the same modulo c / 16."""
-    groups = values.shape[1] // GROUP
+def group_minima(values: NDArray[np.floating[Any]], *, group: int = GROUP) -> NDArray[Any]:
+    """Return the smallest value of each group of columns, (b, c / group): those that are the same modulo c / group."""
+    groups = values.shape[1] // group
     while values.shape[1] > groups:
-        # Minima of two halves, again and again, are faster than those along an axis of 16.
+        # Minima of two halves, again and again, are faster than those along a short axis.
         half = values.shape[1] // 2
         values = np.minimum(values[:, :half], values[:, half:])
     return values
