@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from oracles import blobs, squared
@@ -91,6 +93,15 @@ def test_greedy_starts__together_are_those_of_one_after_the_other(weighted, fixe
     together = greedy_starts(rows, clusters=40, rng=many, starts=5, weights=weights, fixed=fixed)
     assert together.tolist() == each
     assert one.random() == many.random()
+
+
+def test_greedy_starts__hold_the_times_of_one_step():
+    rows, _ = blobs(2_000, 4, seed=5, dtype=np.float32)
+    tracemalloc.start()
+    greedy_starts(rows, clusters=300, rng=np.random.default_rng(0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 300 * rows[:, 0].nbytes / 2
 
 
 def test_local_start__distinct_rows_with_a_share_for_each_cell():

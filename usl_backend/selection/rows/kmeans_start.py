@@ -38,11 +38,18 @@ def greedy_starts(
     together; `fixed` (l, d) are centers that are there already.
     """
     races = _Races(rows, weights, starts=starts, candidates=candidates, fixed=fixed)
-    first = races.nearest is None
-    times = [
-        [_times(rng, len(rows), first=first and step == 0) for step in range(clusters)] for _ in range(starts)
-    ]
-    return np.stack([races.winners(np.stack(step)) for step in zip(*times, strict=True)], axis=1)
+    doubled = races.nearest is None
+
+    def times(step: int) -> NDArray[Any]:
+        return _times(rng, len(rows), first=doubled and step == 0)
+
+    if starts == 1:
+        # A step's times are drawn when it comes: those of all steps may be more than the memory holds.
+        steps = (times(step)[None] for step in range(clusters))
+    else:
+        each = [[times(step) for step in range(clusters)] for _ in range(starts)]
+        steps = (np.stack(drawn) for drawn in zip(*each, strict=True))
+    return np.stack([races.winners(drawn) for drawn in steps], axis=1)
 
 
 class _Races:
