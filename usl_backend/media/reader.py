@@ -180,7 +180,7 @@ class MediaReader:
             raise MediaError("local files are not allowed: no local root is configured")
         try:
             candidates = [(root / PurePosixPath(source)).resolve() for root in self._roots]
-            inside = [path for path in candidates if any(path.is_relative_to(root) for root in self._roots)]
+            inside = [path for path in candidates if self._root_of(path) is not None]
             if not inside:
                 raise MediaError("the path is outside the allowed local roots")
             return next((path for path in inside if path.exists()), inside[0])
@@ -190,7 +190,8 @@ class MediaReader:
     def _open_file(self, path: str) -> BufferedReader:
         """Open a file below a root, or one that is a root itself, of any size."""
         found = self._below_root(path)
-        root = next(root for root in self._roots if found.is_relative_to(root))
+        root = self._root_of(found)
+        assert root is not None, "resolved below a root"
         if found == root:
             root = root.parent
         try:
@@ -209,7 +210,9 @@ class MediaReader:
                     if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                         raise
             path = self._below_root(os.fspath(path))
-            return self._read_below(self._root_of(path) or path, path)
+            root = self._root_of(path)
+            assert root is not None, "resolved below a root"
+            return self._read_below(root, path)
         except OSError as error:
             raise MediaError(f"the file cannot be read: {short_reason(error)}") from error
 

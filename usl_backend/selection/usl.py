@@ -241,7 +241,8 @@ class USL(USLParameters, Untrained):
         -------
         (n, p) float32, or float64 for float64 embeddings under a preset without projection
         """
-        check_embeddings(embeddings)
+        if projection is None:
+            check_embeddings(embeddings)
         return _prepare(self, embeddings, projection)
 
 

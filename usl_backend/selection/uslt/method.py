@@ -260,8 +260,9 @@ class USLT(USLTParameters):
         self, embeddings: NDArray[np.floating[Any]], *, projection: Projection | None = None
     ) -> NDArray[np.float32]:
         """Project rows as `select` does, to (n, p) of unit length."""
-        check_embeddings(embeddings)
-        projection = projection or fit_projection(embeddings, dimensions=self.projection)
+        if projection is None:
+            check_embeddings(embeddings)
+            projection = fit_projection(embeddings, dimensions=self.projection)
         return projection.apply(embeddings)
 
 
