@@ -2,6 +2,7 @@ import base64
 import gzip
 import io
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from digit_run import FIRST, Kept, Made, png
 from flask.testing import FlaskClient
 from page_forms import form_of
 from PIL import Image
+from pydantic import SecretStr
 
 from usl_backend.errors import MediaError, StudioUnreachableError
 from usl_backend.instances import Instance
@@ -419,10 +421,53 @@ def test_thumbnail__a_silent_source_is_left_alone_for_a_while(
     statuses = [site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + i}").status_code for i in range(5)]
     assert (statuses, asked) == ([404] * 5, [FIRST])
     monkeypatch.setattr("usl_backend.web.reports.PAUSE", 0.0)
-    site.reports._silent_until = 0.0
+    site.reports._silent_until.clear()
     site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + 1}")
     site.client.get(f"/usl/api/runs/12-1/thumbnail/{FIRST + 2}")
     assert asked == [FIRST, FIRST + 1, FIRST + 2]
+
+
+def test_bytes__a_silent_host_silences_no_other(site: Site) -> None:
+    def read(instance: Instance) -> bytes:
+        if "away.test" in instance.source:
+            raise UnavailableError("nobody answers", host="away.test")
+        return b"picture"
+
+    site.reports._readers |= {"": read, "photos-1": read}
+    away, other = (Instance(1, "image", f"http://{name}.test/1.png") for name in ("away", "other"))
+    own, pool = (
+        Instance(2, "image", "/data/upload/12/2.png"),
+        replace(site.made.run, id="photos-1", pool="photos"),
+    )
+    with pytest.raises(UnavailableError):
+        site.reports._bytes(site.made.run, away)
+    with pytest.raises(MediaError, match="trying again soon"):
+        site.reports._bytes(site.made.run, away)
+    assert [site.reports._bytes(site.made.run, one) for one in (other, own)] == [b"picture"] * 2
+    with pytest.raises(UnavailableError):
+        site.reports._bytes(pool, away)
+    assert site.reports._bytes(pool, other) == b"picture"
+
+
+def test_bytes__label_studio_that_never_answers_costs_seconds(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(report=False)
+    claims = base64.urlsafe_b64encode(b'{"token_type": "refresh", "exp": 9000000000}').decode().rstrip("=")
+    monkeypatch.setattr("usl_backend.web.reports._STUDIO_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = site.host.model_copy(
+            update={
+                "label_studio_url": f"http://127.0.0.1:{silent.getsockname()[1]}",
+                "label_studio_api_key": SecretStr(f"a.{claims}.b"),
+            }
+        )
+        reports = Reports(host, site.made.store, command=("false",))
+        begun = time.monotonic()
+        with pytest.raises(StudioUnreachableError, match="in time"):
+            reports._bytes(site.made.run, Instance(FIRST, "image", "/data/upload/12/1.png"))
+        assert time.monotonic() - begun < 5
+        reports.close()
 
 
 def test_thumbnail__without_a_token_is_a_placeholder(site: Site) -> None:

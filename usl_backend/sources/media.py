@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError, MediaError, StudioAuthError, StudioNotFoundError
 from usl_backend.instances import Instance
@@ -191,13 +191,17 @@ class Media:
 
 
 @contextmanager
-def open_run_media(host: HostSettings, files: RunFiles, *, patience: float = PATIENCE) -> Iterator[Media]:
+def open_run_media(
+    host: HostSettings, files: RunFiles, *, patience: float = PATIENCE, **waiting: Any
+) -> Iterator[Media]:
     """Open the media of a run that has listed its pool, connecting to Label Studio for a project's run.
 
     Parameters
     ----------
     patience
         As for `MediaAccess.open`.
+    **waiting
+        `attempts` and `timeout` of `StudioClient`, which fetches the access token for media of Label Studio.
 
     Raises
     ------
@@ -211,7 +215,7 @@ def open_run_media(host: HostSettings, files: RunFiles, *, patience: float = PAT
             yield media
         return
     with (
-        StudioClient.from_settings(host) as client,
+        StudioClient.from_settings(host, **waiting) as client,
         MediaAccess.of_project(host, client).open(client, patience=patience) as media,
     ):
         yield media

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from flask import current_app
 
@@ -42,9 +43,11 @@ KEPT: Final = 8
 NICENESS: Final = 15
 """Added to the server's niceness for the process that makes a report, so that runs come first."""
 PAUSE: Final = 10.0
-"""Seconds without requests for pictures after their host did not respond."""
+"""Seconds without requests for the pictures of a host that did not respond."""
 _PATIENCE: Final = 2.0
 """Seconds for which a page asks a busy host again for a picture."""
+_STUDIO_SECONDS: Final = 5.0
+"""Longest wait for Label Studio's access token before a picture."""
 LOG: Final = "log.txt"
 _SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in HOST_OPTIONS if option.secret)}
 
@@ -99,7 +102,7 @@ class Reports:
         self._failed: dict[str, str] = {}
         self._media = ExitStack()
         self._readers: dict[str, Read] = {}
-        self._silent_until = 0.0
+        self._silent_until: dict[tuple[str, str], float] = {}
 
     def get(self, run: Run) -> Shown | Awaited:
         """Return the run's report, or the reason why there is none; start to make it if possible."""
@@ -199,18 +202,25 @@ class Reports:
         if place not in self._readers:
             with self._lock:
                 if place not in self._readers:
-                    opening = open_run_media(self._host, self._store.files(run.id), patience=_PATIENCE)
+                    opening = open_run_media(
+                        self._host,
+                        self._store.files(run.id),
+                        patience=_PATIENCE,
+                        attempts=1,
+                        timeout=_STUDIO_SECONDS,
+                    )
                     try:
                         self._readers[place] = self._media.enter_context(opening).read
                     except USLError as error:
                         raise MediaError(str(error)) from error
-        if time.monotonic() < self._silent_until:
-            raise MediaError("the host of the pictures did not respond; trying again soon")
+        source = place, _host_of(instance.source)
+        if time.monotonic() < self._silent_until.get(source, 0.0):
+            raise MediaError("the host of the picture did not respond; trying again soon")
         try:
             return self._readers[place](instance)
         except (UnavailableError, StudioUnreachableError):
             # A page of pictures must not block every thread of the server, one after the other.
-            self._silent_until = time.monotonic() + PAUSE
+            self._silent_until[source] = time.monotonic() + PAUSE
             raise
 
 
@@ -238,6 +248,14 @@ def shown(run: Run) -> Shown:
     if isinstance(found, Awaited):
         raise RunError(f"run {run.id} has no report yet. {found.message}")
     return found
+
+
+def _host_of(source: str) -> str:
+    """Return the host that an address names; "" for a path, also for one of Label Studio's own."""
+    try:
+        return urlsplit(source).netloc
+    except ValueError:
+        return ""
 
 
 def _stamp(path: Path) -> int:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request, send_file
 
 from usl_backend.errors import InputError
 from usl_backend.jobs.answering import ArchiveRequest, archive_of_run, write_archive
-from usl_backend.web.services import services, share_of
+from usl_backend.web.services import STUDIO_SECONDS, services, share_of
 
 if TYPE_CHECKING:
     from usl_backend.exports.media import Media
@@ -70,10 +70,11 @@ def _archive(run: Run, wanted: ArchiveRequest) -> IO[bytes]:
     from usl_backend.studio.client import StudioClient
 
     found = services()
-    with StudioClient.from_settings(found.host) as client:
-        if wanted.suggested:
+    if wanted.suggested:
+        with StudioClient.from_settings(found.host, attempts=1, timeout=STUDIO_SECONDS) as client:
             client.project(run.project)  # whatever is wrong with it is said before a process is started
-            return archive_of_run(found.host, run, wanted)
+        return archive_of_run(found.host, run, wanted)
+    with StudioClient.from_settings(found.host) as client:
         archive = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             write_archive(archive, run, wanted, store=found.store, host=found.host, client=client)

@@ -14,7 +14,7 @@ from usl_backend.runs import parse_project_key
 from usl_backend.runs.doubts import read_doubts
 from usl_backend.runs.suggest_job import read_job
 from usl_backend.suggesting.request import SuggestRequest
-from usl_backend.web.services import json_body, page_of, services, share_of
+from usl_backend.web.services import STUDIO_SECONDS, json_body, page_of, services, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def show_accuracy(project: int) -> Mapping[str, Any]:
     host, store = services().host, services().store
     run = exported_run(store, parse_project_key(str(project))[0])
     wanted = AccuracyRequest(target=share_of("target"), control=request.args.get("control"))
-    with StudioClient.from_settings(host) as client:
+    with StudioClient.from_settings(host, attempts=1, timeout=STUDIO_SECONDS) as client:
         client.project(run.project)  # whatever is wrong with it is said before a process is started
     return accuracy_of_run(host, run, wanted)
 
