@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from usl_backend.instances import QueueState
 from usl_backend.runs import RunState
 from usl_backend.runs.summary import Summary
 
@@ -119,6 +120,19 @@ def test_setup__tells_the_version_in_force(client, store):
     store.finish(run.id, Summary(model_version="usl-12-1"))
     assert _setup(client).json == {"model_version": "usl-12-1"}
     assert _setup(client, project="12.99").json == {"model_version": "usl"}
+
+
+def test_setup__tells_the_version_of_an_earlier_run_that_was_published_again(client, store):
+    for number in (1, 2):
+        run = store.create(project=12, project_key=KEY, settings={})
+        store.claim(run.id)
+        store.finish(run.id, Summary(model_version=f"usl-12-{number}"))
+    assert _setup(client).json == {"model_version": "usl-12-2"}
+    state = QueueState("12-1", "usl-12-1", "Uncertainty sampling", 3, None, "Sequential sampling", None)
+    store.save_queue_state(KEY, state)
+    assert _setup(client).json == {"model_version": "usl-12-1"}
+    for named in ("12", KEY):
+        assert client.get(f"/versions?project={named}").json == {"versions": ["usl-12-1", "usl-12-2"]}
 
 
 def test_predict__one_empty_list_per_task(client):

@@ -89,7 +89,7 @@ def webhook() -> Response | tuple[Response, int] | Mapping[str, Any]:
 
 @blueprint.get("/versions")
 def versions() -> Response | Mapping[str, Any]:
-    """List the model versions of a project, newest first.
+    """List the model versions of a project, the one in force first, then newest first.
 
     Label Studio 1.23 sends no project; on the 404 it falls back to the version it knows, which is that project's own.
     """
@@ -109,18 +109,21 @@ def _public_address(told: object) -> str:
 
 
 def _model_versions(project: int, key: str) -> list[str]:
-    """Return the model versions published for a project, newest first; never empty.
+    """Return the model versions published for a project, the one in force first, then the newest; never empty.
 
     Label Studio may order the Data Manager by the scores of the version returned by /setup, so that has to be the one
-    in force.
+    in force: an earlier run's where that was published again.
     """
-    runs = services().store.list(project=project, state=RunState.DONE, limit=20)
+    store = services().store
+    state = store.queue_state(key or store.key_of(project))
+    runs = store.list(project=project, state=RunState.DONE, limit=20)
     published = [
         run.summary.model_version
         for run in runs
         if run.summary is not None and run.summary.model_version and _is_of(run, key)
     ]
-    return published or [UNPUBLISHED]
+    now = [] if state is None else [state.model_version]
+    return list(dict.fromkeys((*now, *published))) or [UNPUBLISHED]
 
 
 def _is_of(run: Run, key: str) -> bool:
