@@ -131,6 +131,14 @@ def test_actions__runs_of_other_projects_are_refused(press, store, action, tende
     assert store.list(project=12) == []
 
 
+@pytest.mark.parametrize("action", ["extend", "suggestions", "reset"])
+def test_actions__a_number_that_no_project_has_is_refused(client, watch, action):
+    fields = {**form_of(client, PAGE), "confirm": str(2**70)}
+    told = client.post(f"/usl/projects/{2**70}/{action}", data=fields)
+    assert told.status_code == 400
+    assert "give Label Studio's project id" in told.json["error"]["message"]
+
+
 def test_extend_and_reset__reset_only_when_it_is_confirmed(press, run, tended):
     assert press("extend").status_code == 303
     for typed in ("", "13", "yes"):

@@ -113,8 +113,9 @@ def _run(project: int) -> Run:
 
 def _owner(project: int) -> Run:
     """Return the run that published to a project last."""
-    state = project_watch().look(project).state
-    run = tended_run(project, "" if state is None else state.queue.run)
+    number, _ = parse_project_key(project)
+    state = project_watch().look(number).state
+    run = tended_run(number, "" if state is None else state.queue.run)
     if run is None:
         raise RunError(f"project {project} has no published queue; start a run first")
     return run
