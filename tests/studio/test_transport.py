@@ -315,6 +315,20 @@ def test_client__export_that_breaks_off_is_an_error(server: Server) -> None:
             next(stream)
 
 
+@pytest.mark.parametrize("end", [b"", b", ", b",\n"])
+def test_client__export_that_breaks_off_between_two_tasks_is_an_error(server: Server, end: bytes) -> None:
+    server.respond = script((200, {}, b'[{"id": 1, "data": {}, "annotations": []}' + end))
+    with StudioClient(server.url, LEGACY) as client, pytest.raises(StudioError, match="was cut short"):
+        list(client.labeled(1))
+
+
+@pytest.mark.parametrize(("body", "ids"), [(b"[]", []), (b' [ {"id": 1} ,\n{"id": 2}]\n', [1, 2])])
+def test_client__export_that_is_complete(server: Server, body: bytes, ids: list[int]) -> None:
+    server.respond = script((200, {}, body))
+    with StudioClient(server.url, LEGACY) as client:
+        assert [task.id for task in client.labeled(1)] == ids
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

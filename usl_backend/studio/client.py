@@ -490,10 +490,14 @@ def _task_of(row: Mapping[str, Any], data_key: str | None) -> Task:
 
 
 def _json_array(chunks: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a streamed JSON array; holds one chunk and one object at a time."""
+    """Yield the objects of a streamed JSON array; holds one chunk and one object at a time.
+
+    An array that is not closed is an error, also where it breaks off between two objects.
+    """
     decoder = json.JSONDecoder()
-    buffer, position, needed = "", 0, 0
+    buffer, position, needed, last = "", 0, 0, ""
     for chunk in chunks:
+        last = chunk.rstrip()[-1:] or last
         buffer = buffer[position:] + chunk
         position = 0
         # Parse an incomplete object again only once the text has doubled: linear instead of quadratic time.
@@ -516,3 +520,5 @@ def _json_array(chunks: Iterator[str]) -> Iterator[dict[str, Any]]:
         value, end = decoder.raw_decode(rest)
         yield value
         rest = rest[end:].lstrip(" \t\r\n,[]")
+    if last != "]":
+        raise json.JSONDecodeError("the array is not closed", buffer, len(buffer))
