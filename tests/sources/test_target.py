@@ -35,6 +35,13 @@ def test_find__kind_and_name(
     assert Target.from_json({**target.to_json(), "import_to": 12}) == target
 
 
+def test_find__file_addresses_as_file_managers_copy_them(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos, 50%"
+    folder.mkdir()
+    assert find(folder.as_uri()) == find(str(folder))
+    assert find(folder.as_uri().replace("file://", "file://localhost")) == find(str(folder))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from usl_backend.errors import InputError
 from usl_backend.media.limits import MediaLimits
@@ -113,7 +114,7 @@ def find(text: str, **keys: Any) -> Target:
     if match := _SCHEME.match(text):
         scheme = match[1].lower()
         if scheme == "file":
-            return find(text[match.end() :], **keys)
+            return find(unquote(urlsplit(text).path), **keys)
         target = Target(text, **keys)
         if scheme not in {"http", "https", *SCHEMES}:
             known = ", ".join(f"{one}://" for one in ("http", "https", *sorted(SCHEMES)))
