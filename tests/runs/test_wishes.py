@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from usl_backend.errors import InputError
 from usl_backend.runs import RunStore
-from usl_backend.runs.projects import MOST_WISHES
 from usl_backend.runs.summary import ProjectNote, Summary
+from usl_backend.settings.ids import MOST_IDS
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def test_wishes__the_last_one_about_a_task_holds(store, changes):
 
 
 def test_wishes__more_than_a_run_takes(store):
-    store.add_wishes("13.100", range(MOST_WISHES), "exclude")
+    store.add_wishes("13.100", range(MOST_IDS), "exclude")
     with pytest.raises(InputError, match=r"10,001 tasks would be excluded"):
-        store.add_wishes("13.100", [MOST_WISHES], "exclude")
-    assert len(store.wishes("13.100").excluded) == MOST_WISHES
+        store.add_wishes("13.100", [MOST_IDS], "exclude")
+    assert len(store.wishes("13.100").excluded) == MOST_IDS
 
 
 def test_key_of__by_the_last_connection_else_by_the_newest_run_that_knows_it(store):

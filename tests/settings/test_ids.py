@@ -92,3 +92,10 @@ def test_steered__standing_wishes_never_overrule_the_run(pin, exclude, wished, b
     assert list(map(int, found.pin)) == pin + [one for one in wished if one not in pin + exclude]
     assert list(map(int, found.exclude)) == exclude + [one for one in barred if one not in pin + exclude]
     assert not set(found.pin) & set(found.exclude)
+
+
+def test_steered__more_wishes_than_a_run_takes_are_refused_before_it_is_queued():
+    own = check_extra_params({"exclude": "1,2"})
+    assert len(own.steered(pin=[], exclude=range(3, MOST_IDS + 1)).exclude) == MOST_IDS
+    with pytest.raises(SettingsError, match="exclude has 10,001 ids; give at most 10,000"):
+        own.steered(pin=[], exclude=range(3, MOST_IDS + 2))

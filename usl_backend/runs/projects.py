@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -17,11 +17,10 @@ from usl_backend.instances import QueueState
 from usl_backend.runs.columns import proper
 from usl_backend.runs.database import Database
 from usl_backend.runs.record import ProjectSetup
+from usl_backend.settings.ids import MOST_IDS
 
 _STATE = TypeAdapter(QueueState)
 _MOST_ADDRESSES = 8
-MOST_WISHES: Final = 10_000
-"""Pinned tasks of a project, and excluded ones: as many as the settings of a run take."""
 
 Wish = Literal["pin", "exclude"]
 
@@ -156,10 +155,10 @@ class ProjectRecords(Database):
             (count,) = sql.execute(
                 "SELECT COUNT(*) FROM wishes WHERE project_key = ? AND wish = ?", (project_key, wish)
             ).fetchone()
-            if count > MOST_WISHES:
+            if count > MOST_IDS:  # as many as a run takes
                 told = "pinned" if wish == "pin" else "excluded"
                 raise InputError(
-                    f"{count:,} tasks would be {told}; a project may have {MOST_WISHES:,}, take others back first"
+                    f"{count:,} tasks would be {told}; a project may have {MOST_IDS:,}, take others back first"
                 )
         return self.wishes(project_key)
 

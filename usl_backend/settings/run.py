@@ -209,14 +209,17 @@ class RunSettings(BaseModel):
         return settings.model_copy(update=update | ({"keep_labels": True} if settings.next else {}))
 
     def steered(self, *, pin: Sequence[int], exclude: Sequence[int]) -> RunSettings:
-        """Return the settings with the standing wishes of a project; where they differ, the run's own settings hold."""
-        pins, excluded = set(self.pin), set(self.exclude)
-        return self.model_copy(
-            update={
-                "pin": (*self.pin, *(str(one) for one in pin if str(one) not in pins | excluded)),
-                "exclude": (*self.exclude, *(str(one) for one in exclude if str(one) not in pins | excluded)),
-            }
-        )
+        """Return the settings with the standing wishes of a project; where they differ, the run's own settings hold.
+
+        Raises
+        ------
+        SettingsError
+            Together they are more than a run takes.
+        """
+        own = {*self.pin, *self.exclude}
+        pins, excluded = (tuple(str(one) for one in ids if str(one) not in own) for ids in (pin, exclude))
+        both = {"pin": (*self.pin, *pins), "exclude": (*self.exclude, *excluded)}
+        return self.model_copy(update={name: parse_ids(ids, name=name) for name, ids in both.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Return a flat JSON object with the names of the flags; method options are on the same level."""
