@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from usl_backend.instances import QueueState
-from usl_backend.runs import RunState, RunStore
+from usl_backend.runs import Run, RunState, RunStore
 from usl_backend.runs.lock import Lock
 from usl_backend.runs.retention import collect, tidy, trim
 from usl_backend.runs.summary import ProjectNote, Summary
@@ -60,6 +60,41 @@ def test_collect__directory_at_work_stays_and_strays_go(store: RunStore) -> None
     with Lock(busy.lock):
         assert [path for path, _ in collect(store, keep=5)] == [stray]
     assert [path for path, _ in collect(store, keep=5)] == [busy.directory]
+
+
+def test_collect__runs_resumed_or_created_meanwhile_keep_their_files(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed, over, newest = (finished(store, 1, RunState.FAILED) for _ in range(3))
+
+    def measured(path: Path) -> int:
+        if path.name == resumed:
+            store.resume(resumed)
+        return 100
+
+    def listed(**options: object) -> list[Run]:
+        monkeypatch.undo()
+        monkeypatch.setattr("usl_backend.runs.retention.bytes_of", measured)
+        runs = store.list(**options)
+        store.files(store.create(project=2, settings={}).id)
+        return runs
+
+    monkeypatch.setattr(store, "list", listed)
+    assert [path.name for path, _ in collect(store, keep=1)] == [over]
+    assert left(store) == {resumed, newest, "2-1"}
+    assert {run.id: run.state.value for run in store.list()} == {
+        resumed: "queued",
+        newest: "failed",
+        "2-1": "queued",
+    }
+
+
+@pytest.mark.parametrize("name", ["lock", "suggest.lock", "tend.lock"])
+def test_collect__run_that_a_process_works_on_stays(store: RunStore, name: str) -> None:
+    old, newest = (finished(store, 1, RunState.FAILED) for _ in range(2))
+    with Lock(store.files(old).directory / name):
+        assert collect(store, keep=1) == []
+    assert {run.id for run in store.list()} == {old, newest}
 
 
 def test_collect__embeddings_go_only_when_asked_and_idle(store: RunStore) -> None:

@@ -49,21 +49,23 @@ def collect(
     list of (Path, int)
         Paths that were (or would be) removed, and their sizes in bytes.
     """
-    runs = store.list(limit=EVERY)
-    kept = _kept(store, runs, keep)
     folder = store.directory / "runs"
+    # Directories before records: that of a run created meanwhile must not pass for one without a record.
     found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    doomed = [path for path in found if path.name not in kept and not held(path / "lock")]
+    runs = store.list(limit=EVERY)
+    kept = _kept(store, runs, keep) | {path.name for path in found if any(map(held, path.glob("*lock")))}
+    doomed = [path for path in found if path.name not in kept]
     active = any(run.state.is_active for run in runs)
     if cache and not active and (store.directory / CACHE).is_dir():
         doomed.append(store.directory / CACHE)
     removed = [(path, bytes_of(path)) for path in doomed]
-    if not dry_run:
-        for path in doomed:
-            shutil.rmtree(path)
-        for run in runs:
-            if run.id not in kept and not store.run_directory(run.id).exists():
-                store.forget(run.id)
+    if dry_run:
+        return removed
+    # Records first: a run that was resumed meanwhile keeps its record, and then its files too.
+    staying = {run.id for run in runs if run.id not in kept and not store.forget(run.id)}
+    removed = [(path, size) for path, size in removed if path.name not in staying]
+    for path, _ in removed:
+        shutil.rmtree(path)
     return removed
 
 
