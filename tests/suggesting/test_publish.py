@@ -1,18 +1,19 @@
 """Predictions that suggestions become; that Label Studio takes and serves them is tested in tests/live."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from played_project import Studio, labeled
 
-from usl_backend.errors import InputError
+from usl_backend.errors import InputError, RunError
 from usl_backend.instances import QueueState
 from usl_backend.runs import Run, RunStore
 from usl_backend.settings import HostSettings
 from usl_backend.studio.bulk import FRONT_SCORE
 from usl_backend.suggesting.compute import suggest_for_run
 from usl_backend.suggesting.labels import read_run_labels
-from usl_backend.suggesting.publish import _front, _predictions, require_accepted
+from usl_backend.suggesting.publish import _front, _predictions, fill_in, require_accepted
 
 CONTROL = range(101, 161)
 
@@ -34,6 +35,34 @@ def test_front__is_the_queue_and_what_was_queued_later(store: RunStore, run: Run
     assert _front(told, None, review=False) == queue
     assert _front(told, state((300, 301)), review=False) == [*queue, 300, 301]
     assert _front(told, state((300,)), review=True) == [*queue[:-1], 300]
+
+
+class Switched(Studio):
+    """A project that uses a version of ours; what is written to it is an AttributeError."""
+
+    version = "usl-12-1"
+
+    def project(self, project_id: int) -> Any:
+        return replace(super().project(project_id), model_version=self.version)
+
+
+def test_fill_in__refused_where_the_queue_was_changed_meanwhile(store: RunStore, run: Run) -> None:
+    told, client, files = found(store, run, 1, 2), Switched({}), store.files(run.id)
+    published = files.read_published()
+    for changed in (published.queue.with_control([7]), published.queue.with_asked([9])):
+        files.write_published(replace(published, queue=changed))
+        with pytest.raises(RunError, match="run 12-1 was changed while its suggestions were computed"):
+            fill_in(told, store=store, client=client)
+    files.write_published(published)
+    with pytest.raises(AttributeError):
+        fill_in(told, store=store, client=client)
+
+
+def test_fill_in__refused_where_another_run_has_published_meanwhile(store: RunStore, run: Run) -> None:
+    told, client = found(store, run, 1, 2), Switched({})
+    client.version = "usl-12-2"
+    with pytest.raises(InputError, match='is "usl-12-2", which is not of run 12-1; start a new run'):
+        fill_in(told, store=store, client=client)
 
 
 def test_predictions__ranks_lie_below_confidences_and_control_tasks_are_blank(

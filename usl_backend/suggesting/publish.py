@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.errors import InputError
+from usl_backend.errors import InputError, RunError
 from usl_backend.runs.lock import Lock
-from usl_backend.sinks.queue import record_switch
+from usl_backend.sinks.queue import record_switch, version_in_force
 from usl_backend.studio.annotating import annotate_from
 from usl_backend.studio.bulk import CARRIED_SCORE, FRONT_SCORE, NewPrediction
 from usl_backend.studio.preannotations import ACCEPTED
@@ -95,14 +95,24 @@ def fill_in(
 
     Raises
     ------
+    InputError
+        Another run has published to the project meanwhile.
     RunError
-        Another process works on the run, or a run of the project is active.
+        Another process works on the run or has changed its queue, or a run of the project is active.
     StudioError
         Label Studio refuses or fails; what was in force before still is.
     """
     run, project = found.labels.run, found.labels.project
     store.refuse_second(project=project.id)
-    with Lock(store.files(run.id).lock):
+    files = store.files(run.id)
+    with Lock(files.lock):
+        # Computing took minutes: another run may have published, or a control set was drawn, which has to stay blank.
+        version_in_force(store, run, client.project(project.id))
+        if files.read_published().queue != found.labels.queue:
+            raise RunError(
+                f"the queue of run {run.id} was changed while its suggestions were computed, by tasks that somebody "
+                f"queued or drew; nothing was written, repeat it: `usl-backend suggest {project.id}`"
+            )
         state = store.queue_state(project.key)
         front = _front(found, state, review=review)
         new = _predictions(found, front, mark=mark)
