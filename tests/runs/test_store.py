@@ -1,9 +1,10 @@
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
-from usl_backend.errors import ActiveRunError, RunError
+from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
 from usl_backend.instances import QueueState
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.projects import learned_addresses, remembered_setup
@@ -101,6 +102,19 @@ def test_progress__false_once_cancelled(store):
     assert not store.beat(run.id)
     assert not store.finish(run.id, Summary())
     assert store.get(run.id).state is RunState.CANCELLED
+
+
+def test_amend__changes_what_is_named_and_keeps_what_another_process_has_changed(store):
+    run = _create(store)
+    assert not store.amend(run.id, reserve=5)
+    store.claim_next(1)
+    store.finish(run.id, Summary(picks=10, reserve=20, model_version="usl-12-1"))
+    with closing(RunStore(store.directory)) as other:
+        assert other.amend(run.id, model_version="usl-suggest-12-1")
+    assert store.amend(run.id, reserve=5)
+    assert store.get(run.id).summary == Summary(picks=10, reserve=5, model_version="usl-suggest-12-1")
+    with pytest.raises(UnknownRunError):
+        store.amend("12-9", reserve=5)
 
 
 def test_finish__keeps_what_the_run_reports(store):

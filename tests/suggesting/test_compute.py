@@ -111,7 +111,7 @@ def test_suggest_for_run__class_names_of_texts_are_labeled_rows(store: RunStore,
     files.write_instances([], replace(files.read_inventory(), fields=fields))
     files.write_pool(Pool(np.arange(1, N + 1), rows), ["00" * 32] * N)
     assert run.summary is not None
-    store.amend(run.id, replace(run.summary, encoder=EncoderNote("minilm", encoder.key)))
+    store.amend(run.id, encoder=EncoderNote("minilm", encoder.key))
     told = found(store, store.get(run.id), Studio(labeled(1, 2)))
     given = np.full(N, -1)
     given[:2] = 0, 1
@@ -119,5 +119,5 @@ def test_suggest_for_run__class_names_of_texts_are_labeled_rows(store: RunStore,
     assert told.names
     assert np.array_equal(told.suggestions.confidence, expected.confidence)
     # Rows of another encoder say nothing about these names.
-    store.amend(run.id, replace(run.summary, encoder=EncoderNote("minilm", "another-key")))
+    store.amend(run.id, encoder=EncoderNote("minilm", "another-key"))
     assert not found(store, store.get(run.id), Studio(labeled(1, 2))).names

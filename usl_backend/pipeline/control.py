@@ -125,9 +125,8 @@ def draw_control(
                 after=set(queue.of_role("pick")),
             )
             files.write_published(replace(published, queue=queue))
-            if run.summary is not None:
-                reserve = len(queue.of_role("reserve"))
-                store.amend(run.id, replace(run.summary, control=len(queue.control_set), reserve=reserve))
+            reserve = len(queue.of_role("reserve"))
+            store.amend(run.id, control=len(queue.control_set), reserve=reserve)
     members = [task for task in queue.control_set if task in annotated]
     picks = set(queue.of_role("pick"))
     return Drawn(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,9 +264,17 @@ class RunStore(ProjectRecords, Counters):
             finished_at=time.time(),
         )
 
-    def amend(self, run_id: str, summary: Summary) -> bool:
-        """Replace the summary of a run that is done; return False if it was not done."""
-        return self._update(run_id, (RunState.DONE,), summary=summary)
+    def amend(self, run_id: str, **changes: Any) -> bool:
+        """Change attributes of the summary of a run that is done, as it is now; return False if it is not done."""
+        with self._transaction() as sql:
+            run = self.get(run_id)
+            if run.state is not RunState.DONE or run.summary is None:
+                return False
+            sql.execute(
+                "UPDATE runs SET summary = ? WHERE id = ?",
+                (stored("summary", replace(run.summary, **changes)), run_id),
+            )
+        return True
 
     def fail(self, run_id: str, kind: str, message: str) -> bool:
         """Mark an active run as failed; return False if it was not active.

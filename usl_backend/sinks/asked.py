@@ -20,7 +20,7 @@ from usl_backend.studio.insertion import insert, take_out
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.instances import Pool, Queue
+    from usl_backend.instances import Pool
     from usl_backend.runs import Run, RunStore
     from usl_backend.studio.client import StudioClient
 
@@ -115,7 +115,7 @@ def queue_tasks(
             project = client.project(run.project)
             insert(client, project, version=version_in_force(store, run, project), tasks=new, after=queued)
             files.write_published(replace(published, queue=grown))
-            _amend(run, grown, store)
+            store.amend(run.id, reserve=len(grown.of_role("reserve")))
     rank = {place.instance: place.rank for place in grown.places}
     return Asked(run.id, tuple(sorted(kept, key=rank.__getitem__)), new, (), passed_over)
 
@@ -138,7 +138,7 @@ def unqueue_tasks(
             take_out(client, project, version=version_in_force(store, run, project), tasks=gone)
             left = published.queue.without_asked(gone)
             files.write_published(replace(published, queue=left))
-            _amend(run, left, store)
+            store.amend(run.id, reserve=len(left.of_role("reserve")))
     others = {one: "nobody asked for it" for one in wanted if one not in asked}
     return Asked(run.id, removed=gone, passed_over=others)
 
@@ -222,9 +222,3 @@ def _excluded(run: Run, store: RunStore) -> set[int]:
     into = run.published_to
     standing = () if into is None else store.wishes(into.key).excluded
     return {*standing, *excluded_tasks(RunSettings.from_json(run.settings))}
-
-
-def _amend(run: Run, queue: Queue, store: RunStore) -> None:
-    """Count the reserve anew in the run's summary."""
-    if run.summary is not None:
-        store.amend(run.id, replace(run.summary, reserve=len(queue.of_role("reserve"))))

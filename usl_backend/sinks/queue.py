@@ -161,9 +161,8 @@ def record_switch(store: RunStore, run: Run, client: StudioClient, switch: Switc
         carried_over=switch.carried_over,
     )
     files.write_published(published)
-    if run.summary is not None:
-        tab = tab_of(client.browser_url, run.project, published)
-        store.amend(run.id, replace(run.summary, model_version=switch.model_version, tab=tab))
+    tab = tab_of(client.browser_url, run.project, published)
+    store.amend(run.id, model_version=switch.model_version, tab=tab)
 
 
 def tab_of(studio_url: str, project_id: int, published: Published) -> Tab | None:

@@ -44,8 +44,8 @@ def republish(run: Run, *, store: RunStore, client: StudioClient, progress: Prog
     StudioError
         Label Studio refuses the request or fails; the call can be repeated.
     """
-    summary, into = run.summary, run.published_to
-    if run.state is not RunState.DONE or summary is None:
+    into = run.published_to
+    if run.state is not RunState.DONE:
         raise RunError(f"run {run.id} is {run.state.value}; `usl-backend resume {run.id}` publishes it")
     if into is None or run.dry_run:
         raise RunError(f"run {run.id} has published nothing to a project, so there is nothing to repeat")
@@ -77,12 +77,11 @@ def republish(run: Run, *, store: RunStore, client: StudioClient, progress: Prog
             verified=done.verified,
         )
         files.write_published(after)
-        amended = replace(
-            summary,
+        store.amend(
+            run.id,
             model_version=done.model_version,
             tab=tab_of(client.browser_url, into.id, done),
             carried_over=len(done.carried_over),
             verified=done.verified,
         )
-        store.amend(run.id, amended)
     return replace(after, warnings=done.warnings)
