@@ -116,7 +116,7 @@ def test_publish__a_dry_run_is_queued_again_and_others_are_written_again(press, 
     assert press("publish", run=dry.id).status_code == 303
     taken = store.get(dry.id)
     assert (taken.state, taken.dry_run, taken.place) == (RunState.QUEUED, False, "server")
-    with pytest.raises(RunError, match="only a finished dry run"):
+    with pytest.raises(RunError, match="run 12-2 is no dry run and queued; only a finished dry run"):
         store.take_up(dry.id)
 
 

@@ -388,12 +388,12 @@ class RunStore(ProjectRecords, Counters):
             run = self.get(run_id)
             if run.state is not RunState.DONE or not run.dry_run or run.pool:
                 what = (
-                    "a pool outside Label Studio"
+                    f"selected from {run.address}, outside Label Studio"
                     if run.pool
-                    else f"{run.state}, and a dry run: {run.dry_run}"
+                    else f"is {'a dry run' if run.dry_run else 'no dry run'} and {run.state}"
                 )
                 raise RunError(
-                    f"run {run_id} is {what}; only a finished dry run of a project can be published so"
+                    f"run {run_id} {what}; only a finished dry run of a project can be published so"
                 )
             self.refuse_second(project=run.project)
             sql.execute(
