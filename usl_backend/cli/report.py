@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option
+from usl_backend.cli.options import DATA, MEDIA, STUDIO, host_options, host_settings, json_option, open_store
 from usl_backend.cli.verb import Verb
 
 
@@ -30,12 +30,11 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     from usl_backend.errors import USLError
     from usl_backend.report import build, write_report
     from usl_backend.report.check import ControlCheck, TooFew, check_run, control_set
-    from usl_backend.runs import RunStore
     from usl_backend.sources.media import open_run_media
     from usl_backend.studio.client import StudioClient
 
     host = host_settings(flags)
-    store = RunStore(host.model_dir)
+    store = open_store(host)
     run = store.get(run_id)
     files = store.files(run_id)
 
