@@ -329,6 +329,17 @@ def test_client__export_that_is_complete(server: Server, body: bytes, ids: list[
         assert [task.id for task in client.labeled(1)] == ids
 
 
+def test_client__links_in_errors_lead_to_where_browsers_reach_label_studio(server: Server) -> None:
+    with pytest.raises(SettingsError, match=r"create a personal .* \(http://outside.test/user/account\)"):
+        StudioClient(server.url, "", browser_url="http://outside.test")
+    server.respond = script((401, {}, b"{}"), (404, {}, b"{}"))
+    with StudioClient(server.url, LEGACY, browser_url="http://outside.test") as client:
+        with pytest.raises(StudioAuthError, match=r"token at http://outside\.test/user/account"):
+            client.whoami()
+        with pytest.raises(StudioNotFoundError, match=r"see http://outside\.test/projects"):
+            client.project(12)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -44,7 +44,7 @@ def doubts(target: str, limit: int, control: str | None, as_json: bool, **flags:
             run = run_in_force(store, client.project(project), client=client)
         labels = read_run_labels(store, run, client=client, control=control)
     found = find_doubts(store, labels, host=host)
-    address = studio_links(run, host.label_studio_url)
+    address = studio_links(run, host.browser_url)
     if as_json:
         click.echo(json.dumps({**found.to_json(), "address": address(0)}, indent=1))
         return

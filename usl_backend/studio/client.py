@@ -191,9 +191,8 @@ class StudioClient:
         attempts: int = ATTEMPTS,
         browser_url: str = "",
     ) -> None:
-        self.http = Transport(url, api_key, timeout=timeout, attempts=attempts)
-        self.url = self.http.url
-        self.browser_url = browser_url or self.url
+        self.http = Transport(url, api_key, timeout=timeout, attempts=attempts, browser_url=browser_url)
+        self.url, self.browser_url = self.http.url, self.http.browser_url
         self._documents_root = documents_root
         self._of_short_pages: set[int] = set()
         """Projects whose long pages have failed: Label Studio on SQLite does not list 1,000 uploads at once."""
@@ -300,7 +299,7 @@ class StudioClient:
         except StudioNotFoundError as error:
             raise StudioNotFoundError(
                 f"project {project_id} does not exist at {self.url} or is not visible to the token's user;"
-                f" see {self.url}/projects"
+                f" see {self.browser_url}/projects"
             ) from error
         created = datetime.fromisoformat(raw["created_at"]).timestamp()
         return Project(

@@ -109,10 +109,12 @@ class Transport:
         Longest wait for an answer, in seconds.
     attempts
         Most times a request is sent if the failure may be temporary, with growing pauses in between.
+    browser_url
+        Address at which browsers reach Label Studio, for links in messages; by default `url`.
 
     Attributes
     ----------
-    url : str
+    url, browser_url : str
         Without a trailing slash.
     token_expires : float or None
         Expiry of a personal access token, in unix seconds; None for legacy tokens.
@@ -125,15 +127,24 @@ class Transport:
         The URL or the token is malformed.
     """
 
-    def __init__(self, url: str, api_key: str, *, timeout: float = 600.0, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout: float = 600.0,
+        attempts: int = ATTEMPTS,
+        browser_url: str = "",
+    ) -> None:
         self.url = url.strip().rstrip("/")
+        self.browser_url = browser_url or self.url
         if urlsplit(self.url).scheme not in {"http", "https"} or not urlsplit(self.url).hostname:
             raise SettingsError(f"LABEL_STUDIO_URL is {url!r}; give an address such as http://localhost:8080")
         self._api_key = api_key.strip()
         if not self._api_key:
             raise SettingsError(
                 "LABEL_STUDIO_API_KEY is not set; create a personal access token in Label Studio"
-                f" ({self.url}/user/account) and set LABEL_STUDIO_API_KEY to it"
+                f" ({self.browser_url}/user/account) and set LABEL_STUDIO_API_KEY to it"
             )
         claims = token_claims(self._api_key)
         if claims is not None and claims.get("token_type") == "access":
@@ -196,7 +207,7 @@ class Transport:
                 if answer.status_code in {400, 401, 403}:
                     raise StudioAuthError(
                         f"{self.url} refuses the personal access token in LABEL_STUDIO_API_KEY"
-                        f" ({_detail(answer)}); create a new one at {self.url}/user/account"
+                        f" ({_detail(answer)}); create a new one at {self.browser_url}/user/account"
                     )
                 self._access = str(self._json(self._checked(answer))["access"])
                 self._expires = float((token_claims(self._access) or {}).get("exp", time.time() + 120))
@@ -392,7 +403,7 @@ class Transport:
             return f"{self.url} refuses the access token ({detail}); create a new personal access token"
         return (
             f"{self.url} refuses the token in LABEL_STUDIO_API_KEY ({detail}). Legacy tokens are off by default:"
-            f" create a personal access token at {self.url}/user/account, or let an administrator"
+            f" create a personal access token at {self.browser_url}/user/account, or let an administrator"
             " turn legacy tokens on (Organization > API Tokens Settings)"
         )
 
