@@ -22,6 +22,7 @@ from usl_backend.studio.labels import (
     read_labels,
     standing_annotations,
 )
+from usl_backend.suggesting.labels import present
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run, RunFiles, RunStore
@@ -236,16 +237,10 @@ def _classifier(config: LabelConfig, control: str | None) -> ControlTag | None:
 
 
 def _deleted(files: RunFiles, client: StudioClient, run: Run, *, now: int) -> frozenset[int]:
-    """Return the tasks of the run's pool that are no longer in the project.
-
-    Listing tasks is the slowest call, so it is skipped if the project still has as many tasks as the run found.
-    """
-    assert run.summary is not None, "a run that is done has a summary"
-    if now == run.summary.pool.tasks:
-        return frozenset()
-    data_key = run.summary.project.data_key
-    there = {task.id for task in client.tasks(run.project, data_key=data_key, only_unlabeled=False)}
-    return frozenset(set(files.read_pool()[0].ids.tolist()) - there)
+    """Return the tasks of the run's pool that are no longer in the project."""
+    pool, _ = files.read_pool()
+    alive, _ = present(client, run, pool, labeled=files.read_inventory().labeled, now=now)
+    return frozenset(pool.ids[~alive].tolist())
 
 
 def _rows(

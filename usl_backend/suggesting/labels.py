@@ -175,7 +175,7 @@ def read_run_labels(
     picked = {row[task] for task in queue.of_role("pick") if task in row}
     given = label.copy()
     given[[number for number in drawn.tolist() if number not in picked]] = -1
-    alive, later = _present(client, run, pool, labeled=inventory.labeled, now=project.task_number)
+    alive, later = present(client, run, pool, labeled=inventory.labeled, now=project.task_number)
     return RunLabels(
         run=run,
         project=project,
@@ -239,13 +239,27 @@ def _check_run(run: Run) -> None:
         raise RunError(f"run {run.id} is {what}; suggestions need a completed run")
 
 
-def _present(
+def present(
     client: StudioClient, run: Run, pool: Pool, *, labeled: Collection[int], now: int
 ) -> tuple[NDArray[np.bool_], int]:
     """Return which rows still have a task, and how many tasks came after the run.
 
     Listing tasks is the slowest call, so it is skipped if the project has as many tasks as the run found, and no newer
     one: then none was deleted either.
+
+    Parameters
+    ----------
+    run, pool
+        A completed run of a project, and its pool of n rows.
+    labeled
+        Annotated tasks that the run listed too.
+    now
+        Number of tasks in the project.
+
+    Returns
+    -------
+    (n,) bool and int
+        False for deleted tasks; tasks with a higher id than those that the run listed.
     """
     alive: NDArray[np.bool_] = np.ones(len(pool), dtype=bool)
     assert run.summary is not None, "a run that is done has a summary"
