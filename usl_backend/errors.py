@@ -86,7 +86,7 @@ class RunError(USLError):
 
 
 class StorageError(RunError):
-    """The data directory cannot be written: full, read-only or another failure."""
+    """The data directory cannot be read or written: full, read-only, damaged or another failure."""
 
 
 class UnknownRunError(RunError):

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
+from usl_backend.errors import ActiveRunError, RunError, StorageError, UnknownRunError
 from usl_backend.instances import QueueState
 from usl_backend.runs import RunState, RunStore
 from usl_backend.runs.projects import learned_addresses, remembered_setup
@@ -20,6 +20,21 @@ def store(tmp_path):
 
 def _create(store, project=12, **more):
     return store.create(project=project, settings={"budget": "10"}, **more)
+
+
+def test_database__one_that_is_damaged_is_named_with_a_remedy(store):
+    _create(store)
+    directory, path = store.directory, store.path
+    store.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes([255]) * (len(content) - 4096))
+    with closing(RunStore(directory)) as damaged:
+        for use in (damaged.list, lambda: damaged.setup(12), lambda: _create(damaged)):
+            with pytest.raises(StorageError, match=r"usl\.sqlite3 is damaged \(.*malformed\); put a copy"):
+                use()
+    path.write_bytes(b"something else " * 1000)
+    with pytest.raises(StorageError, match=r"usl\.sqlite3 is damaged \(file is not a database\)"):
+        RunStore(directory)
 
 
 def test_create__is_read_back_whole(store):

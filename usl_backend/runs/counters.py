@@ -54,5 +54,5 @@ class Counters(Database):
 
     def counts(self) -> list[Count]:
         """Return every counter, ordered by name and labels."""
-        rows = self._connection().execute("SELECT name, value, labels FROM counters ORDER BY name, labels")
+        rows = self._read("SELECT name, value, labels FROM counters ORDER BY name, labels")
         return [Count(name, value, json.loads(labels)) for name, value, labels in rows]

@@ -6,10 +6,10 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from usl_backend.errors import RunError, StorageError
 from usl_backend.runs.migrations import MIGRATIONS
@@ -61,7 +61,7 @@ class Database:
     @property
     def installation(self) -> str:
         """Return the directory's id: six hexadecimal digits drawn at first use."""
-        (name,) = self._connection().execute("SELECT id FROM installation").fetchone()
+        ((name,),) = self._read("SELECT id FROM installation")
         return str(name)
 
     def _connection(self) -> sqlite3.Connection:
@@ -83,6 +83,15 @@ class Database:
             self._local.connection = connection
         return connection
 
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        try:
+            return self._connection().execute(query, values).fetchall()
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self.directory, error) from error
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Run the block in one write transaction, exclusive across processes."""
@@ -98,12 +107,14 @@ class Database:
                     with suppress(sqlite3.Error):  # the failed statement may have ended the transaction
                         connection.execute("ROLLBACK")
                     raise
-            except sqlite3.OperationalError as error:
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+                raise
+            except sqlite3.DatabaseError as error:
                 raise _unusable(self.directory, error) from error
 
     def _migrate(self) -> None:
         """Migrate the file to the current schema."""
-        (version,) = self._connection().execute("PRAGMA user_version").fetchone()
+        ((version,),) = self._read("PRAGMA user_version")
         if version > len(MIGRATIONS):
             raise RunError(
                 f"{self.path} has layout {version}, but this version supports at most {len(MIGRATIONS)}; "
@@ -140,6 +151,11 @@ def _close(connections: list[sqlite3.Connection]) -> None:
 
 def _unusable(directory: Path, error: Exception) -> StorageError:
     """Build the error for an unusable data directory."""
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return StorageError(
+            f"{directory / Database.FILE} is damaged ({error}); put a copy of the data directory in its place, or set "
+            "MODEL_DIR to another directory"
+        )
     return StorageError(
         f"data directory {directory} cannot be used ({error}); check its rights and free space, or set "
         "MODEL_DIR to a directory on a local disk"

@@ -101,7 +101,7 @@ class ProjectRecords(Database):
 
     def public_addresses(self) -> tuple[str, ...]:
         """Return the addresses under which Label Studio says that browsers reach it, the newest first."""
-        rows = self._connection().execute(
+        rows = self._read(
             "SELECT hostname FROM setups WHERE hostname != '' GROUP BY hostname ORDER BY MAX(updated_at) DESC LIMIT ?",
             (_MOST_ADDRESSES,),
         )
@@ -109,12 +109,8 @@ class ProjectRecords(Database):
 
     def queue_state(self, project_key: str) -> QueueState | None:
         """Return the state of the queue last published to a project, or None."""
-        row = (
-            self._connection()
-            .execute("SELECT state FROM queues WHERE project_key = ?", (project_key,))
-            .fetchone()
-        )
-        return None if row is None else _STATE.validate_json(row[0])
+        rows = self._read("SELECT state FROM queues WHERE project_key = ?", (project_key,))
+        return _STATE.validate_json(rows[0][0]) if rows else None
 
     def save_queue_state(self, project_key: str, state: QueueState | None) -> None:
         """Store the state of a project's published queue; None deletes it."""
@@ -128,7 +124,7 @@ class ProjectRecords(Database):
 
     def wishes(self, project_key: str) -> StandingWishes:
         """Return the tasks of a project that are pinned and excluded until somebody takes them back."""
-        rows = self._connection().execute(
+        rows = self._read(
             "SELECT task, wish FROM wishes WHERE project_key = ? ORDER BY place", (project_key,)
         )
         found: dict[str, list[int]] = {"pin": [], "exclude": []}
@@ -173,28 +169,20 @@ class ProjectRecords(Database):
 
     def wished_key(self, project: int) -> str:
         """Return the key of the project with this id that has the newest wish; "" if none has one."""
-        row = (
-            self._connection()
-            .execute(
-                "SELECT project_key FROM wishes WHERE project_key LIKE ? ORDER BY place DESC LIMIT 1",
-                (f"{project}.%",),
-            )
-            .fetchone()
+        rows = self._read(
+            "SELECT project_key FROM wishes WHERE project_key LIKE ? ORDER BY place DESC LIMIT 1",
+            (f"{project}.%",),
         )
-        return "" if row is None else str(row[0])
+        return str(rows[0][0]) if rows else ""
 
     def _setup_of(self, condition: str, values: tuple[Any, ...]) -> ProjectSetup | None:
         """Return the setup that matches an SQL condition (a constant of this module)."""
-        row = (
-            self._connection()
-            .execute(
-                "SELECT project, project_key, extra_params, label_config, refused, updated_at, hostname FROM setups "  # noqa: S608  # nosec B608
-                f"WHERE {condition}",
-                values,
-            )
-            .fetchone()
+        rows = self._read(
+            "SELECT project, project_key, extra_params, label_config, refused, updated_at, hostname FROM setups "  # noqa: S608  # nosec B608
+            f"WHERE {condition}",
+            values,
         )
-        return None if row is None else ProjectSetup(row[0], row[1], json.loads(row[2]), *row[3:])
+        return next((ProjectSetup(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows), None)
 
 
 def remembered_setup(directory: Path, project: int, project_key: str) -> ProjectSetup | None:

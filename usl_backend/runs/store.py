@@ -163,7 +163,7 @@ class RunStore(ProjectRecords, Counters):
 
     def count_by_state(self) -> dict[RunState, int]:
         """Return the number of runs in each state; empty states are left out."""
-        rows = self._connection().execute("SELECT state, COUNT(*) FROM runs GROUP BY state")
+        rows = self._read("SELECT state, COUNT(*) FROM runs GROUP BY state")
         return {RunState(state): number for state, number in rows}
 
     def latest(self, project: int, state: RunState | None = None) -> Run | None:
@@ -434,7 +434,7 @@ class RunStore(ProjectRecords, Counters):
     def _select(self, clause: str, values: tuple[Any, ...]) -> Runs:
         """Return the runs that match an SQL clause (a constant of this module)."""
         names = ", ".join(COLUMNS)
-        rows = self._connection().execute(f"SELECT {names} FROM runs {clause}", values)  # noqa: S608 (constants)  # nosec B608
+        rows = self._read(f"SELECT {names} FROM runs {clause}", values)  # noqa: S608 (constants)  # nosec B608
         return [
             Run(**{name: loaded(name, value) for name, value in zip(COLUMNS, row, strict=True)})
             for row in rows

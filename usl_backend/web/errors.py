@@ -19,6 +19,7 @@ from usl_backend.errors import (
     ExportError,
     InputError,
     RunError,
+    StorageError,
     StudioError,
     UnknownRunError,
     USLError,
@@ -45,6 +46,7 @@ def status_of(error: Exception) -> int:
         return error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     families: tuple[tuple[type[Exception], HTTPStatus], ...] = (
         (UnknownRunError, HTTPStatus.NOT_FOUND),
+        (StorageError, HTTPStatus.SERVICE_UNAVAILABLE),
         (ActiveRunError, HTTPStatus.CONFLICT),
         (RunError, HTTPStatus.CONFLICT),
         (InputError, HTTPStatus.BAD_REQUEST),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -47,7 +46,7 @@ def _database() -> bool:
     """Return True if runs can be read."""
     try:
         services().store.list(limit=1)
-    except (USLError, sqlite3.Error):
+    except USLError:
         return False
     return True
 
