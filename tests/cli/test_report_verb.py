@@ -66,3 +66,9 @@ def test_report__a_folder_that_is_not_there(made: Made, told: Told, tmp_path: Pa
     code, _, err = told("report", "12-1", "-o", str(tmp_path / "none" / "report.html"))
     assert code == 1
     assert "none does not exist; create it first" in err
+
+
+def test_report__a_file_that_cannot_be_written(made: Made, told: Told, tmp_path: Path) -> None:
+    code, _, err = told("report", "12-1", "-o", str(tmp_path / f"{'x' * 300}.html"))
+    assert code == 1
+    assert "x.html cannot be written (File name too long); choose another file" in err

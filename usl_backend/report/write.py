@@ -63,7 +63,7 @@ def write_report(
     Raises
     ------
     InputError
-        The file's folder does not exist.
+        The file's folder does not exist, or the file cannot be written.
     RunError
         The map is missing.
     """
@@ -129,8 +129,11 @@ def write_report(
         policy=_policy(scripts),
         written=moment(time.time()),
     )  # fmt: skip
-    with atomic_write(path) as stream:
-        stream.write(page.encode())
+    try:
+        with atomic_write(path) as stream:
+            stream.write(page.encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another file") from error
     return len(shown) - len(pictures) if report.modality == "image" else 0
 
 
