@@ -77,6 +77,14 @@ def test_ask__again_after_the_rest(make, webhooks, wait_until):
     assert webhooks.seen[2][2] - webhooks.seen[0][2] >= 0.3
 
 
+def test_ask__what_is_long_over_is_forgotten(make, webhooks, wait_until):
+    silencer = make()
+    for number in range(20):
+        silencer.ask(12, f"http://b{number}")
+    wait_until(lambda: len(webhooks.seen) == 40)
+    assert len(silencer._checked) == 1
+
+
 @pytest.mark.parametrize("error", [StudioUnreachableError("down"), ZeroDivisionError("by zero")])
 def test_failure__is_logged_and_the_next_is_looked_at(make, webhooks, wait_until, caplog, error):
     caplog.set_level("INFO")

@@ -104,6 +104,7 @@ class Silencer:
                     continue
                 key = ready[0]
                 del self._due[key]
+                self._checked = {one: at for one, at in self._checked.items() if at > now - self._rest}
                 self._checked[key] = now
             self._switch_off(*key)
 
