@@ -57,6 +57,24 @@ def test_evaluate__default_budgets_follow_the_classes(
     assert json.loads(capsys.readouterr().out)["budgets"] == [4, 8, 16, 40]
 
 
+@pytest.mark.parametrize("budgets", ["ten", "10,,20", "0,4", "-4", "4.5", ""])
+def test_evaluate__budgets_are_checked_before_anything_is_read(
+    budgets: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", "12", "--budgets", budgets) == 1
+    assert f"budgets is {budgets!r}; give numbers such as 10,20,40" in capsys.readouterr().err
+
+
+def test_evaluate__results_are_printed_though_the_plot_cannot_be_written(
+    vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--budgets", "4", "--seeds", 2, "--methods", "", "--plot", "/proc/none/x.svg", "--json")
+    assert run("evaluate", vectors, *words) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["budgets"] == [4]
+    assert "/proc/none/x.svg cannot be written" in told.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -75,6 +75,7 @@ def evaluate(
     names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]
     if unknown := [name for name in names if name not in KNOWN]:
         raise InputError(f"method is {unknown[0]!r}; choose among {', '.join(KNOWN)}")
+    asked = _asked(budgets)  # before hours of embedding
     host = host_settings(flags)
     wanted = {"encoder": encoder, "image_size": image_size}
     if is_project(target):
@@ -91,7 +92,7 @@ def evaluate(
     import numpy as np
 
     classes = np.array([places[label] for label in labeled.labels], dtype=np.int64)
-    bought = _budgets(budgets, classes=len(kinds), rows=len(labeled.rows))
+    bought = asked or _usual(classes=len(kinds), rows=len(labeled.rows))
     with click.progressbar(length=seeds * len(bought), label="replaying", hidden=as_json) as bar:
         found = replay(
             labeled.rows,
@@ -101,14 +102,13 @@ def evaluate(
             seeds=seeds,
             progress=lambda _step, done, _total: bar.update(done - bar.pos),
         )
-    if plot is not None:
-        _write(plot, draw(found))
     if as_json:
         click.echo(json.dumps(_json(found), indent=1))
     else:
         _table(found, seeds)
-        if plot is not None:
-            click.echo(f"curve: {plot}")
+    if plot is not None:
+        _write(plot, draw(found))
+        click.echo(f"curve: {plot}", err=as_json)
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -124,14 +124,21 @@ def _write(plot: Path, drawing: str) -> None:
         raise InputError(f"{plot} cannot be written ({error.strerror}); choose another file") from error
 
 
-def _budgets(given: str | None, *, classes: int, rows: int) -> list[int]:
-    """Return the budgets to compare; by default 1, 2, 4 and 10 per class, up to a third of the rows."""
-    if given is None:
-        return [b for b in (classes, 2 * classes, 4 * classes, 10 * classes) if b <= rows // 3] or [classes]
-    try:
-        return [int(part) for part in given.split(",")]
-    except ValueError:
-        raise InputError(f"budgets is {given!r}; give numbers such as 10,20,40") from None
+def _asked(budgets: str | None) -> list[int]:
+    """Return the budgets that were given; none for the usual ones."""
+    if budgets is None:
+        return []
+    parts = [part.strip() for part in budgets.split(",")]
+    if not all(
+        part.isascii() and part.isdecimal() and 0 < len(part) < 10 and int(part) > 0 for part in parts
+    ):
+        raise InputError(f"budgets is {budgets!r}; give numbers such as 10,20,40")
+    return list(map(int, parts))
+
+
+def _usual(*, classes: int, rows: int) -> list[int]:
+    """Return the usual budgets: 1, 2, 4 and 10 per class, up to a third of the rows."""
+    return [b for b in (classes, 2 * classes, 4 * classes, 10 * classes) if b <= rows // 3] or [classes]
 
 
 def _json(found: Efficiency) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def replay(
     draws
         Number of random selections per seed and budget.
     progress
-        Called as `progress(done, total)` in seeds times budgets.
+        Receives the number of budgets done, over all seeds.
 
     Returns
     -------
