@@ -53,6 +53,13 @@ def test_status__no_runs_says_how_to_make_one(store: RunStore, told: Told) -> No
     assert (code, "no runs yet; start one with `usl-backend select TARGET`" in out) == (0, True)
 
 
+@pytest.mark.parametrize("verb", [("status",), ("doubts", "12")])
+def test_limit__none_and_fewer_are_refused(store: RunStore, told: Told, verb: tuple[str, ...]) -> None:
+    for limit in ("0", "-1"):
+        code, _, err = told(*verb, "--limit", limit)
+        assert (code, "is not in the range x>=1" in err) == (2, True)
+
+
 def test_status__newest_first_and_interrupted_runs_are_told_from_running_ones(
     store: RunStore, told: Told
 ) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("target")
-@click.option("--limit", default=20, show_default=True, help="Number of labels to list.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Number of labels to list."
+)
 @click.option("--control", help="Choices tag to read, if the label config has several.")
 @json_option
 @host_options(*STUDIO, *DATA)

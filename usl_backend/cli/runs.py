@@ -32,7 +32,9 @@ _WIDE = 100
 
 @click.command(cls=Verb)
 @click.argument("target", required=False)
-@click.option("--limit", default=20, show_default=True, help="Number of runs to list.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Number of runs to list."
+)
 @json_option
 @host_options(*DATA)
 def status(target: str | None, limit: int, as_json: bool, **flags: Any) -> None:
