@@ -115,7 +115,7 @@ def check_text(value: object) -> None:
 
 
 def page_of(run: Run) -> str:
-    """Return the URL of the run's page, at the address by which the client reaches this server."""
+    """Return the URL of the run's page: at `public_url` if it is set, else where the client reaches this server."""
     return f"{services().host.public_url or request.host_url.rstrip('/')}/usl/runs/{run.id}"
 
 
