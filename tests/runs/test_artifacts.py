@@ -1,5 +1,7 @@
 import contextlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +41,22 @@ def test_atomic_write__not_there_before_the_end(tmp_path):
         stream.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
+
+
+def test_atomic_write__threads_that_write_one_file_do_not_meet(tmp_path):
+    path, together = tmp_path / "x", threading.Barrier(8)
+
+    def write(number):
+        with atomic_write(path) as stream:
+            together.wait(10)
+            stream.write(bytes([number]) * 1000)
+        return path.read_bytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = list(threads.map(write, range(8)))
+    assert {len(content) for content in seen} == {1000}
+    assert all(len(set(content)) == 1 for content in seen)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_instances__round_trip(files):

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` if the block succeeds and is deleted if it raises.
 
+    Processes and threads may write one file at the same time: the last one wins, and it is always whole.
+
     Parameters
     ----------
     path
         Final name; an existing file is replaced atomically. Its folder must exist.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as stream:
             yield stream
