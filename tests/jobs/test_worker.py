@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -114,3 +116,19 @@ def test_run_here__not_twice(store, host, run):
     with Lock(store.files(run.id).lock), pytest.raises(RunError, match="is locked by process"):
         run_here(store, run, host=host, execute=lambda *_: None)
     assert store.get(run.id).state is RunState.QUEUED
+
+
+def test_run_here__deletes_what_a_killed_attempt_had_half_written(store, host, run):
+    directory = store.files(run.id).directory
+    killed = "import os, sys; from pathlib import Path; from usl_backend.runs.artifacts import atomic_write\n"
+    killed += (
+        "with atomic_write(Path(sys.argv[1]) / 'embeddings.npy') as stream:\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, directory], check=False, timeout=60)
+    assert len(list(directory.glob(".embeddings.npy.*"))) == 1
+    (directory / ".extension-x1").mkdir()
+    (directory / ".extension-x1" / "embeddings.npy").write_bytes(b"new rows")
+    (directory / ".accuracy.json.1-2.tmp").write_bytes(b"the server writes it")
+    seen = []
+    run_here(store, run, host=host, execute=lambda *_: seen.extend(one.name for one in directory.glob(".*")))
+    assert seen == [".accuracy.json.1-2.tmp"]

@@ -165,6 +165,7 @@ def _compute(
         from usl_backend.runs.progress import RunProgress
 
         keep_freed_memory()  # before there is a second thread, which would get an arena of its own
+        store.files(run.id).clear_leftovers()
         with _heartbeat(store, run.id):
             (execute or _pipeline(store, host))(run, RunProgress(store, run.id, watch=watch, stop=stop))
     except CancelledError as error:

@@ -104,6 +104,7 @@ def extend(
     keep_freed_memory()
     files = store.files(run.id)
     with Lock(files.lock):
+        files.clear_leftovers()
         found, listed = _score(run, files, store=store, host=host, client=client, watch=watch)
         if dry_run:
             return found
@@ -134,7 +135,7 @@ def _score(
     """Return the new tasks in order, none of them queued yet, and the number of all tasks of the project."""
     selection, (pool, _) = files.read_selection(), files.read_pool()
     known = set(pool.ids.tolist()) | set(pool.skipped)
-    with tempfile.TemporaryDirectory(dir=files.directory, prefix=".extension-") as folder:
+    with tempfile.TemporaryDirectory(dir=files.directory, prefix=files.PART_PREFIX) as folder:
         # no budget, it is already spent; the run's own artifacts and record are not changed
         settings = RunSettings.from_json(run.settings).model_copy(
             update={"budget": None, "keep_labels": False}

@@ -126,6 +126,7 @@ class RunFiles:
     READING_BACK: Final = "reading-back"
     LOG: Final = "log.txt"
     LOCK: Final = "lock"
+    PART_PREFIX: Final = ".extension-"
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -145,6 +146,17 @@ class RunFiles:
     def embeddings(self) -> Path:
         """The pool's embeddings, (n, d), an .npy file to memory-map."""
         return self.directory / self.EMBEDDINGS
+
+    def clear_leftovers(self) -> None:
+        """Delete what an attempt that was killed had half written: files up to the size of the pool's embeddings.
+
+        Call it only with the run's lock held, before anything is computed.
+        """
+        for name in (self.INSTANCES, self.ROWS, self.EMBEDDINGS, self.POOL, self.NEIGHBORS, self.CHECKPOINT):
+            for left in self.directory.glob(f".{name}.*tmp"):
+                left.unlink(missing_ok=True)
+        for left in self.directory.glob(f"{self.PART_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     # fetch
 
