@@ -161,6 +161,17 @@ def test_export_split__force_replaces_an_earlier_export_wholly(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["split"]
 
 
+def test_export_split__directory_made_meanwhile_is_refused_and_untouched(tmp_path: Path) -> None:
+    def fetch(row: Row) -> bytes:
+        (tmp_path / "split").mkdir(exist_ok=True)
+        (tmp_path / "split" / "thesis.tex").write_text("two years of work", "utf-8")
+        return b"\x89PNG"
+
+    with pytest.raises(ExportError, match="split exists; choose another directory"):
+        export_split(SPLIT, tmp_path / "split", media="copy", fetch=fetch)
+    assert [path.name for path in tmp_path.rglob("*")] == ["split", "thesis.tex"]
+
+
 def test_export_split__link_to_an_export_is_not_replaced(tmp_path: Path) -> None:
     target = export_split(SPLIT, tmp_path / "split")
     (tmp_path / "link").symlink_to(target)
@@ -216,6 +227,15 @@ def test_archive_split__holds_the_same_files(tmp_path: Path) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == {
             path.name: path.read_bytes() for path in directory.iterdir()
         }
+
+
+def test_archive_split__takes_linked_files_of_1970(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG")
+    os.utime(path, (0, 0))
+    archived = io.BytesIO()
+    archive_split(SPLIT, archived, media="link", fetch=lambda row: path)
+    assert zipfile.ZipFile(archived).read("media/11.png") == b"\x89PNG"
 
 
 def test_archive_split__files_are_inside() -> None:

@@ -77,6 +77,7 @@ def export_split(
             fresh = Path(temporary) / "new"
             fresh.mkdir()
             _write_all(split, fresh, format, media=media, fetch=fetch)
+            _refuse_existing(target, force=force)  # it may have been made while the files were read
             if target.exists():
                 target.rename(Path(temporary) / "old")
             fresh.rename(target)
@@ -115,7 +116,8 @@ def archive_split(
     try:
         with (
             tempfile.TemporaryDirectory() as temporary,
-            zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+            # Linked files keep their times, which images built reproducibly set to 1970.
+            zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
         ):
             _write_all(split, Path(temporary), format, media=media, fetch=fetch)
             for path in sorted(Path(temporary).rglob("*")):
