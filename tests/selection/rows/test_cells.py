@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from oracles import blobs
 
+from usl_backend.selection.rows import cells as cells_module
 from usl_backend.selection.rows.cells import (
     CELL_ROWS,
     FEWEST_ROWS,
@@ -35,11 +36,17 @@ def test_cells__every_row_is_in_one_cell_of_bounded_size():
         np.testing.assert_allclose(cells.centers[cell], rows[cells.order[begin:end]].mean(axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("include_self", [False, True])
-def test_cells__find_the_nearest_of_all_rows_in_the_nearest_cells(include_self):
-    rows, _ = blobs(6_000, 12, seed=1, groups=30, dtype=np.float32)
+@pytest.mark.parametrize(
+    ("include_self", "unit", "copied"), [(False, False, True), (True, False, False), (False, True, True)]
+)
+def test_cells__find_the_nearest_of_all_rows_in_the_nearest_cells(include_self, unit, copied, monkeypatch):
+    rows, _ = blobs(6_000, 12, seed=1, groups=30, unit=unit, dtype=np.float32)
+    if not copied:
+        monkeypatch.setattr(cells_module, "ORDERED_BYTES", rows.nbytes - 1)
     k = 7
     cells = make_cells(rows, k=k, include_self=include_self)
+    assert (cells.common > 0.0) == unit
+    assert (cells.ordered is not None) == copied
     indices, distances = found(cells, len(rows))
     cell_of = np.empty(len(rows), dtype=int)
     cell_of[cells.order] = np.repeat(np.arange(len(cells.centers)), np.diff(cells.begin))
@@ -56,7 +63,7 @@ def test_cells__find_the_nearest_of_all_rows_in_the_nearest_cells(include_self):
             apart[candidates == row] = -1.0
             nearest = np.argsort(apart)[:k] if include_self else np.argsort(apart)[1 : k + 1]
             assert indices[row].tolist() == candidates[nearest].tolist()
-            np.testing.assert_allclose(distances[row], np.maximum(apart[nearest], 0.0), rtol=1e-4)
+            np.testing.assert_allclose(distances[row], np.maximum(apart[nearest], 0.0), rtol=1e-4, atol=1e-7)
 
 
 def test_cells__tiny_clusters_and_a_giant_one_leave_no_row_without_neighbors():
@@ -72,6 +79,16 @@ def test_cells__tiny_clusters_and_a_giant_one_leave_no_row_without_neighbors():
     assert (np.diff(np.sort(indices, axis=1), axis=1) > 0).all()
     # The two copies of a row come first.
     assert (indices[:2_700, :2] // 3 == np.arange(2_700)[:, None] // 3).mean() > 0.99
+
+
+def test_cells__one_row_of_zeros_among_rows_of_unit_length_is_no_neighbor_of_all():
+    rows, _ = blobs(5_000, 12, seed=3, groups=5, dtype=np.float32)
+    rows[17] = 0.0
+    cells = make_cells(rows, k=5)
+    assert cells.common == 0.0
+    indices, distances = found(cells, len(rows))
+    np.testing.assert_allclose(distances[17], 1.0, rtol=1e-5)
+    assert not (np.delete(indices, 17, axis=0) == 17).any()
 
 
 def test_cells__equal_and_very_long_rows_are_cut_without_a_warning():

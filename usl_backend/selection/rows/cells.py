@@ -42,8 +42,12 @@ SCORES = 1_310_720
 """Products held at once, unless a single cell's rows need more."""
 BLOCK_CELLS = 8
 """Cells searched for at once, on average."""
+ORDERED_BYTES = 2**26
+"""Size of the rows up to which a copy of them is made cell by cell."""
 NEAR_CELLS = 9
 """Cells that the rows searched for at once choose from, for each that a row looks into."""
+SAME = 1e-6
+"""Relative difference of numbers in float32 that are the same but for rounding."""
 DIRECTION_STEPS = 3
 """Power iterations towards the direction that a cluster is cut across."""
 
@@ -65,8 +69,12 @@ class Cells:
         The pool.
     half_norms : (n,) float32
         Half the squared length of each row.
+    common
+        What all of `half_norms` are but for rounding, as rows of unit length have it; 0 where they differ.
     order : (n,) int32
         Rows cell by cell.
+    ordered : (n, d) float32 or None
+        Copy of the rows in this order, where it is small: rows of a cell need not be gathered then.
     begin : (c + 1,) int64
         Places in `order` where the cells begin.
     centers : (c, d) float32
@@ -83,7 +91,9 @@ class Cells:
 
     rows: NDArray[Any]
     half_norms: NDArray[Any]
+    common: float
     order: NDArray[np.int32]
+    ordered: NDArray[Any] | None
     begin: NDArray[np.int64]
     centers: NDArray[Any]
     ends: NDArray[np.int64]
@@ -99,13 +109,13 @@ class Cells:
     def __call__(self, block: int) -> tuple[NDArray[np.int32], Found]:
         """Find the neighbors of one block's rows: the rows, and their indices and distances (t, k)."""
         first, last = self.ends[block], self.ends[block + 1]
-        own = self.order[self.begin[first] : self.begin[last]]
-        targets = self.rows.take(own, axis=0)
+        places = slice(self.begin[first], self.begin[last])
+        own, targets = self.order[places], self._rows_at(places)
         pairs = self._pairs(targets, first, last, self.near[block])
         scores = self._scores(targets, pairs)
         # The row itself comes first, whatever its score says.
         home = pairs.place[:, 0]
-        scores[home, np.arange(self.begin[first], self.begin[last]) - pairs.start[home]] = -np.inf
+        scores[home, np.arange(places.start, places.stop) - pairs.start[home]] = -np.inf
         wide = self.k + 1
         least = group_minima(scores, group=GROUP)[pairs.place].reshape(len(own), -1)
         bound = np.partition(least, wide - 1, axis=1)[:, wide - 1]
@@ -127,6 +137,7 @@ class Cells:
         found = self.order[pairs.start[pair] + hit % CELL_ROWS]
         half = self.half_norms[own][target]
         value = score + half
+        value += np.float32(self.common)
         value *= 2.0
         # Near-equal rows lose their digits in the product: take those distances from the differences.
         near = np.flatnonzero((value < 2e-3 * half) & (value > -np.inf))
@@ -162,20 +173,26 @@ class Cells:
     def _scores(self, targets: NDArray[Any], pairs: _Pairs) -> NDArray[Any]:
         """Compare the targets with the rows of the cells they look into: (pairs, CELL_ROWS), filled up with infinity.
 
-        A score is half the squared distance less the target's own norm: the same order, one pass less.
+        A score is half the squared distance less the target's own norm, and less `common`: the same order, and one or
+        two passes less.
         """
         scores = np.empty((len(pairs.target), CELL_ROWS), dtype=targets.dtype)
+        away = -targets
         for cell, begin, end in zip(
             pairs.cells.tolist(), pairs.ends[:-1].tolist(), pairs.ends[1:].tolist(), strict=True
         ):
-            members = self.order[self.begin[cell] : self.begin[cell + 1]]
-            part = scores[begin:end, : len(members)]
-            np.matmul(
-                targets.take(pairs.target[begin:end], axis=0), self.rows.take(members, axis=0).T, out=part
-            )
-            np.subtract(self.half_norms[members], part, out=part)
-            scores[begin:end, len(members) :] = np.inf
+            members = slice(self.begin[cell], self.begin[cell + 1])
+            others = self._rows_at(members)
+            part = scores[begin:end, : len(others)]
+            np.matmul(away.take(pairs.target[begin:end], axis=0), others.T, out=part)
+            if not self.common:
+                part += self.half_norms[self.order[members]]
+            scores[begin:end, len(others) :] = np.inf
         return scores
+
+    def _rows_at(self, places: slice) -> NDArray[Any]:
+        """Return the rows of some places, from the copy in their order where there is one."""
+        return self.rows.take(self.order[places], axis=0) if self.ordered is None else self.ordered[places]
 
 
 @dataclass(frozen=True)
@@ -211,10 +228,13 @@ def make_cells(
     sizes, centers = np.diff(begin)[by_block], centers[by_block]
     most = min(SEARCHED_ROWS, max(CELL_ROWS, SCORES // (probes * CELL_ROWS)))
     ends = _ends(sizes, labels[by_block], most=most)
+    half_norms = np.einsum("ij,ij->i", rows, rows) / 2
     return Cells(
         rows=rows,
-        half_norms=np.einsum("ij,ij->i", rows, rows) / 2,
+        half_norms=half_norms,
+        common=_common(half_norms),
         order=order,
+        ordered=rows[order] if rows.nbytes <= ORDERED_BYTES else None,
         begin=np.concatenate([[0], np.cumsum(sizes)]),
         centers=centers,
         ends=ends,
@@ -294,6 +314,12 @@ def _near(centers: NDArray[Any], ends: NDArray[np.int64], *, wanted: int) -> NDA
         near[part] = np.argpartition(apart, wanted - 1, axis=1)[:, :wanted]
     near.sort(axis=1)
     return near
+
+
+def _common(values: NDArray[Any]) -> float:
+    """Return the middle of values that are the same but for rounding, or 0."""
+    least, most = float(values.min()), float(values.max())
+    return (least + most) / 2 if most - least <= SAME * most else 0.0
 
 
 def _keys(distances: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.uint64]:
