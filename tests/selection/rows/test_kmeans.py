@@ -263,6 +263,21 @@ def test_kmeans__a_sample_finds_the_centers_of_a_large_pool(monkeypatch):
     assert found.inertia < 1.02 * full.inertia
 
 
+def test_kmeans__starts_in_a_large_pool_are_of_one_sample(monkeypatch):
+    rows, _ = blobs(12_000, 8, seed=14, groups=30, dtype=np.float32)
+    samples = []
+    descend = kmeans_module.descend
+    monkeypatch.setattr(
+        kmeans_module,
+        "descend",
+        lambda part, *given, **named: samples.append(part) or descend(part, *given, **named),
+    )
+    kmeans(rows, clusters=40, rng=np.random.default_rng(0))
+    assert len(samples) == 5 + 1, "200 / 40 starts, and the best of them"
+    assert all(part is samples[0] for part in samples)
+    assert len(samples[0]) == 5000
+
+
 def test_kmeans__fixed_centers_of_a_large_pool_stay():
     rows, _ = blobs(12_000, 8, seed=15, groups=30, dtype=np.float32)
     fixed = rows[:3]

@@ -47,7 +47,8 @@ EXACT_END, EXACT_END_ROWS = 1024, 20_000
 CELL_SAMPLE_ROWS, CELL_STEPS = 32, 5
 """Rows per cell that rough centers are made from, in so many steps."""
 STARTED_TOGETHER = 8192
-"""Rows times starts up to which all starts are chosen together: small steps cost most by their number."""
+"""Rows times starts up to which all starts are chosen together: small steps cost most by their number. In a pool that
+is sampled all are, on one sample."""
 RESTART_CLUSTERS, SAMPLED_RESTART_CLUSTERS = 400, 200
 """Starts times clusters, at most, beyond the first start; the second in a pool that is sampled."""
 SETTLED = 2e-4
@@ -212,17 +213,18 @@ def kmeans(
     size = wanted if sampled else min(n, wanted, 250_000)
     if isinstance(rows, Smoothed) and (not sampled or n <= ASSIGNED_ROWS):
         rows = rows.take(slice(0, n))
-    together = size == n and attempts * n <= STARTED_TOGETHER
+    together = sampled or (size == n and attempts * n <= STARTED_TOGETHER)
     total = attempts + (1 if sampled else iterations)
     held = np.zeros((0, 0)) if fixed is None else fixed.astype(np.float64)
     best: Clustering | None = None
+    begin: list[NDArray[np.int64]] = []
     for attempt in range(attempts):
-        chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else slice(0, n)
-        part, part_weights = taken(rows, chosen), None if weights is None else weights[chosen]
-        if attempt == 0 or not together:
+        if not begin:
+            chosen = np.sort(rng.choice(n, size, replace=False)) if size < n else slice(0, n)
+            part, part_weights = taken(rows, chosen), None if weights is None else weights[chosen]
             starts = attempts if together else 1
-            begin = _starts(part, clusters, rng, part_weights, held, workers, starts=starts)
-        centers = part[begin[attempt if together else 0]].astype(np.float64)
+            begin = list(_starts(part, clusters, rng, part_weights, held, workers, starts=starts))
+        centers = part[begin.pop(0)].astype(np.float64)
         if len(held):
             centers = np.concatenate([held, centers])
         if size == n and attempts == 1:
@@ -243,7 +245,6 @@ def kmeans(
             progress("clustering", attempts + step, total)
 
     if sampled:
-        # The last start's sample serves as well as any.
         centers = descend(
             part, best.centers, held=len(held), iterations=SAMPLE_STEPS - FIRST_STEPS, weights=part_weights, end=False,
             workers=workers,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.smallest import smallest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class _Races:
         weight = nearest * self.mass
         with np.errstate(divide="ignore", invalid="ignore"):
             race = times / weight
-        drawn = np.argpartition(race, self.candidates - 1, axis=1)[:, : self.candidates]
+        drawn, _ = smallest(race, self.candidates)
         drawn.sort(axis=1)
         named = drawn.ravel()
         tried = (self.rows[named] * self.rows.dtype.type(-2)) @ self.rows.T
