@@ -35,11 +35,15 @@ class Neighbors:
         Squared Euclidean distances, ascending.
     exact
         True where every neighbor is guaranteed to be right.
+    places : (n,) int32 or None
+        Where the search put each row: rows near each other have places near each other, so that a pass over rows and
+        their neighbors is faster in that order. None where it put them nowhere.
     """
 
     indices: NDArray[np.int32]
     distances: NDArray[np.floating[Any]]
     exact: bool
+    places: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)

@@ -299,7 +299,7 @@ class _Run:
             exact, used = around.exact, around.indices.shape[1]
             typicality = density(around.distances, floor=0.0 if p.count_self else 1e-3)
             if p.smoothing:
-                points = Smoothed(rows, around.indices, p.workers)
+                points = Smoothed(rows, around.indices, around.places, p.workers)
             del around
         # In large pools the neighbors are as large as the rows.
         del near

@@ -16,7 +16,10 @@ def test_smoothed__takes_what_smoothing_all_gives(include_self):
     some = np.array([7, 3, 299, 2499, 3])
     assert np.array_equal(points.take(some), whole[some])
     assert np.array_equal(points.take(slice(1000, 2400)), whole[1000:2400])
-    assert np.array_equal(Smoothed(rows, near, 2).take(slice(0, 2500)), whole)
+    assert np.array_equal(Smoothed(rows, near, workers=2).take(slice(0, 2500)), whole)
+    placed = Smoothed(rows, near, np.random.default_rng(2).permutation(2500).astype(np.int32))
+    assert np.array_equal(placed.take(slice(100, 2500)), whole[100:])
+    assert np.array_equal(placed.take(some), whole[some])
     for row in (0, 4, 299):
         total = rows[sorted({row, *near[row].tolist()})].sum(axis=0)
         np.testing.assert_allclose(whole[row], total / np.linalg.norm(total), rtol=1e-12)

@@ -253,7 +253,7 @@ def test_kmeans__a_sample_finds_the_centers_of_a_large_pool(monkeypatch):
     monkeypatch.setattr(kmeans_module, "ASSIGNED_ROWS", 5000)
     for workers in (1, 2):
         again = kmeans(
-            Smoothed(rows, near, workers), clusters=30, rng=np.random.default_rng(0), weights=weights,
+            Smoothed(rows, near, workers=workers), clusters=30, rng=np.random.default_rng(0), weights=weights,
             workers=workers,
         )  # fmt: skip
         assert np.array_equal(again.labels, found.labels)

@@ -65,6 +65,25 @@ def test_nearest_neighbors__cells_do_not_depend_on_workers():
     one, two = (nearest_neighbors(rows, k=10, exact=False, workers=workers) for workers in (1, 2))
     assert np.array_equal(one.indices, two.indices)
     assert np.array_equal(one.distances, two.distances)
+    assert np.array_equal(one.places, two.places)
+
+
+def test_nearest_neighbors__places_of_cells_are_near_each_other_where_rows_are():
+    rows, _ = blobs(12_000, 16, seed=3, groups=60, dtype=np.float32)
+    found = nearest_neighbors(rows, k=10, exact=False)
+    assert np.array_equal(np.sort(found.places), np.arange(12_000))
+    away = np.abs(found.places[found.indices].astype(int) - found.places[:, None])
+    assert np.median(away) < 1_000, "a third of the pool where places say nothing"
+    assert nearest_neighbors(rows[:500], k=10).places is None
+
+
+def test_neighborhood__leaders_keep_their_places():
+    rows, _ = blobs(6_000, 16, seed=4, groups=60, dtype=np.float32)
+    rows[5_000:] = rows[:1_000] + np.float32(1e-3)
+    given = nearest_neighbors(rows, k=10, exact=False)
+    found = neighborhood(rows, k=7, radius=1e-3, enough=10, held=NONE, given=given)
+    assert 4_900 < len(found.leaders) < 5_100
+    assert np.array_equal(found.neighbors.places, given.places[found.groups.leaders])
 
 
 def test_nearest_neighbors__cells_with_self():

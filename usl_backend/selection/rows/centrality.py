@@ -20,7 +20,7 @@ def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) 
     The row itself counts once, whether `indices` (n, k) has it or not; a sum of zero stays zero. `workers` are threads
     over blocks, without influence on the result.
     """
-    return Smoothed(rows, indices, workers).take(slice(0, len(rows)))
+    return Smoothed(rows, indices, workers=workers).take(slice(0, len(rows)))
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,16 @@ class Smoothed:
         Rows as they are.
     indices : (n, k) int32
         Neighbors of each.
+    places : (n,) int32 or None
+        Numbers that sort rows so that those near each other stand together: in that order they are computed, because
+        the rows of neighbors are then in the cache.
     workers
         Threads over blocks, without influence on the result.
     """
 
     rows: NDArray[Any]
     indices: NDArray[np.int32]
+    places: NDArray[np.int32] | None = None
     workers: int = 1
 
     def __len__(self) -> int:
@@ -49,10 +53,11 @@ class Smoothed:
         """Compute some of the smoothed rows: a slice with its ends, or the rows named."""
         named = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
         result = np.empty((len(named), self.rows.shape[1]), dtype=self.rows.dtype)
+        order = np.arange(len(named)) if self.places is None else np.argsort(self.places[chosen])
         blocks = row_blocks(len(named), size=1024)
-        work = _Average(self.rows, self.indices[chosen], named)
+        work = _Average(self.rows, self.indices, named[order])
         for block, found in zip(blocks, map_blocks(work, blocks, workers=self.workers), strict=True):
-            result[block] = found
+            result[order[block]] = found
         return result
 
 
@@ -70,7 +75,8 @@ class _Average:
     targets: NDArray[np.int64]
 
     def __call__(self, block: slice) -> NDArray[Any]:
-        near, targets = self.indices[block], self.targets[block]
+        targets = self.targets[block]
+        near = self.indices[targets]
         total = self.rows[near[:, 0]]
         part = np.empty_like(total)
         for column in near.T[1:]:

@@ -5,7 +5,7 @@ A row's own copies must not count as its neighbors, or copies would look dense.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -134,13 +134,13 @@ def neighborhood(
         groups = merge(groups, found)
         if near is None:
             return Neighborhood(groups, leaders, None)
-    exact = near.exact
+    exact, places = near.exact, near.places
     indices, distances = near.indices, near.distances
     del near
     # One table after the other, because both of them twice may be more than the rows.
     indices = _first_columns(indices, k)
     distances = _first_columns(distances, k)
-    return Neighborhood(groups, leaders, Neighbors(indices, distances, exact))
+    return Neighborhood(groups, leaders, Neighbors(indices, distances, exact, places))
 
 
 def _part(rows: NDArray[Any], chosen: NDArray[np.int64], *, reuse: bool) -> NDArray[Any]:
@@ -172,7 +172,7 @@ def _search(
 
 def cut(near: Neighbors, k: int) -> Neighbors:
     """Copy the first k columns, so that the wider table can be freed."""
-    return Neighbors(_first_columns(near.indices, k), _first_columns(near.distances, k), near.exact)
+    return replace(near, indices=_first_columns(near.indices, k), distances=_first_columns(near.distances, k))
 
 
 def _first_columns(table: NDArray[Any], k: int) -> NDArray[Any]:
@@ -209,4 +209,7 @@ def _without_copies(
     if len(short):
         again = nearest_of_some(leaders, short, k=k, include_self=include_self, workers=workers)
         indices[short], distances[short] = again.indices, again.distances
-    return Neighbors(indices, distances, near.exact)
+    # Places of some of the rows sort them as well.
+    return Neighbors(
+        indices, distances, near.exact, None if near.places is None else near.places[found.leaders]
+    )

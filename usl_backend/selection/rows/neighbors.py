@@ -83,6 +83,7 @@ def nearest_neighbors(
     indices = np.empty((n, k), dtype=np.int32)
     distances = np.empty((n, k), dtype=rows.dtype if rows.dtype == np.float64 else np.float32)
     done = 0
+    places: NDArray[np.int32] | None = None
 
     def store(targets: NDArray[np.integer[Any]], found: tuple[NDArray[Any], NDArray[Any]]) -> None:
         nonlocal done
@@ -101,7 +102,9 @@ def nearest_neighbors(
             cells = make_cells(rows, k=k, include_self=include_self, seed=seed, workers=workers)
             for own, near in map_blocks(cells, cells.blocks(), workers=workers):
                 store(own, near)
-    return Neighbors(indices=indices, distances=distances, exact=exact)
+            places = np.empty(n, dtype=np.int32)
+            places[cells.order] = np.arange(n, dtype=np.int32)
+    return Neighbors(indices, distances, exact, places)
 
 
 def nearest_of_some(
