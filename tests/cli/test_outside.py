@@ -369,6 +369,17 @@ def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None
     told = shell("select", photos, "--budget", "100%", "--method", "random")
     assert told.code == 0, told.err
     assert b"a/na\xefve.png" in Path(shell.store.get("photos-1").summary.selection).read_bytes()
+    assert shell("report", "photos-1", "-o", photos / "report.html").code == 0
+    assert "na\\udcefve.png" in (photos / "report.html").read_text("utf-8")
+
+
+def test_status__folder_whose_name_is_no_utf8(shell: Shell, photos: Path) -> None:
+    folder = photos.rename(os.fsdecode(os.fsencode(photos.parent) + b"/fo\xefto"))
+    assert shell("select", folder, "--budget", 5, "--method", "random").code == 0
+    told = shell("status")
+    assert told.code == 0, told.err
+    assert shell.store.get("fo_to-1").summary.project.title.endswith("/fo\\udcefto")
+    assert shell("report", "fo_to-1", "-o", folder / "report.html").code == 0
 
 
 def test_select__pictures_inside_a_table(shell: Shell, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The chosen of a folder become tasks of a real project, and nothing else does."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -244,3 +245,22 @@ def test_import__pdfs_chosen_by_their_texts_are_shown_by_their_first_page(
     assert exported.code == 0, exported.err
     (row,) = map(json.loads, (out / "labeled.jsonl").read_text().splitlines())
     assert (out / row["file"]).read_bytes()[:5] == b"%PDF-"
+
+
+def test_import__file_names_that_are_no_utf8(shell: Shell, tmp_path: Path, make_project: MakeProject) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, path in enumerate(write_images(folder)):
+        if place >= 12:
+            path.unlink()
+        else:
+            path.rename(os.fsdecode(os.fsencode(folder) + b"/\xef%d.png" % place))
+    project = make_project(data=[])
+    ask = ("select", folder, "--method", "random", "--budget", 3, "--reserve", 0, "--import-to", project.id)
+    assert shell(*ask).code == 0
+    # Label Studio would answer 500 whenever it lists a project that has such a name as it is.
+    data = [task.data for task in project.client.tasks(project.id, only_unlabeled=False)]
+    assert [(one["usl_id"][:7], one["usl_source"].startswith(f"{folder}/\\udcef")) for one in data] == [
+        ("\\udcef" + one["usl_id"][6], True) for one in data
+    ]
+    assert shell("reset", "photos-1").code == 0

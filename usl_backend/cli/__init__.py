@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. An error is one line on stderr, nev
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import platform
@@ -99,6 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         Arguments without the program's name; None reads those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # file names may not be UTF-8, and the terminal may not be either
+        sys.stdout.reconfigure(errors="backslashreplace")
     if find_spec("fcntl") is None:
         # Locks of runs and of the data directory are flocks, which Windows does not have.
         click.echo(

@@ -18,6 +18,7 @@ from usl_backend.media import MediaLimits, make_thumbnail
 from usl_backend.report.record import folder
 from usl_backend.report.text_pictures import draw_text
 from usl_backend.runs.artifacts import atomic_write
+from usl_backend.runs.columns import proper
 from usl_backend.studio.text_files import text_in
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def name_of(instance: Instance) -> str:
         return ""
     inside = re.search(r"(?:^|&)d=([^&]+)", parts.query)
     path = unquote(inside[1] if inside else parts.path)
-    return " ".join(re.split(r"[/\\]", path)[-1].split())[:80]
+    return proper(" ".join(re.split(r"[/\\]", path)[-1].split())[:80])
 
 
 def excerpt_of(instance: Instance, *, length: int = EXCERPT) -> str:

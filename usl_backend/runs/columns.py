@@ -24,7 +24,10 @@ def stored(name: str, value: Any) -> Any:
 
 
 def proper(text: str) -> str:
-    """Replace characters that SQLite cannot store, such as lone surrogates in a foreign error message."""
+    r"""Write characters that are not Unicode as `\udcef`: a file name has them where it is not UTF-8.
+
+    Neither SQLite nor a browser takes them, nor does Label Studio, which fails to show what it has stored.
+    """
     return text.encode("utf-8", "backslashreplace").decode()
 
 

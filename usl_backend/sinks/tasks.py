@@ -18,6 +18,7 @@ import numpy as np
 from usl_backend.errors import InputError, MediaError, RunError
 from usl_backend.instances import Queue
 from usl_backend.media import is_inside, to_png
+from usl_backend.runs.columns import proper
 from usl_backend.runs.published import Destination, Published, PublishedPool
 from usl_backend.runs.summary import PoolSummary
 from usl_backend.sinks.changes import Changes
@@ -235,13 +236,16 @@ def undo(client: StudioClient, run: Run, *, store: RunStore) -> ResetReport:
 
 
 def _chosen(queue: Queue, instances: QueuedInstances, hashes: Mapping[int, str]) -> list[Chosen]:
-    """Convert the places of a queue to tasks to create."""
+    """Convert the places of a queue to tasks to create.
+
+    Label Studio takes file names that are not UTF-8, and from then on answers 500 whenever it lists their project.
+    """
     made = []
     for place in queue.places:
         key, instance = instances[place.instance]
-        source = instance.source if instance.located else ""
+        source = proper(instance.source) if instance.located else ""
         made.append(
-            Chosen(place.instance, key, source, place.role, place.rank, digest=hashes[place.instance])
+            Chosen(place.instance, proper(key), source, place.role, place.rank, digest=hashes[place.instance])
         )
     return made
 
@@ -329,7 +333,12 @@ class _Shown:
                 f"{key} is not under Label Studio's local-files root "
                 f"(LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT {below}); use --import-as upload"
             )
-        return f"/data/local-files/?d={quote(path.relative_to(root).as_posix())}"
+        shown = path.relative_to(root).as_posix()
+        if proper(shown) != shown:
+            raise InputError(
+                f"Label Studio finds no file whose name is not UTF-8: {key}; use --import-as upload"
+            )
+        return f"/data/local-files/?d={quote(shown)}"
 
     def _address(self, key: str, source: str) -> str:
         """Return the image's own address."""

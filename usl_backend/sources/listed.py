@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from usl_backend.errors import InputError
 from usl_backend.instances import EmbeddedField, Instance, Modality
 from usl_backend.runs import ManifestRow, RunFiles
+from usl_backend.runs.columns import proper
 from usl_backend.runs.inventory import VECTORS, Inventory, Listed
 from usl_backend.sources.entries import field_of, instance_of
 from usl_backend.sources.folder import describe
@@ -152,7 +153,7 @@ class ListSource:
         held = tuple(labeled) if self.settings.keep_labels else ()
         shown: Modality = "text" if modality == "text" else "image"
         return Inventory(
-            title=self.target.address,
+            title=proper(self.target.address),
             classes=self.classes(),
             data_key=data_key,
             fields=(EmbeddedField(data_key, shown, 1.0) if reader is None else field_of(reader.listing),),
