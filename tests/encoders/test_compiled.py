@@ -1,6 +1,7 @@
 """Rows by OpenVINO, beside those of torch, which are the reference."""
 
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from usl_backend.encoders.base import decodes_quickly
 from usl_backend.encoders.efficientnet import EfficientNetLite0
 from usl_backend.encoders.engines import Engine
 from usl_backend.encoders.images import ImageEncoder, ImageNetwork
+from usl_backend.encoders.in_parts import FEW
 from usl_backend.encoders.sentences import SentenceEncoder
 from usl_backend.errors import EncoderError
 
@@ -77,6 +79,19 @@ def test_batch__pads_no_pass() -> None:
         encoder = EfficientNetLite0(size=32, engine=engine)
         assert encoder.batch >= 32
         assert encoder.batch % encoder._per_pass == 0
+
+
+def test_init__each_convolution_adds_its_bias_and_cuts_off_by_itself() -> None:
+    """Otherwise maps are read and written again for it: a tenth of the time."""
+    encoder = EfficientNetLite0(size=32, engine=OPENVINO, threads=1)
+    layers = encoder._compiled._compiled.get_runtime_model().get_ops()
+    kinds = Counter(layer.get_rt_info()["layerType"].astype(str) for layer in layers)
+    fronts = encoder._per_pass // FEW
+    # The first block has two convolutions, the others have three; four blocks are in the fronts.
+    assert kinds["Convolution"] == fronts * (1 + 2 + 3 * 3) + 12 * 3 + 1
+    # What is left are the pixels that each front scales.
+    assert kinds["Subgraph"] + kinds["Eltwise"] == fronts
+    assert kinds["Transpose"] == 0
 
 
 def test_encode__texts_of_any_length_as_torch_does(words, by_torch) -> None:

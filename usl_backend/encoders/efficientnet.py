@@ -26,10 +26,8 @@ NAME: Final = "efficientnet-lite0"
 DIM: Final = 1280
 SIZE: Final = 128
 """Default side of the pictures: a third of the work of 224 px for nearly the same rows."""
-_FRONT_BLOCKS: Final = 2
-"""Blocks with the largest maps."""
-_FRONT_PICTURES: Final = 4
-"""Pictures that go through these blocks at a time on a CPU: their maps stay in its cache."""
+_FRONT_BLOCKS: Final = {"torch": 2, "openvino": 4}
+"""Engine -> blocks that take a few pictures at a time on a CPU: those with the largest maps."""
 
 
 class EfficientNetLite0(ImageEncoder):
@@ -54,7 +52,8 @@ class EfficientNetLite0(ImageEncoder):
         original, digest = _load(size)
         network = _network(original, digest, size)
         by_torch = engine.name == "torch"
-        folded = _folded(original, edges=by_torch, few=by_torch and best_device() == "cpu")
+        few = 0 if by_torch and best_device() != "cpu" else _FRONT_BLOCKS[engine.name]
+        folded = _folded(original, edges=by_torch, few=few, row_by_row=by_torch)
         super().__init__(network, folded=folded, threads=threads, engine=engine)
 
 
@@ -131,24 +130,31 @@ def _pooled(original: Any) -> nn.Module:
     return Pooled()
 
 
-def _folded(network: Any, *, edges: bool, few: bool) -> nn.Module:
+def _folded(network: Any, *, edges: bool, few: int, row_by_row: bool) -> nn.Module:
     """Convert the package's network to plain convolutions without batch norm, pooled at the end.
 
     With `edges` large maps are padded while they have few channels, which saves a copy of the largest of all; OpenVINO
-    pads without a copy. With `few` the first layers take a few pictures at a time, which changes no bit.
+    pads without a copy. The first `few` blocks take a few pictures at a time, which changes no bit; with `row_by_row`
+    as torch is quick for few pictures.
     """
     import torch
     from torch import nn
 
+    from usl_backend.encoders.in_parts import InParts
+
     blocks = [_block(block, edges=edges) for block in network._blocks]  # noqa: SLF001
     layers: list[nn.Module] = [*_convolution(network._conv_stem, network._bn0), nn.ReLU6(inplace=True)]  # noqa: SLF001
-    layers += blocks[:_FRONT_BLOCKS]
-    if few:
-        layers = [_few_at_a_time(nn.Sequential(*layers))]
-    layers += blocks[_FRONT_BLOCKS:]
-    layers += [*_convolution(network._conv_head, network._bn1), nn.ReLU6(inplace=True)]  # noqa: SLF001
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    folded = nn.Sequential(*layers).eval().requires_grad_(False)
+    front = nn.Sequential(*layers, *blocks[:few])
+    rest = nn.Sequential(
+        *blocks[few:],
+        *_convolution(network._conv_head, network._bn1),  # noqa: SLF001
+        nn.ReLU6(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    halves = [_row_by_row(front) if row_by_row else front]
+    folded = InParts(halves, rest) if few else nn.Sequential(front, rest)
+    folded.eval().requires_grad_(False)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
@@ -191,23 +197,6 @@ def _cleared(padding: tuple[int, int, int, int]) -> nn.Module:
             return inputs
 
     return Cleared()
-
-
-def _few_at_a_time(body: nn.Module) -> nn.Module:
-    """Take a batch through some layers in parts."""
-    import torch
-    from torch import Tensor, nn
-
-    class FewAtATime(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = _row_by_row(body)
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            starts = range(0, len(inputs), _FRONT_PICTURES)
-            return torch.cat([self.body(inputs[start : start + _FRONT_PICTURES]) for start in starts])
-
-    return FewAtATime()
 
 
 def _row_by_row(module: nn.Module) -> nn.Module:
