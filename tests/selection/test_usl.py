@@ -9,7 +9,7 @@ from oracles import PAPER, blobs, paper_usl
 
 from usl_backend.errors import CancelledError, SelectionError, SettingsError
 from usl_backend.selection import USL, nearest_neighbors
-from usl_backend.selection.rows.centrality import distance_to_mean, smooth
+from usl_backend.selection.rows.centrality import cluster_means, distance_to_mean, smooth
 
 
 def paper_start(n, m, seed):
@@ -302,6 +302,8 @@ def test_distance_to_mean__matches_the_formula():
     expected = [
         ((row - rows[labels == label].mean(0)) ** 2).sum() for row, label in zip(rows, labels, strict=True)
     ]
-    np.testing.assert_allclose(
-        distance_to_mean(rows, labels.astype(np.int32), clusters=8), expected, rtol=1e-9
-    )
+    means, mass = cluster_means(rows, labels.astype(np.int32), clusters=9)
+    assert mass.tolist() == [*np.bincount(labels).astype(float), 1.0]
+    assert not means[8].any()
+    found = distance_to_mean(rows, labels.astype(np.int32), means=means)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -10,7 +10,7 @@ import numpy as np
 from usl_backend.selection.parameters import option
 from usl_backend.selection.picking import cluster_argmax, fill
 from usl_backend.selection.row_method import Picks, Problem, RowMethod
-from usl_backend.selection.rows.centrality import distance_to_mean
+from usl_backend.selection.rows.centrality import cluster_means, distance_to_mean
 from usl_backend.selection.rows.kmeans import Clustering, kmeans
 from usl_backend.selection.rows.preparation import squared_distances
 
@@ -57,7 +57,9 @@ class KMeans(RowMethod):
     def choose(self, problem: Problem) -> Picks:
         """Pick per cluster, largest cluster first."""
         found = _clusters(problem, restarts=self.restarts, iterations=self.iterations)
-        closeness = -distance_to_mean(problem.rows, found.labels, clusters=problem.budget + len(problem.held))
+        clusters = problem.budget + len(problem.held)
+        means, _ = cluster_means(problem.rows, found.labels, clusters=clusters)
+        closeness = -distance_to_mean(problem.rows, found.labels, means=means)
         return _one_per_cluster(problem, found, closeness, score=None)
 
 

@@ -17,8 +17,7 @@ from usl_backend.selection.picking import fill, pick_rounds, stand_in
 from usl_backend.selection.presets import USLParameters
 from usl_backend.selection.repulsion import Horizon, Repulsion
 from usl_backend.selection.row_method import Untrained
-from usl_backend.selection.rows.assignment import cluster_sums
-from usl_backend.selection.rows.centrality import Smoothed, distance_to_mean, taken
+from usl_backend.selection.rows.centrality import Smoothed, cluster_means, distance_to_mean, taken
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import Clustering, kmeans, paper_kmeans
@@ -305,11 +304,20 @@ class _Run:
         del near
         found = self.cluster(points, budget, place, weights)
         del points
+        means, mass = cluster_means(rows, found.labels, clusters=len(held) + budget)
         picks, labels, filled = self.pick(
-            rows, found, typicality, place, np.flatnonzero(speakers < 0), budget
+            rows, found, means, typicality, place, np.flatnonzero(speakers < 0), budget
         )
+        if filled:
+            means, mass = cluster_means(rows, labels, clusters=len(picks))
         chosen = picks[len(held) :]
-        order, gain = self.order(rows, labels, picks, len(held))
+        order, gain = order_picks(
+            means[len(held) :],
+            weights=mass[len(held) :],
+            picks=rows[chosen],
+            rng=self.rng,
+            progress=self.progress,
+        )
         position = np.full(len(picks), -1, dtype=np.int32)
         position[len(held) + order] = np.arange(budget, dtype=np.int32)
         chosen = chosen[order]
@@ -389,6 +397,7 @@ class _Run:
         self,
         rows: NDArray[Any],
         found: Clustering,
+        means: NDArray[np.float64],
         typicality: NDArray[Any],
         held: NDArray[np.int64],
         barred: NDArray[np.int64],
@@ -399,7 +408,7 @@ class _Run:
         clusters = len(held) + budget
         base = np.zeros(len(rows), dtype=rows.dtype)
         if p.centrality_weight > 0.0:
-            base -= p.centrality_weight * self.scaled(distance_to_mean(rows, found.labels, clusters=clusters))
+            base -= p.centrality_weight * self.scaled(distance_to_mean(rows, found.labels, means=means))
         if p.density_weight > 0.0:
             base += p.density_weight * self.scaled(typicality)
         allowed = np.ones(len(rows), dtype=bool)
@@ -428,14 +437,3 @@ class _Run:
             return term
         finite = term[np.isfinite(term) & (term > 0.0)]
         return term / term.dtype.type(np.median(finite)) if len(finite) else term
-
-    def order(
-        self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64], held: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Order the clusters that are not held; return the order and their gains."""
-        sums, mass = cluster_sums(rows, labels, clusters=len(picks))
-        mass = np.maximum(mass, 1.0)
-        means = sums / mass[:, None]
-        return order_picks(
-            means[held:], weights=mass[held:], picks=rows[picks[held:]], rng=self.rng, progress=self.progress
-        )

@@ -90,10 +90,20 @@ class _Average:
         return total
 
 
-def distance_to_mean(rows: NDArray[Any], labels: NDArray[np.int32], *, clusters: int) -> NDArray[Any]:
-    """Return the squared distance (n,) of each row to the mean of its cluster's rows."""
+def cluster_means(
+    rows: NDArray[Any], labels: NDArray[np.int32], *, clusters: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the mean of each cluster's rows and their number: (clusters, d) and (clusters,); zeros and 1 without."""
     sums, mass = cluster_sums(rows, labels, clusters=clusters)
-    means = (sums / np.maximum(mass, 1.0)[:, None]).astype(rows.dtype)
+    mass = np.maximum(mass, 1.0)
+    return sums / mass[:, None], mass
+
+
+def distance_to_mean(
+    rows: NDArray[Any], labels: NDArray[np.int32], *, means: NDArray[np.float64]
+) -> NDArray[Any]:
+    """Return the squared distance (n,) of each row to its cluster's mean."""
+    means = means.astype(rows.dtype)
     result = np.empty(len(rows), dtype=rows.dtype)
     for block in row_blocks(len(rows), size=4096):
         difference = rows[block] - means[labels[block]]

@@ -14,8 +14,7 @@ from usl_backend.errors import SelectionError
 from usl_backend.selection.base import Selection
 from usl_backend.selection.ordering import order_picks
 from usl_backend.selection.picking import cluster_argmax, fill, stand_in
-from usl_backend.selection.rows.assignment import cluster_sums
-from usl_backend.selection.rows.centrality import distance_to_mean, smooth
+from usl_backend.selection.rows.centrality import cluster_means, distance_to_mean, smooth
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.duplicates import same_rows
 from usl_backend.selection.rows.kmeans import kmeans
@@ -422,7 +421,8 @@ class _Run:
         apart = changed[labels]
         if self.p.pick_by == "center" or found.answers is None:
             apart[:] = True
-        utility[apart] = -distance_to_mean(leaders, labels, clusters=count + 1)[apart]
+        means, _ = cluster_means(leaders, labels, clusters=count + 1)
+        utility[apart] = -distance_to_mean(leaders, labels, means=means)[apart]
         allowed = np.ones(len(leaders), dtype=bool)
         allowed[held] = allowed[barred] = False
         utility[~allowed] = -np.inf
@@ -438,9 +438,7 @@ class _Run:
         self, rows: NDArray[Any], labels: NDArray[np.int32], picks: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Order the picks; return the order and their gains."""
-        sums, mass = cluster_sums(rows, labels, clusters=max(len(picks), int(labels.max()) + 1))
-        mass = np.maximum(mass, 1.0)[: len(picks)]
-        means = sums[: len(picks)] / mass[:, None]
+        means, mass = cluster_means(rows, labels, clusters=max(len(picks), int(labels.max()) + 1))
         able = np.flatnonzero(picks >= 0)  # with few rows that may be picked, some clusters have none
         order, gain = order_picks(
             means[able], weights=mass[able], picks=rows[picks[able]], rng=self.rng, progress=self.progress
