@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from usl_backend.errors import ExportError
-from usl_backend.exports import FORMATS, Row, Split, archive_split, export_split
+from usl_backend.exports import FORMATS, Row, Split, archive_split, check_export, export_split, read_manifest
+from usl_backend.exports.media import local_file
 
 SPLIT = Split(
     labeled=(
@@ -217,6 +218,22 @@ def test_export_split__unwritable_place_is_named(tmp_path: Path) -> None:
 def test_export_split__unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match='format is "parquet"; choose one of json, jsonl, csv, torch'):
         export_split(SPLIT, tmp_path / "split", format="parquet")
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl", "csv", "torch", "mmpretrain", "huggingface", "npy"])
+def test_export_split__file_names_that_are_no_utf8(tmp_path: Path, name: str) -> None:
+    rows = []
+    for row, label in enumerate(("cat", None)):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/na\xef%d.png" % row))
+        path.write_bytes(b"\x89PNG")
+        rows.append(Row(row, 10 + row, str(path), label=label, key=path.name))
+    manifest = {"pool": rows[0].source}
+    split = Split(labeled=(rows[0],), unlabeled=(rows[1],), classes=("cat",), manifest=manifest)
+    directory = export_split(split, tmp_path / "split", format=name, media="link", fetch=local_file)
+    check_export(directory)
+    listed = read_manifest(directory)
+    assert [row["id"] for row in listed["rows"]] == ["na\\udcef0.png", "na\\udcef1.png"]
+    assert listed["pool"] == rows[0].source
 
 
 def test_archive_split__holds_the_same_files(tmp_path: Path) -> None:

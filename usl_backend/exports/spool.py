@@ -19,7 +19,7 @@ class AnnotationSpool(Mapping[int, str]):
 
     def add(self, task: int, annotations: Sequence[Mapping[str, Any]]) -> None:
         """Keep a task's annotations."""
-        text = json.dumps(annotations, ensure_ascii=False).encode()
+        text = json.dumps(annotations, ensure_ascii=False).encode(errors="backslashreplace")
         self._places[task] = (self._file.seek(0, 2), len(text))
         self._file.write(text)
 

@@ -7,14 +7,17 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from usl_backend.errors import ExportError
 from usl_backend.exports.formats import FORMATS, check_format
 from usl_backend.exports.media import Fetch, Media, Placed, place_files
-from usl_backend.exports.split import Split
+from usl_backend.exports.split import Row, Split
+from usl_backend.runs.columns import proper
+
+R = TypeVar("R", bound=Row)
 
 MANIFEST = "manifest.json"
 KIND = "usl-backend export"
@@ -142,6 +145,7 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
                 f'media is "{media}", which needs a function that fetches files; pass fetch too'
             )
         split, placed = place_files(split, directory, media=media, layout=chosen.layout(split), fetch=fetch)
+    split = _in_utf8(split)
     usage = chosen.write(split, directory)
     counts = Counter(label for row in split.labeled for label in row.labels)
     manifest: dict[str, Any] = {
@@ -161,12 +165,43 @@ def _write_all(split: Split, directory: Path, name: str, *, media: Media | None,
         "usage": dict(usage),
         **split.manifest,
     }
-    with (directory / MANIFEST).open("w", encoding="utf-8") as stream:
+    # What is not Unicode, such as half an emoji, gets the escapes of JSON.
+    with (directory / MANIFEST).open("w", encoding="utf-8", errors="backslashreplace") as stream:
         head = json.dumps(manifest, indent=1, ensure_ascii=False)
         stream.write(head.removesuffix("\n}") + ',\n "rows": [')
         for place, row in enumerate(_rows(split)):
             stream.write((",\n  " if place else "\n  ") + json.dumps(row, ensure_ascii=False))
         stream.write("\n ]\n}\n")
+
+
+def _in_utf8(split: Split) -> Split:
+    """Return the split with file names that are not UTF-8 written so that every reader of its files takes them."""
+
+    def shown(rows: tuple[R, ...]) -> tuple[R, ...]:
+        return tuple(
+            row
+            if _is_utf8(row)
+            else replace(
+                row,
+                source=proper(row.source),
+                key=None if row.key is None else proper(row.key),
+                more=tuple(map(proper, row.more)),
+            )
+            for row in rows
+        )
+
+    return replace(
+        split,
+        labeled=shown(split.labeled),
+        unlabeled=shown(split.unlabeled),
+        disputed=shown(split.disputed),
+        suggested=None if split.suggested is None else shown(split.suggested),
+    )
+
+
+def _is_utf8(row: Row) -> bool:
+    """Return True if all that says where a row comes from can be written."""
+    return all(proper(text) == text for text in (row.key or "", *row.sources))
 
 
 def _rows(split: Split) -> Iterator[Mapping[str, Any]]:
