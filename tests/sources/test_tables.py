@@ -167,6 +167,12 @@ def test_table__encodings_of_spreadsheets(tmp_path: Path, kind: str, encoding: s
     assert found.guessed_encoding == ("" if encoding in ("utf-16", "utf-8-sig") else encoding)
 
 
+def test_table__label_that_is_no_utf8_is_one_that_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes("path,label\n1.png,Käse\n2.png,Grün\n3.png,Äpfel\n".encode() + b"4.png,K\xe4se\n")
+    assert [entry.label for entry in listing(path)] == ["Käse", "Grün", "Äpfel", "K\\udce4se"]
+
+
 def test_table__file_names_of_another_encoding_are_found_as_they_lie_on_disk(tmp_path: Path) -> None:
     raw = b"t\xe9l\xe9.png"
     for name in (raw, "été.png".encode()):

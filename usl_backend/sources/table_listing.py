@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from usl_backend.errors import InputError
 from usl_backend.instances import TextFile
 from usl_backend.media import inside_address
+from usl_backend.runs.columns import proper
 from usl_backend.sources.columns import (
     Columns,
     as_text,
@@ -112,7 +113,7 @@ class TableListing:
             named = dict(zip(self.columns.names, values, strict=True))
             key, fault = self._key(row, named, seen)
             source, unusable = self._source(named[self.columns.data])
-            label = "" if self.columns.label is None else self._text(self.columns.label, named)
+            label = "" if self.columns.label is None else proper(self._text(self.columns.label, named))
             yield Entry(
                 row,
                 key,
