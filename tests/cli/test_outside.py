@@ -373,6 +373,16 @@ def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None
     assert "na\\udcefve.png" in (photos / "report.html").read_text("utf-8")
 
 
+def test_select__ids_with_half_a_character(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": f"{row} \ud83d", "text": f"text {row}"}) + "\n" for row in range(5))
+    )
+    told = shell("select", path, "--budget", 2, "--method", "random")
+    assert told.code == 0, told.err
+    assert "\\ud83d" in Path(shell.store.get("texts-1").summary.selection).read_text("utf-8")
+
+
 def test_status__folder_whose_name_is_no_utf8(shell: Shell, photos: Path) -> None:
     folder = photos.rename(os.fsdecode(os.fsencode(photos.parent) + b"/fo\xefto"))
     assert shell("select", folder, "--budget", 5, "--method", "random").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 TABLE: Final = "selection.csv"
 """File name in the run's directory."""
+_HALVES: Final = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 COLUMNS: Final = ("rank", "id", "source", "role", "score", "cluster", "stands_for", "why")
 
 
@@ -62,6 +64,8 @@ class TableSink:
         if not self.path.is_file():
             text = table(published.queue, pool, selection, queued_instances(self.files, published.queue))
             with atomic_write(self.path) as stream:
+                # File names keep their bytes; half an emoji, which JSON can hold, has none.
+                text = _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
                 stream.write(text.encode("utf-8", "surrogateescape"))
 
     def describe(self, summary: Summary, published: Published) -> Summary:
