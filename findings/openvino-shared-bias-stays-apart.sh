@@ -79,3 +79,4 @@ for weights in ("own", "shared"):
     if sorted(found[weights, "shared"]) != apart:
         raise SystemExit("CHANGED: layers that share a bias are computed otherwise")
 PYTHON
+echo "as described"
