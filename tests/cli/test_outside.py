@@ -366,6 +366,7 @@ def test_select__vectors_have_nothing_to_import(shell: Shell, tmp_path: Path) ->
 def test_select__file_names_that_are_no_utf8(shell: Shell, photos: Path) -> None:
     name = os.fsencode(photos) + b"/a/na\xefve.png"
     Path(os.fsdecode(name)).write_bytes(png(DIGITS[70]))
+    Path(os.fsdecode(name.replace(b"ve.png", b"f.png"))).write_bytes(b"no picture")
     told = shell("select", photos, "--budget", "100%", "--method", "random")
     assert told.code == 0, told.err
     assert b"a/na\xefve.png" in Path(shell.store.get("photos-1").summary.selection).read_bytes()

@@ -95,6 +95,14 @@ def test_show_run__foreign_text_is_escaped(client, store):
     assert "&lt;script&gt;alert" in page
 
 
+def test_show_run__names_of_files_that_are_no_utf8(client, store):
+    run = store.create(project=12, settings={"seed": 0})
+    store.claim_next(max_running=1)
+    store.finish(run.id, Summary(warnings=("na\udcefve.png is odd",)))
+    answer = client.get(f"/usl/runs/{run.id}")
+    assert (answer.status_code, "na\\udcefve.png is odd" in answer.text) == (200, True)
+
+
 def test_pages__nothing_inline_and_nothing_from_elsewhere(client, store):
     store.create(project=12, settings={})
     for path in ("/usl/", "/usl/runs/12-1"):

@@ -131,7 +131,8 @@ def write_report(
     )  # fmt: skip
     try:
         with atomic_write(path) as stream:
-            stream.write(page.encode())
+            # The names of files may not be UTF-8.
+            stream.write(page.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another file") from error
     return len(shown) - len(pictures) if report.modality == "image" else 0

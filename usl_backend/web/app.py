@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from usl_backend.runs.columns import proper
 from usl_backend.web import (
     api,
     compare_pages,
@@ -45,6 +46,7 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
         WSGI app, thread-safe within one process.
     """
     app = Flask("usl_backend.web", static_url_path="/usl/static")
+    app.jinja_options = {"finalize": _in_utf8}
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it
     app.add_template_filter(_moment, "moment")
     app.add_template_filter(_duration, "duration")
@@ -65,6 +67,11 @@ def create_app(host: HostSettings, jobs: Jobs) -> Flask:
     for blueprint in api.BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix="/usl/api")
     return app
+
+
+def _in_utf8(value: object) -> object:
+    """Write what a page shows so that it can be sent: the names of files may not be UTF-8."""
+    return proper(value) if type(value) is str and not value.isascii() else value
 
 
 def _moment(seconds: float) -> str:
