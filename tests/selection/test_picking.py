@@ -8,7 +8,7 @@ from usl_backend.selection.ordering import order_picks
 from usl_backend.selection.picking import cluster_argmax, fill, nearest_projected_pick, pick_rounds
 from usl_backend.selection.repulsion import Horizon, Repulsion
 from usl_backend.selection.rows.density import density
-from usl_backend.selection.rows.duplicates import alone, merge, near_rows, same_rows
+from usl_backend.selection.rows.duplicates import FEW_COLUMNS, alone, merge, near_rows, same_rows
 
 
 def test_density__higher_where_neighbors_are_nearer():
@@ -140,6 +140,18 @@ def test_same_rows__groups_equal_rows_only():
     assert led.leaders[led.member_of].tolist() == [2, 1, 2, 1, 4]
     both = same_rows(rows, preferred=np.array([0, 2]))
     assert {0, 2} <= set(both.leaders.tolist())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_rows__looks_at_all_columns_of_rows_that_share_the_first(dtype):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(3, size=(400, 20)).astype(dtype)
+    rows[:200, :FEW_COLUMNS] = rows[0, :FEW_COLUMNS]
+    rows[rng.permutation(400)[:150]] = rows[rng.integers(400, size=150)]
+    groups = same_rows(rows)
+    first = [int((rows == row).all(axis=1).argmax()) for row in rows]
+    assert groups.leaders[groups.member_of].tolist() == first
+    assert len(groups.leaders) == len(np.unique(rows, axis=0)) < 400
 
 
 def test_near_rows__never_chains():

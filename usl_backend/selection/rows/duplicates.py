@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BLOCK = 16_384
 """Rows hashed at once."""
+FEW_COLUMNS = 8
+"""Columns hashed first: only rows that share these are looked at whole."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,17 @@ def same_rows(rows: NDArray[np.floating[Any]], *, preferred: NDArray[np.int64] |
     Two preferred rows lead a group each, even when they are equal.
     """
     n = len(rows)
-    keys = np.empty(n, dtype=np.uint64)
-    word = np.uint32 if rows.dtype == np.float32 else np.uint64
-    # One random odd factor per column: unequal rows share a key once in 2^64.
-    factors = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) * 2 + 1
-    for block in row_blocks(n, size=BLOCK):
-        # Adding zero makes -0.0 and 0.0 the same bits.
-        bits = (rows[block] + rows.dtype.type(0)).view(word).astype(np.uint64)
-        keys[block] = (bits * factors).sum(axis=1, dtype=np.uint64)
-    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
-    if len(first) == n:
-        return alone(n)
-    leader = first[back.ravel()]
+    named: NDArray[np.int64] = np.arange(n)
+    for columns in (FEW_COLUMNS, rows.shape[1]):
+        keys = _keys(rows, named, columns=columns)
+        _, first, back, times = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        back = back.ravel()
+        shared = times[back] > 1
+        named, same = named[shared], named[first[back[shared]]]
+        if not len(named):
+            return alone(n)
+    leader = np.arange(n)
+    leader[named] = same
     copies = np.flatnonzero(leader != np.arange(n))
     different = copies[(rows[leader[copies]] != rows[copies]).any(axis=1)]
     leader[different] = different
@@ -93,6 +94,19 @@ def same_rows(rows: NDArray[np.floating[Any]], *, preferred: NDArray[np.int64] |
         leader = lead[leader]
         leader[preferred] = preferred
     return _groups(leader)
+
+
+def _keys(rows: NDArray[Any], named: NDArray[np.int64], *, columns: int) -> NDArray[np.uint64]:
+    """Hash the first columns of some rows."""
+    keys = np.empty(len(named), dtype=np.uint64)
+    for block in row_blocks(len(named), size=BLOCK):
+        # Adding zero makes -0.0 and 0.0 the same bits.
+        bits = (rows[named[block], :columns] + rows.dtype.type(0)).view(np.uint32).astype(np.uint64)
+        # One random odd factor per word. Words of 32 bits, because those of whole numbers in float64 end in so many
+        # zeros that products of 64 bits would lose nearly all of the factor.
+        factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
+        keys[block] = (bits * factors).sum(axis=1, dtype=np.uint64)
+    return keys
 
 
 def near_rows(
