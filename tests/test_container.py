@@ -130,6 +130,7 @@ def test_compose__addresses_meet() -> None:
     port = re.search(r"USL_PORT=(\d+)", dockerfile())
     assert port is not None
     assert backend["USL_PUBLIC_URL"] == f"http://backend:{port[1]}"
+    assert backend["USL_PAGES_URL"] == f"http://localhost:{port[1]}"
     assert services()["backend"]["ports"] == [f"127.0.0.1:{port[1]}:{port[1]}"]
     assert all(entry.startswith("127.0.0.1:") for entry in services()["label-studio"]["ports"])
 

@@ -169,7 +169,7 @@ def test_check_exposure__tokens_stand_beside_basic_auth_and_are_long(name):
 def test_host_name__foreign_ones_are_refused_without_credentials(client, name):
     answer = client.get("/health", headers={"Host": name})
     assert answer.status_code == 403
-    assert "USL_PUBLIC_URL" in answer.json["error"]["message"]
+    assert "USL_PAGES_URL" in answer.json["error"]["message"]
 
 
 def test_host_name__own_ones_are_fine(host, jobs, client, guarded_client):
@@ -177,6 +177,8 @@ def test_host_name__own_ones_are_fine(host, jobs, client, guarded_client):
         assert client.get("/health", headers={"Host": name}).status_code == 200
     public = create_app(host.model_copy(update={"public_url": "https://usl.example"}), jobs).test_client()
     assert public.get("/health", headers={"Host": "usl.example"}).status_code == 200
+    pages = create_app(host.model_copy(update={"pages_url": "https://pages.example"}), jobs).test_client()
+    assert pages.get("/health", headers={"Host": "pages.example"}).status_code == 200
     with_login = {"Host": "anything.example", **_basic("usl", "pass wörd")}
     assert guarded_client.get("/health", headers=with_login).status_code == 200
 
@@ -221,9 +223,10 @@ def test_origin__own_pages_and_scripts_may_act(client, store, headers):
     assert client.post("/usl/api/runs/12-1/resume", headers=headers).status_code == 200
 
 
-def test_origin__pages_seen_through_a_proxy_may_act(host, jobs, store):
+@pytest.mark.parametrize("setting", ["public_url", "pages_url"])
+def test_origin__pages_seen_through_a_proxy_may_act(host, jobs, store, setting):
     store.create(project=12, settings={"seed": 0})
-    client = create_app(host.model_copy(update={"public_url": "https://usl.example"}), jobs).test_client()
+    client = create_app(host.model_copy(update={setting: "https://usl.example"}), jobs).test_client()
     form = form_of(client, "/usl/runs/12-1")
     headers = {"Origin": "https://usl.example", "Sec-Fetch-Site": "same-origin"}
     assert client.post("/usl/runs/12-1/cancel", headers=headers, data=form).status_code == 303

@@ -6,6 +6,7 @@ import pytest
 from usl_backend.instances import QueueState
 from usl_backend.runs import RunState
 from usl_backend.runs.summary import Summary
+from usl_backend.web import create_app
 
 SCHEMA = '<View><Image name="image" value="$image"/></View>'
 CREATED = "2026-11-23T16:47:23.742803Z"
@@ -153,6 +154,14 @@ def test_webhook__start_training_queues_a_run_of_that_very_project(client, store
     assert (run.state, run.project, run.project_key) == (RunState.QUEUED, 12, KEY)
     assert run.settings["budget"] == "7"
     assert answer.json["page"] == f"http://localhost/usl/runs/{run.id}"
+
+
+@pytest.mark.parametrize("pages", ["", "http://localhost:9090"])
+def test_webhook__the_page_is_where_browsers_reach_it(host, jobs, pages):
+    apart = host.model_copy(update={"public_url": "http://backend:9090", "pages_url": pages})
+    client = create_app(apart, jobs).test_client()
+    _setup(client, "")
+    assert _start(client).json["page"].startswith(f"{pages or 'http://backend:9090'}/usl/runs/12-1")
 
 
 def test_webhook__a_recreated_project_does_not_inherit_settings(client, store):

@@ -138,8 +138,17 @@ def test_serve__refuses_to_start_unsafe_or_wrong(start, environment, said):
     assert "Traceback" not in told
 
 
-def test_serve__public_with_credentials(start):
-    address = _address(start(USL_HOST="0.0.0.0", BASIC_AUTH_USER="u", BASIC_AUTH_PASS="pw-secret"))
+def test_serve__public_with_credentials(start, tmp_path):
+    address = _address(
+        start(
+            USL_HOST="0.0.0.0",
+            BASIC_AUTH_USER="u",
+            BASIC_AUTH_PASS="pw-secret",
+            USL_PUBLIC_URL="http://backend:9090",
+            USL_PAGES_URL="http://localhost:9090",
+        )
+    )
+    assert running(tmp_path / "data").pages == "http://localhost:9090/usl", "where a browser opens them"
     assert requests.get(f"{address}/health", timeout=10).status_code == 401
     assert requests.get(f"{address}/health", auth=("u", "pw-secret"), timeout=10).status_code == 200
     # 200 MB are announced: who may not send them is answered before any came

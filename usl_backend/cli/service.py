@@ -55,6 +55,7 @@ def demo(**options: Any) -> None:
 @click.command(cls=Verb)
 @host_options(
     *ADDRESS,
+    "pages_url",
     "max_running",
     "ray_address",
     "log_format",
@@ -76,7 +77,7 @@ def serve(**flags: Any) -> None:
         click.echo(
             f"listening on {address}; connect it in Label Studio (Settings > Model) or by `usl-backend connect`"
         )
-        click.echo(f"the pages of its runs are at {address}/usl/")
+        click.echo(f"the pages of its runs are at {host.pages_url or address}/usl/")
 
     serve_web(host, ready=ready)
 

@@ -70,6 +70,10 @@ class HostSettings(BaseModel):
         "",
         description="Address at which Label Studio reaches this backend, if it differs from host and port.",
     )
+    pages_url: str = Field(
+        "",
+        description="Address at which browsers reach this backend's pages, if it differs from `USL_PUBLIC_URL`.",
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Log format of the server and its runs: text, or json for machines."
     )
@@ -118,7 +122,12 @@ class HostSettings(BaseModel):
         """Address at which browsers reach Label Studio."""
         return self.label_studio_host or self.label_studio_url
 
-    @field_validator("label_studio_url", "label_studio_host", "public_url")
+    @property
+    def pages_address(self) -> str:
+        """Address at which browsers reach this backend's pages; "" if it is that of host and port."""
+        return self.pages_url or self.public_url
+
+    @field_validator("label_studio_url", "label_studio_host", "public_url", "pages_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         value = value.strip().rstrip("/")

@@ -43,8 +43,9 @@ def register(app: Flask, host: HostSettings) -> None:
     """Register the checks of every request and the headers of every response."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     credentials, forms = Credentials(host), Forms()
-    public = urlsplit(host.public_url)
-    names = {name for name in (host.host, public.hostname) if name}
+    own = [urlsplit(address) for address in (host.public_url, host.pages_url)]
+    names = {name for name in (host.host, *(one.hostname for one in own)) if name}
+    authorities = {one.netloc for one in own}
     app.jinja_env.globals[FIELD] = forms.token
 
     @app.before_request
@@ -56,7 +57,7 @@ def register(app: Flask, host: HostSettings) -> None:
                 credentials.check(request)
             else:
                 _check_host(names)
-        check_origin(request, {public.netloc})
+        check_origin(request, authorities)
         forms.check(request)
 
     @app.after_request
@@ -86,7 +87,7 @@ def _check_host(names: set[str]) -> None:
     name = urlsplit(f"//{request.host}").hostname or ""
     if not is_loopback(name) and name not in names:
         raise RefusedError(
-            f'"{name[:100]}" is not a name of this server; set USL_PUBLIC_URL to the address you use, or set '
-            "BASIC_AUTH_USER and BASIC_AUTH_PASS",
+            f'"{name[:100]}" is not a name of this server; set USL_PAGES_URL to the address that browsers use, '
+            "USL_PUBLIC_URL to that of Label Studio, or set BASIC_AUTH_USER and BASIC_AUTH_PASS",
             HTTPStatus.FORBIDDEN,
         )

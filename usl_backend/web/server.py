@@ -75,7 +75,7 @@ def serve(host: HostSettings, *, ready: Callable[[str], None] | None = None) -> 
             jobs.start()
             with contextlib.suppress(SystemExit), _ended_by_signals():
                 address = f"http://{_url_host(host.host)}:{server.effective_listen[0][1]}"
-                announce(host.model_dir, host.public_url or address)
+                announce(host.model_dir, host.pages_address or address)
                 logger.info("listening on %s", address)
                 if not host.basic_auth_user:
                     logger.info("no credentials are set, so only this machine can connect")

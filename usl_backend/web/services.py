@@ -115,8 +115,8 @@ def check_text(value: object) -> None:
 
 
 def page_of(run: Run) -> str:
-    """Return the URL of the run's page: at `public_url` if it is set, else where the client reaches this server."""
-    return f"{services().host.public_url or request.host_url.rstrip('/')}/usl/runs/{run.id}"
+    """Return the URL of the run's page: at the host's `pages_address`, else where the client reaches this server."""
+    return f"{services().host.pages_address or request.host_url.rstrip('/')}/usl/runs/{run.id}"
 
 
 def share_of(name: str) -> float | None:
