@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from digit_run import FIRST, Kept, Made, png
+from file_host import Host
 from flask.testing import FlaskClient
 from page_forms import form_of
 from PIL import Image
@@ -447,6 +448,24 @@ def test_bytes__a_silent_host_silences_no_other(site: Site) -> None:
     with pytest.raises(UnavailableError):
         site.reports._bytes(pool, away)
     assert site.reports._bytes(pool, other) == b"picture"
+
+
+def test_bytes__an_address_of_label_studio_that_was_told_later(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site, file = make_site(report=False), tmp_path / "data" / "local-files" / "1.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"picture")
+    shown = Instance(FIRST, "image", "http://outside.test/data/local-files/1.png")
+    with Host.running(tmp_path) as studio:
+        update = {"label_studio_url": f"http://{studio.name}", "label_studio_api_key": SecretStr("a" * 40)}
+        reports = Reports(site.host.model_copy(update=update), site.made.store, command=("false",))
+        with pytest.raises(MediaError):
+            reports._bytes(site.made.run, shown)
+        site.made.store.remember_setup(13, "13.5", hostname="http://outside.test")
+        reports._silent_until.clear()
+        assert reports._bytes(site.made.run, shown) == b"picture"
+        reports.close()
 
 
 def test_bytes__label_studio_that_never_answers_costs_seconds(

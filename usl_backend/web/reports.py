@@ -194,14 +194,16 @@ class Reports:
         return lambda instance: self._bytes(run, instance)
 
     def _bytes(self, run: Run, instance: Instance) -> bytes:
-        """Read the bytes of an instance; readers are opened on first use, one for all projects of Label Studio."""
+        """Read the bytes of an instance; readers are opened on first use, one for all projects."""
         from usl_backend.media import UnavailableError
         from usl_backend.sources.media import open_run_media
 
         place = run.id if run.pool else ""
-        if place not in self._readers:
+        # Tasks may name an address of Label Studio that was told since the last reader was opened.
+        opened = place or " ".join(sorted(self._store.public_addresses()))
+        if opened not in self._readers:
             with self._lock:
-                if place not in self._readers:
+                if opened not in self._readers:
                     opening = open_run_media(
                         self._host,
                         self._store.files(run.id),
@@ -210,14 +212,14 @@ class Reports:
                         timeout=_STUDIO_SECONDS,
                     )
                     try:
-                        self._readers[place] = self._media.enter_context(opening).read
+                        self._readers[opened] = self._media.enter_context(opening).read
                     except USLError as error:
                         raise MediaError(str(error)) from error
         source = place, _host_of(instance.source)
         if time.monotonic() < self._silent_until.get(source, 0.0):
             raise MediaError("the host of the picture did not respond; trying again soon")
         try:
-            return self._readers[place](instance)
+            return self._readers[opened](instance)
         except (UnavailableError, StudioUnreachableError):
             # A page of pictures must not block every thread of the server, one after the other.
             self._silent_until[source] = time.monotonic() + PAUSE
