@@ -2,6 +2,8 @@
 
 import errno
 import io
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -97,6 +99,44 @@ def test_objects__that_hang_are_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(MediaError, match=r"s3://b/1\.png was not delivered in time"):
         ObjectStores(MediaLimits(seconds=0.05)).read("s3://b/1.png")
     held.set()
+
+
+def test_objects__that_hang_cost_the_time_once_however_many_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    from usl_backend.media import objects
+
+    held, calls = threading.Event(), []
+
+    def hanging(address: str) -> object:
+        calls.append(address)
+        held.wait(60)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(objects, "_store", hanging)
+    stores = ObjectStores(MediaLimits(seconds=0.01))
+    for _ in range(33):
+        with pytest.raises(UnavailableError, match="in time"):
+            stores.read("s3://b/1.png")
+    assert len(calls) == 32, "the next one waits for one of them"
+    held.set()
+    with pytest.raises(MediaError, match="no such object"):
+        ObjectStores(MediaLimits()).read("s3://b/1.png")
+
+
+def test_objects__that_hang_do_not_keep_the_process() -> None:
+    program = """
+import time
+from usl_backend.errors import MediaError
+from usl_backend.media import MediaLimits, objects
+objects._store = lambda _: time.sleep(60)
+try:
+    objects.ObjectStores(MediaLimits(seconds=0.01)).read("s3://b/1.png")
+except MediaError as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "not delivered in time" in ended.stdout
 
 
 def client_error(status: int) -> Exception:

@@ -7,8 +7,10 @@ AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, ...), never from a manifest or
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,11 +46,7 @@ class ObjectStores:
     def __init__(self, limits: MediaLimits) -> None:
         self.limits = limits
         # Calls that hang are abandoned; at most this many can hang at once.
-        self._threads = ThreadPoolExecutor(32, thread_name_prefix="object")
-
-    def close(self) -> None:
-        """Start no further calls and do not wait for hanging ones."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._free = threading.BoundedSemaphore(32)
 
     def read(self, address: str) -> bytes:
         """Read an object of at most `limits.bytes`, such as `s3://bucket/photos/1.png`.
@@ -96,11 +94,16 @@ class ObjectStores:
 
     def _in_time(self, call: Callable[[], Any], address: str, *, seconds: float | None = None) -> Any:
         """Return the call's result within the time limit; translate the store's errors."""
-        future = self._threads.submit(call)
+        seconds = seconds or self.limits.seconds
+        begun = time.monotonic()
+        future: Future[Any] = Future()
         try:
-            return future.result(seconds or self.limits.seconds)
+            if not self._free.acquire(timeout=seconds):
+                raise TimeoutError
+            # The threads of a pool are waited for when the process ends, even hanging ones.
+            threading.Thread(target=self._work, args=(call, future), name="object", daemon=True).start()
+            return future.result(max(0.0, begun + seconds - time.monotonic()))
         except TimeoutError as error:
-            future.cancel()
             raise UnavailableError(f"{address} was not delivered in time", host=bucket(address)) from error
         except MediaError:
             raise
@@ -111,6 +114,15 @@ class ObjectStores:
                 reason = f"{bucket(address)} is busy or away: {short_reason(error)}"
                 raise UnavailableError(reason, host=bucket(address), busy=_status(error) == 429) from error
             raise MediaError(f"the store refuses: {short_reason(error)}") from error
+
+    def _work(self, call: Callable[[], Any], future: Future[Any]) -> None:
+        """Hand over the result of a call, or its error."""
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - handed over
+            future.set_exception(error)
+        finally:
+            self._free.release()
 
 
 def _store(address: str) -> tuple[Any, str]:

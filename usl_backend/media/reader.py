@@ -105,14 +105,9 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections, and wait for no host any more.
-
-        The reader stays usable, except for object stores.
-        """
+        """Close the idle connections, and wait for no host any more; the reader stays usable."""
         self.hosts.close()
         self._connections.close()
-        if self._objects is not None:
-            self._objects.close()
         if self._inside is not None:
             self._inside.close()
 
