@@ -37,6 +37,6 @@ class InParts(nn.Module):
     def copied(self, batch: int, wrap: Callable[[nn.Module], nn.Module]) -> InParts:
         """Give each part of a batch a wrapped first half of its own, as OpenVINO needs.
 
-        It adds a bias and cuts off at 0 and 6 while it convolves only if no other layer has the same bias.
+        It adds a bias and cuts off at 0 and 6 in a convolution only if no other layer shares its weights and biases.
         """
         return InParts([wrap(deepcopy(self.fronts[0])) for _ in range(-(-batch // FEW))], self.rest)
