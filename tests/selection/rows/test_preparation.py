@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
-from oracles import blobs
+from oracles import blobs, squared
 
 from usl_backend.errors import SelectionError
 from usl_backend.selection.rows.preparation import check_budget, check_embeddings, fit_projection, generator
 
 
-def test_fit_projection__spans_the_principal_axes():
+@pytest.mark.parametrize("n", [500, 15])
+def test_fit_projection__spans_the_principal_axes(n, monkeypatch):
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(500, 20)) @ np.diag(np.linspace(5, 0.1, 20)) + 3
+    rows = rng.normal(size=(n, 20)) @ np.diag(np.linspace(5, 0.1, 20)) + 3
+    sizes = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda table: sizes.append(len(table)) or eigh(table))
     projection = fit_projection(rows, dimensions=6, normalize=False)
     centred = rows - rows.mean(0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
@@ -16,6 +20,18 @@ def test_fit_projection__spans_the_principal_axes():
     np.testing.assert_allclose(np.abs(placed), np.abs(centred @ axes[:6].T), atol=1e-9)
     # Never whitened: variances fall along the axes as the singular values do.
     np.testing.assert_allclose(np.linalg.norm(placed, axis=0), singular[:6], rtol=1e-9)
+    np.testing.assert_allclose(projection.axes.T @ projection.axes, np.eye(6), atol=1e-12)
+    assert sizes == [min(n, 20)], "the smaller table"
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_fit_projection__few_rows_that_vary_along_fewer_axes_keep_their_distances(rank):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(15, rank)) @ rng.normal(size=(rank, 20)) + 3
+    projection = fit_projection(rows, dimensions=6, normalize=False)
+    np.testing.assert_allclose(projection.axes.T @ projection.axes, np.eye(6), atol=1e-12)
+    placed = projection.apply(rows, dtype=np.float64)
+    np.testing.assert_allclose(squared(placed, placed), squared(rows, rows), atol=1e-9)
 
 
 def test_fit_projection__few_dimensions_are_centred_only():

@@ -19,6 +19,8 @@ LARGEST = 1e18
 """Values from here on overflow when they are squared in float32."""
 COVARIANCE_ROWS = 65_536
 """Rows, evenly spaced, that the principal components are computed from."""
+LEAST_VARIANCE = 1e-9
+"""Share of the first axis's variance that the last needs to be told from rounding by the products of rows."""
 
 
 def check_embeddings(embeddings: NDArray[np.floating[Any]]) -> None:
@@ -176,18 +178,40 @@ def fit_projection(
     mean = total / n
     if d <= dimensions:
         return Projection(mean=mean, axes=None, normalize=normalize)
-    step = -(-n // COVARIANCE_ROWS)
-    covariance = np.zeros((d, d))
-    for block in row_blocks(n, size=BLOCK * step):
-        part = embeddings[block][::step].astype(np.float64)
-        part -= mean
-        covariance += part.T @ part
-    del part  # of the memory's peak, which comes now, a third
-    _, vectors = np.linalg.eigh(covariance)
-    axes = vectors[:, ::-1][:, :dimensions]
+    axes = _axes_of_few(embeddings, mean, dimensions) if n < min(d, COVARIANCE_ROWS) else None
+    if axes is None:
+        step = -(-n // COVARIANCE_ROWS)
+        covariance = np.zeros((d, d))
+        for block in row_blocks(n, size=BLOCK * step):
+            part = embeddings[block][::step].astype(np.float64)
+            part -= mean
+            covariance += part.T @ part
+        del part  # of the memory's peak, which comes now, a third
+        _, vectors = np.linalg.eigh(covariance)
+        axes = vectors[:, ::-1][:, :dimensions]
     peak = np.abs(axes).argmax(axis=0)
     axes = axes * np.sign(axes[peak, np.arange(axes.shape[1])])
     return Projection(mean=mean, axes=np.ascontiguousarray(axes), normalize=normalize)
+
+
+def _axes_of_few(
+    embeddings: NDArray[np.floating[Any]], mean: NDArray[np.float64], dimensions: int
+) -> NDArray[np.float64] | None:
+    """Find the axes (d, dimensions) of fewer rows than dimensions from the rows' products, a smaller table.
+
+    None where the rows vary along fewer axes, or hardly along the last.
+    """
+    rows = embeddings.astype(np.float64)
+    rows -= mean
+    products = rows @ rows.T
+    del rows  # of the memory's peak, which comes now, a sixth
+    values, vectors = np.linalg.eigh(products)
+    values, vectors = values[::-1][:dimensions], vectors[:, ::-1][:, :dimensions]
+    if len(values) < dimensions or values[-1] <= LEAST_VARIANCE * values[0]:
+        return None
+    rows = embeddings.astype(np.float64)
+    rows -= mean
+    return np.asarray(rows.T @ (vectors / np.sqrt(values)))
 
 
 def squared_distances(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
