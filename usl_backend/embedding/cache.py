@@ -155,7 +155,7 @@ class EmbeddingCache:
         with self._lock:
             while self._pending:
                 keys = list(self._pending)[:MAX_ROWS]
-                vectors = np.stack([self._pending[key][0] for key in keys])
+                vectors = [self._pending[key][0] for key in keys]
                 with np.errstate(over="ignore"):  # more than 65,504 letters are infinitely many
                     traits = np.array([self._pending[key][1] for key in keys], dtype=np.float16)
                 try:

@@ -111,8 +111,10 @@ class Shards:
             return False
         return True
 
-    def write(self, keys: Sequence[bytes], vectors: NDArray[np.float32], traits: NDArray[np.float16]) -> int:
-        """Write a new shard, whole or not at all, and return its number."""
+    def write(
+        self, keys: Sequence[bytes], vectors: Sequence[NDArray[np.float32]], traits: NDArray[np.float16]
+    ) -> int:
+        """Write a new shard of at least one row, whole or not at all, and return its number."""
         content = _npy_file(vectors)
         checksum = hashlib.sha256()
         for part in content:
@@ -120,7 +122,7 @@ class Shards:
         described = {
             "format": _FORMAT,
             "encoder": self._encoder_key,
-            "dtype": str(vectors.dtype),
+            "dtype": str(vectors[0].dtype),
             "sha256": checksum.hexdigest(),
             "hashes": [key.hex() for key in keys],
             "traits": base64.b64encode(traits.astype("<f2").tobytes()).decode("ascii"),
@@ -203,13 +205,12 @@ def _unpacked(text: str) -> NDArray[np.float16]:
     return packed.reshape(-1, len(Traits._fields)).astype(np.float16)
 
 
-def _npy_file(rows: NDArray[np.float32]) -> tuple[bytes, memoryview]:
-    """Return header and values of a `.npy` file without copying the values, as `numpy.save` would."""
-    rows = np.ascontiguousarray(rows)
+def _npy_file(rows: Sequence[NDArray[np.float32]]) -> list[bytes | memoryview]:
+    """Return header and values of a `.npy` file without copying the values: a copy would lie in a run's peak."""
     header = io.BytesIO()
-    described = np.lib.format.header_data_from_array_1_0(rows)  # type: ignore[no-untyped-call]
+    described = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), len(rows[0]))}
     np.lib.format.write_array_header_1_0(header, described)  # type: ignore[no-untyped-call]
-    return header.getvalue(), rows.data
+    return [header.getvalue(), *(np.ascontiguousarray(row, dtype="<f4").data for row in rows)]
 
 
 def _temporary(directory: Path, *content: bytes | memoryview) -> Path:
