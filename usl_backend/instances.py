@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Modality = Literal["image", "text"]
+RUN_ID: Final = re.compile(r"(?:[0-9]+|(?P<pool>[a-z][a-z0-9_]*))-[0-9]+", re.ASCII)
+"""Id of a run over a project, such as 12-7, or over a pool outside Label Studio, such as photos-3."""
 Role = Literal["pick", "control", "reserve"]
 """Why an instance is queued: picked, drawn for the control set, or a spare after both."""
 FEWEST_CONTROLS = 20

@@ -67,7 +67,12 @@ def test_start_training__what_cannot_start_is_written_down(jobs, store):
     store.remember_setup(12, "12.5", refused='unknown setting "budegt"')
     run = jobs.start_training(12, project_key="12.5")
     assert run.state is RunState.FAILED
-    assert store.get(run.id).error == {"type": "SettingsError", "message": 'unknown setting "budegt"'}
+    error = store.get(run.id).error
+    assert error["type"] == "SettingsError"
+    assert error["message"] == (
+        'the extra params of project 12 are invalid: unknown setting "budegt"; correct them in Label Studio, '
+        "Settings > Model"
+    )
     with pytest.raises(RunError, match="has no valid settings"):
         jobs.resume(run.id)
 

@@ -30,7 +30,7 @@ def accuracy(target: str, wanted: float | None, control: str | None, as_json: bo
     TARGET is a project's id or its address (its newest completed run), or a run.
     """
     from usl_backend.exports.project import exported_run
-    from usl_backend.runs.record import RUN_ID
+    from usl_backend.instances import RUN_ID
     from usl_backend.studio.client import StudioClient, parse_target
     from usl_backend.suggesting.accuracy import measure_run
     from usl_backend.suggesting.labels import read_run_labels

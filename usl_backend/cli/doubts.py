@@ -9,7 +9,7 @@ import click
 
 from usl_backend.cli.options import DATA, STUDIO, host_options, host_settings, json_option, open_store
 from usl_backend.cli.verb import Verb
-from usl_backend.runs.record import RUN_ID
+from usl_backend.instances import RUN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

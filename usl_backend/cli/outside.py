@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run, RunStore
     from usl_backend.settings import HostSettings, RunSettings
     from usl_backend.sources import Target
-
-SHOWN = 10
-"""Number of picks listed."""
 
 
 def create(
@@ -98,32 +94,3 @@ def keep_table(run: Run, output: Path | None) -> None:
         shutil.copyfile(run.summary.selection, output)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error.strerror}); choose another file") from error
-
-
-def lines(summary: PoolSummary, run: Run, output: Path | None) -> Iterator[str]:
-    """Return the lines of the summary, for people."""
-    budget, pool = summary.budget, summary.pool
-    asked = "the default" if budget.default else f'"{budget.asked}"'
-    control = f", {summary.control} in the control set" if summary.control else ""
-    yield (
-        f"run {run.id}: chose {summary.picks} of {pool.readable:,} in {summary.project.title} (budget "
-        f"{asked}){control} and {summary.reserve} in reserve, by {summary.method.described}, seed "
-        f"{summary.seed}"
-    )
-    if pool.passed_over:
-        yield f"passed over: {pool.passed_over}"
-    if summary.encoder.reason:
-        yield f"{summary.encoder.reason}, so {summary.encoder.name} embedded them"
-    if summary.encoder.engine:
-        yield f"embeddings by {summary.encoder.name}, computed by {summary.encoder.engine}"
-    if summary.method.next_round:
-        yield summary.method.next_round
-    for warning in summary.warnings:
-        yield f"warning: {warning}"
-    table = Path(summary.selection)
-    for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()[: SHOWN + 1]:
-        yield "  " + line.encode("utf-8", "backslashreplace").decode()
-    yield f"all of them, first to last: {output or table}"
-    yield f"the report: usl-backend report {run.id} -o report.html"
-    if summary.imported is not None and summary.tab is not None:
-        yield (f"project {summary.imported.id} serves them first (low score = first): {summary.tab.url}")

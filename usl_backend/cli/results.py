@@ -14,7 +14,7 @@ from usl_backend.cli.select import bars
 from usl_backend.cli.verb import Verb
 from usl_backend.errors import RunError
 from usl_backend.exports import FORMATS
-from usl_backend.runs.record import RUN_ID
+from usl_backend.instances import RUN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

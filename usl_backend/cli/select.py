@@ -23,8 +23,9 @@ from usl_backend.cli.options import (
     run_options,
     split,
 )
+from usl_backend.cli.summaries import pool_lines, project_lines
 from usl_backend.cli.verb import FILES, Flag, Verb
-from usl_backend.errors import ActiveRunError, RunError, SettingsError
+from usl_backend.errors import ActiveRunError, RunError
 from usl_backend.instances import Queue
 from usl_backend.runs import RunState
 from usl_backend.runs.lock import held
@@ -35,15 +36,10 @@ from usl_backend.settings import RunSettings
 if TYPE_CHECKING:
     from usl_backend.progress import Progress, StageProgress
     from usl_backend.runs import Run, RunStore
-    from usl_backend.runs.published import Published
-    from usl_backend.runs.summary import Summary
     from usl_backend.settings import HostSettings
-    from usl_backend.studio.client import Project
 
 OUTSIDE = ("output", "import_to", "import_as", "id_key", "label_key", "roots")
 """Options of pools outside Label Studio."""
-SHOWN = 10
-"""Number of picks listed after a published run; a dry run lists all."""
 
 
 @click.command(cls=Verb)
@@ -106,6 +102,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     .npz, .parquet). For such a pool the result is selection.csv and, with --import-to, tasks for the chosen instances.
     """
     from usl_backend.exports.usable import usable_formats
+    from usl_backend.jobs.asked import settings_of
     from usl_backend.studio.client import StudioClient, is_project, parse_target
     from usl_backend.studio.label_config import parse
 
@@ -123,7 +120,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     with StudioClient.from_settings(host, url=url) as client:
         project = client.project(project_id)
     store = open_store(host)
-    settings = _settings(store, project, explicit)
+    settings = settings_of(store, project.id, project.key, explicit, free_paths=True)
     if (usable := usable_formats(parse(project.label_config))).limited:
         click.echo(f"note: {usable}", err=True)
     try:
@@ -218,21 +215,6 @@ def compute(store: RunStore, run: Run, host: HostSettings) -> Run:
         log.close()
 
 
-def _settings(store: RunStore, project: Project, explicit: dict[str, Any]) -> RunSettings:
-    """Resolve the run's settings from the environment, the project's extra params and wishes, and the flags."""
-    setup = store.setup(project.id, project.key)
-    if setup is not None and setup.refused is not None:
-        raise SettingsError(
-            f"the extra params of project {project.id} are invalid: {setup.refused}; correct them in "
-            "Label Studio, Settings > Model"
-        )
-    settings = RunSettings.resolve(
-        extra_params=setup.extra_params if setup else None, explicit=explicit, free_paths=True
-    )
-    wishes = store.wishes(project.key)
-    return settings.steered(pin=wishes.pinned, exclude=wishes.excluded)
-
-
 def _active(store: RunStore, error: ActiveRunError) -> RunError:
     """Return the error for another active run of the same project, with commands for it."""
     run = store.get(error.run_id)
@@ -292,42 +274,11 @@ def show(store: RunStore, run: Run, *, as_json: bool, output: Path | None = None
     if run.state is not RunState.DONE:
         raise RunError(f"run {run.id} was {run.state}; `usl-backend resume {run.id}` continues it")
     if not as_json:
-        from usl_backend.cli import outside
-
         assert run.summary is not None, "a completed run has a summary"
         shown = (
-            outside.lines(run.summary, run, output)
+            pool_lines(run.summary, run.id, output)
             if isinstance(run.summary, PoolSummary)
-            else _lines(run.summary, store.files(run.id).read_published(), run.id)
+            else project_lines(run.summary, run.id, store.files(run.id).read_published())
         )
         for line in shown:
             click.echo(line)
-
-
-def _lines(summary: Summary, published: Published, run_id: str) -> Iterator[str]:
-    """Return the lines of the summary, for people."""
-    budget = summary.budget
-    asked = "the default" if budget.default else f'"{budget.asked}"'
-    control = f", {summary.control} in the control set" if summary.control else ""
-    yield (
-        f"run {run_id}: chose {summary.picks} of {summary.pool.readable} unlabeled tasks (budget {asked})"
-        f"{control} and {summary.reserve} in reserve, by {summary.method.described}, seed {summary.seed}"
-    )
-    if summary.pool.several:
-        yield f"{summary.pool.several} tasks show several images or texts; the row of each is their mean"
-    if summary.encoder.reason:
-        yield f"{summary.encoder.reason}, so {summary.encoder.name} embedded them"
-    if summary.encoder.engine:
-        yield f"embeddings by {summary.encoder.name}, computed by {summary.encoder.engine}"
-    if summary.method.next_round:
-        yield summary.method.next_round
-    for warning in summary.warnings:
-        yield f"warning: {warning}"
-    picks = published.queue.of_role("pick")
-    shown = picks if summary.dry_run else picks[:SHOWN]
-    more = f" ... ({len(picks) - len(shown)} more)" if len(shown) < len(picks) else ""
-    yield "tasks, first to last: " + " ".join(str(task) for task in shown) + more
-    if summary.dry_run:
-        yield f"dry run: nothing was written to Label Studio; `usl-backend publish {run_id}` does it"
-    elif summary.tab is not None:
-        yield f"Label Studio serves them first (low score = first): {summary.tab.url}"

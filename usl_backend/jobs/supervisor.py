@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from usl_backend.errors import RunError, SettingsError, USLError
+from usl_backend.jobs.asked import settings_of
 from usl_backend.jobs.environment import child_environment
 from usl_backend.jobs.silencer import Silencer
 from usl_backend.runs import Run, RunState, RunStore, serving
@@ -248,12 +249,7 @@ class Jobs:
             raise SettingsError(
                 "no Label Studio token is configured; set LABEL_STUDIO_API_KEY where the backend runs and restart it"
             )
-        setup = self.store.setup(project, project_key)
-        if setup is not None and setup.refused is not None:
-            raise SettingsError(setup.refused)
-        settings = RunSettings.resolve(extra_params=setup.extra_params if setup else None, explicit=explicit)
-        wishes = self.store.wishes(project_key or self.store.key_of(project))
-        return settings.steered(pin=wishes.pinned, exclude=wishes.excluded)
+        return settings_of(self.store, project, project_key, explicit)
 
     def _create(self, project: int, project_key: str, settings: Mapping[str, Any], **more: Any) -> Run:
         """Record the run and wake the supervisor."""

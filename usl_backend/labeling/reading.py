@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from usl_backend.errors import RunError, UnknownRunError
+from usl_backend.errors import RunError
 from usl_backend.labeling.advice import next_step
 from usl_backend.labeling.counting import by_annotator, by_class, by_role, coverage_now, pace, sort_tasks
 from usl_backend.labeling.state import AccuracyNow, CoverageNow, LabelingState, QueueNow
@@ -53,7 +53,7 @@ def owner_of(store: RunStore, project: Project) -> Owner | None:
         run = store.get(state.run_id)
         files = store.files(run.id)
         return Owner(run, files, files.read_published().queue, state.extended)
-    except (UnknownRunError, RunError):
+    except RunError:
         return None
 
 

@@ -6,12 +6,11 @@ after a project was deleted, and the state of the old project must not leak into
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from usl_backend.errors import InputError
 from usl_backend.runs.published import Destination
@@ -21,8 +20,6 @@ Stage = Literal["fetch", "embed", "select", "publish"]
 STAGES: tuple[Stage, ...] = ("fetch", "embed", "select", "publish")
 """The stages of a run, in order."""
 
-RUN_ID: Final = re.compile(r"(?:[0-9]+|(?P<pool>[a-z][a-z0-9_]*))-[0-9]+", re.ASCII)
-"""Id of a run over a project, such as 12-7, or over a pool outside Label Studio, such as photos-3."""
 Runner = Literal["server", "shell"]
 """Where a run is computed: in a child process of the server, or in the shell that started it."""
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import ActiveRunError, RunError, UnknownRunError
+from usl_backend.instances import RUN_ID
 from usl_backend.runs.columns import COLUMNS, loaded, proper, stored
 from usl_backend.runs.counters import Counters
 from usl_backend.runs.projects import ProjectRecords
-from usl_backend.runs.record import RUN_ID, Run, Runner, RunState
+from usl_backend.runs.record import Run, Runner, RunState
 from usl_backend.runs.summary import Summary
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError
+from usl_backend.instances import RUN_ID
 
 if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
 
-RUN_ID = re.compile(r"(?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
 # "pool" distinguishes our versions from a user's model named, say, usl-something-2.
 _OURS = re.compile(
     r"usl-(?:suggest-)?(?:([0-9]+-[0-9]+)|pool-([a-z][a-z0-9_]*-[0-9]+))(?:-([0-9a-f]{6}))?(?:-([0-9]{8}T[0-9]{6}))?",

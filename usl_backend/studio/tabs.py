@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import StudioNotFoundError
+from usl_backend.instances import RUN_ID
 
 if TYPE_CHECKING:
     from usl_backend.studio.client import StudioClient
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_TITLE = "Default"
 _TITLE = "USL picks {run_id}"
 _VERSIONS = "filter:tasks:predictions_model_versions"
-_OUR_TITLE = re.compile(r"USL picks (?:[0-9]+|[a-z][a-z0-9_]*)-[0-9]+", re.ASCII)
+_OUR_TITLE = re.compile(_TITLE.format(run_id=RUN_ID.pattern), re.ASCII)
 
 
 def title(run_id: str) -> str:

