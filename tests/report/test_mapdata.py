@@ -71,8 +71,12 @@ def test_packed_states__a_code_for_each_point_of_the_map() -> None:
     assert told["note"] == "a note"
 
 
-def test_packed_states__hundreds_of_classes_take_two_bytes() -> None:
-    names = tuple(f"class {number}" for number in range(300))
-    states = TaskStates(Coded(("waiting",), {}, 0), Coded(names, {5: 299, 6: 127}))
+@pytest.mark.parametrize(
+    ("count", "width"), [(128, "int8"), (129, "int16"), (32_768, "int16"), (32_769, "int32")]
+)
+def test_packed_states__codes_are_as_wide_as_the_classes_are_many(count: int, width: str) -> None:
+    names = tuple(f"class {number}" for number in range(count))
+    states = TaskStates(Coded(("waiting",), {}, 0), Coded(names, {5: count - 1, 6: 127}))
     codes = packed_states(states, np.array([5, 6, 7]))["kinds"]["label"]["codes"]
-    assert np.frombuffer(base64.b64decode(codes["data"]), dtype=codes["type"]).tolist() == [299, 127, -1]
+    assert codes["type"] == width
+    assert np.frombuffer(base64.b64decode(codes["data"]), dtype=width).tolist() == [count - 1, 127, -1]

@@ -138,6 +138,18 @@ def test_parse__broken_xml(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize("tag", ["View", "Choice"])
+def test_parse__tags_may_lie_in_each_other_a_hundred_deep(tag: str) -> None:
+    def nested(levels: int) -> str:
+        inner = f'<{tag} value="a">' * (levels - 2) + f"</{tag}>" * (levels - 2)
+        return f'<View><Taxonomy name="t" toName="x">{inner}</Taxonomy></View>'
+
+    assert len(parse(nested(100)).classes) == (98 if tag == "Choice" else 0)
+    for levels in (101, 1_200):
+        with pytest.raises(InputError, match="more than 100 levels of tags"):
+            parse(nested(levels))
+
+
 def test_parse__entities_are_refused() -> None:
     bomb = '<!DOCTYPE v [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><View>&b;</View>'
     with pytest.raises(InputError, match="document type"):

@@ -96,7 +96,8 @@ def packed_states(states: TaskStates, ids: NDArray[np.int64]) -> dict[str, Any]:
     ):
         if of is None:
             continue
-        kind = "int8" if len(of.names) <= 127 else "int16"
+        count = len(of.names)
+        kind = "int8" if count <= 2**7 else "int16" if count <= 2**15 else "int32"
         codes = np.array(
             [of.codes.get(task, of.otherwise) for task in order], dtype=np.dtype(kind).newbyteorder("<")
         )

@@ -47,6 +47,9 @@ _SPELLING: Final = {
 _INDEX: Final = "{{idx}}"
 """What stands for an item's index within a Repeater that names no `indexFlag`."""
 
+_DEEPEST: Final = 100
+"""Levels of tags in each other; configs with large taxonomies have a dozen."""
+
 # Child tags that hold classes, and the attribute with the name.
 _CHOICE_TAGS = {"Choice": "value", "Label": "value"}
 # Control tags that classify a whole task.
@@ -159,7 +162,7 @@ def parse(label_config: str) -> LabelConfig:
     Raises
     ------
     InputError
-        It is not well-formed XML or declares entities.
+        It is not well-formed XML, declares entities, or has more than 100 levels of tags in each other.
     """
     if "<!DOCTYPE" in label_config or "<!ENTITY" in label_config:
         # A label config needs no entities, and expanding them is the classic way to exhaust a parser.
@@ -170,9 +173,22 @@ def parse(label_config: str) -> LabelConfig:
         raise InputError(
             f"the label config is not well-formed XML ({error}); correct it in Settings"
         ) from error
+    _check_depth(root)
     reader = _Reader()
     reader.read(root, ())
     return LabelConfig(tuple(reader.objects), tuple(reader.controls))
+
+
+def _check_depth(root: ET.Element) -> None:
+    """Refuse tags that lie in each other deeper than functions may call each other."""
+    level = [root]
+    for _ in range(_DEEPEST):
+        level = [child for element in level for child in element]
+        if not level:
+            return
+    raise InputError(
+        f"the label config has more than {_DEEPEST} levels of tags in each other; make it flatter in Settings"
+    )
 
 
 @dataclass

@@ -84,7 +84,7 @@
     kinds.density = { scale: "less typical, more typical", codes: map.density };
     kinds.cluster = { names: map.clusters.map((_, code) => cluster(code)), codes: map.cluster, all: true, fixed: true, none: "labeled before the run", picture };
     for (const [name, kind] of Object.entries(states ? states.kinds : {})) {
-      const types = { int8: Int8Array, int16: Int16Array };
+      const types = { int8: Int8Array, int16: Int16Array, int32: Int32Array };
       kinds[name] = { ...kind, codes: decode(kind.codes.data, types[kind.codes.type]) };
     }
     for (const input of document.querySelectorAll("input[name=color]")) {
