@@ -39,6 +39,22 @@ def test_score_new_rows__same_kind_needs_no_new_run(parts):
     assert "queue behind the picks" in found.reason
 
 
+@pytest.mark.parametrize("preset", ["paper-imagenet-clip", "paper-imagenet-moco"])
+def test_score_new_rows__count_themselves_where_the_pool_did(preset):
+    rows = np.random.default_rng(0).normal(size=(700, 16)).astype(np.float32)
+    pool, new = rows[:600], rows[600:]
+    selection = USL(preset=preset).select(pool, 10, rng=0)
+    again = score_new_rows(pool[:50], pool=pool, selection=selection)
+    found = score_new_rows(new, pool=pool, selection=selection)
+    placed = rows / np.linalg.norm(rows, axis=1, keepdims=True) if selection.parameters["normalize"] else rows
+    nearest = np.sort(squared(placed[600:], placed[:600]), axis=1)[:, :19]
+    expected = np.minimum(20 / nearest.sum(1), selection.score.max())
+    np.testing.assert_allclose(found.score, expected, rtol=1e-4)
+    assert found.sparse_share < 0.1, "rows of the same kind"
+    assert not found.new_run
+    assert (again.score >= selection.score[:50]).all(), "a copy has its original beside it"
+
+
 def test_score_new_rows__strange_rows_and_many_rows_ask_for_a_new_run(parts):
     pool, new, selection = parts
     rng = np.random.default_rng(0)

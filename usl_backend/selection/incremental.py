@@ -84,7 +84,8 @@ def score_new_rows(
 
     Notes
     -----
-    The pool's own projection places the new rows; their neighbors are searched in the pool, exactly.
+    The pool's own projection places the new rows; their neighbors are searched in the pool, exactly. Where rows count
+    among their own neighbors, as under the paper's presets, so do the new ones.
     """
     check_embeddings(embeddings)
     if embeddings.shape[1] != pool.shape[1]:
@@ -107,16 +108,19 @@ def score_new_rows(
         rows, known = projection.apply(embeddings), projection.apply(pool)
         # The number that made the pool's scores.
         k = int(selection.diagnostics.get("neighbors") or searched(p.neighbors))
-        near = nearest_of_others(rows, known, k=min(k, len(known)), workers=p.workers)
+        distances = nearest_of_others(rows, known, k=min(k, len(known)), workers=p.workers).distances
+        if p.count_self:
+            # As each row of the pool was: the first of its k neighbors, at distance 0.
+            distances = np.concatenate([np.zeros((len(rows), 1), np.float32), distances], axis=1)[:, :k]
         # One floor for both: what the pool's densest rows reached.
-        score = np.minimum(density(near.distances), selection.score.max()).astype(np.float32)
+        score = np.minimum(density(distances), selection.score.max()).astype(np.float32)
         cluster = np.empty(len(rows), dtype=np.int32)
         apart = np.empty(len(rows), dtype=np.float32)
         picks = known[selection.indices]
         for block in row_blocks(len(rows), size=max(1, 4_000_000 // len(picks))):
-            distances = squared_distances(rows[block], picks)
-            cluster[block] = distances.argmin(axis=1)
-            apart[block] = distances.min(axis=1)
+            to_picks = squared_distances(rows[block], picks)
+            cluster[block] = to_picks.argmin(axis=1)
+            apart[block] = to_picks.min(axis=1)
     order = np.argsort(-(apart * score), kind="stable").astype(np.int64)
     sparse = float((score < np.quantile(selection.score, SPARSE_SHARE)).mean())
     new_run, reason = _advice(len(rows), len(known), sparse)
