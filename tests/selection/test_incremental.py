@@ -55,6 +55,24 @@ def test_score_new_rows__count_themselves_where_the_pool_did(preset):
     assert (again.score >= selection.score[:50]).all(), "a copy has its original beside it"
 
 
+def test_score_new_rows__near_duplicates_count_as_one_row():
+    rng = np.random.default_rng(0)
+    base, _ = blobs(400, 16, seed=2, dtype=np.float32)
+    scenes, new = base[:300], base[300:]
+    pool = np.repeat(scenes, 10, axis=0) + rng.normal(scale=1e-3, size=(3000, 16)).astype(np.float32)
+    selection = USL().select(pool, 12, rng=0)
+    assert selection.diagnostics["near_duplicate_rows"] == 2700
+    found = score_new_rows(new, pool=pool, selection=selection)
+    placed = base - pool.astype(np.float64).mean(0)
+    placed /= np.linalg.norm(placed, axis=1, keepdims=True)
+    k = selection.diagnostics["neighbors"]
+    nearest = np.sort(squared(placed[300:], placed[:300]), axis=1)[:, :k]
+    np.testing.assert_allclose(found.score, 1 / nearest.mean(1), rtol=0.03)
+    assert 0.0 < found.sparse_share < 0.15, "some rows of the same kind are sparse, too"
+    again = score_new_rows(pool[:500:7] + np.float32(1e-4), pool=pool, selection=selection)
+    assert np.array_equal(again.score, selection.score[:500:7])
+
+
 def test_score_new_rows__strange_rows_and_many_rows_ask_for_a_new_run(parts):
     pool, new, selection = parts
     rng = np.random.default_rng(0)

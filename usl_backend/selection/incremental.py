@@ -84,7 +84,8 @@ def score_new_rows(
 
     Notes
     -----
-    The pool's own projection places the new rows; their neighbors are searched in the pool, exactly. Where rows count
+    The pool's own projection places the new rows; their neighbors are searched in the pool, exactly, near-duplicates
+    counting as one row as they do there. A near-duplicate of a row of the pool has that row's score. Where rows count
     among their own neighbors, as under the paper's presets, so do the new ones.
     """
     check_embeddings(embeddings)
@@ -108,12 +109,15 @@ def score_new_rows(
         rows, known = projection.apply(embeddings), projection.apply(pool)
         # The number that made the pool's scores.
         k = int(selection.diagnostics.get("neighbors") or searched(p.neighbors))
-        distances = nearest_of_others(rows, known, k=min(k, len(known)), workers=p.workers).distances
+        leaders = _leaders(selection)
+        near = nearest_of_others(rows, known[leaders], k=min(k, len(leaders)), workers=p.workers)
+        distances, copies = near.distances, near.distances[:, 0] <= p.near_duplicates
         if p.count_self:
             # As each row of the pool was: the first of its k neighbors, at distance 0.
             distances = np.concatenate([np.zeros((len(rows), 1), np.float32), distances], axis=1)[:, :k]
         # One floor for both: what the pool's densest rows reached.
         score = np.minimum(density(distances), selection.score.max()).astype(np.float32)
+        score[copies] = selection.score[leaders[near.indices[copies, 0]]]
         cluster = np.empty(len(rows), dtype=np.int32)
         apart = np.empty(len(rows), dtype=np.float32)
         picks = known[selection.indices]
@@ -125,6 +129,16 @@ def score_new_rows(
     sparse = float((score < np.quantile(selection.score, SPARSE_SHARE)).mean())
     new_run, reason = _advice(len(rows), len(known), sparse)
     return NewRows(score, cluster, order, sparse, new_run, reason)
+
+
+def _leaders(selection: Selection) -> NDArray[np.int64]:
+    """Return a row of each group of near-duplicates, ascending: rows of a group share score and pick, others do not."""
+    assert selection.score is not None, "USL scores rows"
+    if not selection.diagnostics.get("near_duplicate_rows"):
+        return np.arange(len(selection.score))
+    keys = selection.cluster.astype(np.int64) << 32 | selection.score.view(np.uint32)
+    _, first = np.unique(keys, return_index=True)
+    return np.sort(first)
 
 
 def _advice(new: int, known: int, sparse: float) -> tuple[bool, str]:
