@@ -435,6 +435,7 @@ def test_bytes__a_silent_host_silences_no_other(site: Site) -> None:
         return b"picture"
 
     site.reports._readers |= {"": read, "photos-1": read}
+    site.reports._silent_until["", "long-ago.test"] = 0.0
     away, other = (Instance(1, "image", f"http://{name}.test/1.png") for name in ("away", "other"))
     own, pool = (
         Instance(2, "image", "/data/upload/12/2.png"),
@@ -448,6 +449,7 @@ def test_bytes__a_silent_host_silences_no_other(site: Site) -> None:
     with pytest.raises(UnavailableError):
         site.reports._bytes(pool, away)
     assert site.reports._bytes(pool, other) == b"picture"
+    assert set(site.reports._silent_until) == {("", "away.test"), ("photos-1", "away.test")}
 
 
 def test_bytes__an_address_of_label_studio_that_was_told_later(
@@ -473,7 +475,7 @@ def test_bytes__label_studio_that_never_answers_costs_seconds(
 ) -> None:
     site = make_site(report=False)
     claims = base64.urlsafe_b64encode(b'{"token_type": "refresh", "exp": 9000000000}').decode().rstrip("=")
-    monkeypatch.setattr("usl_backend.web.reports._STUDIO_SECONDS", 0.2)
+    monkeypatch.setattr("usl_backend.web.reports._TOKEN_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = site.host.model_copy(
             update={

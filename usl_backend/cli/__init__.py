@@ -100,9 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         Arguments without the program's name; None reads those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # file names may not be UTF-8, and the terminal may not be either
+    # File names may not be UTF-8, and the terminal may not be either.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if find_spec("fcntl") is None:
         # Locks of runs and of the data directory are flocks, which Windows does not have.

@@ -102,7 +102,7 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     .npz, .parquet). For such a pool the result is selection.csv and, with --import-to, tasks for the chosen instances.
     """
     from usl_backend.exports.usable import usable_formats
-    from usl_backend.jobs.asked import settings_of
+    from usl_backend.jobs.run_settings import settings_of
     from usl_backend.studio.client import StudioClient, is_project, parse_target
     from usl_backend.studio.label_config import parse
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usl_backend.runs.columns import proper
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,7 +41,7 @@ def pool_lines(summary: PoolSummary, run_id: str, output: Path | None) -> Iterat
     yield from _notes(summary)
     table = Path(summary.selection)
     for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()[: SHOWN + 1]:
-        yield "  " + line.encode("utf-8", "backslashreplace").decode()
+        yield f"  {proper(line)}"
     yield f"all of them, first to last: {output or table}"
     yield f"the report: usl-backend report {run_id} -o report.html"
     if summary.imported is not None and summary.tab is not None:

@@ -152,8 +152,9 @@ def _folded(network: Any, *, edges: bool, few: int, row_by_row: bool) -> nn.Modu
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    halves = [_row_by_row(front) if row_by_row else front]
-    folded = InParts(halves, rest) if few else nn.Sequential(front, rest)
+    if row_by_row:
+        _row_by_row(front)
+    folded = InParts([front], rest) if few else nn.Sequential(front, rest)
     folded.eval().requires_grad_(False)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d):
@@ -199,8 +200,8 @@ def _cleared(padding: tuple[int, int, int, int]) -> nn.Module:
     return Cleared()
 
 
-def _row_by_row(module: nn.Module) -> nn.Module:
-    """Let 1 x 1 convolutions take each row of a map as a picture, because torch has a slower one for few pictures."""
+def _row_by_row(module: nn.Module) -> None:
+    """Have 1 x 1 convolutions take each row of a map as a picture, because torch has a slower one for few pictures."""
     from torch import Tensor, nn
 
     class Rows(nn.Module):
@@ -217,7 +218,6 @@ def _row_by_row(module: nn.Module) -> nn.Module:
             setattr(module, name, Rows(child))
         else:
             _row_by_row(child)
-    return module
 
 
 def _residual(body: nn.Module) -> nn.Module:

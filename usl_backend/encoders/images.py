@@ -35,7 +35,7 @@ _COMPILED_BATCH: Final = {"float32": 6, "bfloat16": 16}
 """Precision -> pictures per forward pass of OpenVINO: the quickest for networks whose maps are not taken in parts."""
 
 _IN_PARTS: Final = {"float32": 8, "bfloat16": 16}
-"""The same for networks in parts; 16 are 4 % quicker in float32, too, but each part has 3 MB of compiled code."""
+"""The same for networks in parts; 16 are a little quicker in float32, too, but each part takes megabytes."""
 
 _DEVICE_BATCH: Final = 512
 """Initial number of pictures per forward pass on a GPU; halved until they fit its memory."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from usl_backend.errors import RunError, SettingsError, USLError
-from usl_backend.jobs.asked import settings_of
 from usl_backend.jobs.environment import child_environment
+from usl_backend.jobs.run_settings import settings_of
 from usl_backend.jobs.silencer import Silencer
 from usl_backend.runs import Run, RunState, RunStore, serving
 from usl_backend.runs.lock import Lock, held

@@ -132,7 +132,7 @@ def score_new_rows(
 
 
 def _leaders(selection: Selection) -> NDArray[np.int64]:
-    """Return a row of each group of near-duplicates, ascending: rows of a group share score and pick, others do not."""
+    """Return a row of each group of near-duplicates, ascending: they share score and pick, others do by chance only."""
     assert selection.score is not None, "USL scores rows"
     if not selection.diagnostics.get("near_duplicate_rows"):
         return np.arange(len(selection.score))

@@ -46,7 +46,7 @@ PAUSE: Final = 10.0
 """Seconds without requests for the pictures of a host that did not respond."""
 _PATIENCE: Final = 2.0
 """Seconds for which a page asks a busy host again for a picture."""
-_STUDIO_SECONDS: Final = 5.0
+_TOKEN_SECONDS: Final = 5.0
 """Longest wait for Label Studio's access token before a picture."""
 LOG: Final = "log.txt"
 _SECRETS: Final = {"BASIC_AUTH_USER", *(option.environment for option in HOST_OPTIONS if option.secret)}
@@ -209,7 +209,7 @@ class Reports:
                         self._store.files(run.id),
                         patience=_PATIENCE,
                         attempts=1,
-                        timeout=_STUDIO_SECONDS,
+                        timeout=_TOKEN_SECONDS,
                     )
                     try:
                         self._readers[opened] = self._media.enter_context(opening).read
@@ -222,7 +222,9 @@ class Reports:
             return self._readers[opened](instance)
         except (UnavailableError, StudioUnreachableError):
             # A page of pictures must not block every thread of the server, one after the other.
-            self._silent_until[source] = time.monotonic() + PAUSE
+            now = time.monotonic()
+            self._silent_until = {one: until for one, until in self._silent_until.items() if until > now}
+            self._silent_until[source] = now + PAUSE
             raise
 
 

@@ -99,12 +99,13 @@ def same_rows(rows: NDArray[np.floating[Any]], *, preferred: NDArray[np.int64] |
 def _keys(rows: NDArray[Any], named: NDArray[np.int64], *, columns: int) -> NDArray[np.uint64]:
     """Hash the first columns of some rows."""
     keys = np.empty(len(named), dtype=np.uint64)
+    # One random odd factor per word. Words of 32 bits, because those of whole numbers in float64 end in so many zeros
+    # that products of 64 bits would lose nearly all of the factor.
+    words = min(columns, rows.shape[1]) * rows.itemsize // 4
+    factors = np.random.default_rng(0).integers(2**63, size=words, dtype=np.uint64) * 2 + 1
     for block in row_blocks(len(named), size=BLOCK):
         # Adding zero makes -0.0 and 0.0 the same bits.
         bits = (rows[named[block], :columns] + rows.dtype.type(0)).view(np.uint32).astype(np.uint64)
-        # One random odd factor per word. Words of 32 bits, because those of whole numbers in float64 end in so many
-        # zeros that products of 64 bits would lose nearly all of the factor.
-        factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
         keys[block] = (bits * factors).sum(axis=1, dtype=np.uint64)
     return keys
 
