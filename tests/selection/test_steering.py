@@ -128,6 +128,20 @@ def test_select_around__nothing_but_pins(name):
         around(METHODS[name](), rows, 2, pinned=[9, 2, 30])
 
 
+@pytest.mark.parametrize("free", [0, 2])
+def test_select_around__refuses_a_budget_beyond_the_rows_that_may_be_picked(free):
+    rows, _ = blobs(60, 4, seed=3, dtype=np.float32)
+    rest = np.arange(3 + free, 60)
+    wanted = (
+        f"budget is 6 but {3 + free} of 60 rows may be picked, 3 pinned ones among them: 20 are labeled, "
+        f"{37 - free} excluded and 0 outliers; lower the budget to {3 + free} or less"
+    )
+    with pytest.raises(SelectionError, match=wanted):
+        around(USL(), rows, 6, pinned=[2, 0, 1], labeled=rest[:20], excluded=rest[20:])
+    most = around(USL(), rows, 3 + free, pinned=[2, 0, 1], labeled=rest[:20], excluded=rest[20:])
+    assert sorted(most.indices) == list(range(3 + free))
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_select_around__without_wishes_it_is_the_method(name):
     rows, _ = blobs(60, 4, seed=3, dtype=np.float32)

@@ -127,7 +127,7 @@ def select_around(
     Raises
     ------
     SelectionError
-        More rows are pinned than the budget has, or as `choose`.
+        More rows are pinned than the budget has, the budget is more than what may be picked, or as `choose`.
 
     Notes
     -----
@@ -139,8 +139,14 @@ def select_around(
         return _told(choose(budget, labeled), pinned, excluded, outliers)
     if len(pinned) > budget:
         raise SelectionError(f"budget is {budget} but {len(pinned)} rows are pinned; raise the budget")
-    free = len(embeddings) - len(pinned) - len(labeled) - len(excluded) - len(outliers)
-    if free:
+    n, barred = len(embeddings), len(labeled) + len(excluded) + len(outliers)
+    if budget > n - barred:
+        raise SelectionError(
+            f"budget is {budget} but {n - barred} of {n} rows may be picked, {len(pinned)} pinned ones among them: "
+            f"{len(labeled)} are labeled, {len(excluded)} excluded and {len(outliers)} outliers; "
+            f"lower the budget to {n - barred} or less"
+        )
+    if n - barred > len(pinned):
         # With nothing left of the budget the method still scores the rows; its one pick is cut off.
         found = choose(max(1, budget - len(pinned)), np.union1d(labeled, pinned))
         others = budget - len(pinned)
