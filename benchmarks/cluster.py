@@ -124,7 +124,7 @@ def compare_embedding(cluster: Cluster, instances: Sequence[Instance], folder: P
 
     killer = Killer("MapWorker")
     access = MediaAccess(roots=(pictures,))
-    plan = WorkerPlan(LOAD, encoder.key, Elsewhere(cluster.address, access), workers=4)
+    plan = WorkerPlan(LOAD, encoder.key, Elsewhere(cluster.address, access), workers=4, missing=0.0)
     (there, hashes), elsewhere = timed(
         lambda: embed_on_cluster(
             instances,
@@ -139,7 +139,7 @@ def compare_embedding(cluster: Cluster, instances: Sequence[Instance], folder: P
         (here, again), local = timed(
             lambda: embed(
                 instances, media=media, encoder=encoder, cache=cache("here"),
-                directory=folder / "b", progress=lambda *_: None, workers=4,
+                directory=folder / "b", progress=lambda *_: None, workers=4, missing=0.0,
             )
         )  # fmt: skip
     same = again == hashes and all(

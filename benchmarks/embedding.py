@@ -83,6 +83,7 @@ def timed_stage(instances: list[Any], encoder: Any, media: Any, workers: int) ->
                 directory=Path(folder) / "run",
                 progress=lambda *_: None,
                 workers=workers,
+                missing=0.0,
                 processes=wants_processes(encoder, len(instances)),
             )
             return len(pool)

@@ -115,6 +115,7 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
                 directory=tmp_path / folder,
                 progress=lambda *_: None,
                 workers=4,
+                missing=0.0,
             )
 
     here, hashes = local("here", tmp_path / "cache")
@@ -130,7 +131,7 @@ def test_embedding__pool_and_cache_are_the_local_ones_though_a_worker_dies(
     # Of a content with the same first bytes the workers believe that it is known: it goes out a second time.
     cache.append([hashes[8][:16] + 48 * "0"], here.embeddings[:1])
     cache.flush()
-    plan = WorkerPlan(load, encoder.key, Elsewhere(cluster.address, access), workers=2)
+    plan = WorkerPlan(load, encoder.key, Elsewhere(cluster.address, access), workers=2, missing=0.0)
     remote = partial(embed_on_cluster, pictures, plan=plan, cluster=cluster, progress=progress)
     there, again = remote(cache=cache, directory=tmp_path / "there")
     assert killed
@@ -157,7 +158,7 @@ def test_embedding__what_ends_a_run_comes_back_as_the_error_it_was(
     cluster: Cluster, pictures: list[Instance], tmp_path: Path
 ) -> None:
     load = partial(encoders.load, "efficientnet-lite0", image_size=SIZE)
-    plan = WorkerPlan(load, load().key, Elsewhere(cluster.address, MediaAccess()), workers=1)
+    plan = WorkerPlan(load, load().key, Elsewhere(cluster.address, MediaAccess()), workers=1, missing=0.0)
     cache = EmbeddingCache(tmp_path, encoder_key="any", dim=1280)
 
     def embedded(instances: list[Instance], plan: WorkerPlan) -> None:

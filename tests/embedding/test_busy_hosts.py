@@ -52,7 +52,7 @@ def run(encoder: Encoder, host: Host, files: list[Path], tmp_path: Path) -> Run:
 
     def call(**options: object) -> Pool:
         with Media(MediaReader(allowed_hosts=["127.0.0.1"]), locate) as media:
-            defaults: dict[str, object] = {"progress": lambda *_: None, "workers": 8}
+            defaults: dict[str, object] = {"progress": lambda *_: None, "workers": 8, "missing": 0.02}
             pool, _ = embed(
                 instances,
                 media=media,

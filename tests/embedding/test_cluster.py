@@ -69,7 +69,7 @@ def embed(encoder: Encoder, files: list[Path], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "BLOCK_ROWS", 20)
     monkeypatch.setattr(outage, "_PROBE_SECONDS", 0.001)
 
-    def call(times: dict[str, int], *, missing: float = outage.TOLERATED) -> tuple[Pool, list[list[int]]]:
+    def call(times: dict[str, int], *, missing: float = 0.02) -> tuple[Pool, list[list[int]]]:
         sizes.clear()
         access = Access(Absent(times, files[0].parent))
         pool, _ = embed_on_cluster(

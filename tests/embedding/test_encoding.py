@@ -33,6 +33,6 @@ def test_encoding__processes_read_many_pictures_for_a_gpu(
     encoder = SimpleNamespace(key="some", dim=4, modality=modality)
     Encoding((encoder,), (1.0,), (lambda: encoder,)).embed(
         [Instance(number, modality, "a") for number in range(count)],
-        media=None, cache_directory=tmp_path, directory=tmp_path, progress=None, workers=3,
+        media=None, cache_directory=tmp_path, directory=tmp_path, progress=None, workers=3, missing=0.0,
     )  # fmt: skip
     assert told == [expected]

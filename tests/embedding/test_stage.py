@@ -101,6 +101,7 @@ def run(encoder: Counting, reader: MediaReader, tmp_path: Path) -> Callable[...,
             "directory": tmp_path / f"run-{next(runs)}",
             "progress": silent,
             "workers": 4,
+            "missing": 0.02,
         }
         return embed(instances, **{**arguments, **changes})
 

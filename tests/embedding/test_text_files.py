@@ -67,6 +67,7 @@ def run(
             directory=tmp_path,
             progress=lambda *_: None,
             workers=2,
+            missing=0.0,
         )
 
 
@@ -112,7 +113,7 @@ def test_embed_on_cluster__texts_in_files(
     monkeypatch.setattr(MediaAccess, "open", lambda own: opened.append(real(own)) or opened[-1])
     pool, hashes = embed_on_cluster(
         located(host, ["0.html", "1.html", "2.pdf", "scan.pdf"], PAGE),
-        plan=WorkerPlan(lambda: encoder, encoder.key, Elsewhere("local", access), workers=2),
+        plan=WorkerPlan(lambda: encoder, encoder.key, Elsewhere("local", access), workers=2, missing=0.0),
         cluster=None,
         cache=EmbeddingCache(tmp_path / "cache", encoder_key=encoder.key, dim=encoder.dim),
         directory=tmp_path,

@@ -14,7 +14,7 @@ import numpy as np
 
 from usl_backend.distributed.tables import map_table
 from usl_backend.embedding.cache import FLUSH_ROWS
-from usl_backend.embedding.outage import TOLERATED, check_missed
+from usl_backend.embedding.outage import check_missed
 from usl_backend.embedding.outcome import Outcome
 from usl_backend.embedding.parts import Settled, parts_of
 from usl_backend.embedding.pump import STEP
@@ -84,7 +84,7 @@ class WorkerPlan:
     encoder_key: str
     elsewhere: Elsewhere
     workers: int
-    missing: float = TOLERATED
+    missing: float
 
 
 def embed_on_cluster(

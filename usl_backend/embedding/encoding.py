@@ -13,7 +13,6 @@ from usl_backend.embedding.cache import EmbeddingCache
 from usl_backend.embedding.cluster import Elsewhere, WorkerPlan, embed_on_cluster
 from usl_backend.embedding.fields import joined
 from usl_backend.embedding.lookup import Lookup
-from usl_backend.embedding.outage import TOLERATED
 from usl_backend.embedding.stage import embed
 from usl_backend.encoders import Encoder, family_of
 from usl_backend.encoders import load as load_encoder
@@ -74,8 +73,8 @@ class Encoding:
         directory: Path,
         progress: Progress,
         workers: int,
+        missing: float,
         kept: Callable[[], None] = lambda: None,
-        missing: float = TOLERATED,
     ) -> tuple[Pool, list[str]]:
         """Embed every field of the instances and join the rows; parameters as for `stage.embed`.
 

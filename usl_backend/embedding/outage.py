@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TOLERATED: Final = 0.02
-"""Share of a pool that may be set aside because its hosts are busy or away; with more the run pauses."""
 _OUTAGE: Final = 12
 """Misses in a row after which the host is taken for down."""
 _PROBES: Final = 7

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from usl_backend.embedding.outage import TOLERATED, OutagePolicy, check_missed, tolerated
+from usl_backend.embedding.outage import OutagePolicy, check_missed, tolerated
 from usl_backend.embedding.outcome import Access, Examiner, Outcome
 from usl_backend.embedding.parts import Assembled, Settled, digest_of, parts_of
 from usl_backend.embedding.pump import STEP, Pump
@@ -43,9 +43,9 @@ def embed(
     directory: Path,
     progress: Progress,
     workers: int,
+    missing: float,
     processes: bool = False,
     kept: Callable[[], None] = lambda: None,
-    missing: float = TOLERATED,
 ) -> tuple[Pool, list[str]]:
     """Read every instance, encode what the cache lacks, and lay the rows out by id.
 
