@@ -229,7 +229,12 @@ def test_select__vectors_are_chosen_as_the_library_chooses(shell: Shell, tmp_pat
     assert "17 is pinned, but could not" in shell("select", path, "--pin", pins[0].replace("300", "17")).err
     report = shell("report", told["id"], "-o", tmp_path / "v.html")
     assert report.code == 0, report.err
-    assert f"row {expected[0]}" in (tmp_path / "v.html").read_text()
+    page = (tmp_path / "v.html").read_text()
+    assert f"row {expected[0]}" in page
+    # Vectors have nothing to show, and nothing that is missing; nor is there a Label Studio to open them in.
+    assert "<blockquote" not in page
+    assert "no image" not in page
+    assert "click to open" not in page
 
 
 def test_select__vectors_are_mapped_from_where_they_lie(shell: Shell, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from usl_backend.errors import MediaError, RunError, StudioUnreachableError
 from usl_backend.instances import Instance, TextFile
-from usl_backend.report.sources import Sources, Thumbnails, excerpt_of, image_type, name_of
+from usl_backend.report.sources import Sources, Thumbnails, called, excerpt_of, image_type, name_of
 from usl_backend.runs import RunFiles
 from usl_backend.runs.inventory import Inventory
 
@@ -128,6 +128,34 @@ def test_thumbnails__of_texts_in_files(made: Made) -> None:
 )
 def test_name_of__short_names(source: str, name: str) -> None:
     assert name_of(Instance(1, "image", source)) == name
+
+
+@pytest.mark.parametrize("name", ["#1.png", "a?b.png", "x?d=other.png", "50%25.png", "back\\slash.png"])
+def test_name_of__a_path_of_a_pool_is_no_address(name: str) -> None:
+    assert name_of(Instance(1, "image", f"/photos/{name}"), pool=True) == name
+
+
+def test_name_of__a_pool_has_addresses_too() -> None:
+    assert name_of(Instance(1, "image", "https://host/a/b%20c.jpg?token=secret"), pool=True) == "b c.jpg"
+
+
+def test_called__a_task_by_its_id_and_a_row_by_its_file() -> None:
+    picture, text = Instance(7, "image", "/data/upload/1/8f-cat.png"), Instance(7, "text", "a cat")
+    assert called(picture, 7, pool=False) == ("task 7", "Task 7, 8f-cat.png")
+    assert called(text, 7, pool=False) == ("task 7", "Task 7")
+    assert called(picture, 7, pool=True) == ("8f-cat.png", "8f-cat.png")
+    assert called(text, 7, pool=True) == called(None, 7, pool=True) == ("row 7", "row 7")
+
+
+def test_sources__rows_of_vectors_are_those_of_the_file(made: Made) -> None:
+    made.files.write_instances([], Inventory(tasks=3))
+    sources = Sources(made.files)
+    assert [sources.get(row) for row in (-1, 0, 2, 3)] == [
+        None,
+        Instance(0, "text", ""),
+        Instance(2, "text", ""),
+        None,
+    ]
 
 
 def test_excerpt_of__cut_between_words() -> None:

@@ -142,6 +142,21 @@ def test_write_report__vanished_pictures_are_counted_and_the_rest_is_shown(
     assert len(Elements(page).all("img")) > 10
 
 
+def test_write_report__shows_a_runner_up_in_row_0(make_run: Callable[..., Made], tmp_path: Path) -> None:
+    made = make_run(90, budget=6)
+    instances, inventory = made.files.read_instances(), made.files.read_inventory()
+    made.files.write_instances([replace(instances[0], id=0), *instances], inventory)
+    report = build(made.run, made.files)
+    clusters = tuple(replace(one, members=(), runner_up=0) for one in report.clusters)
+    bare = replace(report, clusters=clusters, lowest=(), duplicates=(), outliers=None)
+    assert (
+        write_report(made.run, made.files, bare, tmp_path / "r.html", read=lambda _: made.read(instances[0]))
+        == 0
+    )
+    pictures = Elements((tmp_path / "r.html").read_text(encoding="utf-8")).all("img")
+    assert "Task 0, 0.png" in {picture["alt"] for picture in pictures}
+
+
 def test_write_report__without_reader_or_studio(small: Made, tmp_path: Path) -> None:
     page, missing = written(small, tmp_path / "report.html", read=None, studio_url="")
     assert missing > 20

@@ -543,6 +543,7 @@ def test_api_instance__text_or_thumbnail(make_site: Callable[..., Site]) -> None
     told = site.client.get(f"/usl/api/runs/12-1/instances/{FIRST}").json
     assert told == {
         "task": FIRST,
+        "name": f"task {FIRST}",
         "text": "the digit in row 0 of the table",
         "image": None,
         "alt": f"Task {FIRST}",

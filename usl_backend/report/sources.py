@@ -57,22 +57,23 @@ class Sources:
         self._files = files
         self._path = files.directory / files.INSTANCES
         self._ids, self._offsets = self._index()
-        # vectors have no media, so they are named by row
-        self._bare = files.has_pool() and not len(self._ids)
+        # vectors have nothing to show, and are not listed
+        bare = not len(self._ids) and files.has_pool()
+        self._rows = files.read_inventory().tasks if bare else 0
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def get(self, instance_id: int) -> Instance | None:
-        """Return the instance with this id, or None."""
+        """Return the instance with this id, or None; a row of vectors is an empty text."""
         import json
 
         from usl_backend.instances import Instance
 
         if not -(2**63) <= instance_id < 2**63:
             return None
-        if self._bare:
-            return Instance(instance_id, "text", f"row {instance_id}") if instance_id >= 0 else None
+        if 0 <= instance_id < self._rows:
+            return Instance(instance_id, "text", "")
         place = int(np.searchsorted(self._ids, instance_id))
         if place == len(self._ids) or self._ids[place] != instance_id:
             return None
@@ -185,17 +186,36 @@ def _has_picture(instance: Instance) -> bool:
     return instance.file is None or instance.file.shown_by == "Pdf"
 
 
-def name_of(instance: Instance) -> str:
-    """Return the file name of an instance; "" for a text or an address without one."""
-    if not instance.located or instance.source.lstrip()[:5].lower() == "data:":
+def name_of(instance: Instance, *, pool: bool = False) -> str:
+    """Return the file name of an instance; "" for a text or an address without one.
+
+    In a pool outside Label Studio (`pool`) a source that begins with a slash is a path, in Label Studio an address.
+    """
+    source = instance.source
+    if not instance.located or source.lstrip()[:5].lower() == "data:":
         return ""
-    try:
-        parts = urlsplit(instance.source)
-    except ValueError:
-        return ""
-    inside = re.search(r"(?:^|&)d=([^&]+)", parts.query)
-    path = unquote(inside[1] if inside else parts.path)
-    return proper(" ".join(re.split(r"[/\\]", path)[-1].split())[:80])
+    if pool and source.startswith("/"):
+        name = source.rpartition("/")[2]
+    else:
+        try:
+            parts = urlsplit(source)
+        except ValueError:
+            return ""
+        inside = re.search(r"(?:^|&)d=([^&]+)", parts.query)
+        name = re.split(r"[/\\]", unquote(inside[1] if inside else parts.path))[-1]
+    return proper(" ".join(name.split())[:80])
+
+
+def called(instance: Instance | None, task: int, *, pool: bool) -> tuple[str, str]:
+    """Return what pages call an instance, and the alternative text of its picture.
+
+    The name is "task 4711"; in a pool outside Label Studio (`pool`) that of its file, or "row 312".
+    """
+    name = "" if instance is None else name_of(instance, pool=pool)
+    if pool:
+        name = name or f"row {task}"
+        return name, name
+    return f"task {task}", f"Task {task}" + (f", {name}" if name else "")
 
 
 def excerpt_of(instance: Instance, *, length: int = EXCERPT) -> str:

@@ -39,7 +39,7 @@ class Card:
     task
         Task id.
     name
-        Display name: "task 4711", or the file name for a pool outside Label Studio.
+        Display name, as `sources.called` gives it.
     url
         Address of the task in Label Studio, if known.
     image
@@ -162,21 +162,20 @@ class View:
 
     def card(self, task: int) -> Card:
         """Return the card of a task."""
-        from usl_backend.report.sources import excerpt_of, name_of
+        from usl_backend.report.sources import called, excerpt_of
 
         instance = self.sources.get(task)
         text = "" if instance is None else excerpt_of(instance)
-        name = "" if instance is None else name_of(instance)
         image = self.image(task) if instance is not None and instance.located else None
-        called = (name or f"row {task}") if self.run.pool else f"task {task}"
+        name, alt = called(instance, task, pool=bool(self.run.pool))
         return Card(
             task=task,
-            name=called,
+            name=name,
             url=self.task_url(task),
             image=image,
             text=text,
-            alt=called if self.run.pool else f"Task {task}" + (f", {name}" if name else ""),
-            missing=image is None and not text,
+            alt=alt,
+            missing=image is None and (instance is None or instance.located),
             large=None if image is None else self.large(task),
             label=self.labels.get(task, ""),
         )
@@ -211,7 +210,9 @@ class View:
         for why in self.report.whys:
             found[why.task] = None
         for view in self.clusters(0, PER_PAGE):
-            found.update(dict.fromkeys((*view[1].members, view[1].runner_up or view[0].task)))
+            found.update(dict.fromkeys(view[1].members))
+            if view[1].runner_up is not None:
+                found[view[1].runner_up] = None
         found.update(dict.fromkeys(low.task for low in self.report.lowest))
         found.update(dict.fromkeys(one.task for one in self.outliers.first))
         found.update(dict.fromkeys(task for group in self.report.duplicates for task in group))

@@ -96,7 +96,7 @@ def write_report(
     if report.modality == "image":
         pictures.update(_pictures(shown, Thumbnails(files, sources, read or _unread), progress))
     cards = {
-        task: {"image": card.image, "text": card.text, "alt": card.alt}
+        task: {"name": card.name, "image": card.image, "text": card.text, "alt": card.alt}
         for task in shown
         if not (card := view.card(task)).missing
     }

@@ -177,6 +177,10 @@
     return answer.ok ? answer.json() : {};
   }
 
+  function named(task) {
+    return `${place.dataset.noun} ${task}`;
+  }
+
   function pictureOf(task) {
     return cards ? (cards[task] || {}).image : place.dataset.thumbnail.replace("{task}", String(task));
   }
@@ -195,7 +199,7 @@
     if (few.length) {
       const row = element("p");
       row.className = "members";
-      row.append(...few.map((task) => Object.assign(element("img"), { src: pictureOf(task), alt: `task ${task}, of the same cluster` })));
+      row.append(...few.map((task) => Object.assign(element("img"), { src: pictureOf(task), alt: `${named(task)}, of the same cluster` })));
       parts.push(row);
     }
     return parts;
@@ -214,7 +218,7 @@
   }
 
   async function show(row) {
-    if (row === current) return;
+    if (row === current) return seen.closest("aside").classList.add("shown"); // where it was hidden meanwhile
     current = row;
     const number = (asked += 1);
     const task = map.ids[row];
@@ -222,18 +226,18 @@
     const parts = [];
     const head = element("p");
     const address = taskAddress(row);
-    const link = element(address ? "a" : "b", `task ${task}`);
-    if (address) Object.assign(link, { href: address, target: "_blank", rel: "noopener noreferrer" });
-    head.append(rank >= 0 ? `Pick ${rank + 1}, ` : "", link);
     Plotly.restyle(place, { x: [[map.x[row]]], y: [[map.y[row]]] }, [2]);
     const card = await cardOf(task).catch(() => ({}));
     if (number !== asked) return;
+    const link = element(address ? "a" : "b", card.name || named(task));
+    if (address) Object.assign(link, { href: address, target: "_blank", rel: "noopener noreferrer" });
+    head.append(rank >= 0 ? `Pick ${rank + 1}, ` : "", link);
     if (card.image) {
       const picture = element("img");
-      Object.assign(picture, { src: card.image, alt: card.alt || `task ${task}` });
+      Object.assign(picture, { src: card.image, alt: card.alt || named(task) });
       parts.push(picture);
     } else if (card.text) {
-      parts.push(element("blockquote", card.text));
+      parts.push(Object.assign(element("blockquote", card.text), { dir: "auto" }));
     }
     seen.dataset.task = String(task);
     seen.replaceChildren(...parts, head, ...(rank >= 0 ? represented(rank) : []), facts(row));

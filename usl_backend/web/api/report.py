@@ -97,20 +97,21 @@ def show_trust(run_id: str) -> Mapping[str, Any]:
 
 @blueprint.get("/runs/<run_id>/instances/<int:task>")
 def show_instance(run_id: str, task: int) -> Mapping[str, Any]:
-    """Return an excerpt of a task's text, or the URL of its thumbnail."""
-    from usl_backend.report.sources import excerpt_of, name_of
+    """Return what a task is called, and an excerpt of its text or the URL of its thumbnail."""
+    from usl_backend.report.sources import called, excerpt_of
 
     run = services().store.get(run_id)
     instance = shown(run).sources.get(task)
     if instance is None:
         raise UnknownRunError(f"task {task} is not part of run {run.id}")
-    name = name_of(instance)
+    name, alt = called(instance, task, pool=bool(run.pool))
     image = url_for("api_report.thumbnail", run_id=run.id, task=task) if instance.located else None
     return {
         "task": task,
+        "name": name,
         "text": excerpt_of(instance),
         "image": image,
-        "alt": f"Task {task}" + (f", {name}" if name else ""),
+        "alt": alt,
     }
 
 
