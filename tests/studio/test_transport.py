@@ -21,7 +21,7 @@ from usl_backend.errors import (
 )
 from usl_backend.studio import transport
 from usl_backend.studio.client import StudioClient, parse_target
-from usl_backend.studio.transport import ATTEMPTS, Transport, token_claims
+from usl_backend.studio.transport import ATTEMPTS, PATIENT_ATTEMPTS, Transport, token_claims
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 Answer = tuple[int, dict[str, str], bytes]
@@ -104,6 +104,24 @@ def test_request__passing_trouble_is_tried_again(server: Server, status: int) ->
     with Transport(server.url, LEGACY) as http:
         assert http.json("GET", "/x") == {"fine": True}
     assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(("attempts", "asked"), [(1, 1), (ATTEMPTS, 1), (PATIENT_ATTEMPTS, 3)])
+def test_request__only_a_run_waits_again_after_a_time_out(server: Server, attempts: int, asked: int) -> None:
+    over = threading.Event()
+
+    def never(_method: str, _path: str) -> Answer:
+        over.wait(20)
+        return answer(200, {})
+
+    server.respond = never
+    with (
+        Transport(server.url, LEGACY, timeout=0.2, attempts=attempts) as http,
+        pytest.raises(StudioUnreachableError, match=r"GET /x in time: usl-backend waits 0\.2 s here"),
+    ):
+        http.json("GET", "/x")
+    over.set()
+    assert len(server.asked) == asked
 
 
 def test_request__the_observer_hears_of_every_try(server: Server) -> None:

@@ -1,4 +1,12 @@
+import socket
+import time
+
 import pytest
+
+from usl_backend.runs.inventory import Inventory
+from usl_backend.runs.summary import ProjectNote, Summary
+from usl_backend.web import create_app
+from usl_backend.web.api import exports
 
 
 def test_export_run__unknown_run_is_a_404(client):
@@ -38,3 +46,24 @@ def test_export_run__what_cannot_be_asked_of_suggestions(client, store, query, s
     answer = client.get(f"/usl/api/runs/{run.id}/export?{query}")
     assert answer.status_code == 400
     assert said in answer.json["error"]["message"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("query", ["format=csv", "format=csv&suggested=true"])
+def test_export_run__a_silent_label_studio_is_told_in_time(host, jobs, store, monkeypatch, query):
+    monkeypatch.setattr(exports, "STUDIO_SECONDS", 0.5)
+    run = store.claim(store.create(project=12, settings={}).id)
+    store.files(run.id).write_instances([], Inventory(id=12, key="12.100"))
+    store.finish(run.id, Summary(project=ProjectNote(id=12, key="12.100")))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        client = create_app(host.model_copy(update={"label_studio_url": address}), jobs).test_client()
+        began = time.monotonic()
+        answer = client.get(f"/usl/api/runs/{run.id}/export?{query}")
+    assert time.monotonic() - began < 10
+    assert answer.status_code == 502
+    said = answer.json["error"]["message"]
+    assert said == (
+        f"Label Studio at {address} did not answer GET /api/projects/12/ in time: usl-backend waits 0.5 s here; "
+        "check whether Label Studio is overloaded"
+    )

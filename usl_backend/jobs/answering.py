@@ -72,7 +72,7 @@ def accuracy_of_run(host: HostSettings, run: Run, request: AccuracyRequest) -> M
 
 
 def archive_of_run(host: HostSettings, run: Run, request: ArchiveRequest) -> IO[bytes]:
-    """Return a ZIP archive of a run's split with suggestions, as an open file at its start.
+    """Return a ZIP archive of a run's split, as an open file at its start.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def write_archive(
     host: HostSettings,
     client: StudioClient,
 ) -> None:
-    """Write the split of a run to a ZIP archive; suggestions are computed in this process."""
+    """Write the split of a run to a ZIP archive."""
     from usl_backend.exports import archive_split
     from usl_backend.exports.media import files_of
     from usl_backend.exports.project import project_split

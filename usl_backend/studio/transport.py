@@ -44,7 +44,7 @@ ATTEMPTS = 4
 PATIENT_ATTEMPTS = 9
 """For requests of a run, which waits out a restart of Label Studio: they fail after about a minute."""
 _DEFECT_ATTEMPTS = 3
-"""After a 500, a broken body or a long time-out: these may be temporary, but are usually permanent."""
+"""After a 500, a broken body or, in a run, a time-out: these may be temporary, but are usually permanent."""
 BACK_OFF = 0.5
 LONGEST_WAIT = 20.0
 _CONNECT_SECONDS = 15.0
@@ -307,7 +307,7 @@ class Transport:
                 answer = self._send_once(method, path, authorization, settings, attempt - 1)
             except requests.exceptions.RequestException as error:
                 if attempt >= self._attempts_after(error, idempotent=idempotent):
-                    raise self._unreachable(error, f"{method} {path}") from error
+                    raise self._unreachable(error, f"{method} {path}", settings["timeout"][1]) from error
                 reason = str(_root_cause(error))
             else:
                 if attempt >= self._attempts_after(answer, idempotent=idempotent):
@@ -333,15 +333,18 @@ class Transport:
             return self.attempts
         if not idempotent or not isinstance(outcome, _CONNECTION_FAILURES):
             return 1
-        slow = isinstance(outcome, requests.exceptions.Timeout)
-        return min(_DEFECT_ATTEMPTS, self.attempts) if slow else self.attempts
+        if isinstance(outcome, requests.exceptions.Timeout):  # people have waited long enough
+            return min(_DEFECT_ATTEMPTS, self.attempts) if self.attempts > ATTEMPTS else 1
+        return self.attempts
 
-    def _unreachable(self, error: requests.exceptions.RequestException, asked: str) -> StudioError:
+    def _unreachable(
+        self, error: requests.exceptions.RequestException, asked: str, seconds: float
+    ) -> StudioError:
         """Translate the failure of a request without an answer."""
         if isinstance(error, requests.exceptions.ReadTimeout):
             return StudioUnreachableError(
-                f"Label Studio at {self.url} did not answer {asked} in time ({error});"
-                " check whether it is overloaded"
+                f"Label Studio at {self.url} did not answer {asked} in time: usl-backend waits {seconds:g} s here;"
+                " check whether Label Studio is overloaded"
             )
         if isinstance(error, _CONNECTION_FAILURES):
             return StudioUnreachableError(

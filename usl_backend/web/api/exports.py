@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import IO, TYPE_CHECKING
 
 from flask import Blueprint, Response, request, send_file
 
 from usl_backend.errors import InputError
-from usl_backend.jobs.answering import ArchiveRequest, archive_of_run, write_archive
+from usl_backend.jobs.answering import ArchiveRequest, archive_of_run
 from usl_backend.web.services import STUDIO_SECONDS, services, share_of
 
 if TYPE_CHECKING:
@@ -69,17 +68,8 @@ def _archive(run: Run, wanted: ArchiveRequest) -> IO[bytes]:
     """Return the archive as an open file at its start; the response closes it when it is sent."""
     from usl_backend.studio.client import StudioClient
 
-    found = services()
-    if wanted.suggested:
-        with StudioClient.from_settings(found.host, attempts=1, timeout=STUDIO_SECONDS) as client:
-            client.project(run.project)  # whatever is wrong with it is said before a process is started
-        return archive_of_run(found.host, run, wanted)
-    with StudioClient.from_settings(found.host) as client:
-        archive = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            write_archive(archive, run, wanted, store=found.store, host=found.host, client=client)
-            archive.seek(0)
-        except BaseException:
-            archive.close()
-            raise
-        return archive
+    host, project = services().host, run.published_to
+    assert project is not None, "its picks can have labels"
+    with StudioClient.from_settings(host, attempts=1, timeout=STUDIO_SECONDS) as client:
+        client.project(project.id)  # whatever is wrong with it is said before a process is started
+    return archive_of_run(host, run, wanted)
