@@ -122,6 +122,26 @@ def test_objects__that_hang_cost_the_time_once_however_many_hang(monkeypatch: py
         ObjectStores(MediaLimits()).read("s3://b/1.png")
 
 
+def test_objects__where_no_thread_starts_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from usl_backend.media import objects
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def missing(_address: str) -> object:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(objects, "_store", missing)
+    stores = ObjectStores(MediaLimits(seconds=5.0))
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", refused)  # a host out of threads cannot be had on demand
+        for _ in range(33):
+            with pytest.raises(UnavailableError, match="this host starts no more threads for now"):
+                stores.read("s3://b/1.png")
+    with pytest.raises(MediaError, match="no such object"):
+        stores.read("s3://b/1.png")
+
+
 def test_objects__that_hang_do_not_keep_the_process() -> None:
     program = """
 import time

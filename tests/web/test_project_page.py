@@ -175,6 +175,17 @@ def test_watch__many_viewers_are_one_reading(watch):
     assert watch.reads == 2
 
 
+def test_watch__where_no_thread_starts_the_next_viewer_is_served(watch, monkeypatch):
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", refused)  # a host out of threads cannot be had on demand
+        with pytest.raises(RuntimeError):
+            watch.look(12)
+    assert watch.look(12).state == STATE
+
+
 def test_watch__large_projects_are_read_less_often(watch, monkeypatch):
     monkeypatch.setattr(project_watch, "FRESH", 0.01)
     watch.seconds = 0.6

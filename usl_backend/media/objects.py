@@ -100,8 +100,7 @@ class ObjectStores:
         try:
             if not self._free.acquire(timeout=seconds):
                 raise TimeoutError
-            # The threads of a pool are waited for when the process ends, even hanging ones.
-            threading.Thread(target=self._work, args=(call, future), name="object", daemon=True).start()
+            self._start(call, future, address)
             return future.result(max(0.0, begun + seconds - time.monotonic()))
         except TimeoutError as error:
             raise UnavailableError(f"{address} was not delivered in time", host=bucket(address)) from error
@@ -114,6 +113,15 @@ class ObjectStores:
                 reason = f"{bucket(address)} is busy or away: {short_reason(error)}"
                 raise UnavailableError(reason, host=bucket(address), busy=_status(error) == 429) from error
             raise MediaError(f"the store refuses: {short_reason(error)}") from error
+
+    def _start(self, call: Callable[[], Any], future: Future[Any], address: str) -> None:
+        """Start the thread of a call: those of a pool are waited for when the process ends, even hanging ones."""
+        try:
+            threading.Thread(target=self._work, args=(call, future), name="object", daemon=True).start()
+        except RuntimeError as error:
+            self._free.release()
+            reason = f"{address} was not read: this host starts no more threads for now"
+            raise UnavailableError(reason, host=bucket(address)) from error
 
     def _work(self, call: Callable[[], Any], future: Future[Any]) -> None:
         """Hand over the result of a call, or its error."""

@@ -140,11 +140,12 @@ class ProjectWatch:
         with self._lock:
             if watched.asked:
                 return
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="projects", daemon=True)
+                thread.start()
+                self._thread = thread
             watched.asked = True
             watched.done.clear()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="projects", daemon=True)
-                self._thread.start()
         self._queue.put(watched)
 
     def _work(self) -> None:
@@ -206,7 +207,7 @@ class ProjectWatch:
             project.model_version,
             project.sampling,
             project.task_number,
-            None if run is None else (run.id, run.state, owner and owner.extended),
+            None if run is None else (run.id, run.state, owner and owner.state.extended),
         )
         fresh = watched.now is not None and time.monotonic() < watched.now[0] + max(STANDING, watched.every)
         if watched.now is None or not fresh or known != watched.known:
