@@ -109,7 +109,7 @@ def test_connect__wrong_credentials_leave_nothing_behind(
 
 def test_connect__nobody_at_the_address(make_project: MakeProject, client: StudioClient) -> None:
     project = make_project(1)
-    with pytest.raises(StudioError, match="USL_PUBLIC_URL"):
+    with pytest.raises(StudioError, match=r"USL_PUBLIC_URL.* USL_PAGES_URL"):
         backend.connect(client, project.id, "http://127.0.0.1:9")
     assert backend.backends(client, project.id) == []
 

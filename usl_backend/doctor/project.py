@@ -200,10 +200,14 @@ def _check_connection(client: StudioClient, project: Project, url: str) -> list[
             + command
         )
         return [Check(name, "failed", f"Label Studio refuses to call the private address {url}", remedy)]
-    detail = f"Label Studio does not reach {url} ({row.error or f'state {row.state}'})"
+    detail, port = (
+        f"Label Studio does not reach {url} ({row.error or f'state {row.state}'})",
+        urlsplit(url).port or 9090,
+    )
     remedy = (
         "usl-backend serve, at an address that Label Studio can reach; from a container for example"
-        f" USL_PUBLIC_URL=http://host.docker.internal:{urlsplit(url).port or 9090}, then: {command}"
+        f" USL_PUBLIC_URL=http://host.docker.internal:{port}, with USL_PAGES_URL=http://localhost:{port} for browsers,"
+        f" then: {command}"
     )
     return [Check(name, "failed", detail, remedy)]
 

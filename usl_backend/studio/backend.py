@@ -231,7 +231,7 @@ def _connect_error(error: StudioError, url: str) -> StudioError:
     return StudioError(
         f"Label Studio cannot use the backend at {url}: {text}. Check that `usl-backend serve` is running and that"
         " Label Studio reaches it at this URL (USL_PUBLIC_URL; from a container for example"
-        " http://host.docker.internal:9090)"
+        " http://host.docker.internal:9090, with USL_PAGES_URL=http://localhost:9090 for browsers)"
     )
 
 
