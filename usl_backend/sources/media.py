@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usl_backend.errors import InputError, MediaError, StudioAuthError, StudioNotFoundError
 from usl_backend.instances import Instance
@@ -192,7 +192,7 @@ class Media:
 
 @contextmanager
 def open_run_media(
-    host: HostSettings, files: RunFiles, *, patience: float = PATIENCE, **waiting: Any
+    host: HostSettings, files: RunFiles, *, patience: float = PATIENCE, token_seconds: float | None = None
 ) -> Iterator[Media]:
     """Open the media of a run that has listed its pool, connecting to Label Studio for a project's run.
 
@@ -200,8 +200,9 @@ def open_run_media(
     ----------
     patience
         As for `MediaAccess.open`.
-    **waiting
-        `attempts` and `timeout` of `StudioClient`, which fetches the access token for media of Label Studio.
+    token_seconds
+        Longest wait for the access token for media of Label Studio, which is asked for once; None waits as long, and
+        asks as often, as `StudioClient` does by itself.
 
     Raises
     ------
@@ -214,8 +215,12 @@ def open_run_media(
         with MediaAccess.of_run(host, files, None).open(patience=patience) as media:
             yield media
         return
+    if token_seconds is None:
+        connected = StudioClient.from_settings(host)
+    else:
+        connected = StudioClient.from_settings(host, attempts=1, timeout=token_seconds)
     with (
-        StudioClient.from_settings(host, **waiting) as client,
+        connected as client,
         MediaAccess.of_project(host, client).open(client, patience=patience) as media,
     ):
         yield media

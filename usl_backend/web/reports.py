@@ -208,8 +208,7 @@ class Reports:
                         self._host,
                         self._store.files(run.id),
                         patience=_PATIENCE,
-                        attempts=1,
-                        timeout=_TOKEN_SECONDS,
+                        token_seconds=_TOKEN_SECONDS,
                     )
                     try:
                         self._readers[opened] = self._media.enter_context(opening).read
