@@ -14,6 +14,7 @@ from usl_backend.runs.suggest_job import SuggestJob, write_job
 from usl_backend.runs.summary import PoolNote, Summary, Tab
 from usl_backend.sinks.standing import Standing
 from usl_backend.studio.client import LabeledTask, Project, Task
+from usl_backend.studio.model_versions import holds_suggestions
 from usl_backend.suggesting.accuracy import RunAccuracy, save_accuracy
 from usl_backend.suggestions import Share
 
@@ -126,18 +127,34 @@ def test_owner_of__forgotten_run(store, run):
 class Asked:
     """A Label Studio that has tasks 1 to 3 and remembers what it was asked for."""
 
-    def __init__(self):
-        self.ids = []
+    def __init__(self, predictions):
+        self.ids, self.predictions = [], predictions
+
+    @property
+    def http(self):
+        return self
+
+    def json(self, method, path):
+        assert (method, path) == ("GET", "/api/projects/12/model-versions/")
+        return self.predictions
 
     def tasks_of(self, project, ids):
         self.ids.append(sorted(ids))
         return iter([Task(one, {}, 0, 0) for one in ids if one <= 3])
 
 
-def test_deleted__is_looked_up_only_where_tasks_are_missing(store, run):
-    asked = Asked()
+def test_deleted__is_looked_up_only_where_predictions_are_missing(store, run):
+    asked = Asked({"usl-12-1": 5})
     assert deleted(asked, PROJECT, owner_of(store, PROJECT), {1}) == frozenset()
     assert asked.ids == []
-    fewer = replace(PROJECT, task_number=28)
-    assert deleted(asked, fewer, owner_of(store, PROJECT), {1}) == {4, 5}
-    assert asked.ids == [[2, 3, 4, 5]]
+    asked = Asked({"usl-12-1": 3})
+    for project in (PROJECT, replace(PROJECT, task_number=28)):
+        assert deleted(asked, project, owner_of(store, project), {1}) == {4, 5}, "others may be imported"
+    assert asked.ids == [[2, 3, 4, 5]] * 2
+
+
+def test_deleted__is_looked_up_where_suggestions_are_counted_too(store, run):
+    state, version = store.queue_state("12.100"), "usl-suggest-12-1"
+    assert holds_suggestions(version)
+    store.save_queue_state("12.100", replace(state, model_version=version))
+    assert deleted(Asked({version: 5}), PROJECT, owner_of(store, PROJECT), {1}) == {4, 5}

@@ -12,14 +12,16 @@ from usl_backend.labeling.counting import by_annotator, by_class, by_role, cover
 from usl_backend.labeling.state import AccuracyNow, CoverageNow, LabelingState, QueueNow
 from usl_backend.runs.extensions import read_extensions
 from usl_backend.runs.suggest_job import read_job
+from usl_backend.studio.model_versions import holds_suggestions, versions
 from usl_backend.suggesting.accuracy import load_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from usl_backend.instances import Queue
+    from usl_backend.instances import Queue, QueueState
     from usl_backend.report.record import Report
     from usl_backend.runs import Run, RunFiles, RunStore
+    from usl_backend.runs.published import Published
     from usl_backend.sinks.standing import Standing
     from usl_backend.studio.client import LabeledTask, Project, StudioClient
 
@@ -32,16 +34,21 @@ class Owner:
     ----------
     run, files
         The run and its artifacts.
-    queue
+    published
         What it published.
-    extended
-        Tasks queued behind since.
+    state
+        What it changed in the project.
     """
 
     run: Run
     files: RunFiles
-    queue: Queue
-    extended: tuple[int, ...]
+    published: Published
+    state: QueueState
+
+    @property
+    def queue(self) -> Queue:
+        """The published queue."""
+        return self.published.queue
 
 
 def owner_of(store: RunStore, project: Project) -> Owner | None:
@@ -52,7 +59,7 @@ def owner_of(store: RunStore, project: Project) -> Owner | None:
     try:
         run = store.get(state.run_id)
         files = store.files(run.id)
-        return Owner(run, files, files.read_published().queue, state.extended)
+        return Owner(run, files, files.read_published(), state)
     except RunError:
         return None
 
@@ -60,16 +67,21 @@ def owner_of(store: RunStore, project: Project) -> Owner | None:
 def deleted(
     client: StudioClient, project: Project, owner: Owner | None, labeled: Collection[int]
 ) -> frozenset[int]:
-    """Return the tasks of a queue that Label Studio no longer has; they are looked up only if some were deleted.
+    """Return the tasks of a queue that Label Studio no longer has.
+
+    A deleted task takes its prediction with it: tasks are looked up only if predictions of the queue are missing, or
+    suggestions stand among them. The number of tasks would not tell, since others may have been imported.
 
     Parameters
     ----------
     labeled
         Tasks that are known to be there.
     """
-    if owner is None or owner.run.summary is None:
+    if owner is None:
         return frozenset()
-    if project.task_number >= owner.run.summary.pool.tasks + len(owner.extended) and not owner.run.pool:
+    version = owner.state.model_version
+    whole = len(owner.published.with_prediction(owner.state.extended))
+    if not holds_suggestions(version) and versions(client, project.id).get(version) == whole:
         return frozenset()
     asked = [task for task in owner.queue.tasks if task not in labeled]
     return frozenset(asked) - {task.id for task in client.tasks_of(project.id, asked)}

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from usl_backend.instances import Place, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class Published:
     carried_over: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     verified: Verified | None = None
+
+    def with_prediction(self, extended: Iterable[int] = ()) -> frozenset[int]:
+        """Return the tasks that got a prediction in Label Studio; `extended` are those queued behind since."""
+        return frozenset((*self.queue.tasks, *self.carried_over, *extended))
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _amiss(
         ended = "is gone from this data directory" if run is None else f"is {run.state.value}"
         return "incomplete", f"{state.model_version} is in force, but its run {state.run_id} {ended}"
     published = store.files(run.id).read_published()
-    wanted = {*published.queue.tasks, *published.carried_over, *state.extended}
+    wanted = published.with_prediction(state.extended)
     held = versions(client, project.id).get(state.model_version, 0)
     if held != len(wanted) and (lost := _lost(client, project, state, wanted)):
         return "incomplete", (
@@ -226,7 +226,7 @@ def _elsewhere(client: StudioClient, project: Project, name: str, *, store: RunS
     return "foreign", f"{name} is not in force: {whose(client, project.id, project.model_version or '')}"
 
 
-def _lost(client: StudioClient, project: Project, state: QueueState, wanted: set[int]) -> int:
+def _lost(client: StudioClient, project: Project, state: QueueState, wanted: frozenset[int]) -> int:
     """Return how many tasks that still exist have lost their prediction."""
     held = {one.task for one in predictions_of(client, project.id, state.model_version)}
     lacking = wanted - held
