@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 
-from usl_backend.report.gallery import MEMBERS, duplicate_groups, lowest_rows, neighborhoods
-from usl_backend.selection import nearest_neighbors
+from usl_backend.report.gallery import MEMBERS, Copies, lowest_rows, near_duplicates, neighborhoods
+from usl_backend.selection import USL, nearest_neighbors
 from usl_backend.selection.base import Selection
 
 
@@ -65,17 +66,38 @@ def test_lowest_rows__lowest_first_and_ties_by_row() -> None:
     assert lowest_rows(np.array([2.0, 0.0]), count=9).tolist() == [1, 0]
 
 
-def test_duplicate_groups__those_of_the_method_come_first() -> None:
-    assert duplicate_groups({"near_duplicates": [[3, 4]]}, None, np.zeros(9)) == [[3, 4]]
+def test_neighborhoods__barred_rows_are_no_runner_up() -> None:
+    rows, selection = line([0, 1, 2, 9, 50], picks=[1, 4], cluster=[0, 0, 0, 0, 1], centrality_weight=1.0)
+    assert neighborhoods(rows, selection, barred=np.array([2]))[0].runner_up == 0
+    first = neighborhoods(rows, selection, barred=np.array([0, 2, 3]))[0]
+    assert (first.runner_up, first.members) == (None, (0, 2, 3))
 
 
-def test_duplicate_groups__found_by_neighbors_otherwise() -> None:
+def test_near_duplicates__those_that_the_method_merged_with_the_number_of_all() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1_300, 8)).astype(np.float32)
+    rows = np.concatenate([rows, rows[:1_200], rows[:1]])
+    told = USL().select(rows, 10, rng=0).diagnostics
+    found = near_duplicates(told, rows, neighbors=None)
+    assert (found.count, found.repeats, found.merged) == (1_200, 1_201, True)
+    assert len(found.groups) == 1_000
+    assert sorted(found.groups[0]) == [0, 1_300, 2_500]
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_near_duplicates__found_by_a_search_where_the_method_merged_none(searched: bool) -> None:
     rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     rows[[7, 21]] = rows[3]
-    score = np.zeros(40)
-    score[21] = 1.0
-    assert duplicate_groups({}, nearest_neighbors(rows, k=5), score) == [[21, 3, 7]]
+    near = nearest_neighbors(rows, k=5) if searched else None
+    assert near_duplicates({}, rows, neighbors=near) == Copies([[3, 7, 21]], 1, 2, merged=False)
 
 
-def test_duplicate_groups__none_where_nothing_is_known() -> None:
-    assert duplicate_groups({}, None, np.zeros(3)) == []
+def test_near_duplicates__of_a_pool_with_fewer_kinds_than_picks() -> None:
+    rows = np.ones((50, 8), np.float32)
+    selection = USL().select(rows, 5, rng=0)
+    found = near_duplicates(selection.diagnostics, rows, neighbors=USL().search(rows))
+    assert found == Copies([list(range(50))], 1, 49, merged=False)
+
+
+def test_near_duplicates__of_a_single_row() -> None:
+    assert near_duplicates({}, np.zeros((1, 3), np.float32), neighbors=None) == Copies([], 0, 0, merged=False)

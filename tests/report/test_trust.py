@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from usl_backend.evaluation.reach import Reach, coverage_curve
 from usl_backend.report.again import Again
+from usl_backend.report.gallery import Copies
 from usl_backend.report.trust import SECONDS, effective_number, stability, trust, verdict
 from usl_backend.selection.base import Selection
 from usl_backend.settings import RunSettings
@@ -46,8 +49,7 @@ def test_trust__figures_of_a_small_run() -> None:
         selection_of([0, 5], [0, 0, 0, 0, 0, 1, 1, 1]),
         reach_of([0.5, 0.8], [[0.2, 0.4], [0.3, 0.5]]),
         n=8,
-        duplicates=2,
-        groups=1,
+        copies=Copies([[0, 1, 2]], 1, 2, merged=True),
         stability=None,
         stability_note="too large",
     )
@@ -64,8 +66,7 @@ def test_trust__never_matching_random_is_said() -> None:
         selection_of([0], [0]),
         reach_of([0.1], [[0.4]]),
         n=1,
-        duplicates=0,
-        groups=0,
+        copies=Copies([], 0, 0, merged=False),
         stability=None,
         stability_note=None,
     )
@@ -133,6 +134,20 @@ def test_stability__of_a_part_compares_selections_from_it_and_covers_the_pool() 
     assert (found.tasks, found.same_tasks, found.same_clusters) == (4, 1 / 2, 1.0)
     # rows 0, 1, 3, 4, 5 lie within 1 of rows 0 and 4, and 0, 1, 5, 6, 7 of rows 0 and 6
     assert (found.coverage_low, found.coverage_high) == (5 / 8, 5 / 8)
+
+
+def test_stability__chance_draws_no_labeled_rows() -> None:
+    own = selection_of([0, 3], [0, 0, 0, 1, 1, 1])
+    known = others(list(range(6)), own, {1: own})
+    found = stability(
+        replace(known, held=np.array([1, 2, 4, 5])),
+        rows=np.arange(6.0)[:, None],
+        reach=reach_of_line(),
+        seeds=1,
+        rng=np.random.default_rng(0),
+        held=np.array([1, 2, 4, 5]),
+    )
+    assert found.same_clusters_random == 1.0
 
 
 def test_stability__stops_after_its_time() -> None:

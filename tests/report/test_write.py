@@ -13,6 +13,7 @@ from digit_run import FIRST, Made
 from usl_backend.errors import MediaError, RunError
 from usl_backend.instances import Instance
 from usl_backend.report import build, load, write_report
+from usl_backend.report.record import Low
 from usl_backend.report.view import PLOTLY, static_directory
 
 # sha256 of package/plotly-gl2d.min.js in npm's plotly.js-gl2d-dist-min-3.7.0.tgz
@@ -155,6 +156,38 @@ def test_write_report__shows_a_runner_up_in_row_0(make_run: Callable[..., Made],
     )
     pictures = Elements((tmp_path / "r.html").read_text(encoding="utf-8")).all("img")
     assert "Task 0, 0.png" in {picture["alt"] for picture in pictures}
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_write_report__says_what_near_duplicates_counted_for(
+    small: Made, tmp_path: Path, merged: bool
+) -> None:
+    report = build(small.run, small.files)
+    told = replace(
+        report,
+        trust=replace(report.trust, near_duplicates_merged=merged),
+        duplicates=((FIRST, FIRST + 1),),
+        duplicate_sizes=(2,),
+    )
+    write_report(small.run, small.files, told, tmp_path / "r.html", read=small.read)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert ("Each group counts as one task" in page) == merged
+    assert ("The method took each of them for a task of its own." in page) == (not merged)
+
+
+@pytest.mark.parametrize(
+    ("picks", "said"),
+    [(0, "None of these 3 is a pick."), (1, "1 of these 3 is a pick."), (2, "2 of these 3 are picks.")],
+)
+def test_write_report__says_how_many_of_the_lowest_are_picks(
+    small: Made, tmp_path: Path, picks: int, said: str
+) -> None:
+    report = build(small.run, small.files)
+    chosen = [why.task for why in report.whys]
+    others = [task for task in small.ids.tolist() if task not in chosen]
+    lowest = tuple(Low(task, 0.0) for task in (*chosen[:picks], *others)[:3])
+    write_report(small.run, small.files, replace(report, lowest=lowest), tmp_path / "r.html", read=small.read)
+    assert said in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_write_report__without_reader_or_studio(small: Made, tmp_path: Path) -> None:

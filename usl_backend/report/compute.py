@@ -12,7 +12,7 @@ from usl_backend.errors import RunError
 from usl_backend.evaluation.reach import reach
 from usl_backend.outliers import find_outliers
 from usl_backend.report.again import again
-from usl_backend.report.gallery import COPIES, GROUPS, OUTLIERS, duplicate_groups, lowest_rows, neighborhoods
+from usl_backend.report.gallery import COPIES, GROUPS, OUTLIERS, lowest_rows, near_duplicates, neighborhoods
 from usl_backend.report.layout import NEIGHBORS, lay_out, shown_rows
 from usl_backend.report.naming import cluster_names
 from usl_backend.report.record import (
@@ -35,6 +35,7 @@ from usl_backend.selection import METHODS
 from usl_backend.selection.rows.density import density
 from usl_backend.selection.rows.neighbors import nearest_neighbors
 from usl_backend.selection.rows.preparation import fit_projection
+from usl_backend.selection.steering import EXCLUDED, KEPT_OUT
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -119,11 +120,10 @@ class _Build:
             pool.ids, rows, selection, percentile=percentile, coverage=found.picks, before=found.before
         )
         self.step("building galleries")
-        groups = duplicate_groups(selection.diagnostics, neighbors, score)
-        repeats = int(
-            selection.diagnostics.get("near_duplicate_rows", sum(len(group) - 1 for group in groups))
-        )
-        near = neighborhoods(rows, selection)
+        copies = near_duplicates(selection.diagnostics, rows, neighbors=neighbors)
+        groups = copies.groups[:GROUPS]
+        barred = [held, *(selection.diagnostics.get(name, ()) for name in (EXCLUDED, KEPT_OUT))]
+        near = neighborhoods(rows, selection, barred=np.concatenate(barred).astype(np.int64))
         names = self.names(instances, pool, selection)
         self.step("selecting with other seeds")
         steady, note = None, None
@@ -148,8 +148,7 @@ class _Build:
             selection,
             found,
             n=len(pool),
-            duplicates=repeats,
-            groups=len(groups),
+            copies=copies,
             stability=steady,
             stability_note=note,
         )
@@ -171,10 +170,8 @@ class _Build:
                 for rank, one in enumerate(near)
             ),
             lowest=tuple(Low(int(pool.ids[row]), float(percentile[row])) for row in lowest_rows(score)),
-            duplicates=tuple(
-                tuple(int(pool.ids[row]) for row in group[:COPIES]) for group in groups[:GROUPS]
-            ),
-            duplicate_sizes=tuple(len(group) for group in groups[:GROUPS]),
+            duplicates=tuple(tuple(int(pool.ids[row]) for row in group[:COPIES]) for group in groups),
+            duplicate_sizes=tuple(len(group) for group in groups),
             skipped={**inventory.skipped, **pool.skipped},
             trust=figures,
             map=made,
@@ -204,14 +201,14 @@ class _Build:
             self.progress(name, 0, 0)
 
     def neighbors(self, rows: NDArray[Any], selection: Selection) -> Neighbors | None:
-        """Return the run's neighbor search, or run one if a part of the report needs it."""
+        """Return the run's neighbor search, or run one for the scores of a method without any."""
         if self.files.has_neighbors():
             found = self.files.read_neighbors()
             if len(found.indices) == len(rows):
                 return found
-        lacking = selection.score is None or "near_duplicates" not in selection.diagnostics
+        lacking = selection.score is None and len(rows) > 1
         # the map searches among its own rows
-        return nearest_neighbors(rows, k=NEIGHBORS) if lacking and len(rows) > 1 else None
+        return nearest_neighbors(rows, k=NEIGHBORS) if lacking else None
 
     def names(self, instances: Sequence[Instance], pool: Pool, selection: Selection) -> list[str]:
         """Return the name of each cluster of texts; "" for pictures."""

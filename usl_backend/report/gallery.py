@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.selection.rows.duplicates import near_rows
+from usl_backend.selection.rows.neighborhood import neighborhood
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -28,6 +28,8 @@ COPIES: Final = 8
 """Tasks shown per group."""
 NEAR_DUPLICATE: Final = 0.002
 """Squared distance up to which tasks count as near-duplicates, if the method does not define it."""
+_NEIGHBORS: Final = 15
+"""Neighbors per row among which they are looked for."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,39 @@ class PickCluster:
     members: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Near-duplicates of a pool.
+
+    Attributes
+    ----------
+    groups
+        Rows of the largest groups, at most 1,000, largest first, the representative first in each.
+    count
+        Number of all groups.
+    repeats
+        Number of rows that repeat a representative.
+    merged
+        True if the method counted each group as one row; False if it took each row for itself.
+    """
+
+    groups: list[list[int]]
+    count: int
+    repeats: int
+    merged: bool
+
+
 def neighborhoods(
-    rows: NDArray[np.floating[Any]], selection: Selection, *, duplicate_radius: float = NEAR_DUPLICATE
+    rows: NDArray[np.floating[Any]],
+    selection: Selection,
+    *,
+    barred: NDArray[np.integer[Any]] | None = None,
+    duplicate_radius: float = NEAR_DUPLICATE,
 ) -> list[PickCluster]:
     """Return the cluster of each pick, in pick order.
 
     The runner-up is the method's second choice, by the larger of its two weights: the row nearest to the cluster's
-    mean, or the row with the highest score. Near-duplicates of the pick are excluded.
+    mean, or the row with the highest score. Near-duplicates of the pick and barred rows are excluded.
 
     Parameters
     ----------
@@ -52,6 +80,8 @@ def neighborhoods(
         Normalized embeddings of the report.
     selection
         Picks, clusters, scores and the method's parameters.
+    barred : (b,) integers or None
+        Rows that may not be picked: labeled and excluded ones, and outliers that are kept out.
     duplicate_radius
         Squared distance up to which a row is a near-duplicate of the pick.
 
@@ -63,6 +93,8 @@ def neighborhoods(
     m = len(selection.indices)
     order = np.argsort(selection.cluster, kind="stable")
     bounds = np.searchsorted(selection.cluster[order], np.arange(m + 1))
+    able = np.ones(len(rows), dtype=bool)
+    able[[] if barred is None else barred] = False
     weights = selection.parameters
     by_score = selection.score is not None and (
         float(weights.get("density_weight", 0.0)) > float(weights.get("centrality_weight", 0.0))
@@ -80,7 +112,7 @@ def neighborhoods(
             if by_score and selection.score is not None
             else -_squared_to(rows[others], rows[mine].mean(axis=0))
         )
-        worth = np.where(apart > duplicate_radius, worth, -np.inf)
+        worth = np.where(able[others] & (apart > duplicate_radius), worth, -np.inf)
         best = int(worth.argmax())
         runner_up = int(others[best]) if worth[best] > -np.inf else None
         left = others[others != runner_up]
@@ -108,33 +140,35 @@ def lowest_rows(score: NDArray[np.floating[Any]], *, count: int = LOWEST) -> NDA
     return np.argsort(score, kind="stable")[:count].astype(np.int64)
 
 
-def duplicate_groups(
-    diagnostics: Mapping[str, Any], neighbors: Neighbors | None, score: NDArray[np.floating[Any]]
-) -> list[list[int]]:
-    """Return groups of near-duplicate rows, from the method or else from a neighbor search.
+def near_duplicates(
+    diagnostics: Mapping[str, Any], rows: NDArray[np.floating[Any]], *, neighbors: Neighbors | None
+) -> Copies:
+    """Return the near-duplicates of a pool: those that the method merged, or else those that a search finds.
 
     Parameters
     ----------
     diagnostics
         Diagnostics of the selection.
+    rows : (n, d) float
+        Normalized embeddings of the report.
     neighbors
-        Neighbor search over all rows; needed only if the method lists no groups.
-    score : (n,) float
-        Determines the representative of a group: the highest score.
-
-    Returns
-    -------
-    list of list of int
-        Rows, largest group first, the representative first in each.
+        Neighbor search over all rows; None runs it here, if the method merged none.
     """
-    listed: Sequence[Sequence[int]] | None = diagnostics.get("near_duplicates")
-    if listed is not None:
-        return [[int(row) for row in group] for group in listed]
-    if neighbors is None:
-        return []
-    return near_rows(
-        neighbors.indices, neighbors.distances, radius=NEAR_DUPLICATE, rank=score.astype(np.float64)
-    ).listing()
+    if repeats := int(diagnostics.get("near_duplicate_rows", 0)):
+        listed = [[int(row) for row in group] for group in diagnostics["near_duplicates"]]
+        # Runs of former versions tell no number of groups.
+        return Copies(
+            listed, int(diagnostics.get("near_duplicate_groups", len(listed))), repeats, merged=True
+        )
+    found = neighborhood(
+        rows,
+        k=_NEIGHBORS if neighbors is None else neighbors.indices.shape[1],
+        radius=NEAR_DUPLICATE,
+        enough=1,
+        held=np.empty(0, dtype=np.int64),
+        given=neighbors,
+    ).groups
+    return Copies(found.listing(), found.shared, len(rows) - len(found.leaders), merged=False)
 
 
 def _squared_to(rows: NDArray[Any], point: NDArray[Any]) -> NDArray[np.float64]:

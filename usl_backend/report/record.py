@@ -116,7 +116,7 @@ class Stability:
     same_clusters
         Share of the clusters in which another seed has a pick, 0 to 1; mean over the seeds.
     same_clusters_random
-        The same for random selections: agreement by chance.
+        The same for random selections from the unlabeled tasks: agreement by chance.
     coverage_low, coverage_high
         Range of the coverage over all seeds, including the run's own, 0 to 1.
     tasks
@@ -159,6 +159,8 @@ class Trust:
         Share of the pool in the largest cluster, number of tasks in the smallest.
     stability
         Agreement with other seeds; None if not computed, as explained by `stability_note`.
+    near_duplicates_merged
+        True if the method counted each such group as one task; False if it took each task for itself.
     """
 
     verdict: Verdict
@@ -177,6 +179,7 @@ class Trust:
     smallest_size: int
     stability: Stability | None
     stability_note: str | None
+    near_duplicates_merged: bool = True
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from usl_backend.report.again import Again
+    from usl_backend.report.gallery import Copies
     from usl_backend.selection.base import Selection
 
 SEEDS: Final = 4
@@ -31,8 +32,7 @@ def trust(
     reach: Reach,
     *,
     n: int,
-    duplicates: int,
-    groups: int,
+    copies: Copies,
     stability: Stability | None,
     stability_note: str | None,
 ) -> Trust:
@@ -46,8 +46,8 @@ def trust(
         Their coverage and that of random selections.
     n
         Number of rows of the pool.
-    duplicates, groups
-        Number of near-duplicate rows, and of groups of such rows.
+    copies
+        Near-duplicates of the pool.
     stability, stability_note
         Agreement with other seeds, or why it was not computed.
     """
@@ -65,8 +65,9 @@ def trust(
         draws=len(reach.random),
         evaluated=reach.evaluated,
         matched=int(enough[0]) + 1 if len(enough) else None,
-        near_duplicate_share=duplicates / n,
-        near_duplicate_groups=groups,
+        near_duplicate_share=copies.repeats / n,
+        near_duplicate_groups=copies.count,
+        near_duplicates_merged=copies.merged,
         effective_clusters=effective_number(sizes),
         largest_share=float(sizes.max() / n),
         smallest_size=int(sizes.min()),
@@ -152,7 +153,8 @@ def stability(
         final.append(covered(other))
         if clock() - begun > SECONDS:
             break
-    chance = [_clusters_met(own, rng.choice(n, m, replace=False)) for _ in range(20)]
+    free = np.setdiff1d(np.arange(n), others.held)
+    chance = [_clusters_met(own, rng.choice(free, m, replace=False)) for _ in range(20)]
     return Stability(
         seeds=len(same),
         same_tasks=float(np.mean(same)),

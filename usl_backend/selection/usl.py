@@ -112,7 +112,7 @@ class USL(USLParameters, Untrained):
     - the pick is the row closest to the mean of its cluster's own (unsmoothed) rows; density and repulsion stay
       as terms of the same utility, each divided by its median, so that one weight serves every encoder. Their
       weights are 0: on every set that defaults were chosen on, weight on density cost accuracy;
-    - near-duplicates count as one row; all groups are listed in `diagnostics["near_duplicates"]`;
+    - near-duplicates count as one row; the largest groups are listed in `diagnostics["near_duplicates"]`;
     - picks come in an order in which every prefix is a selection of its own (`ordering.py`).
 
     Differs, always: exactly `budget` picks. Where the official code crashes or cuts its list because a cluster
@@ -338,6 +338,7 @@ class _Run:
                 "neighbors": used,
                 "neighbors_exact": exact,
                 "near_duplicate_rows": int(n - len(rows)),
+                "near_duplicate_groups": groups.shared,
                 "near_duplicates": groups.listing(),
                 "zero_rows": zero_rows,
             },

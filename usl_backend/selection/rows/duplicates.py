@@ -37,6 +37,11 @@ class Groups:
     member_of: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
+    @property
+    def shared(self) -> int:
+        """Number of groups of two rows or more."""
+        return int((self.sizes > 1).sum())
+
     def weights(self) -> NDArray[np.float64]:
         """Mass of each leader in k-means: 1 + ln(size), because sixty copies are one thing seen sixty times."""
         return 1.0 + np.log(self.sizes)

@@ -343,6 +343,7 @@ class _Run:
                 "neighbors": near.indices.shape[1] if near is not None else 0,
                 "neighbors_exact": near.exact if near is not None else True,
                 "near_duplicate_rows": int(len(rows) - len(leaders)),
+                "near_duplicate_groups": groups.shared,
                 "near_duplicates": groups.listing(),
                 "zero_rows": int((~rows.any(axis=1)).sum()),
                 "training": self.told(found, clusters, near) | notes,
