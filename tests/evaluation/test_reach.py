@@ -3,7 +3,7 @@ import pytest
 
 from usl_backend.errors import InputError
 from usl_backend.evaluation import reach as module
-from usl_backend.evaluation.reach import coverage_curve, nearest_distances, reach
+from usl_backend.evaluation.reach import COPY, coverage_curve, covering_radius, nearest_distances, reach
 
 
 def brute_nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -58,6 +58,27 @@ def test_reach__one_row_per_clump_beats_the_mean_of_random() -> None:
     found = reach(rows, np.arange(0, 300, 25), rng=rng)
     assert found.picks[-1] > found.random[:, -1].mean() + 0.1
     assert (np.diff(found.picks) >= 0).all()
+
+
+def test_covering_radius__copies_count_only_where_they_are_the_smaller_part() -> None:
+    assert covering_radius(np.array([0.0, 0.0, 0.5, 0.7, 0.9])) == 0.5
+    assert covering_radius(np.array([[0.0, COPY, COPY], [0.5, 0.7, 0.0]])) == pytest.approx(0.6)
+    assert covering_radius(np.zeros(5)) == COPY
+
+
+def test_reach__one_pick_stands_for_the_copies_that_most_of_a_pool_are() -> None:
+    rng = np.random.default_rng(1)
+    scene = np.eye(1, 64)[0] + rng.normal(size=(600, 64)) * 0.002
+    kinds = np.repeat(rng.normal(size=(20, 64)) / 8, 20, axis=0) + rng.normal(size=(400, 64)) * 0.03
+    found = reach(np.concatenate([scene, kinds]), np.array([0, *range(600, 1000, 20)]), rng=rng)
+    assert found.picks[-1] > 0.9
+    assert found.picks[-1] > found.random[:, -1].max()
+
+
+def test_reach__more_than_half_of_the_rows_are_picked(rows: np.ndarray) -> None:
+    found = reach(rows, np.arange(60), rng=np.random.default_rng(0), draws=4)
+    # The rows that a draw lacks are half covered by it.
+    assert found.random[:, -1].mean() == pytest.approx(60 / 90 + 15 / 90, abs=1 / 90)
 
 
 def test_reach__held_rows_are_never_drawn(rows: np.ndarray) -> None:

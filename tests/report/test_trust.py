@@ -28,6 +28,12 @@ def test_verdict__a_tiny_gain_is_small_however_steady() -> None:
     assert verdict(reach_of([0.515], [[0.5]] * 20)) == "small"
 
 
+def test_verdict__shares_that_differ_by_rounding_are_equal() -> None:
+    random = [[2 / 3]] * 20
+    assert float(2 / 3 - np.mean(random)) > 0.0, "an example where the mean is rounded"
+    assert verdict(reach_of([2 / 3], random)) == "none"
+
+
 def test_effective_number__equal_uneven_and_one() -> None:
     assert effective_number(np.array([5, 5, 5, 5])) == pytest.approx(4.0)
     assert effective_number(np.array([9, 0, 0])) == pytest.approx(1.0)

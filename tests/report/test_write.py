@@ -190,6 +190,13 @@ def test_write_report__says_how_many_of_the_lowest_are_picks(
     assert said in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+def test_write_report__of_a_pool_that_was_picked_whole(make_run: Callable[..., Made], tmp_path: Path) -> None:
+    page, _ = written(make_run(40, budget=40), tmp_path / "r.html")
+    assert "The whole pool was picked." in page
+    assert "Do not expect" not in page
+    assert "40 random tasks cover 100 % of the pool" in page
+
+
 def test_write_report__without_reader_or_studio(small: Made, tmp_path: Path) -> None:
     page, missing = written(small, tmp_path / "report.html", read=None, studio_url="")
     assert missing > 20

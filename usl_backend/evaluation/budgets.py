@@ -33,7 +33,7 @@ class BudgetCurve:
     Attributes
     ----------
     default
-        The budget of which as many random rows cover half of the pool.
+        The budget of which as many random rows set the radius, as in `reach`.
     budgets
         Numbers of picks, rising.
     picks, random

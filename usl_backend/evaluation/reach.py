@@ -2,7 +2,8 @@
 
 A row is *covered* if its nearest pick is within a radius. The radius is the median distance of a row to its
 nearest random pick at the full budget, so random picks cover half of the pool by construction and the value is
-comparable between encoders.
+comparable between encoders. Where more than half of the rows repeat a random pick, the median is that of the others:
+the distance between copies says nothing about what a label tells.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DRAWS = 20
 """Number of random selections of the same size for comparison."""
 EVALUATED = 20_000
 """Number of evenly spaced rows on which coverage is measured; 20,000 give a precision of 0.4 points."""
+COPY = 0.01
+"""Squared distance up to which a row repeats a pick, as for `USL`: no radius is smaller."""
 _CELLS = 524_288
 """Maximum number of products in memory, so that they stay in the cache."""
 _CLOSE = 1e-3
@@ -56,6 +59,18 @@ class Reach:
     before: float
     every: int
     evaluated: int
+
+
+def covering_radius(apart: NDArray[np.floating[Any]]) -> float:
+    """Return the radius from the squared distances of rows to their nearest random pick, of any shape.
+
+    Their median; where that is at most `COPY`, the median of those beyond, or `COPY` if there are none.
+    """
+    radius = float(np.median(apart))
+    if radius > COPY:
+        return radius
+    beyond = apart[apart > COPY]
+    return float(np.median(beyond)) if len(beyond) else COPY
 
 
 def nearest_distances(
@@ -160,7 +175,7 @@ def reach(
     evaluated
         Maximum number of rows on which coverage is measured.
     progress
-        Called as `progress(done, total)`.
+        Called as `progress(step, done, total)`.
 
     Returns
     -------
@@ -192,7 +207,7 @@ def reach(
         others = rows[chosen] if known is None else np.concatenate([known, rows[chosen]])
         apart[draw] = nearest_distances(seen, others)
         report()
-    radius = float(np.median(apart))
+    radius = covering_radius(apart)
     random = np.empty((draws, len(picks)))
     for draw, chosen in enumerate(sets):
         random[draw] = coverage_curve(seen, rows[chosen], radius=radius, held=known)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from usl_backend.errors import InputError, RunError
-from usl_backend.evaluation.reach import DRAWS, EVALUATED, coverage_curve, nearest_distances
+from usl_backend.evaluation.reach import DRAWS, EVALUATED, coverage_curve, covering_radius, nearest_distances
 from usl_backend.report.record import DIMENSIONS
 from usl_backend.runs import RunState
 from usl_backend.selection.rows.preparation import fit_projection
@@ -48,8 +48,8 @@ class Covered:
     evaluated
         Tasks on which coverage was measured.
     a, b
-        Share covered by the picks of each, 0 to 1; a task is covered if a pick is as near as random ones, as many as
-        the larger number of picks, are to half of the tasks.
+        Share covered by the picks of each, 0 to 1; the radius is that of `evaluation.reach` for random tasks, as many
+        as the larger number of picks.
     """
 
     rows: str
@@ -165,7 +165,7 @@ def _covered(
             for _ in range(DRAWS)
         ]
     )
-    radius = float(np.median(apart))
+    radius = covering_radius(apart)
     shares = []
     for chosen in (picks, others):
         there = np.intersect1d(np.asarray(chosen, dtype=np.int64), pool.ids)

@@ -83,7 +83,7 @@ def verdict(reach: Reach) -> Verdict:
     """
     final = reach.random[:, -1]
     gain = float(reach.picks[-1] - final.mean())
-    if gain <= 0.0:
+    if gain < 1e-9:  # the mean of equal shares is rounded
         return "none"
     return "clear" if gain >= SMALL and reach.picks[-1] > np.quantile(final, 0.95) else "small"
 

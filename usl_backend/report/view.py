@@ -200,9 +200,9 @@ class View:
 
     def last_quarter(self) -> tuple[int, float]:
         """Return the number of picks in the last quarter, and the coverage it adds."""
-        picks = self.report.trust.picks
-        size = max(1, len(picks) // 4)
-        return size, picks[-1] - (picks[-1 - size] if size < len(picks) else 0.0)
+        whys = self.report.whys
+        size = max(1, len(whys) // 4)
+        return size, sum(why.covered for why in whys[-size:])
 
     def shown(self) -> list[int]:
         """Return the distinct tasks of a one-page report."""
