@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ print(json.dumps([part.tolist() for part in parts]))
 
 def test_semilearn__texts(make_split: MakeSplit, tmp_path: Path, installed: Path) -> None:
     """The sources stand for texts: commas, line breaks and all kinds of letters."""
-    split = make_split()
+    split = replace(make_split(), modality="text")
     directory = export_split(split, tmp_path / "out", format="semilearn-text")
     script = """
 enter("semilearn", "semilearn.datasets", "semilearn.datasets.nlp_datasets")

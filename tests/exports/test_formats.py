@@ -18,7 +18,8 @@ from PIL import Image
 from usl_backend.errors import ExportError
 from usl_backend.exports import FORMATS, Row, Split, archive_split, check_export, export_split, local_file
 from usl_backend.exports.check import read_manifest
-from usl_backend.exports.formats import Format
+from usl_backend.exports.formats import Format, formats_for
+from usl_backend.instances import Modality
 
 MakeSplit = Callable[..., Split]
 
@@ -85,7 +86,7 @@ def test_formats__contents_are_the_split(
 
 @pytest.mark.parametrize("name", ["json", "jsonl", "csv", "torch", "npy", "semilearn-text"])
 def test_formats__any_source_can_be_listed(make_split: MakeSplit, tmp_path: Path, name: str) -> None:
-    split = make_split()
+    split = replace(make_split(), modality="image" if "image" in FORMATS[name].shows else "text")
     directory = export_split(split, tmp_path / "out", format=name)
     contents = FORMATS[name].read(directory, read_manifest(directory))
     assert sorted(contents.labeled) == sorted((row.source, (row.label,)) for row in split.labeled)
@@ -391,8 +392,27 @@ def test_local_file__missing_source_is_named_in_the_manifest(make_split: MakeSpl
 
 
 def test_semilearn_text__files_are_no_texts(make_split: MakeSplit, tmp_path: Path) -> None:
+    split = replace(make_split(), modality="text")
     with pytest.raises(ExportError, match="use --media none"):
-        export_split(make_split(), tmp_path / "out", format="semilearn-text", media="copy", fetch=local_file)
+        export_split(split, tmp_path / "out", format="semilearn-text", media="copy", fetch=local_file)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_export_split__of_what_its_consumer_cannot_read_is_refused(
+    make_split: MakeSplit, tmp_path: Path, name: str, modality: Modality
+) -> None:
+    split = replace(make_split(), modality=modality)
+    if modality in FORMATS[name].shows:
+        media = "none" if modality == "text" else "copy"
+        assert export_split(split, tmp_path / "out", format=name, media=media, fetch=local_file).is_dir()
+        return
+    able = ", ".join(formats_for("class", modality))
+    with pytest.raises(
+        ExportError, match=f"but the rows of this split are {modality}s .* choose one of {able}"
+    ):
+        export_split(split, tmp_path / "out", format=name)
     assert not (tmp_path / "out").exists()
 
 
@@ -428,6 +448,6 @@ def test_export_split__a_task_with_several_pictures_lists_them_all(
 
 def test_export_split__several_texts_are_one_text_for_semilearn(tmp_path: Path) -> None:
     rows = (Row(0, 4, "one", label="a", more=("two",)), Row(1, 5, "three"))
-    split = Split(rows[:1], rows[1:], ("a",))
+    split = Split(rows[:1], rows[1:], ("a",), modality="text")
     target = export_split(split, tmp_path / "out", format="semilearn-text")
     assert json.loads((target / "labeled.json").read_text())["0"]["ori"] == "one\ntwo"

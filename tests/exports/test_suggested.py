@@ -98,7 +98,9 @@ def test_export_split__format_without_a_place_for_them_is_refused_by_name(
     with pytest.raises(
         ExportError, match=rf"{name} cannot hold suggested labels .* choose one of json, jsonl, csv"
     ):
-        export_split(split, tmp_path / "out", format=name, fetch=local_file)
+        export_split(
+            replace(split, modality=FORMATS[name].shows[0]), tmp_path / "out", format=name, fetch=local_file
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -142,7 +142,7 @@ def formats_for(holds: Holds, modality: Modality) -> tuple[str, ...]:
 
 
 def check_format(split: Split, name: str) -> None:
-    """Refuse an unknown format, or one that cannot say what is known of the labeled rows.
+    """Refuse an unknown format, or one that cannot say what is known of the labeled rows or is for other media.
 
     Raises
     ------
@@ -163,6 +163,12 @@ def check_format(split: Split, name: str) -> None:
         raise ExportError(
             f"format {name} holds one class per task, but task {several.task} has {len(several.labels)} "
             f"({', '.join(several.labels)}); {_able('classes')} hold several"
+        )
+    if split.modality not in made.shows:
+        able = ", ".join(formats_for(split.holds, split.modality))
+        raise ExportError(
+            f"format {name} is for {' and '.join(f'{one}s' for one in made.shows)}, but the rows of this split are "
+            f"{split.modality}s (modality); choose one of {able}"
         )
 
 
