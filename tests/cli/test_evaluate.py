@@ -8,6 +8,7 @@ import pytest
 from object_store import bucket_of
 
 from usl_backend.cli import main
+from usl_backend.cli.evaluate import _worth
 from usl_backend.demo.dataset import load, write_images
 
 
@@ -68,11 +69,11 @@ def test_evaluate__budgets_are_checked_before_anything_is_read(
 def test_evaluate__results_are_printed_though_the_plot_cannot_be_written(
     vectors: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--budgets", "4", "--seeds", 2, "--methods", "", "--plot", "/proc/none/x.svg", "--json")
+    words = ("--budgets", "4", "--seeds", 2, "--methods", "", "--plot", "/proc/x.svg", "--json")
     assert run("evaluate", vectors, *words) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["budgets"] == [4]
-    assert "/proc/none/x.svg cannot be written" in told.err
+    assert "/proc/x.svg cannot be written" in told.err
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,20 @@ def test_evaluate__whoever_types_may_name_any_file_as_weights(
     table.write_text("image,label\na.png,cat\nb.png,dog\n")
     assert run("evaluate", table, "--encoder", "checkpoint:/srv/moco.pt@resnet18") == 1
     assert "needs /srv/moco.pt, which does not exist; correct the path" in capsys.readouterr().err
+
+
+def test_evaluate__a_folder_for_the_curve_that_is_not_there_is_told_before_the_work(
+    vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", vectors, "--plot", tmp_path / "none" / "curve.svg") == 1
+    written = capsys.readouterr()
+    assert "none does not exist; create it first" in written.err
+    assert written.out == ""
+
+
+def test_worth__nothing_is_known_beyond_the_curve() -> None:
+    budgets = np.array([4, 10, 30])
+    assert [_worth(labels, budgets) for labels in (4.0, 9.6, 30.0, None)] == ["<= 4", "10", "30", "> 30"]
 
 
 def test_evaluate__missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,5 +107,7 @@ def test_class_spread__counts_and_direction():
 def test_class_spread__bad_input_is_named():
     with pytest.raises(InputError, match="0 picks"):
         class_spread(np.empty(0, int), classes=3)
-    with pytest.raises(InputError, match="class 3 but classes is 3"):
+    with pytest.raises(InputError, match="class 3 but classes is 3; classes go from 0 to 2"):
         class_spread(np.array([3]), classes=3)
+    with pytest.raises(InputError, match="class -1 but classes is 3"):
+        class_spread(np.array([2, -1]), classes=3)

@@ -133,3 +133,17 @@ def test_draw__one_budget_and_equal_figures() -> None:
     found = Efficiency((10,), {"random": values}, {}, np.array([10]), np.array([0.5]), 100, 2)
     assert "nan" not in draw(found)
     ET.fromstring(draw(found))
+
+
+@pytest.mark.parametrize(("share", "ticks"), [(1.0, ["90 %", "100 %"]), (0.0, ["0 %", "10 %"])])
+def test_draw__no_tick_beyond_what_a_share_can_be(share: float, ticks: list[str]) -> None:
+    values = np.full((1, 2), share)
+    drawn = draw(Efficiency((10,), {"random": values}, {}, np.array([10]), np.array([share]), 100, 2))
+    texts = [element.text or "" for element in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if text.endswith("%")] == ticks
+
+
+def test_replay__the_curve_of_random_ends_at_the_pool() -> None:
+    rows, labels = blobs(120, 2)
+    found = replay(rows, labels, budgets=[84], methods={}, seeds=2)
+    assert found.random_budgets.tolist() == [84]

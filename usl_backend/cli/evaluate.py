@@ -13,6 +13,9 @@ from usl_backend.cli.verb import Verb
 from usl_backend.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from usl_backend.evaluation.efficiency import Efficiency
 
 METHODS = "usl,k-means,typiclust"
@@ -67,6 +70,7 @@ def evaluate(
     from usl_backend.cli.labeled import LabeledReader
     from usl_backend.evaluation.curve import draw
     from usl_backend.evaluation.efficiency import replay
+    from usl_backend.runs.artifacts import check_folder
     from usl_backend.selection import METHODS as KNOWN
     from usl_backend.settings import RunSettings
     from usl_backend.sources import find
@@ -76,6 +80,8 @@ def evaluate(
     if unknown := [name for name in names if name not in KNOWN]:
         raise InputError(f"method is {unknown[0]!r}; choose among {', '.join(KNOWN)}")
     asked = _asked(budgets)  # before hours of embedding
+    if plot is not None:
+        check_folder(plot)
     host = host_settings(flags)
     wanted = {"encoder": encoder, "image_size": image_size}
     if is_project(target):
@@ -109,6 +115,13 @@ def evaluate(
     if plot is not None:
         _write(plot, draw(found))
         click.echo(f"curve: {plot}", err=as_json)
+
+
+def _worth(labels: float | None, budgets: NDArray[np.int64]) -> str:
+    """Write a number of random labels; nothing is known beyond the budgets of the random curve."""
+    if labels is None:
+        return f"> {budgets[-1]}"
+    return f"<= {budgets[0]}" if labels <= budgets[0] else f"{labels:.0f}"
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -178,7 +191,7 @@ def _table(found: Efficiency, seeds: int) -> None:
                 f"{100 * values[place].mean():.1f} %",
                 f"{100 * values[place].std(ddof=1):.1f}",
                 f"{100 * found.covered[name][place].mean():.0f} %",
-                f"> {found.random_budgets[-1]}" if worth is None else f"{worth:.0f}",
+                _worth(worth, found.random_budgets),
             )
     click.echo(
         f"{found.rows} labeled rows, {found.classes} classes, {seeds} seeds, 30 % of the rows for testing"

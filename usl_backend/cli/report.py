@@ -30,9 +30,12 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     from usl_backend.errors import USLError
     from usl_backend.report import build, write_report
     from usl_backend.report.check import ControlCheck, TooFew, check_run, control_set
+    from usl_backend.runs.artifacts import check_folder
     from usl_backend.sources.media import open_run_media
     from usl_backend.studio.client import StudioClient
 
+    if output is not None:
+        check_folder(output)
     host = host_settings(flags)
     store = open_store(host)
     run = store.get(run_id)

@@ -58,7 +58,10 @@ def class_spread(picked: NDArray[np.integer[Any]], *, classes: int) -> ClassSpre
     if len(picked) == 0:
         raise InputError("there are 0 picks to evaluate; give the class of each pick")
     if picked.min() < 0 or picked.max() >= classes:
-        raise InputError(f"a pick has class {picked.max()} but classes is {classes}")
+        outside = picked.min() if picked.min() < 0 else picked.max()
+        raise InputError(
+            f"a pick has class {outside} but classes is {classes}; classes go from 0 to {classes - 1}"
+        )
     counts = np.bincount(picked, minlength=classes)
     share = counts[counts > 0] / len(picked)
     most = np.log(classes)

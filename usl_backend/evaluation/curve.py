@@ -38,7 +38,9 @@ def draw(efficiency: Efficiency) -> str:
     spreads = np.array([values.std(axis=1, ddof=1) for values in efficiency.accuracy.values()])
     low = math.floor(float((means - spreads).min()) * 10) / 10
     high = math.ceil(float((means + spreads).max()) * 10) / 10
-    low, high = max(low, 0.0), min(high, 1.0) if high > low else low + 0.1
+    high = min(high, 1.0)
+    low = max(0.0, min(low, high - 0.1))
+    high = max(high, low + 0.1)
     span = math.log(budgets[-1] / budgets[0]) or 1.0
 
     def x(budget: int) -> float:

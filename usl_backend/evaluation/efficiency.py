@@ -56,6 +56,8 @@ class Efficiency:
     def random_equivalent(self, method: str, place: int) -> float | None:
         """Return the number of random labels that reach a method's accuracy; None if the pool has too few.
 
+        The first of `random_budgets` stands for fewer, too.
+
         Parameters
         ----------
         method
@@ -128,7 +130,7 @@ def replay(
         )
     unit = np.asarray(rows, dtype=np.float32)
     unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    ladder = np.unique(np.geomspace(budgets[0], pool_size, 12).astype(np.int64))
+    ladder = np.unique(np.geomspace(budgets[0], pool_size, 12).round().astype(np.int64))
     accuracy = {name: np.zeros((len(budgets), seeds)) for name in (*methods, RANDOM)}
     covered = {name: np.zeros((len(budgets), seeds)) for name in (*methods, RANDOM)}
     ladder_accuracy = np.zeros((len(ladder), seeds))

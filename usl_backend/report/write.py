@@ -17,7 +17,7 @@ from usl_backend.report.sources import Sources, Thumbnails, image_type
 from usl_backend.report.states import known_states
 from usl_backend.report.view import SCRIPTS, Page, View, static_directory, studio_links, template_directory
 from usl_backend.report.words import moment
-from usl_backend.runs.artifacts import atomic_write
+from usl_backend.runs.artifacts import atomic_write, check_folder
 from usl_backend.suggesting.accuracy import load_accuracy
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def write_report(
     RunError
         The map is missing.
     """
-    if not path.parent.is_dir():
-        raise InputError(
-            f"{path} cannot be written: the folder {path.parent} does not exist; create it first"
-        )
+    check_folder(path)
     points = load_map(files)
     if points is None:
         raise RunError(

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from usl_backend.errors import RunError
+from usl_backend.errors import InputError, RunError
 from usl_backend.instances import Instance, Pool
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.published import Published, published_from_json, published_to_json
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
     from usl_backend.encoders.choosing import EncoderChoice
     from usl_backend.instances import EmbeddedField
+
+
+def check_folder(path: Path) -> None:
+    """Raise InputError if the folder of a file to write does not exist: said before the work, not after it."""
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path} cannot be written: the folder {path.parent} does not exist; create it first"
+        )
 
 
 @contextmanager
