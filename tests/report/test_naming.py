@@ -54,3 +54,10 @@ def test_words_of__case_digits_and_languages_without_spaces() -> None:
     assert words_of("The CAT, the cat_2 x") == {"the", "cat"}
     assert words_of("Straße größer") == {"straße", "größer"}
     assert Counter(words_of("机器学习")) == Counter(["机器", "器学", "学习"])
+
+
+def test_words_of__vowels_that_are_marks_cut_no_word() -> None:
+    assert words_of("हिन्दी भाषा, सुन्दर") == {"हिन्दी", "भाषा", "सुन्दर"}
+    assert words_of("தமிழ் மொழி") == {"தமிழ்", "மொழி"}
+    assert words_of("cafe\u0301 می\u200cشود") == {"cafe\u0301", "می\u200cشود"}
+    assert words_of("ที่นี่") == {"ที", "ี่", "่น", "นี"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,15 +22,24 @@ _PRIOR: Final = 2.0
 """Tasks of the whole pool that each cluster is mixed with, so that a single task's rare words do not win."""
 _LONGEST: Final = 2_000
 """Characters read of each text."""
-_WORD: Final = re.compile(r"[^\W\d_]{2,}")
 # Chinese, Japanese and Thai are written without spaces between words; pairs of characters stand for words there.
 _UNSPACED: Final = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """Return the pattern of a word: a letter, and more letters or marks.
+
+    Vowels of Hindi, Tamil or Thai are marks, which are no letters to `re`; joiners are within words of Persian.
+    """
+    marks = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code))[0] == "M")
+    return re.compile(f"[^\\W\\d_](?:[^\\W\\d_]|[{marks}\u200c\u200d])+")
 
 
 def words_of(text: str) -> set[str]:
     """Return the distinct words of a text's beginning, in lower case."""
     found: set[str] = set()
-    for word in _WORD.findall(text[:_LONGEST].lower()):
+    for word in _word().findall(text[:_LONGEST].lower()):
         runs = _UNSPACED.findall(word)
         if runs:
             found.update(run[at : at + 2] for run in runs for at in range(len(run) - 1))
