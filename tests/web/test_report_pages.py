@@ -292,6 +292,11 @@ def test_page__run_whose_files_were_removed(site: Site) -> None:
     assert "removed to free disk space" in site.page("trust")
 
 
+def test_page__run_whose_list_of_tasks_was_removed(site: Site) -> None:
+    (site.made.files.directory / "instances.jsonl").unlink()
+    assert "removed to free disk space" in site.page("trust")
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 100
     while not condition():
@@ -330,6 +335,15 @@ def test_page__a_failed_report_says_why_and_can_be_tried_again(make_site: Callab
     form = form_of(site.client, "/usl/runs/12-1/trust")
     assert site.client.post("/usl/runs/12-1/report", data=form).status_code == 303
     assert "is being made" in site.page("trust")
+
+
+def test_page__a_process_that_leaves_no_report_is_not_started_again_and_again(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(report=False, command=(sys.executable, "-c", ""))
+    site.page("trust")
+    wait_for(lambda: "its process left no report" in site.page("trust"))
+    assert "wait.js" not in site.page("trust")
 
 
 def test_page__one_report_at_a_time(make_site: Callable[..., Site]) -> None:

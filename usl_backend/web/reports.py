@@ -122,7 +122,8 @@ class Reports:
                 self._known.move_to_end(run.id)
                 return known[1]
             report = load(files)
-            if report is not None and files.has_instances():
+            listed = files.has_instances()
+            if report is not None and listed:
                 sources = Sources(files)
                 thumbnails = Thumbnails(files, sources, self._reader(run), limits=self._host.media_limits)
                 shown = Shown(report, sources, thumbnails)
@@ -130,11 +131,11 @@ class Reports:
                 while len(self._known) > KEPT:
                     self._known.popitem(last=False)
                 return shown
-            if not (files.has_pool() and files.has_selection()):
+            if not (listed and files.has_pool() and files.has_selection()):
                 return Awaited(
                     False, "The run's files were removed to free disk space; start a new run for a report."
                 )
-            return self._make(run.id, files.directory / FOLDER)
+            return self._make(run.id)
 
     def again(self, run: Run) -> None:
         """Forget that a report failed, so that it is tried again."""
@@ -152,20 +153,24 @@ class Reports:
             self._media.close()
             self._readers.clear()
 
-    def _make(self, run_id: str, directory: Path) -> Awaited:
+    def _make(self, run_id: str) -> Awaited:
         """Start the process that makes the report, or return the status of the current one."""
-        from usl_backend.report.record import FOLDER
+        from usl_backend.report.record import FOLDER, load
 
         if self._process is not None and self._process[1].poll() is not None:
             ended, process = self._process
             self._process = None
             if process.returncode != 0:
                 self._failed[ended] = _last_line(self._store.run_directory(ended) / FOLDER / LOG)
+            elif load(self._store.files(ended)) is None:
+                # Made again, it would be lacking again, and again.
+                self._failed[ended] = "its process left no report that can be read"
+            if ended in self._failed:
                 logger.warning("the report of %s could not be made: %s", ended, self._failed[ended])
         if run_id in self._failed:
             return Awaited(False, f"The report could not be made: {self._failed[run_id]}")
         if self._process is None:
-            self._process = (run_id, self._start(run_id, directory))
+            self._process = (run_id, self._start(run_id, self._store.run_directory(run_id) / FOLDER))
         if self._process[0] == run_id:
             return Awaited(True, "The report is being made; this takes seconds to a few minutes.")
         return Awaited(True, f"The report waits for that of run {self._process[0]}.")
