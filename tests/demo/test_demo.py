@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 from rich.console import Console
 
+from usl_backend.cli import main
 from usl_backend.demo import dataset
-from usl_backend.demo.demo import _Demo, check_order, run_demo
+from usl_backend.demo.demo import _Demo, _without_proxy, check_order, run_demo
 from usl_backend.demo.place import DemoPlace
-from usl_backend.errors import RunError, StudioError
+from usl_backend.errors import RunError, SettingsError, StudioError
 from usl_backend.runs.lock import Lock
 
 BUDGET = 40  # what is chosen of the demo's pictures where nobody says how many
@@ -41,6 +43,42 @@ def test_check_order__first_difference_is_named(served: list[int], complaint: st
 def test_run_demo__second_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     with Lock(DemoPlace(tmp_path).lock_path), pytest.raises(RunError, match=r"a demo runs in .* already"):
         run_demo(once=True, data_directory=tmp_path)
+
+
+@pytest.mark.parametrize("option", ["--port", "--backend-port"])
+def test_demo__a_port_that_is_none_is_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for port in ("70000", "0", "-1"):
+        with pytest.raises(SystemExit) as ended:
+            main(["demo", option, port, "--data-directory", str(tmp_path / "demo")])
+        assert ended.value.code == 2
+        assert f"{port} is not in the range 1<=x<=65535" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+def test_run_demo__an_invalid_budget_is_refused_before_servers_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="budget"):
+        run_demo(once=True, data_directory=tmp_path / "demo", budget="many")
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize("known", [{}, {"NO_PROXY": "a.test"}, {"no_proxy": "a.test", "NO_PROXY": "b.test"}])
+def test_without_proxy__own_servers_are_reached_directly(
+    known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
+    before = dict(os.environ)
+    with _without_proxy():
+        assert requests.utils.get_environ_proxies("http://127.0.0.1:8080/health") == {}
+        assert requests.utils.get_environ_proxies("http://b.test/")["http"] == "http://proxy.test:3128"
+        assert (requests.utils.get_environ_proxies("http://a.test/") == {}) == bool(known)
+        assert os.environ["no_proxy"] == os.environ["NO_PROXY"]
+    assert dict(os.environ) == before
 
 
 class QuickReader(Console):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from usl_backend.demo.place import DemoPlace
+from usl_backend.demo.studio_server import free_port
 from usl_backend.errors import InputError
 
 
@@ -75,3 +76,28 @@ def test_reserve_ports__the_user_s_word_counts(tmp_path: Path) -> None:
     place = DemoPlace(tmp_path)
     assert place.reserve_ports(studio=18080, backend=19090).studio_port == 18080
     assert DemoPlace(tmp_path).memory.backend_port == 19090
+
+
+def test_reserve_ports__each_server_has_its_own(tmp_path: Path) -> None:
+    place = DemoPlace(tmp_path / "demo")
+    place.remember(studio_port=free_port())
+    # The port asked for one server is the other's of the last start.
+    wanted = place.memory.studio_port
+    memory = place.reserve_ports(backend=wanted)
+    assert memory.backend_port == wanted
+    assert memory.studio_port != wanted
+    with pytest.raises(InputError, match=f"port {wanted} is given for both servers; give each its own"):
+        place.reserve_ports(wanted, wanted)
+
+
+def test_reserve_ports__one_in_use_is_named_and_not_kept(tmp_path: Path) -> None:
+    place = DemoPlace(tmp_path / "demo")
+    before = place.memory
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        for ports in ((taken, None), (None, taken)):
+            with pytest.raises(InputError, match=f"port {taken} on 127.0.0.1 is in use; choose another one"):
+                place.reserve_ports(*ports)
+    assert place.memory == before

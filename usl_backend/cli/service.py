@@ -42,8 +42,10 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 @click.option(
     "--data-directory", type=click.Path(path_type=Path), help="Directory for the demo's Label Studio."
 )
-@click.option("--port", type=int, help="Port of Label Studio. Default: a free one.")
-@click.option("--backend-port", type=int, help="Port of the backend. Default: a free one.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of Label Studio. Default: a free one.")
+@click.option(
+    "--backend-port", type=click.IntRange(1, 65535), help="Port of the backend. Default: a free one."
+)
 @click.option("--budget", help="Number of tasks to choose.")
 def demo(**options: Any) -> None:
     """Try it: start a local Label Studio with real data, connect this backend and select."""

@@ -7,6 +7,7 @@ backend and starts a run as the UI does.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -26,6 +27,7 @@ from usl_backend.demo.studio_server import HOST, LabelStudioServer
 from usl_backend.errors import RunError, StudioError
 from usl_backend.runs import RunStore
 from usl_backend.runs.lock import Lock
+from usl_backend.settings import check_extra_params
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio.client import StudioClient
 
@@ -77,12 +79,14 @@ def run_demo(
     Raises
     ------
     USLError
-        A step failed; with `once` also when annotators were not served the picks in rank order.
+        The budget is invalid, or a step failed; with `once` also when annotators were not served the picks in rank
+        order.
     """
+    check_extra_params({"budget": budget} if budget else {})  # before servers start
     console = console or Console(highlight=False)
     place = DemoPlace(data_directory or default_directory(data), data=data)
     started = time.monotonic()
-    with _terminable(), _uninterrupted_stack() as stack:
+    with _terminable(), _without_proxy(), _uninterrupted_stack() as stack:
         stack.enter_context(_only_one(place))
         demo = _Demo(place, console, stack)
         demo.start(port, backend_port)
@@ -356,6 +360,24 @@ def _only_one(place: DemoPlace) -> Iterator[None]:
         ) from None
     with lock:
         yield
+
+
+@contextlib.contextmanager
+def _without_proxy() -> Iterator[None]:
+    """Let this process and the servers that it starts reach each other without a proxy, which cannot reach them."""
+    names = ("no_proxy", "NO_PROXY")
+    before = {name: os.environ.get(name) for name in names}
+    # Libraries look at one of them, the small letters first.
+    known = before["no_proxy"] or before["NO_PROXY"]
+    os.environ.update(dict.fromkeys(names, f"{known},{HOST}" if known else HOST))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -6,12 +6,11 @@ import dataclasses
 import json
 import os
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from usl_backend.demo.studio_server import HOST, free_port
+from usl_backend.demo.studio_server import check_free, free_port, is_free
 from usl_backend.errors import InputError
 
 DEFAULT_DIRECTORY = Path("~/.local/share/usl-backend/demo")
@@ -114,11 +113,20 @@ class DemoPlace:
         -------
         Memory
             The stored state, with the ports.
+
+        Raises
+        ------
+        InputError
+            A chosen port is in use, or chosen for both.
         """
-        self.remember(
-            studio_port=studio or _still_free(self.memory.studio_port),
-            backend_port=backend or _still_free(self.memory.backend_port),
-        )
+        if studio is not None and studio == backend:
+            raise InputError(f"port {studio} is given for both servers; give each its own")
+        for port in (studio, backend):
+            if port is not None:
+                check_free(port)
+        studio = studio or _still_free(self.memory.studio_port, taken=backend)
+        backend = backend or _still_free(self.memory.backend_port, taken=studio)
+        self.remember(studio_port=studio, backend_port=backend)
         return self.memory
 
     def remember(self, **changes: Any) -> Self:
@@ -154,13 +162,8 @@ def default_directory(data: str) -> Path:
     return DEFAULT_DIRECTORY if data == "images" else DEFAULT_DIRECTORY.with_name(f"demo-{data}")
 
 
-def _still_free(port: int) -> int:
-    """Return the port if it is free, else another one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do, so that a lingering connection of the last start does not block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return free_port()
+def _still_free(port: int, *, taken: int | None) -> int:
+    """Return the port if it is free and not taken by the other server, else another one."""
+    while port == taken or not is_free(port):
+        port = free_port()
     return port

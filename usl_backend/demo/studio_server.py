@@ -49,6 +49,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Return True if a server can listen at this TCP port on the loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do, so that a lingering connection of the last start does not block the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def check_free(port: int) -> None:
+    """Raise InputError unless a server can listen at this TCP port on the loopback address."""
+    if not is_free(port):
+        raise InputError(f"port {port} on {HOST} is in use; choose another one")
+
+
 def find_executable() -> Path:
     """Return the path of the `label-studio` command in this Python environment.
 
@@ -144,13 +162,8 @@ class LabelStudioServer(child.ChildServer):
             The server ended or was not ready in time; the message has the end of its log.
         """
         executable = self._executable or find_executable()
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # Label Studio would silently use the next port, and requests would reach another program.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, self.port))
-            except OSError as error:
-                raise InputError(f"port {self.port} on {HOST} is in use; choose another one") from error
+        # Label Studio would silently use the next port, and requests would reach another program.
+        check_free(self.port)
         self.data_directory.mkdir(parents=True, exist_ok=True)
         self.documents_root.mkdir(parents=True, exist_ok=True)
         command = [
