@@ -7,6 +7,7 @@ from digit_run import Made
 
 from usl_backend.errors import CancelledError, RunError
 from usl_backend.evaluation.reach import reach
+from usl_backend.instances import Instance
 from usl_backend.report.compute import build
 from usl_backend.report.record import folder, load, load_map
 from usl_backend.selection import METHODS
@@ -161,3 +162,16 @@ def test_build__other_seeds_choose_from_a_part_of_a_large_pool(
     # ten per pick are more than fifty
     assert (whole.tasks, part.tasks) == (None, 60)
     assert part.same_clusters > part.same_clusters_random
+
+
+def test_build__reads_no_list_of_pictures(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, count = Instance.from_json, 0
+
+    def counted(values: dict[str, object]) -> Instance:
+        nonlocal count
+        count += 1
+        return read(values)
+
+    monkeypatch.setattr(Instance, "from_json", staticmethod(counted))
+    assert build(small.run, small.files).modality == "image"
+    assert count == 1

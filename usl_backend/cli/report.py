@@ -57,7 +57,7 @@ def report(run_id: str, output: Path | None, force: bool, as_json: bool, **flags
     missing = 0
     if output is not None:
         # Without a token, the file is written with the thumbnails that are already there.
-        within_reach = bool(files.read_instances()) if run.pool else bool(host.api_key)
+        within_reach = not files.read_inventory().brings_vectors if run.pool else bool(host.api_key)
         with open_run_media(host, files) if within_reach else nullcontext(None) as media:
             read = None if media is None else media.read
             missing = write_report(run, files, found, output, read=read, studio_url=host.browser_url)

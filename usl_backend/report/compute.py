@@ -39,11 +39,9 @@ from usl_backend.selection.steering import EXCLUDED, KEPT_OUT
 from usl_backend.settings import RunSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from usl_backend.instances import Instance, Pool
+    from usl_backend.instances import Pool
     from usl_backend.progress import Progress
     from usl_backend.runs import Run, RunFiles
     from usl_backend.selection.base import Neighbors, Selection
@@ -101,7 +99,9 @@ class _Build:
         self.begun = time.monotonic()
 
     def build(self) -> Report:
-        instances, inventory = self.files.read_instances(), self.files.read_inventory()
+        inventory = self.files.read_inventory()
+        first = next(self.files.each_instance(), None)
+        located = first is not None and first.located
         pool, _ = self.files.read_pool()
         selection = self.files.read_selection()
         held = pool.rows_of(inventory.labeled)
@@ -124,7 +124,7 @@ class _Build:
         groups = copies.groups[:GROUPS]
         barred = [held, *(selection.diagnostics.get(name, ()) for name in (EXCLUDED, KEPT_OUT))]
         near = neighborhoods(rows, selection, barred=np.concatenate(barred).astype(np.int64))
-        names = self.names(instances, pool, selection)
+        names = [""] * len(near) if located else self.names(pool, selection)
         self.step("selecting with other seeds")
         steady, note = None, None
         if self.settings.method not in METHODS:
@@ -158,7 +158,7 @@ class _Build:
         report = Report(
             layout=LAYOUT,
             instances=len(pool),
-            modality="image" if instances and instances[0].located else "text",
+            modality="image" if located else "text",
             whys=whys,
             clusters=tuple(
                 ClusterView(
@@ -210,9 +210,9 @@ class _Build:
         # the map searches among its own rows
         return nearest_neighbors(rows, k=NEIGHBORS) if lacking else None
 
-    def names(self, instances: Sequence[Instance], pool: Pool, selection: Selection) -> list[str]:
-        """Return the name of each cluster of texts; "" for pictures."""
-        texts = {one.id: one.source for one in instances if not one.located}
+    def names(self, pool: Pool, selection: Selection) -> list[str]:
+        """Return the name of each cluster of texts."""
+        texts = {one.id: one.source for one in self.files.each_instance() if not one.located}
         return cluster_names(
             (texts.get(task, "") for task in pool.ids.tolist()), selection.cluster, len(selection.indices)
         )

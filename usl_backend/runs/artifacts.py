@@ -195,11 +195,16 @@ class RunFiles:
 
     def read_instances(self) -> list[Instance]:
         """Return the instances in the order in which they were written."""
+        return list(self.each_instance())
+
+    def each_instance(self) -> Iterator[Instance]:
+        """Yield the instances in the order in which they were written, read one by one."""
         with self._reading(self.INSTANCES) as path, path.open(encoding="utf-8") as stream:
             json.loads(
                 next(stream)
             )  # parse the inventory line too: a damaged file must not pass for an empty one
-            return [Instance.from_json(json.loads(line)) for line in stream]
+            for line in stream:
+                yield Instance.from_json(json.loads(line))
 
     def read_inventory(self) -> Inventory:
         """Return the inventory of the pool."""
