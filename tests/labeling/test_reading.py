@@ -8,7 +8,6 @@ from usl_backend.instances import Place, Queue, QueueState
 from usl_backend.labeling.reading import deleted, labeling_state, owner_of
 from usl_backend.labeling.state import RoleCount
 from usl_backend.runs import RunStore
-from usl_backend.runs.extensions import ExtensionNote, note_extension
 from usl_backend.runs.published import Published
 from usl_backend.runs.suggest_job import SuggestJob, write_job
 from usl_backend.runs.summary import PoolNote, Summary, Tab
@@ -85,22 +84,16 @@ def test_labeling_state__new_tasks_accuracy_and_suggestions(store, run):
         files, SuggestJob(run.id, state="done", result={"labels": {"cat": 2, "dog": 2}}, finished_at=9.0)
     )
     every = [labeled(number, "dog" if number % 2 else "cat") for number in range(1, 6)]
-    grown = replace(PROJECT, task_number=34)
-    found = state_of(store, every, project=grown)
+    found = state_of(store, every, waiting=4)
     assert (found.waiting, found.next) == (4, "4 new tasks wait: press Extend to queue them.")
     assert (found.accuracy.right, found.accuracy.low, found.accuracy.controls) == (0.9, 0.8, 50)
-    note_extension(
-        files, ExtensionNote(1.0, 1, 1, 1, False, "two are excluded, one cannot be read", listed=34)
-    )
-    found = state_of(store, every, project=grown)
-    assert found.waiting == 0, "what extend has seen does not wait for it again"
-    assert state_of(store, every, project=replace(PROJECT, task_number=35)).waiting == 1
+    found = state_of(store, every)
     assert (found.suggested, found.next) == (9.0, "Press Suggest again, there are more labels now.")
     result = {"labels": {"cat": 2, "dog": 2}, "control_labels": 1}
     write_job(files, SuggestJob(run.id, state="done", result=result, finished_at=9.0))
-    assert state_of(store, every, project=grown).next.startswith("Export the labels")
+    assert state_of(store, every).next.startswith("Export the labels")
     write_job(files, SuggestJob(run.id, {"dry_run": True}, "done", result={"labels": {}}, finished_at=9.0))
-    assert state_of(store, every, project=grown).suggested is None
+    assert state_of(store, every).suggested is None
 
 
 def test_labeling_state__tab_that_is_gone_is_not_linked(store, run):

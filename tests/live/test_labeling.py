@@ -65,9 +65,29 @@ def test_labeling__picks_that_nothing_can_replace_are_not_waited_for(
     assert sorted(picks_of(shell, project)) == sorted(project.tasks), "no other task could take its place"
     left = shown(shell, project)
     assert (left["labeled"]["pick"]["total"], left["next"]) == (3, "Label 3 more picks.")
+    assert left["waiting"] == 3
     for task in project.tasks:
         if task != gone:
             client.annotate(task, [choice("cat")])
     done = shown(shell, project)
     assert (done["labeled"]["pick"]["labeled"], done["labeled"]["pick"]["total"]) == (3, 3)
-    assert "pick" not in done["next"], done["next"]
+    assert done["next"] == "3 new tasks wait: press Extend to queue them."
+
+
+def test_labeling__tasks_wait_until_extend_has_seen_them_whatever_was_deleted(
+    shell: Shell, make_project: Callable[..., LiveProject], pictures: list[str]
+) -> None:
+    project = make_project(data=[local(name) for name in pictures[:20]])
+    told = shell("select", project.id, "--budget", BUDGET, "--reserve", 0)
+    assert told.code == 0, told.err
+    spare = [task for task in project.tasks if task not in picks_of(shell, project)]
+    assert shown(shell, project)["waiting"] == 0
+    new = project.add_tasks([local(name) for name in [*pictures[20:24], "none.png"]])
+    project.client.annotate(new[3], [choice("cat")])
+    for task in spare[:5]:
+        project.client.http.request("DELETE", f"/api/tasks/{task}/").close()
+    assert shown(shell, project)["waiting"] == 4, "one of the five has a label"
+    assert shell("extend", project.id).code == 0
+    assert shown(shell, project)["waiting"] == 0, "also what cannot be read"
+    project.add_tasks([local(pictures[30])])
+    assert shown(shell, project)["waiting"] == 1

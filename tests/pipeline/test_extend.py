@@ -41,7 +41,7 @@ def test_check_encoder__rows_of_two_encoders_are_not_compared():
 
 
 @pytest.mark.parametrize("tasks", [(), (31, 33)])
-def test_extend__what_was_listed_is_noted_under_the_run_s_lock(store, monkeypatch, tasks):
+def test_extend__the_newest_task_is_noted_under_the_run_s_lock(store, monkeypatch, tasks):
     """Rows and Label Studio are played; tests/live/test_extend.py has the real ones."""
     run = store.create(project=12, project_key="12.100", settings={})
     files = store.files(run.id)
@@ -65,7 +65,7 @@ def test_extend__what_was_listed_is_noted_under_the_run_s_lock(store, monkeypatc
     queued = max(0, len(tasks) - 1)
     assert extend(run, **call).queued == queued
     (note,) = read_extensions(files)
-    assert (note.tasks, note.queued, note.skipped, note.listed) == (len(tasks), queued, 1, 34)
+    assert (note.tasks, note.queued, note.skipped, note.newest) == (len(tasks), queued, 1, 34)
     assert store.queue_state("12.100").extended == ((31, 33) if tasks else (31,))
     with Lock(files.lock), pytest.raises(RunError, match="is locked by process"):
         extend(run, **call)

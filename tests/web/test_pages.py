@@ -208,7 +208,9 @@ def test_show_run__says_what_extend_did(client, store):
     text = client.get(f"/usl/runs/{run}").text
     assert "4 of 5 new tasks were queued behind" in text
     assert "The new tasks are like the old ones." in text
-    note_extension(store.files(run), ExtensionNote(1.0, 0, 0, 0, False, "no tasks came after the run", 45))
+    note_extension(
+        store.files(run), ExtensionNote(1.0, 0, 0, 0, False, "no tasks came after the run", newest=45)
+    )
     assert "No tasks came" not in client.get(f"/usl/runs/{run}").text
 
 

@@ -87,6 +87,26 @@ def deleted(
     return frozenset(asked) - {task.id for task in client.tasks_of(project.id, asked)}
 
 
+def waiting(client: StudioClient, owner: Owner | None) -> int:
+    """Return how many unlabeled tasks came after a run and its last extension; these have the highest ids.
+
+    Counting all tasks would not tell, since others may have been deleted.
+    """
+    if owner is None or owner.run.pool or not owner.files.has_pool():
+        return 0
+    pool, _ = owner.files.read_pool()
+    notes = read_extensions(owner.files)
+    known = (
+        *pool.ids[-1:].tolist(),
+        *pool.skipped,
+        *owner.files.read_inventory().skipped,
+        *owner.state.extended,
+    )
+    return client.count_unlabeled(
+        owner.run.project, after=max((*known, *(note.newest for note in notes)), default=0)
+    )
+
+
 def labeling_state(
     project: Project,
     tasks: Mapping[int, LabeledTask],
@@ -96,6 +116,7 @@ def labeling_state(
     standing: Standing,
     names: Mapping[int, str],
     gone: frozenset[int] = frozenset(),
+    waiting: int = 0,
     report: Report | None = None,
     now: float | None = None,
 ) -> LabelingState:
@@ -117,6 +138,8 @@ def labeling_state(
         User id -> name.
     gone
         Tasks of the queue that were deleted since.
+    waiting
+        Tasks that came after the run and are not queued.
     report
         Report of the owner, for the coverage; None if it is not made.
     now
@@ -147,7 +170,7 @@ def labeling_state(
         ),
         coverage=None if owner is None or report is None else _coverage(owner, report, found.labeled),
         accuracy=None if owner is None else _accuracy(owner.files),
-        waiting=_waiting(owner, project),
+        waiting=waiting,
         suggested=job.finished_at if done and job is not None else None,
         active="" if active is None else active.id,
         notes=(f"Classes are not counted: {reason}.",) if reason else (),
@@ -193,12 +216,3 @@ def _accuracy(files: RunFiles) -> AccuracyNow | None:
     return AccuracyNow(
         right.share, right.low, right.high, measured.controls, measured.labels, measured.read_at
     )
-
-
-def _waiting(owner: Owner | None, project: Project) -> int:
-    """Return how many tasks came after the run and its last extension; deleted ones count against them."""
-    if owner is None or owner.run.pool or owner.run.summary is None:
-        return 0
-    notes = read_extensions(owner.files)
-    listed = notes[-1].listed if notes else 0
-    return max(0, project.task_number - (listed or owner.run.summary.pool.tasks))

@@ -105,7 +105,7 @@ def extend(
     files = store.files(run.id)
     with Lock(files.lock):
         files.clear_leftovers()
-        found, listed = _score(run, files, store=store, host=host, client=client, watch=watch)
+        found, newest = _score(run, files, store=store, host=host, client=client, watch=watch)
         if dry_run:
             return found
         if found.tasks:
@@ -117,7 +117,7 @@ def extend(
             len(found.skipped),
             found.new_run,
             found.reason,
-            listed,
+            newest,
         )
         note_extension(files, note)
     return found
@@ -132,7 +132,7 @@ def _score(
     client: StudioClient,
     watch: StageProgress | None,
 ) -> tuple[Extension, int]:
-    """Return the new tasks in order, none of them queued yet, and the number of all tasks of the project."""
+    """Return the new tasks in order, none of them queued yet, and the highest id of the project's unlabeled tasks."""
     selection, (pool, _) = files.read_selection(), files.read_pool()
     known = set(pool.ids.tolist()) | set(pool.skipped)
     with tempfile.TemporaryDirectory(dir=files.directory, prefix=files.PART_PREFIX) as folder:
@@ -145,21 +145,22 @@ def _score(
         part_files = RunFiles(Path(folder))
         part = Rows(settings, part_files, source, host=host, stages=stages)
         instances, inventory = part.fetch()
+        newest = max((*(one.id for one in instances), *inventory.skipped), default=0)
         barred = {*excluded_tasks(settings), *store.wishes(inventory.key).excluded}
         fresh = [one for one in instances if one.id not in known and one.id not in barred]
         if not fresh:
-            return Extension(run.id, (), 0, {}, False, "no tasks came after the run"), inventory.tasks
+            return Extension(run.id, (), 0, {}, False, "no tasks came after the run"), newest
         part_files.write_encoders(files.read_encoders(settings.encoder, files.read_inventory().fields))
         new, _, key = part.embed(fresh, inventory)
         _check_encoder(run, key)
         skipped = dict(new.skipped)
         if not len(new):
             reason = "none of the new tasks could be read"
-            return Extension(run.id, (), 0, skipped, False, reason), inventory.tasks
+            return Extension(run.id, (), 0, skipped, False, reason), newest
         found = score_new_rows(new.embeddings, pool=pool.embeddings, selection=selection)
         odd = _outliers(new, pool) if settings.exclude_outliers else set()
         ordered = tuple(int(new.ids[row]) for row in found.order if int(row) not in odd)
-    return Extension(run.id, ordered, 0, skipped, found.new_run, found.reason), inventory.tasks
+    return Extension(run.id, ordered, 0, skipped, found.new_run, found.reason), newest
 
 
 def _outliers(new: Pool, pool: Pool) -> set[int]:

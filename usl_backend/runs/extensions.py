@@ -29,8 +29,9 @@ class ExtensionNote:
         New tasks that could not be read.
     new_run, reason
         As in `pipeline.extend.Extension`.
-    listed
-        Tasks that the project had then: those that were not queued have a reason, and do not wait. 0 in old records.
+    newest
+        Highest id of the unlabeled tasks that the project had then: those that were not queued have a reason, and do
+        not wait. 0 in old records.
     """
 
     at: float
@@ -39,7 +40,7 @@ class ExtensionNote:
     skipped: int
     new_run: bool
     reason: str
-    listed: int = 0
+    newest: int = 0
 
 
 _ADAPTER: TypeAdapter[tuple[ExtensionNote, ...]] = TypeAdapter(tuple[ExtensionNote, ...])

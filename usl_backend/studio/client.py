@@ -391,6 +391,21 @@ class StudioClient:
         rows = self.http.json("GET", "/api/tasks", params=params)["tasks"]
         return max((int(row["id"]) for row in rows), default=0)
 
+    def count_unlabeled(self, project_id: int, *, after: int) -> int:
+        """Return how many of a project's tasks with an id above `after` nobody has submitted or skipped."""
+        limits = (
+            ("id", "greater", after),
+            ("total_annotations", "equal", 0),
+            ("cancelled_annotations", "equal", 0),
+        )
+        items = [
+            {"filter": f"filter:tasks:{name}", "operator": how, "type": "Number", "value": value}
+            for name, how, value in limits
+        ]
+        query = json.dumps({"filters": {"conjunction": "and", "items": items}})
+        params = {**_LISTED, "project": project_id, "query": query, "page_size": 1}
+        return int(self.http.json("GET", "/api/tasks", params=params)["total"])
+
     def tasks_of(self, project_id: int, ids: Sequence[int]) -> Iterator[Task]:
         """Read some tasks of a project; those that do not exist are left out."""
         for start in range(0, len(ids), SMALL_PAGE_SIZE):

@@ -85,7 +85,7 @@ class _Watched:
     asked: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     took: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    now: tuple[float, Standing, frozenset[int]] | None = None
+    now: tuple[float, Standing, frozenset[int], int] | None = None
     known: tuple[object, ...] = ()
 
 
@@ -182,7 +182,7 @@ class ProjectWatch:
             watched.tasks, watched.now = AnnotatedTasks(watched.id), None  # another project has its id
         watched.tasks.update(client)
         owner = owner_of(self._store, project)
-        found, gone = self._standing(client, watched, project, owner)
+        found, gone, behind = self._standing(client, watched, project, owner)
         return labeling_state(
             project,
             watched.tasks.tasks,
@@ -191,14 +191,15 @@ class ProjectWatch:
             standing=found,
             names=self._named(client),
             gone=gone,
+            waiting=behind,
             report=None if owner is None else self._report_of(owner.run),
         )
 
     def _standing(
         self, client: StudioClient, watched: _Watched, project: Project, owner: Owner | None
-    ) -> tuple[Standing, frozenset[int]]:
-        """Return the state of the queue, and its deleted tasks; asked for again when something has changed."""
-        from usl_backend.labeling.reading import deleted
+    ) -> tuple[Standing, frozenset[int], int]:
+        """Return the state of the queue, its deleted tasks and how many wait; asked for again after changes."""
+        from usl_backend.labeling.reading import deleted, waiting
         from usl_backend.sinks.standing import Standing, standing
 
         run = None if owner is None else owner.run
@@ -216,8 +217,9 @@ class ProjectWatch:
             except StudioError as error:
                 found = Standing("unknown", "" if run is None else run.id, str(error))
             gone = deleted(client, project, owner, watched.tasks.tasks)
-            watched.now, watched.known = (time.monotonic(), found, gone), known
-        return watched.now[1], watched.now[2]
+            watched.now = (time.monotonic(), found, gone, waiting(client, owner))
+            watched.known = known
+        return watched.now[1:]
 
     def _named(self, client: StudioClient) -> dict[int, str]:
         """Return the names of users; asked for again now and then."""
