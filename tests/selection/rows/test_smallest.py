@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usl_backend.selection.rows.smallest import GROUP, GROUPS_PER_PLACE, few_smallest, smallest
+from usl_backend.selection.rows.smallest import GROUP, GROUPS_PER_PLACE, smallest
 
 
 def check(values, k):
@@ -26,16 +26,6 @@ def test_smallest__matches_sorting(width, k):
 def test_smallest__all_of_them_and_all_the_same():
     check(np.random.default_rng(0).normal(size=(3, 7)), 7)
     check(np.zeros((5, 2000), dtype=np.float32), 20)
-
-
-@pytest.mark.parametrize("width", [50, 700, 1024])
-def test_few_smallest__holds_the_smallest_and_few_others(width):
-    values = np.random.default_rng(width).normal(size=(90, width)).astype(np.float32)
-    columns, found = few_smallest(values, 9)
-    assert 9 <= found.shape[1] <= 30
-    assert np.array_equal(np.sort(found, axis=1)[:, :9], np.sort(values, axis=1)[:, :9])
-    there = np.isfinite(found)
-    assert np.array_equal(np.take_along_axis(values, columns, axis=1)[there], found[there])
 
 
 @settings(max_examples=40, deadline=None)

@@ -41,7 +41,7 @@ def nearest_rows(targets: NDArray[np.float32], rows: NDArray[np.float32], k: int
             columns = np.concatenate([columns, found + block.start], axis=1)
             values = np.concatenate([values, value], axis=1)
             if values.shape[1] > k:
-                best = np.argpartition(values, k - 1, axis=1)[:, :k]
-                columns, values = (np.take_along_axis(table, best, axis=1) for table in (columns, values))
+                best, values = smallest(values, k)
+                columns = np.take_along_axis(columns, best, axis=1)
         result[some] = columns
     return result

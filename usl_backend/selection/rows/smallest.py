@@ -24,27 +24,21 @@ def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int6
 
     Notes
     -----
-    Columns are searched in groups of 16. The k-th smallest of the groups' minima bounds the k-th smallest value from
-    above, and few values lie below it: a comparison, which is fast, leaves hardly more than k per row to be sorted.
-    """
-    few_columns, few = few_smallest(values, k)
-    if few.shape[1] == k:
-        return few_columns, few
-    first = np.argpartition(few, k - 1, axis=1)[:, :k]
-    return np.take_along_axis(few_columns, first, axis=1), np.take_along_axis(few, first, axis=1)
-
-
-def few_smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Find the k smallest values of each row, and a few more that come for nothing: columns and values, (b, k or more).
-
-    As `smallest`, of which it is the first half; rows that found fewer than others end in infinity.
+    A partition of values and a comparison with the k-th are two to four times as fast as a partition of places. Many
+    columns are searched in groups of 16: the k-th smallest of the groups' minima bounds the k-th smallest value from
+    above, and few values lie below it.
     """
     groups = values.shape[1] // GROUP
-    if groups < GROUPS_PER_PLACE * k:
-        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return columns, np.take_along_axis(values, columns, axis=1)
-    bound = np.partition(group_minima(values[:, : groups * GROUP]), k - 1, axis=1)[:, k - 1]
-    return _gathered(values, values <= bound[:, None])
+    least = values if groups < GROUPS_PER_PLACE * k else group_minima(values[:, : groups * GROUP])
+    bound = np.partition(least, k - 1, axis=1)[:, k - 1]
+    flat = np.flatnonzero(values <= bound[:, None])
+    if len(flat) == len(values) * k:
+        # Every row has at least k: so each has just these.
+        flat = flat.reshape(len(values), k)
+        return flat % values.shape[1], values.ravel()[flat]
+    few_columns, few = _gathered(values, flat)
+    first = np.argpartition(few, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(few_columns, first, axis=1), np.take_along_axis(few, first, axis=1)
 
 
 def group_minima(values: NDArray[np.floating[Any]], *, group: int = GROUP) -> NDArray[Any]:
@@ -64,13 +58,12 @@ def below(
 
     Columns and values, (b, w), w as many as the row with the most has; the others end in infinity.
     """
-    return _gathered(values, values < bound[:, None])
+    return _gathered(values, np.flatnonzero(values < bound[:, None]))
 
 
-def _gathered(values: NDArray[Any], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Move the chosen values of each row to its begin: columns and values, filled up with infinity."""
+def _gathered(values: NDArray[Any], flat: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Move the values at flat places to the begin of their rows: columns and values, filled up with infinity."""
     count, width = values.shape
-    flat = np.flatnonzero(chosen)
     row = flat // width
     found = np.bincount(row, minlength=count)
     place = np.arange(len(flat)) - (np.cumsum(found) - found)[row]
