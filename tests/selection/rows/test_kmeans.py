@@ -293,9 +293,8 @@ def test_descend__of_very_many_clusters_ends_with_the_nearest_of_those_around(mo
     assert np.array_equal(exact.labels, squared(rows, exact.centers).argmin(1)), (
         "few rows are compared with all"
     )
-    monkeypatch.setattr(kmeans_module, "EXACT_END_ROWS", 1000)
+    monkeypatch.setattr(kmeans_module, "ALL_CENTERS_ROWS", 1000)
     found = descend(rows, rows[:1200].copy(), iterations=3)
-    assert np.array_equal(found.centers, exact.centers)
     distances = squared(rows, found.centers)
     assert (found.labels == distances.argmin(1)).mean() > 0.9
     np.testing.assert_allclose(found.inertia, distances[np.arange(4000), found.labels].sum(), rtol=1e-9)

@@ -34,8 +34,8 @@ def same(left, right):
 @pytest.mark.parametrize(
     ("method", "budget", "rows", "works"),
     [
-        (USL(), 30, 21_000, {"Cells", "_Nearest"}),
-        (USL(), 100, 4_000, {"_ExactSearch", "_Nearest", "_NearestAmong"}),
+        (USL(), 300, 21_000, {"Cells", "_Nearest", "_NearestAmong"}),
+        (USL(), 100, 4_000, {"_ExactSearch", "_Nearest"}),
         (USL(density_weight=1.0, repulsion_weight=1.0), 20, 3_000, {"_ExactSearch", "_Nearest", "_Sum"}),
         (USL(preset="paper-cifar10"), 20, 2_000, {"_ExactSearch", "_Nearest", "_Sum"}),
         (USL(preset="paper-imagenet-clip"), 20, 2_000, {"_ExactSearch", "_Nearest", "_Sum"}),

@@ -68,7 +68,7 @@ def assign(
     labels = np.empty(n, dtype=np.int32)
     distances = np.empty(n, dtype=rows.dtype)
     work = _Nearest(rows, usable, half, settle_ties)
-    blocks = row_blocks(n, size=int(np.clip(BLOCK_CELLS // len(centers), 64, 8192)))
+    blocks = row_blocks(n, size=min(max(BLOCK_CELLS // len(centers), 64), 8192))
     for block, found in zip(blocks, map_blocks(work, blocks, workers=workers), strict=True):
         labels[block], distances[block] = found
     return Assignment(labels=labels, distances=distances)
@@ -226,7 +226,9 @@ def cluster_sums(
         part = rows[block].take(order, axis=0)
         if weights is not None:
             part = part * weights[block][order, None].astype(part.dtype)
-        present, first = np.unique(labels[block][order], return_index=True)
+        named = labels[block][order]
+        first = np.flatnonzero(np.append(True, named[1:] != named[:-1]))
+        present = named[first]
         if 4 * len(present) > len(part):
             sums[present] += np.add.reduceat(part, first, axis=0, dtype=np.float64)
         else:

@@ -9,7 +9,6 @@ import numpy as np
 
 from usl_backend.selection.rows.assignment import (
     MENDING_CENTERS,
-    NEAR_CENTERS,
     Assignment,
     assign,
     assign_coarse,
@@ -42,8 +41,11 @@ SAMPLE_STEPS, FIRST_STEPS = 15, 5
 """Steps on them, at most: in a pool that is sampled, first so many from every start, then the others from the best."""
 SEED_ROWS, FEWEST_SEED_ROWS = 16, 5000
 """Rows per cluster, and at least so many in all, that starts are chosen from."""
-EXACT_END, EXACT_END_ROWS = 1024, 20_000
-"""Up to so many clusters or rows the last assignment looks at all centers, above both at the 128 nearest."""
+ALL_CENTERS_ROWS = 20_000
+"""Rows up to which every assignment looks at all centers: looking at some costs a step of its own per center."""
+ALL_CENTERS_STEP, ALL_CENTERS_END = 256, 1024
+"""Clusters up to which the assignments of the steps, and the last, do so above; the others look at the 32 centers
+nearest to a row's own, and the last at 128."""
 CELL_SAMPLE_ROWS, CELL_STEPS = 32, 5
 """Rows per cell that rough centers are made from, in so many steps."""
 STARTED_TOGETHER = 8192
@@ -200,11 +202,11 @@ def kmeans(
 
     Notes
     -----
-    Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). With more than
-    64 clusters a row looks only at the 32 centers nearest to its own before the last assignment, and with more than
-    1,024 clusters of more than 20,000 rows at the 128 nearest in it. In a pool of more than two samples of 64 rows per
-    cluster, at least 5,000, one sample finds the centers, and all rows are assigned to them: on 200,000 rows that costs
-    .1 % of the coverage.
+    Steps stop when the inertia falls by less than one part in 5,000 (1,000 from 512 clusters on). Of more than 20,000
+    rows and 256 clusters a row looks only at the 32 centers nearest to its own before the last assignment, and of more
+    than 1,024 clusters at the 128 nearest in it. In a pool of more than two samples of 64 rows per cluster, at least
+    5,000, one sample finds the centers, and all rows are assigned to them: on 200,000 rows that costs .1 % of the
+    coverage.
     """
     n, wanted = len(rows), max(5000, SAMPLE_ROWS * clusters)
     sampled = n > SAMPLES * wanted
@@ -279,7 +281,7 @@ def _assign_again(
     rows: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.int32], *, workers: int
 ) -> Assignment:
     """Give every row its nearest center: of many, its nearest among those around its present one (`labels`)."""
-    if len(centers) <= EXACT_END or len(rows) <= EXACT_END_ROWS:
+    if len(centers) <= ALL_CENTERS_END or len(rows) <= ALL_CENTERS_ROWS:
         return assign(rows, centers, workers=workers)
     return assign_near(rows, centers, labels, near=MENDING_CENTERS, workers=workers)
 
@@ -317,11 +319,11 @@ def descend(
     workers: int = 1,
     report: Callable[[int], None] | None = None,
 ) -> Clustering:
-    """Run Lloyd steps from `centers` (k, d) until the inertia settles, then assign all rows a last time.
+    """Run Lloyd steps from `centers` (k, d) until the inertia settles; the labels are those of the last centers.
 
-    Without `end` the labels stay those of the last step. The first `held` centers never move; an empty cluster restarts
-    at the worst-served row of the heaviest one. `report` is called with the number of steps done; `workers` are threads
-    over blocks, without influence on the result.
+    Without `end` labels of many clusters stay those of the last step, which looks at some centers only. The first
+    `held` centers never move; an empty cluster restarts at the worst-served row of the heaviest one. `report` is called
+    with the number of steps done; `workers` are threads over blocks, without influence on the result.
     """
     centers = centers.copy()
     k = len(centers)
@@ -329,6 +331,7 @@ def descend(
     sums, mass = cluster_sums(rows, found.labels, clusters=k, weights=weights)
     inertia = _served(found, weights)
     settled = SETTLED if k < MANY_CLUSTERS else MANY_SETTLED
+    exact = k <= ALL_CENTERS_STEP or len(rows) <= ALL_CENTERS_ROWS
     for step in range(iterations):
         filled = mass > 0
         filled[:held] = False
@@ -336,10 +339,9 @@ def descend(
         homes = _reseed(rows, found, centers, mass, held)
         moved = homes is not found.labels
         following = (
-            assign_near(rows, centers, homes, workers=workers)
-            if k > 2 * NEAR_CENTERS
-            else assign(rows, centers, workers=workers)
-        )
+            assign(rows, centers, workers=workers) if exact
+            else assign_near(rows, centers, homes, workers=workers)
+        )  # fmt: skip
         changed = np.flatnonzero(following.labels != found.labels)
         if len(changed) > 0.2 * len(rows):
             sums, mass = cluster_sums(rows, following.labels, clusters=k, weights=weights)
@@ -357,7 +359,7 @@ def descend(
             report(step + 1)
         if not len(changed) or (not moved and before - inertia < settled * before):
             break
-    if end:
+    if end and not exact:
         found = _assign_again(rows, centers, found.labels, workers=workers)
     if report is not None:
         report(iterations)
