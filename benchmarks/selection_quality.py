@@ -6,6 +6,7 @@ percent, is the mean of 1-NN, linear (both on rows outside the pool) and label p
 
     python benchmarks/selection_quality.py --pools 300 600 --seeds 10-13 --data-dir FOLDER --json quality.json
     python benchmarks/selection_quality.py --pools 2000 5000 --seeds 10-11 --data-dir FOLDER --json quality.json
+    python benchmarks/selection_quality.py --pools 20000 --sets fashion-lite0 fashion-pixels --json large.json
     python benchmarks/selection_quality.py --show quality.json --markdown quality.md --plot quality.svg
 """
 
@@ -38,6 +39,8 @@ from usl_backend.selection.rows.assignment import assign
 from usl_backend.selection.rows.preparation import fit_projection
 
 SUBSETS = 10
+MOST_TESTED = 3000
+"""Rows tested on, at most."""
 POOLS = (300, 600, 2000, 5000)
 PER_CLASS = (0.25, 0.5, 1.0, 2.0, 4.0, 10.0)
 """Labels per class that are bought, as long as they are 3 at least and half the pool at most."""
@@ -104,14 +107,10 @@ def make_trial(held: FeatureSet, *, inside: NDArray[np.int64], outside: NDArray[
 
 
 def draw(held: FeatureSet, *, seed: int, pool: int) -> Trial:
-    """Draw a pool and its test rows."""
+    """Draw a pool and its test rows: the same for all pools of a seed up to what is usually drawn from."""
     order = np.random.default_rng(1000 + seed).permutation(len(held.rows))
-    tested = min(3000, max(1500, pool))
-    return make_trial(
-        held,
-        inside=np.sort(order[: min(held.pool, pool)]),
-        outside=np.sort(order[held.pool : held.pool + tested]),
-    )
+    tested, begin = min(MOST_TESTED, max(1500, pool)), max(held.pool, pool)
+    return make_trial(held, inside=np.sort(order[:pool]), outside=np.sort(order[begin : begin + tested]))
 
 
 def accuracy(trial: Trial, picks: NDArray[np.int64]) -> list[float]:
@@ -196,7 +195,7 @@ def measure(
     done = {(one["set"], one["pool"], one["seed"], one["method"]) for one in known}
     for name in options.sets:
         held = load_set(name)
-        for pool in sizes(options.pools, most=held.pool):
+        for pool in sizes(options.pools, most=max(held.pool, len(held.rows) - MOST_TESTED)):
             for seed in options.seeds:
                 left = [one for one in options.methods if (name, pool, seed, one) not in done]
                 if not left:
