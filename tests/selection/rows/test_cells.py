@@ -16,7 +16,8 @@ def found(cells, n):
     """Neighbors that all blocks find together."""
     indices, distances = np.full((n, cells.k), -1), np.full((n, cells.k), np.nan, dtype=np.float32)
     for block in cells.blocks():
-        own, (near, apart) = cells(block)
+        own, (near, apart), looked = cells(block)
+        assert looked.shape == (len(own), cells.probes)
         assert (indices[own] == -1).all()
         indices[own], distances[own] = near, apart
     return indices, distances
@@ -36,15 +37,13 @@ def test_cells__every_row_is_in_one_cell_of_bounded_size():
         np.testing.assert_allclose(cells.centers[cell], rows[cells.order[begin:end]].mean(axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("include_self", "unit", "copied"), [(False, False, True), (True, False, False), (False, True, True)]
-)
-def test_cells__find_the_nearest_of_all_rows_in_the_nearest_cells(include_self, unit, copied, monkeypatch):
+@pytest.mark.parametrize(("unit", "copied"), [(False, True), (False, False), (True, True)])
+def test_cells__find_the_nearest_of_all_rows_in_the_nearest_cells(unit, copied, monkeypatch):
     rows, _ = blobs(6_000, 12, seed=1, groups=30, unit=unit, dtype=np.float32)
     if not copied:
         monkeypatch.setattr(cells_module, "ORDERED_BYTES", rows.nbytes - 1)
     k = 7
-    cells = make_cells(rows, k=k, include_self=include_self)
+    cells = make_cells(rows, k=k)
     assert (cells.common > 0.0) == unit
     assert (cells.ordered is not None) == copied
     indices, distances = found(cells, len(rows))
@@ -58,10 +57,11 @@ def test_cells__find_the_nearest_of_all_rows_in_the_nearest_cells(include_self, 
             apart = ((exact[row] - cells.centers[near]) ** 2).sum(axis=1)
             apart[near == cell_of[row]] = -1.0
             looked = near[np.argsort(apart)[: cells.probes]]
+            assert sorted(cells(block)[2][list(cells(block)[0]).index(row)]) == sorted(looked)
             candidates = np.flatnonzero(np.isin(cell_of, looked))
             apart = ((exact[row] - exact[candidates]) ** 2).sum(axis=1)
             apart[candidates == row] = -1.0
-            nearest = np.argsort(apart)[:k] if include_self else np.argsort(apart)[1 : k + 1]
+            nearest = np.argsort(apart)[1 : k + 1]
             assert indices[row].tolist() == candidates[nearest].tolist()
             np.testing.assert_allclose(distances[row], np.maximum(apart[nearest], 0.0), rtol=1e-4, atol=1e-7)
 

@@ -60,6 +60,27 @@ def test_nearest_neighbors__cells_find_nearly_all_and_never_lie():
     assert (found.distances >= exact.distances - 1e-5).all()
 
 
+@pytest.mark.parametrize("include_self", [False, True])
+def test_nearest_neighbors__what_cells_find_on_one_side_is_known_on_the_other(include_self):
+    rows, _ = blobs(12_000, 24, seed=2, groups=60, dtype=np.float32)
+    rows[500:510] = rows[499]
+    found = nearest_neighbors(rows, k=12, exact=False, include_self=include_self)
+    assert not found.exact
+    if include_self:
+        assert np.array_equal(found.indices[:, 0], np.arange(12_000))
+    naming = np.repeat(np.arange(12_000), 12)
+    named, apart = found.indices.ravel(), found.distances.ravel()
+    # Distances of a pair seen from both sides differ by rounding.
+    nearer = apart < found.distances[named, -1] * (1 - 1e-5)
+    assert (found.indices[named[nearer]] == naming[nearer, None]).any(axis=1).all()
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    assert all(len(set(row)) == 12 for row in found.indices.tolist())
+    if include_self:
+        assert nearest_neighbors(rows, k=1, exact=False, include_self=True).indices.tolist() == [
+            [row] for row in range(12_000)
+        ]
+
+
 def test_nearest_neighbors__cells_do_not_depend_on_workers():
     rows, _ = blobs(12_000, 16, seed=3, groups=60, dtype=np.float32)
     one, two = (nearest_neighbors(rows, k=10, exact=False, workers=workers) for workers in (1, 2))

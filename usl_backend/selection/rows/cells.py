@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.selection.rows.assignment import assign_coarse
+from usl_backend.selection.rows.keys import distance_keys, of_keys, rowwise
 from usl_backend.selection.rows.kmeans import quick_centers
 from usl_backend.selection.rows.preparation import squared_distances
-from usl_backend.selection.rows.smallest import group_minima
+from usl_backend.selection.rows.smallest import group_minima, smallest
 from usl_backend.selection.rows.threads import row_blocks
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ FEWEST_ROWS = 16
 """Fewest rows of a cell: a row that looked into a few tiny ones would find too few neighbors."""
 CENTER_ROWS = 300
 """Rows per center of the k-means whose clusters are cut into cells: cutting is cheaper than more centers."""
-PER_NEIGHBOR, LEAST_CANDIDATES = 40, 1152
+PER_NEIGHBOR, LEAST_CANDIDATES = 32, 768
 """Rows that each row is compared with: so many per neighbor, at least and at most so many in all."""
-LARGE_ROWS, LARGE_PER_NEIGHBOR, LARGE_LEAST_CANDIDATES = 100_000, 32, 896
+LARGE_ROWS, LARGE_PER_NEIGHBOR, LARGE_LEAST_CANDIDATES = 100_000, 24, 640
 """Above so many rows fewer, because more of them cost as much time as finding the cells."""
 MOST_CANDIDATES = 8192
 GROUP = 8
@@ -48,7 +49,7 @@ NEAR_CELLS = 9
 """Cells that the rows searched for at once choose from, for each that a row looks into."""
 SAME = 1e-6
 """Relative difference of numbers in float32 that are the same but for rounding."""
-DIRECTION_STEPS = 3
+DIRECTION_STEPS = 2
 """Power iterations towards the direction that a cluster is cut across."""
 
 
@@ -81,12 +82,12 @@ class Cells:
         Means of the cells.
     ends : (b + 1,) int64
         Cells where the blocks begin.
-    near : (b, w) int64
+    near : (b, w) uint16 or longer
         Cells that the rows of each block choose from, ascending; its own are among them.
     probes
         Cells that a row looks into.
-    k, include_self
-        As for `nearest_neighbors`.
+    k
+        Neighbors wanted, without the row itself.
     """
 
     rows: NDArray[Any]
@@ -97,17 +98,20 @@ class Cells:
     begin: NDArray[np.int64]
     centers: NDArray[Any]
     ends: NDArray[np.int64]
-    near: NDArray[np.int64]
+    near: NDArray[np.unsignedinteger[Any]]
     probes: int
     k: int
-    include_self: bool
 
     def blocks(self) -> list[int]:
         """List the blocks."""
         return list(range(len(self.ends) - 1))
 
-    def __call__(self, block: int) -> tuple[NDArray[np.int32], Found]:
-        """Find the neighbors of one block's rows: the rows, and their indices and distances (t, k)."""
+    def __call__(self, block: int) -> tuple[NDArray[np.int32], Found, NDArray[np.unsignedinteger[Any]]]:
+        """Find the neighbors of one block's rows.
+
+        Returns the rows (t,), the indices and distances (t, k) of their neighbors, and the cells (t, probes) that each
+        looked into.
+        """
         first, last = self.ends[block], self.ends[block + 1]
         places = slice(self.begin[first], self.begin[last])
         own, targets = self.order[places], self._rows_at(places)
@@ -121,7 +125,7 @@ class Cells:
         bound = np.partition(least, wide - 1, axis=1)[:, wide - 1]
         hit = np.flatnonzero(scores <= bound[pairs.target, None])
         keys = self._ranked(targets, own, pairs, hit, scores.ravel()[hit])
-        return own, _of_keys(keys, own, self.k, include_self=self.include_self)
+        return own, of_keys(keys[:, 1:wide]), pairs.looked
 
     def _ranked(
         self,
@@ -144,9 +148,18 @@ class Cells:
         if len(near):
             difference = targets[target[near]] - self.rows[found[near]]
             value[near] = np.einsum("ij,ij->i", difference, difference)
-        return _rowwise(_keys(value, found), target, count=len(own))
+        # Where each is in its target's row: behind those of the cells before its own.
+        held = np.bincount(pair, minlength=len(pairs.target))
+        per_cell = held[pairs.place]
+        start = np.cumsum(held) - held
+        start[pairs.place] -= np.cumsum(per_cell, axis=1) - per_cell
+        return rowwise(
+            distance_keys(value, found), target, np.arange(len(pair)) - start[pair], count=len(own)
+        )
 
-    def _pairs(self, targets: NDArray[Any], first: int, last: int, near: NDArray[np.int64]) -> _Pairs:
+    def _pairs(
+        self, targets: NDArray[Any], first: int, last: int, near: NDArray[np.unsignedinteger[Any]]
+    ) -> _Pairs:
         """Choose the cells that each target looks into: its own, and those with the nearest centers."""
         centers = self.centers[near]
         apart = np.einsum("ij,ij->i", centers, centers) / 2 - targets @ centers.T
@@ -154,7 +167,7 @@ class Cells:
         apart[np.arange(len(targets)), home] = np.inf
         probed = np.empty((len(targets), self.probes), dtype=np.int64)
         probed[:, 0] = home
-        probed[:, 1:] = np.argpartition(apart, self.probes - 2, axis=1)[:, : self.probes - 1]
+        probed[:, 1:] = smallest(apart, self.probes - 1)[0]
         # Numbers of 16 bits are sorted by radix.
         chosen = probed.astype(np.uint16).ravel()
         by_cell = np.argsort(chosen, kind="stable")
@@ -168,6 +181,7 @@ class Cells:
             place=place.reshape(probed.shape),
             cells=near[used],
             ends=np.concatenate([[0], np.cumsum(counts[used])]),
+            looked=near[probed],
         )
 
     def _scores(self, targets: NDArray[Any], pairs: _Pairs) -> NDArray[Any]:
@@ -200,26 +214,28 @@ class _Pairs:
     """Targets and the cells they look into, cell by cell.
 
     `target` (p,) and `start` (p,), the place where its cell begins, of each pair; `place` (t, probes) of each target's
-    pairs, that of its own cell first; `cells` (u,) looked into, and `ends` (u + 1,) where their pairs begin.
+    pairs, that of its own cell first; `cells` (u,) looked into at all, and `ends` (u + 1,) where their pairs begin;
+    `looked` (t, probes), the cells of each target.
     """
 
     target: NDArray[np.int64]
     start: NDArray[np.int64]
     place: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    cells: NDArray[np.unsignedinteger[Any]]
     ends: NDArray[np.int64]
+    looked: NDArray[np.unsignedinteger[Any]]
 
 
-def make_cells(
-    rows: NDArray[Any], *, k: int, include_self: bool = False, seed: int = 0, workers: int = 1
-) -> Cells:
+def make_cells(rows: NDArray[Any], *, k: int, seed: int = 0, workers: int = 1) -> Cells:
     """Sort rows (n, d) float32 into cells and blocks of cells that lie near each other.
 
     Parameters are those of `nearest_neighbors`; the pool has more rows than `candidates_wanted`.
     """
     rng = np.random.default_rng(seed)
     order, begin = _cut_clusters(rows, rng=rng, workers=workers)
-    centers = np.stack([rows[order[here:there]].mean(axis=0) for here, there in pairwise(begin.tolist())])
+    centers = np.stack(
+        [_mean(rows.take(order[here:there], axis=0)) for here, there in pairwise(begin.tolist())]
+    )
     probes = min(len(centers), -(-candidates_wanted(k, rows=len(rows)) * len(centers) // len(rows)))
     together = quick_centers(centers, clusters=max(1, len(centers) // BLOCK_CELLS), rng=rng, workers=workers)
     labels = assign_coarse(centers, together, workers=workers).labels
@@ -234,14 +250,13 @@ def make_cells(
         half_norms=half_norms,
         common=_common(half_norms),
         order=order,
-        ordered=rows[order] if rows.nbytes <= ORDERED_BYTES else None,
+        ordered=rows.take(order, axis=0) if rows.nbytes <= ORDERED_BYTES else None,
         begin=np.concatenate([[0], np.cumsum(sizes)]),
         centers=centers,
         ends=ends,
         near=_near(centers, ends, wanted=max(SEARCHED_ROWS // FEWEST_ROWS, NEAR_CELLS * probes)),
         probes=probes,
         k=k,
-        include_self=include_self,
     )
 
 
@@ -271,8 +286,8 @@ def _cut(rows: NDArray[Any], members: NDArray[np.int32]) -> list[int]:
     cells = -(-len(members) // CELL_ROWS)
     if cells <= 1:
         return [len(members)] * cells
-    part = rows[members]
-    part -= part.mean(axis=0)
+    part = rows.take(members, axis=0)
+    part -= _mean(part)
     # From the widest column, not from a row: rows rounded to float16 are cut into the same cells.
     along = part[:, np.einsum("ij,ij->j", part, part).argmax()]
     for _ in range(DIRECTION_STEPS):
@@ -281,6 +296,12 @@ def _cut(rows: NDArray[Any], members: NDArray[np.int32]) -> list[int]:
     first = len(members) * (cells // 2) // cells
     del part
     return _cut(rows, members[:first]) + _cut(rows, members[first:])
+
+
+def _mean(part: NDArray[Any]) -> NDArray[Any]:
+    """Mean of a few hundred rows, by a product: faster than numpy's."""
+    mean: NDArray[Any] = np.full(len(part), 1.0 / len(part), dtype=part.dtype) @ part
+    return mean
 
 
 def _scaled(vector: NDArray[Any]) -> NDArray[Any]:
@@ -300,18 +321,18 @@ def _ends(sizes: NDArray[np.int64], labels: NDArray[np.integer[Any]], *, most: i
     return np.array([*ends, len(sizes)])
 
 
-def _near(centers: NDArray[Any], ends: NDArray[np.int64], *, wanted: int) -> NDArray[np.int64]:
+def _near(centers: NDArray[Any], ends: NDArray[np.int64], *, wanted: int) -> NDArray[np.unsignedinteger[Any]]:
     """Find the cells nearest to each block: (b, wanted or all), ascending, its own always among them."""
     wanted = min(len(centers), wanted)
     sizes = np.diff(ends)
     middle = (np.add.reduceat(centers, ends[:-1], axis=0) / sizes[:, None]).astype(centers.dtype)
     block_of = np.repeat(np.arange(len(sizes)), sizes)
-    near = np.empty((len(sizes), wanted), dtype=np.int64)
+    near = np.empty((len(sizes), wanted), dtype=np.uint16 if len(centers) <= 2**16 else np.uint32)
     for part in row_blocks(len(sizes), size=64):
         apart = squared_distances(middle[part], centers)
         own = np.arange(ends[part.start], ends[part.stop])
         apart[block_of[own] - part.start, own] = -1.0
-        near[part] = np.argpartition(apart, wanted - 1, axis=1)[:, :wanted]
+        near[part] = smallest(apart, wanted)[0]
     near.sort(axis=1)
     return near
 
@@ -320,37 +341,3 @@ def _common(values: NDArray[Any]) -> float:
     """Return the middle of values that are the same but for rounding, or 0."""
     least, most = float(values.min()), float(values.max())
     return (least + most) / 2 if most - least <= SAME * most else 0.0
-
-
-def _keys(distances: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """Join squared distances and rows to numbers above 2^32 that sort by distance, then by row; -inf is 0."""
-    # The bits of floats from +0 on ascend with them.
-    keys: NDArray[np.uint64] = np.abs(np.maximum(distances, 0.0)).view(np.uint32).astype(np.uint64)
-    keys += np.uint64(1)
-    keys <<= np.uint64(32)
-    keys |= rows.view(np.uint32)
-    keys[distances == -np.inf] = 0
-    return keys
-
-
-def _rowwise(keys: NDArray[np.uint64], row: NDArray[np.int64], *, count: int) -> NDArray[np.uint64]:
-    """Sort the keys of each of `count` rows: (count, as many as the row with the most has)."""
-    # Numbers of 16 bits are sorted by radix.
-    order = np.argsort(row.astype(np.uint16), kind="stable")
-    row = row[order]
-    held = np.bincount(row, minlength=count)
-    table = np.full((count, int(held.max())), np.iinfo(np.uint64).max)
-    table[row, np.arange(len(row)) - (np.cumsum(held) - held)[row]] = keys[order]
-    table.sort(axis=1)
-    return table
-
-
-def _of_keys(keys: NDArray[np.uint64], own: NDArray[np.int32], k: int, *, include_self: bool) -> Found:
-    """Take sorted keys apart: k rows and their distances; the first key is that of the row itself."""
-    keys = keys[:, :k] if include_self else keys[:, 1 : k + 1]
-    rows = keys.astype(np.uint32).view(np.int32)
-    bits = (keys >> np.uint64(32)).astype(np.uint32)
-    if include_self:
-        rows[:, 0], bits[:, 0] = own, 1
-    bits -= np.uint32(1)
-    return rows, bits.view(np.float32)

@@ -16,9 +16,12 @@ from usl_backend.selection.base import Neighbors
 from usl_backend.selection.rows.cells import candidates_wanted, make_cells
 from usl_backend.selection.rows.exact import nearest_rows
 from usl_backend.selection.rows.preparation import squared_distances
+from usl_backend.selection.rows.reverse import add_reverse
 from usl_backend.selection.rows.threads import map_blocks, one_thread, row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from usl_backend.progress import Progress
@@ -80,31 +83,66 @@ def nearest_neighbors(
     k = min(k, available)
     if exact is None:
         exact = n <= EXACT_ROWS
-    indices = np.empty((n, k), dtype=np.int32)
-    distances = np.empty((n, k), dtype=rows.dtype if rows.dtype == np.float64 else np.float32)
-    done = 0
-    places: NDArray[np.int32] | None = None
+    with one_thread():
+        if rows.dtype == np.float64 or exact or 2 * candidates_wanted(k, rows=n) > n:
+            return _of_all(rows, k, include_self, workers, progress)
+        found = _of_cells(rows, max(k - include_self, 1), seed, workers, progress)
+    return _with_self(found, k) if include_self else found
 
-    def store(targets: NDArray[np.integer[Any]], found: tuple[NDArray[Any], NDArray[Any]]) -> None:
+
+def _of_all(
+    rows: NDArray[Any], k: int, include_self: bool, workers: int, progress: Progress | None
+) -> Neighbors:
+    """Find neighbors by comparing every pair."""
+    indices = np.empty((len(rows), k), dtype=np.int32)
+    distances = np.empty((len(rows), k), dtype=rows.dtype if rows.dtype == np.float64 else np.float32)
+    work = _ExactSearch(rows, np.arange(len(rows)), k, include_self)
+    report = _reporter(progress, len(rows))
+    for own, found in map_blocks(work, work.blocks(), workers=workers):
+        indices[own], distances[own] = found
+        report(len(own))
+    return Neighbors(indices, distances, exact=True)
+
+
+def _of_cells(rows: NDArray[Any], k: int, seed: int, workers: int, progress: Progress | None) -> Neighbors:
+    """Find neighbors in the nearest cells of each row, and those that found the row from elsewhere."""
+    n = len(rows)
+    cells = make_cells(rows, k=k, seed=seed, workers=workers)
+    indices, distances = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
+    looked = np.empty((n, cells.probes), dtype=cells.near.dtype)
+    report = _reporter(progress, n)
+    for own, found, probed in map_blocks(cells, cells.blocks(), workers=workers):
+        indices[own], distances[own] = found
+        looked[own] = probed
+        report(len(own))
+    add_reverse(indices, distances, cells=cells, looked=looked)
+    places = np.empty(n, dtype=np.int32)
+    places[cells.order] = np.arange(n, dtype=np.int32)
+    return Neighbors(indices, distances, exact=False, places=places)
+
+
+def _with_self(found: Neighbors, k: int) -> Neighbors:
+    """Put each row before its first k - 1 neighbors."""
+    own = np.arange(len(found.indices), dtype=np.int32)
+    return Neighbors(
+        np.column_stack([own, found.indices[:, : k - 1]]),
+        np.column_stack([np.zeros(len(own), np.float32), found.distances[:, : k - 1]]),
+        found.exact,
+        found.places,
+    )
+
+
+def _reporter(progress: Progress | None, n: int) -> Callable[[int], None]:
+    """Return what is to be told of every few rows done, and passes every few thousand on."""
+    done = 0
+
+    def report(rows: int) -> None:
         nonlocal done
-        indices[targets], distances[targets] = found
-        before, done = done, done + len(targets)
+        before, done = done, done + rows
         if progress is not None and (done == n or before // 4096 != done // 4096):
             progress("finding neighbors", done, n)
 
-    with one_thread():
-        if rows.dtype == np.float64 or exact or 2 * candidates_wanted(k, rows=n) > n:
-            exact = True
-            everyone = _ExactSearch(rows, np.arange(n), k, include_self)
-            for targets, found in map_blocks(everyone, everyone.blocks(), workers=workers):
-                store(targets, found)
-        else:
-            cells = make_cells(rows, k=k, include_self=include_self, seed=seed, workers=workers)
-            for own, near in map_blocks(cells, cells.blocks(), workers=workers):
-                store(own, near)
-            places = np.empty(n, dtype=np.int32)
-            places[cells.order] = np.arange(n, dtype=np.int32)
-    return Neighbors(indices, distances, exact, places)
+    return report
 
 
 def nearest_of_some(
