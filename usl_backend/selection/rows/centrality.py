@@ -13,6 +13,9 @@ from usl_backend.selection.rows.threads import map_blocks, row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+GATHERED_ROWS = 1280
+"""Neighbors whose rows are gathered at once."""
+
 
 def smooth(rows: NDArray[Any], indices: NDArray[np.int32], *, workers: int = 1) -> NDArray[Any]:
     """Average each row (n, d) with its neighbors and bring the sum to unit length: one step of a mean shift.
@@ -76,15 +79,17 @@ class _Average:
 
     def __call__(self, block: slice) -> NDArray[Any]:
         targets = self.targets[block]
-        near = self.indices[targets]
-        total = self.rows[near[:, 0]]
-        part = np.empty_like(total)
-        for column in near.T[1:]:
-            # One neighbor of all rows at a time: a table of all neighbors would not stay in the cache.
-            np.take(self.rows, column, axis=0, out=part, mode="clip")
-            total += part
-        absent = ~(near == targets[:, None]).any(axis=1)
-        total[absent] += self.rows[targets[absent]]
+        near = self.indices.take(targets, axis=0)
+        total = np.empty((len(targets), self.rows.shape[1]), dtype=self.rows.dtype)
+        ones = np.ones((1, near.shape[1]), dtype=self.rows.dtype)
+        # A few targets at a time: what is gathered for them stays in the cache.
+        for some in row_blocks(len(targets), size=max(1, GATHERED_ROWS // near.shape[1])):
+            gathered = self.rows.take(near[some], axis=0)
+            np.matmul(ones, gathered, out=total[some, None])
+        own = self.rows.take(targets, axis=0)
+        # A row that is among its neighbors counts once.
+        own[np.flatnonzero(near == targets[:, None]) // near.shape[1]] = 0.0
+        total += own
         length = np.sqrt(np.einsum("ij,ij->i", total, total))
         total /= np.where(length > 1e-12, length, 1.0)[:, None]
         return total
