@@ -26,7 +26,7 @@ def test_cluster_names__order_is_that_of_the_formula() -> None:
     rng = np.random.default_rng(0)
     words = ["red", "green", "blue", "grey", "pink", "gold"]
     texts = [" ".join(rng.choice(words, 3)) for _ in range(60)]
-    cluster = rng.integers(-1, 4, 60)
+    cluster = rng.integers(4, size=60)
     sets = [set(text.split()) for text in texts]
     for rank, name in enumerate(cluster_names(texts, cluster, 4)):
         mine = [words for words, home in zip(sets, cluster, strict=True) if home == rank]

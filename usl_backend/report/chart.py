@@ -121,7 +121,7 @@ def loss_chart(training: TrainingFigures) -> LossChart:
 
 
 def coverage_chart(trust: Trust) -> Chart:
-    """Build the chart of the picks' coverage and that of random selections; both start at zero.
+    """Build the chart of the coverage after each pick, and after as many tasks of random selections.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def coverage_chart(trust: Trust) -> Chart:
     Returns
     -------
     Chart
-        At most 400 points per line.
+        Both axes begin at zero, the lines at the first pick; at most 400 points per line.
     """
     m = len(trust.picks)
     chosen = np.unique(np.linspace(0, m - 1, min(m, _MOST)).round().astype(int))

@@ -24,7 +24,6 @@ from usl_backend.selection.rows.threads import one_thread, row_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from usl_backend.progress import Progress
     from usl_backend.selection.base import Neighbors
 
 logger = logging.getLogger(__name__)
@@ -99,7 +98,6 @@ def lay_out(
     neighbors: Neighbors | None = None,
     picks: NDArray[np.integer[Any]] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> Layout:
     """Compute the layout of rows by UMAP on their neighbors, or else by principal components.
 
@@ -113,8 +111,6 @@ def lay_out(
         Rows that are laid out by themselves, whatever the number of rows.
     seed
         Seed of UMAP's optimization: the same rows and seed give the same map on one machine.
-    progress
-        Receives the current step.
 
     Returns
     -------
@@ -128,12 +124,8 @@ def lay_out(
         return Layout(start, "pca", f"{len(rows)} instances are too few for UMAP, which needs {FEWEST}")
     if importlib.util.find_spec("umap") is None:
         return Layout(start, "pca", "umap-learn is not installed; pip install 'usl-backend[map]' adds it")
-    if progress is not None:
-        progress("finding neighbors", 0, 0)
     if neighbors is None or neighbors.indices.shape[1] < NEIGHBORS - 1:
         neighbors = nearest_neighbors(np.ascontiguousarray(rows), k=NEIGHBORS - 1)
-    if progress is not None:
-        progress("placing rows on the map", 0, 0)
     try:
         return Layout(_umap(rows, start, neighbors, seed), "umap", "")
     except Exception as error:  # noqa: BLE001 - UMAP is optional and compiled at run time: its failure must not fail the map

@@ -59,7 +59,7 @@ def cluster_names(texts: Iterable[str], cluster: NDArray[np.integer[Any]], clust
     texts
         Text of each row, streamed; "" for a row without one.
     cluster : (n,) integers
-        Cluster of each row; negative for none.
+        Cluster of each row, from 0.
     clusters
         Number of clusters.
 
@@ -78,9 +78,8 @@ def cluster_names(texts: Iterable[str], cluster: NDArray[np.integer[Any]], clust
             continue
         total += 1
         everywhere.update(words)
-        if home >= 0:
-            inside[home].update(words)
-            sizes[home] += 1
+        inside[home].update(words)
+        sizes[home] += 1
     return [
         ", ".join(_best(words, size, everywhere, total)) for words, size in zip(inside, sizes, strict=True)
     ]

@@ -292,7 +292,7 @@ class MapPoints:
     points : (s, 2) float32
         Coordinates, without unit.
     cluster : (s,) int32
-        Rank of the pick that represents each; -1 if a labeled task does.
+        Rank of the pick that represents each.
     density : (s,) uint8
         Density percentile, 0 to 100.
     rank : (s,) int32

@@ -51,7 +51,7 @@ def trust(
     stability, stability_note
         Agreement with other seeds, or why it was not computed.
     """
-    sizes = np.bincount(selection.cluster[selection.cluster >= 0], minlength=len(selection.indices))
+    sizes = np.bincount(selection.cluster, minlength=len(selection.indices))
     mean = reach.random.mean(axis=0)
     low, high = np.quantile(reach.random, (0.05, 0.95), axis=0)
     enough = np.flatnonzero(reach.picks >= mean[-1])
@@ -168,8 +168,7 @@ def stability(
 
 def _clusters_met(selection: Selection, rows: NDArray[np.integer[Any]]) -> float:
     """Return the share of the clusters that contain one of these rows."""
-    met = np.unique(selection.cluster[rows])
-    return float((met >= 0).sum() / len(selection.indices))
+    return len(np.unique(selection.cluster[rows])) / len(selection.indices)
 
 
 def _plain(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -89,7 +89,7 @@ def explain(
         Share of the pool covered by labeled tasks before the first pick.
     """
     picks, m, n = selection.indices, len(selection.indices), len(ids)
-    sizes = np.bincount(selection.cluster[selection.cluster >= 0], minlength=m)
+    sizes = np.bincount(selection.cluster, minlength=m)
     added = np.diff(coverage, prepend=min(before, float(coverage[0])))
     nearest, distance = nearest_others(rows[picks]) if m > 1 else (None, None)
     return tuple(

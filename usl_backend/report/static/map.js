@@ -75,14 +75,14 @@
   }
 
   function cluster(code) {
-    const { name } = map.clusters[code] || {};
+    const { name } = map.clusters[code];
     return `pick ${code + 1}` + (name ? `: ${name}` : "");
   }
 
   function setKinds() {
-    const picture = map.modality === "image" ? (code) => (code >= 0 ? pictureOf(map.ids[map.picks[code]]) : null) : null;
+    const picture = map.modality === "image" ? (code) => pictureOf(map.ids[map.picks[code]]) : null;
     kinds.density = { scale: "less typical, more typical", codes: map.density };
-    kinds.cluster = { names: map.clusters.map((_, code) => cluster(code)), codes: map.cluster, all: true, fixed: true, none: "labeled before the run", picture };
+    kinds.cluster = { names: map.clusters.map((_, code) => cluster(code)), codes: map.cluster, all: true, fixed: true, picture };
     for (const [name, kind] of Object.entries(states ? states.kinds : {})) {
       const types = { int8: Int8Array, int16: Int16Array, int32: Int32Array };
       kinds[name] = { ...kind, codes: decode(kind.codes.data, types[kind.codes.type]) };
@@ -207,7 +207,7 @@
 
   function facts(row) {
     const known = [`more typical than ${map.density[row]} % of the pool`];
-    if (map.picks.indexOf(row) < 0 && map.cluster[row] >= 0) known.unshift(`represented by ${cluster(map.cluster[row])}`);
+    if (map.picks.indexOf(row) < 0) known.unshift(`represented by ${cluster(map.cluster[row])}`);
     for (const name of ["label", "annotator", "status"]) {
       const kind = kinds[name];
       if (kind && kind.codes[row] >= 0 && kind.names[kind.codes[row]]) known.push(`${name}: ${kind.names[kind.codes[row]]}`);
