@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -70,6 +71,13 @@ def test_thumbnails__of_another_run_are_refused_unread(made: Made, task: int) ->
 
     with pytest.raises(RunError, match=f"task {task} is not part of run 12-1"):
         Thumbnails(made.files, Sources(made.files), read).path(task)
+
+
+def test_thumbnails__are_made_again_where_their_folder_was_deleted(made: Made) -> None:
+    thumbnails = Thumbnails(made.files, Sources(made.files), made.read)
+    kept = thumbnails.path(FIRST).read_bytes()
+    shutil.rmtree(made.files.directory / "report")
+    assert thumbnails.path(FIRST).read_bytes() == kept
 
 
 def test_thumbnails__vanished_media_are_told_and_not_kept(made: Made) -> None:

@@ -137,7 +137,6 @@ class Thumbnails:
         self, files: RunFiles, sources: Sources, read: Read, *, limits: MediaLimits | None = None
     ) -> None:
         self._directory = folder(files) / "thumbnails"
-        self._directory.mkdir(exist_ok=True)
         self._sources, self._read, self._limits = sources, read, limits or MediaLimits()
 
     def path(self, instance_id: int, *, side: int = SIDE) -> Path:
@@ -165,6 +164,8 @@ class Thumbnails:
                 except StudioError as error:
                     raise MediaError(str(error)) from error
                 small = self._small(instance, data, side)
+            # Whoever frees disk space may delete the folder of a report that is shown.
+            self._directory.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as file:
                 file.write(small)
         return path
