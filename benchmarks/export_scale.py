@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from usl_backend.demo.studio_server import LabelStudioServer
-from usl_backend.studio.client import LabeledTask, Project, StudioClient
+from usl_backend.studio.client import StudioClient
+from usl_backend.studio.records import LabeledTask, Project
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 LABELED = 1_000

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from usl_backend.studio.client import Project, StudioClient
+from usl_backend.studio.client import StudioClient
+from usl_backend.studio.records import Project
 
 CHOICES = """<View><Image name="image" value="$image"/>
 <Choices name="choice" toName="image"><Choice value="cat"/><Choice value="dog"/><Choice value="owl"/></Choices>

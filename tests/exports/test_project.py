@@ -17,7 +17,7 @@ from usl_backend.runs import Run, RunStore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.published import Published
 from usl_backend.runs.summary import EncoderNote, MethodNote, PoolNote, ProjectNote, SkippedNote, Summary
-from usl_backend.studio.client import LabeledTask, Project, Task
+from usl_backend.studio.records import LabeledTask, Project, Task
 
 CHOICES = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="dog"/></Choices></View>"""

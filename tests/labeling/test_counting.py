@@ -8,7 +8,7 @@ import pytest
 from usl_backend.instances import Queue
 from usl_backend.labeling.counting import by_annotator, by_class, by_role, coverage_now, pace, sort_tasks
 from usl_backend.labeling.state import RoleCount
-from usl_backend.studio.client import LabeledTask
+from usl_backend.studio.records import LabeledTask
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="dog"/><Choice value="owl"/></Choices></View>"""

@@ -12,8 +12,8 @@ from usl_backend.runs.published import Published
 from usl_backend.runs.suggest_job import SuggestJob, write_job
 from usl_backend.runs.summary import PoolNote, Summary, Tab
 from usl_backend.sinks.standing import Standing
-from usl_backend.studio.client import LabeledTask, Project, Task
 from usl_backend.studio.model_versions import holds_suggestions
+from usl_backend.studio.records import LabeledTask, Project, Task
 from usl_backend.suggesting.accuracy import RunAccuracy, save_accuracy
 from usl_backend.suggestions import Share
 

@@ -12,7 +12,7 @@ from usl_backend.errors import InputError, RunError
 from usl_backend.pipeline.control import draw_control
 from usl_backend.runs.inventory import Inventory
 from usl_backend.runs.lock import Lock
-from usl_backend.studio.client import Task
+from usl_backend.studio.records import Task
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from usl_backend.runs.summary import PoolNote
 from usl_backend.selection import Selection
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sinks.making_up import current_queue
-from usl_backend.studio.client import LabeledTask, Project, Task
+from usl_backend.studio.records import LabeledTask, Project, Task
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/>
 </Choices></View>"""

@@ -15,7 +15,7 @@ from usl_backend.report.states import (
     read_states,
     states_of,
 )
-from usl_backend.studio.client import LabeledTask, Project
+from usl_backend.studio.records import LabeledTask, Project
 
 CONFIG = (
     '<View><Image name="i" value="$image"/><Choices name="c" toName="i">'

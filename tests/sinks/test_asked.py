@@ -11,7 +11,7 @@ from digit_run import Made
 from usl_backend.errors import InputError, RunError
 from usl_backend.runs.lock import Lock
 from usl_backend.sinks.asked import nearest_rows, queue_tasks, similar_tasks, unqueue_tasks
-from usl_backend.studio.client import Task
+from usl_backend.studio.records import Task
 
 
 @dataclass

@@ -9,7 +9,7 @@ from usl_backend.progress import Progress, ignore
 from usl_backend.runs.inventory import Inventory
 from usl_backend.settings import HostSettings, RunSettings
 from usl_backend.sources.project import ProjectSource
-from usl_backend.studio.client import Project, Task
+from usl_backend.studio.records import Project, Task
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="dog"/></Choices></View>"""

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from usl_backend.studio.client import Project
 from usl_backend.studio.insertion import insert, take_out
 from usl_backend.studio.queue import append
+from usl_backend.studio.records import Project
 
 QUEUE = "usl-12-1"
 SUGGESTING = "usl-suggest-12-1"

@@ -7,8 +7,8 @@ import pytest
 
 from usl_backend.errors import InputError
 from usl_backend.studio import label_config
-from usl_backend.studio.client import LabeledTask
 from usl_backend.studio.labels import Labels, classifier, read_annotated, read_labels, standing_annotations
+from usl_backend.studio.records import LabeledTask
 
 CONFIG = label_config.parse(
     """<View><Image name="image" value="$image"/><Choices name="kind" toName="image">

@@ -4,9 +4,9 @@ import pytest
 
 from usl_backend.instances import QueueState
 from usl_backend.studio.bulk import NewPrediction
-from usl_backend.studio.client import Project
 from usl_backend.studio.preannotations import Prediction
 from usl_backend.studio.queue import _carry_over
+from usl_backend.studio.records import Project
 
 CONFIG = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="owl"/></Choices></View>"""

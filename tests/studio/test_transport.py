@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from usl_backend.errors import (
-    InputError,
     SettingsError,
     StudioAuthError,
     StudioError,
@@ -20,7 +19,7 @@ from usl_backend.errors import (
     StudioUnreachableError,
 )
 from usl_backend.studio import transport
-from usl_backend.studio.client import StudioClient, parse_target
+from usl_backend.studio.client import StudioClient
 from usl_backend.studio.transport import ATTEMPTS, PATIENT_ATTEMPTS, Transport, token_claims
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
@@ -356,26 +355,3 @@ def test_client__links_in_errors_lead_to_where_browsers_reach_label_studio(serve
             client.whoami()
         with pytest.raises(StudioNotFoundError, match=r"see http://outside\.test/projects"):
             client.project(12)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("12", (None, 12)),
-        (" 12 ", (None, 12)),
-        ("http://localhost:8080/projects/12", ("http://localhost:8080", 12)),
-        ("http://localhost:8080/projects/12/data?tab=3&task=4", ("http://localhost:8080", 12)),
-        ("https://host/ls/projects/7/", ("https://host/ls", 7)),
-    ],
-)
-def test_parse_target__numbers_and_addresses(text: str, expected: tuple[str | None, int]) -> None:
-    assert parse_target(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "-1", "twelve", "http://host/", "http://host/projects/", "http://host/projects/1x", "projects/1"],
-)
-def test_parse_target__anything_else_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="is not a project"):
-        parse_target(text)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from usl_backend.studio.client import LabeledTask, Project, Task
+from usl_backend.studio.records import LabeledTask, Project, Task
 
 CHOICES = """<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="cat"/>
 <Choice value="dog"/></Choices></View>"""

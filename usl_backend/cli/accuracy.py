@@ -31,7 +31,8 @@ def accuracy(target: str, wanted: float | None, control: str | None, as_json: bo
     """
     from usl_backend.exports.project import exported_run
     from usl_backend.instances import RUN_ID
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
     from usl_backend.suggesting.accuracy import measure_run
     from usl_backend.suggesting.labels import read_run_labels
 

@@ -28,7 +28,8 @@ def control(target: str, tasks: int, dry_run: bool, as_json: bool, **flags: Any)
     """
     from usl_backend.pipeline.control import draw_control
     from usl_backend.sinks.standing import run_in_force
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     url, project_id = parse_target(target)
     host = host_settings(flags)

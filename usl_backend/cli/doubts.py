@@ -33,7 +33,8 @@ def doubts(target: str, limit: int, control: str | None, as_json: bool, **flags:
     """
     from usl_backend.report.view import studio_links
     from usl_backend.sinks.standing import run_in_force
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
     from usl_backend.suggesting.doubts import find_doubts
     from usl_backend.suggesting.labels import read_run_labels
 

@@ -74,7 +74,7 @@ def evaluate(
     from usl_backend.selection import METHODS as KNOWN
     from usl_backend.settings import RunSettings
     from usl_backend.sources import find
-    from usl_backend.studio.client import is_project
+    from usl_backend.studio.target import is_project
 
     names = [name.strip() for name in methods.split(",") if name.strip() not in ("", "random")]
     if unknown := [name for name in names if name not in KNOWN]:

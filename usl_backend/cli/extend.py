@@ -28,7 +28,8 @@ def extend(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """
     from usl_backend.pipeline.extend import extend as queue_new
     from usl_backend.sinks.standing import run_in_force
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     url, project_id = parse_target(target)
     host = host_settings(flags)

@@ -79,9 +79,10 @@ class LabeledReader:
         """
         from usl_backend.sources.media import MediaAccess
         from usl_backend.sources.showing import FIRST_TASKS, Showing
-        from usl_backend.studio.client import StudioClient, parse_target
+        from usl_backend.studio.client import StudioClient
         from usl_backend.studio.label_config import parse
         from usl_backend.studio.labels import read_labels
+        from usl_backend.studio.target import parse_target
 
         url, project_id = parse_target(target)
         with StudioClient.from_settings(self.host, url=url) as client:

@@ -63,7 +63,8 @@ def _import_order(
 ) -> ImportOrder:
     """Return the order to import the picks into a project, after checking that the project can take them."""
     from usl_backend.sinks.tasks import check_project
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     if modality == "vector":
         raise InputError(

@@ -81,7 +81,8 @@ def export(
     from usl_backend.exports.suggested import suggested_split
     from usl_backend.exports.write import check_suggested
     from usl_backend.sources.media import MediaAccess
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     if check and Path(target).is_dir():
         _report_check(Path(target), as_json=as_json)
@@ -186,7 +187,8 @@ def reset(target: str, as_json: bool, **flags: Any) -> None:
     labeled. Anything that was changed after the run is left as it is and listed.
     """
     from usl_backend.sinks.restoring import restore
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     host = host_settings(flags)
     store = open_store(host)

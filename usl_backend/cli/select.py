@@ -103,8 +103,9 @@ def select(target: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """
     from usl_backend.exports.usable import usable_formats
     from usl_backend.jobs.run_settings import settings_of
-    from usl_backend.studio.client import StudioClient, is_project, parse_target
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.label_config import parse
+    from usl_backend.studio.target import is_project, parse_target
 
     given = {name: flags.pop(name) for name in OUTSIDE}
     if not is_project(target):

@@ -96,7 +96,7 @@ def connect(target: str, as_json: bool, **flags: Any) -> None:
     """
     from usl_backend import doctor as clinic
     from usl_backend.settings import check_extra_params
-    from usl_backend.studio.client import parse_target
+    from usl_backend.studio.target import parse_target
 
     url, project = parse_target(target)
     host, (_, extra_params) = host_settings(flags), split(flags)
@@ -113,7 +113,7 @@ def connect(target: str, as_json: bool, **flags: Any) -> None:
 def doctor(target: str | None, as_json: bool, **flags: Any) -> None:
     """Check the requirements of a run, with or without a project, and suggest remedies."""
     from usl_backend.doctor import diagnose
-    from usl_backend.studio.client import parse_target
+    from usl_backend.studio.target import parse_target
 
     url, project = (None, None) if target is None else parse_target(target)
     _print_checks(diagnose(host_settings(flags), project, studio_url=url), as_json=as_json)

@@ -65,7 +65,8 @@ def queue(
     """
     from usl_backend.sinks.asked import queue_tasks, unqueue_tasks
     from usl_backend.sinks.standing import run_in_force
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     url, project_id = parse_target(target)
     host = host_settings(flags)
@@ -94,7 +95,8 @@ def like(target: str, task: int, tasks: int, dry_run: bool, as_json: bool, **fla
     """
     from usl_backend.sinks.asked import queue_tasks, similar_tasks
     from usl_backend.sinks.standing import run_in_force
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     url, project_id = parse_target(target)
     host = host_settings(flags)
@@ -111,7 +113,8 @@ def _wish(
 ) -> None:
     """Change or list the standing wishes of a project."""
     from usl_backend.sources.wishes import check_tasks
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
 
     if remove and not tasks:
         raise click.UsageError("--remove needs tasks")

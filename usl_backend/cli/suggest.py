@@ -54,7 +54,8 @@ def suggest(
     TARGET is a project's id or its address, or its run in force. Annotators see the suggested choice filled in; the
     queue's tasks still come first, then all others, the least sure first. `reset` takes everything back.
     """
-    from usl_backend.studio.client import StudioClient, parse_target
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.target import parse_target
     from usl_backend.suggesting.request import SuggestRequest
     from usl_backend.suggesting.work import carry_out
 

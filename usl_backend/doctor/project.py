@@ -24,8 +24,9 @@ from usl_backend.sources.showing import FIRST_TASKS, Showing
 from usl_backend.studio import backend as studio_backend
 from usl_backend.studio import label_config, preannotations
 from usl_backend.studio.bulk import CARRIED_SCORE
-from usl_backend.studio.client import Project, StudioClient, Task
+from usl_backend.studio.client import StudioClient
 from usl_backend.studio.model_versions import is_ours
+from usl_backend.studio.records import Project, Task
 from usl_backend.studio.regions import EXPECTATION, draws_regions
 from usl_backend.studio.text_files import text_in
 

@@ -26,7 +26,8 @@ from usl_backend.suggesting.labels import present
 
 if TYPE_CHECKING:
     from usl_backend.runs import Run, RunFiles, RunStore
-    from usl_backend.studio.client import LabeledTask, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import LabeledTask
 
 
 def exported_run(store: RunStore, project_id: int) -> Run:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from usl_backend.runs import Run
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 Deed = Literal["extend", "publish", "reset", "measure"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from usl_backend.instances import Queue
-    from usl_backend.studio.client import LabeledTask
+    from usl_backend.studio.records import LabeledTask
 
 HOUR: Final = 3600.0
 _SHORTEST: Final = 60.0

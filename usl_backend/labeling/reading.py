@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.runs.published import Published
     from usl_backend.sinks.standing import Standing
-    from usl_backend.studio.client import LabeledTask, Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import LabeledTask, Project
 
 
 @dataclass(frozen=True)

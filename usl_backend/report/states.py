@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from usl_backend.instances import Queue
     from usl_backend.runs import Run, RunFiles
-    from usl_backend.studio.client import LabeledTask, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import LabeledTask
 
 NAME: Final = "states.json"
 STATUSES: Final = ("pick", "control", "reserve", "labeled", "waiting")

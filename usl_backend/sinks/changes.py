@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from usl_backend.instances import Instance
     from usl_backend.runs.inventory import Inventory
     from usl_backend.settings import RunSettings
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from usl_backend.runs import Run, RunFiles, RunStore
     from usl_backend.runs.summary import Summary
     from usl_backend.selection.base import Selection
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.queue import Switch
+    from usl_backend.studio.records import Project
     from usl_backend.studio.verification import Verification
 
 

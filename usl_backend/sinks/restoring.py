@@ -11,7 +11,8 @@ from usl_backend.studio.reset import reset
 if TYPE_CHECKING:
     from usl_backend.progress import Progress
     from usl_backend.runs import RunStore
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
     from usl_backend.studio.reset import ResetReport
 
 

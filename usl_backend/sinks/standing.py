@@ -16,7 +16,8 @@ from usl_backend.studio.switch import SAMPLING, whose
 if TYPE_CHECKING:
     from usl_backend.instances import Queue, QueueState
     from usl_backend.runs import Run, RunStore
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 Kind = Literal[
     "none",

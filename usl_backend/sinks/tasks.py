@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from usl_backend.selection.base import Selection
     from usl_backend.settings import HostSettings
     from usl_backend.sources.media import Media
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.kinds import Kind
     from usl_backend.studio.label_config import ObjectTag
+    from usl_backend.studio.records import Project
 
 _WHOLE: Final[Mapping[str, Kind]] = {"Pdf": "pdf", "Video": "video"}
 """Tags that show a whole file, and what it has to be."""

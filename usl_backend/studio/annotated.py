@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from usl_backend.errors import StudioError
-from usl_backend.studio.client import LabeledTask
+from usl_backend.studio.records import LabeledTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from usl_backend.progress import Progress
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.preannotations import Prediction, Result
+    from usl_backend.studio.records import Project
 
 CARRIED_SCORE: Final = 1.0
 FRONT_SCORE: Final = 0.01

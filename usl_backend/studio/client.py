@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +15,7 @@ import requests
 
 from usl_backend.errors import InputError, StudioError, StudioNotFoundError, StudioTroubleError
 from usl_backend.studio import media_locations
+from usl_backend.studio.records import LabeledTask, Project, Task
 from usl_backend.studio.transport import ATTEMPTS, TokenKind, Transport
 
 if TYPE_CHECKING:
@@ -39,122 +39,6 @@ _LISTED: Mapping[str, Any] = {
     # Keep storage URLs as stored: signed ones differ in every listing.
     "resolve_uri": "false",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A Label Studio project as it was when it was read.
-
-    Attributes
-    ----------
-    key
-        `<id>.<creation time, unix s>`, the name that Label Studio sends to `/setup`; a later project with the same
-        id has another key.
-    created_at
-        Unix seconds.
-    label_config
-        XML.
-    model_version
-        Version whose predictions annotators see: a static version, a backend's title, empty or None.
-    sampling
-        `Sequential sampling`, `Uniform sampling` or `Uncertainty sampling`.
-    maximum_annotations
-        Overlap: annotations requested per task.
-    show_overlap_first
-        Serve tasks with overlap before all others.
-    show_collab_predictions
-        Show predictions to annotators.
-    task_number
-        Number of tasks in the project.
-    """
-
-    id: int
-    key: str
-    title: str
-    created_at: float
-    label_config: str
-    model_version: str | None
-    sampling: str
-    maximum_annotations: int
-    show_overlap_first: bool
-    show_collab_predictions: bool
-    task_number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task of a listing.
-
-    Attributes
-    ----------
-    data
-        As stored (`s3://...` is not signed); limited to one key if the listing was.
-    annotations, cancelled
-        Number of submitted and of skipped annotations.
-    """
-
-    id: int
-    data: Mapping[str, Any]
-    annotations: int
-    cancelled: int
-
-    @property
-    def unlabeled(self) -> bool:
-        """True if nobody has submitted or skipped the task; Label Studio's is_labeled is false for skipped ones."""
-        return self.annotations == 0 and self.cancelled == 0
-
-
-@dataclass(frozen=True, slots=True)
-class LabeledTask:
-    """A task of the export.
-
-    Attributes
-    ----------
-    annotations
-        As Label Studio writes them (`result`, `completed_by`, `was_cancelled`, `ground_truth`, ...).
-    """
-
-    id: int
-    data: Mapping[str, Any]
-    annotations: tuple[Mapping[str, Any], ...]
-
-
-def parse_target(target: str) -> tuple[str | None, int]:
-    """Parse a project given by a user.
-
-    Parameters
-    ----------
-    target
-        Id, such as `12`, or URL, such as `http://localhost:8080/projects/12/data?tab=3`.
-
-    Returns
-    -------
-    (str or None, int)
-        URL of Label Studio (None if only an id was given) and project id.
-
-    Raises
-    ------
-    InputError
-        `target` is neither.
-    """
-    text = target.strip()
-    if re.fullmatch(r"[0-9]{1,12}", text):
-        return None, int(text)
-    if match := re.match(r"(https?://[^?#\s]+?)/projects/([0-9]{1,12})(?:[/?#]|$)", text):
-        return match[1], int(match[2])
-    raise InputError(
-        f"{target!r} is not a project; give its number, such as 12, or its address,"
-        " such as http://localhost:8080/projects/12"
-    )
-
-
-def is_project(target: str) -> bool:
-    """Return True if `parse_target` accepts `target`."""
-    try:
-        parse_target(target)
-    except InputError:
-        return False
-    return True
 
 
 class StudioClient:

@@ -13,8 +13,9 @@ from usl_backend.studio.queue import end_of_queue, require_current
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.preannotations import Prediction
+    from usl_backend.studio.records import Project
 
 
 def insert(

@@ -12,8 +12,8 @@ from usl_backend.studio.preannotations import is_accepted_suggestion
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from usl_backend.studio.client import LabeledTask
     from usl_backend.studio.label_config import ControlTag, LabelConfig
+    from usl_backend.studio.records import LabeledTask
 
 Choice = tuple[str, ...]
 """Classes chosen for one task, in the order of the label config; a single one unless the control allows several.

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from usl_backend.progress import Progress
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.preannotations import Prediction
+    from usl_backend.studio.records import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from usl_backend.instances import QueueState
     from usl_backend.progress import Progress
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usl_backend.instances import QueueState
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
     from usl_backend.studio.model_versions import Origin
+    from usl_backend.studio.records import Project
 
 SAMPLING: Final = "Uncertainty sampling"
 _SWITCHES: Final = 3

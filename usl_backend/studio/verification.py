@@ -12,7 +12,8 @@ from usl_backend.studio.labels import annotator_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 Outcome = Literal["first", "later", "elsewhere", "own task", "nothing"]
 

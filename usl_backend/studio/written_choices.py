@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from usl_backend.errors import InputError
-from usl_backend.studio.client import LabeledTask
 from usl_backend.studio.label_config import parse
 from usl_backend.studio.labels import classifier, read_labels
 from usl_backend.studio.preannotations import is_accepted_suggestion
+from usl_backend.studio.records import LabeledTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

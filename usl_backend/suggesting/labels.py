@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from usl_backend.instances import Pool, Queue
     from usl_backend.runs import Run, RunStore
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ _RUNS = 10
 @blueprint.get("/projects")
 def find() -> AnyResponse:
     """Lead to the page of the project in `?project=12`, an id or an address (the field on the list of runs)."""
-    from usl_backend.studio.client import parse_target
+    from usl_backend.studio.target import parse_target
 
     _, project = parse_target(request.args.get("project", ""))
     return redirect(url_for("projects.show", project=project))

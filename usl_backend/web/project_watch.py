@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from usl_backend.settings import HostSettings
     from usl_backend.sinks.standing import Standing
     from usl_backend.studio.annotated import AnnotatedTasks
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 logger = logging.getLogger(__name__)
 

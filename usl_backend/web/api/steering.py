@@ -14,7 +14,8 @@ from usl_backend.web.services import STUDIO_SECONDS, json_body, services
 
 if TYPE_CHECKING:
     from usl_backend.runs.projects import Wish
-    from usl_backend.studio.client import Project, StudioClient
+    from usl_backend.studio.client import StudioClient
+    from usl_backend.studio.records import Project
 
 blueprint = Blueprint("api_steering", __name__)
 
