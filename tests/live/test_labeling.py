@@ -1,6 +1,7 @@
 """How the labeling goes, as a project's page tells it, where tasks of the queue were deleted."""
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,11 @@ def shown(shell: Shell, project: LiveProject) -> dict[str, Any]:
     """What the page of the project says now."""
     host = HostSettings.load({}, environ=shell.environment)
     app = create_app(host, Jobs(shell.store, host))
-    answer = app.test_client().get(f"/usl/api/projects/{project.id}")
+    until = time.monotonic() + 60
+    while True:
+        answer = app.test_client().get(f"/usl/api/projects/{project.id}")
+        if answer.status_code != 503 or time.monotonic() > until:  # it is being read
+            break
     assert answer.status_code == 200, answer.json
     app.extensions[EXTENSION]._client.close()
     return answer.json
