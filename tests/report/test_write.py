@@ -197,6 +197,17 @@ def test_write_report__of_a_pool_that_was_picked_whole(make_run: Callable[..., M
     assert "40 random tasks cover 100 % of the pool" in page
 
 
+@pytest.mark.parametrize("before", [0.25, 0.0])
+def test_write_report__says_what_labels_covered_before(small: Made, tmp_path: Path, before: float) -> None:
+    report = build(small.run, small.files)
+    first = replace(report.whys[0], coverage=before + report.whys[0].covered)
+    told = replace(report, whys=(first, *report.whys[1:]))
+    write_report(small.run, small.files, told, tmp_path / "r.html", read=small.read)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert ("Tasks labeled before the run cover 25 % of it" in page) == (before > 0)
+    assert ("labeled before the run" in page) == (before > 0)
+
+
 def test_write_report__without_reader_or_studio(small: Made, tmp_path: Path) -> None:
     page, missing = written(small, tmp_path / "report.html", read=None, studio_url="")
     assert missing > 20

@@ -192,6 +192,12 @@ class View:
         number = min(max(1, number), pages)
         return Page(number, pages, (number - 1) * PER_PAGE, min(total, number * PER_PAGE))
 
+    @property
+    def before(self) -> float:
+        """Share of the pool that labels covered before the first pick, 0 to 1."""
+        first = self.report.whys[0]
+        return first.coverage - first.covered
+
     def quarters(self) -> Iterator[tuple[int, float, float]]:
         """Yield number of picks, their coverage and that of random ones, after each quarter of the picks."""
         trust, m = self.report.trust, len(self.report.trust.picks)
