@@ -109,6 +109,18 @@ def test_collect__embeddings_go_only_when_asked_and_idle(store: RunStore) -> Non
     assert not shard.exists()
 
 
+def test_collect__embeddings_that_are_linked_from_another_disk(store: RunStore, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "lite0").mkdir(parents=True)
+    (disk / "lite0" / "0.json").write_text("{}")
+    (disk / "note").write_text("!")
+    link = store.directory / "embeddings"
+    link.symlink_to(disk)
+    assert collect(store, keep=1, cache=True) == [(link, 3)]
+    assert link.is_symlink(), "the next run finds the disk again"
+    assert list(disk.iterdir()) == []
+
+
 def shard(store: RunStore, encoder: str, number: int, *, age: int, size: int = 1000) -> Path:
     folder = store.directory / "embeddings" / encoder
     folder.mkdir(parents=True, exist_ok=True)

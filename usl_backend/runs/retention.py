@@ -65,7 +65,7 @@ def collect(
     staying = {run.id for run in runs if run.id not in kept and not store.forget(run.id)}
     removed = [(path, size) for path, size in removed if path.name not in staying]
     for path, _ in removed:
-        shutil.rmtree(path)
+        _remove(path)
     return removed
 
 
@@ -140,6 +140,18 @@ def _kept(store: RunStore, runs: list[Run], keep: int) -> set[str]:
         if seen[run.subject] <= keep or unfinished or first_done or in_force:
             kept.add(run.id)
     return kept
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; one that is linked here, for instance from a larger disk, is emptied."""
+    if not folder.is_symlink():
+        shutil.rmtree(folder)
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def bytes_of(path: Path) -> int:
