@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Numba runs parallel functions by TBB where a libtbb of the right kind can be loaded, else by OpenMP or its own queue.
 # PyPI's OpenVINO brings a libtbb of its own, in a folder that no search path names. Numba finds it all the same, but only
-# in processes that OpenVINO has computed in before: the same function of the same installation runs by TBB or not,
-# depending on what ran first, and numba -s, in a process of its own, tells of no TBB at all.
+# in processes that have imported OpenVINO before: the same function of the same installation runs by TBB or not, depending
+# on what came first, and numba -s, in a process of its own, tells of no TBB at all.
 #
 # Numba waits for TBB's threads when Python ends, and a process in which both had computed was seen that did its work and
 # never ended.
@@ -28,8 +28,6 @@ import sys
 
 import numba
 import numpy as np
-import openvino as ov
-from openvino import opset15 as ops
 
 
 @numba.njit(parallel=True)
@@ -41,6 +39,9 @@ def total(values: np.ndarray) -> float:
 
 
 def infer() -> None:
+    import openvino as ov
+    from openvino import opset15 as ops
+
     rows = ops.parameter([1, 8], np.float32)
     compiled = ov.Core().compile_model(ov.Model([ops.relu(rows)], [rows], "relu"), "CPU")
     compiled(np.zeros((1, 8), np.float32))
@@ -56,8 +57,8 @@ PYTHON
 first=$("$python" layers.py "openvino first")
 second=$("$python" layers.py "numba first")
 system=$("$python" -m numba -s 2>/dev/null | grep 'TBB Threading Layer Available' | tr -s ' ')
-echo "openvino computes first: numba's threads are those of $first"
-echo "numba computes first: $second"
+echo "openvino first: numba's threads are those of $first"
+echo "numba first: $second"
 echo "numba -s: $system"
 [ "$first" = tbb ] || { echo "CHANGED: numba leaves OpenVINO's TBB alone"; exit 1; }
 [ "$second" != tbb ] || { echo "CHANGED: numba finds a TBB by itself"; exit 1; }
