@@ -33,7 +33,10 @@ def of_keys(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.flo
 def rowwise(
     keys: NDArray[np.uint64], row: NDArray[np.integer[Any]], column: NDArray[np.integer[Any]], *, count: int
 ) -> NDArray[np.uint64]:
-    """Put keys into a table of `count` rows and sort each row: (count, widest), filled up with the largest number."""
+    """Put keys into a table of `count` rows and sort each row: (count, widest), filled up with the largest number.
+
+    No two keys have the same `row` and `column`; which column one has does not matter then.
+    """
     table = np.full((count, int(column.max(initial=-1)) + 1), np.iinfo(np.uint64).max)
     table[row, column] = keys
     table.sort(axis=1)

@@ -32,7 +32,7 @@ def add_reverse(
 
     Parameters
     ----------
-    indices, distances : (n, k)
+    indices, distances : (n, k), k at least 1
         Neighbors of each row and their squared distances, ascending, without the row itself.
     cells
         Where the rows are.
@@ -40,8 +40,6 @@ def add_reverse(
         Cells that each row looked into: it has the nearest of their rows already.
     """
     wide = indices.shape[1]
-    if not wide:
-        return
     named, keys = _unseen(indices, distances, cells, looked)
     by_row = np.lexsort((keys, named))
     named, keys = named[by_row], keys[by_row]
