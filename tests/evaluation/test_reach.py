@@ -3,7 +3,8 @@ import pytest
 
 from usl_backend.errors import InputError
 from usl_backend.evaluation import reach as module
-from usl_backend.evaluation.reach import COPY, coverage_curve, covering_radius, nearest_distances, reach
+from usl_backend.evaluation.reach import coverage_curve, covering_radius, nearest_distances, reach
+from usl_backend.selection.presets import NEAR_DUPLICATE
 
 
 def brute_nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -62,8 +63,10 @@ def test_reach__one_row_per_clump_beats_the_mean_of_random() -> None:
 
 def test_covering_radius__copies_count_only_where_they_are_the_smaller_part() -> None:
     assert covering_radius(np.array([0.0, 0.0, 0.5, 0.7, 0.9])) == 0.5
-    assert covering_radius(np.array([[0.0, COPY, COPY], [0.5, 0.7, 0.0]])) == pytest.approx(0.6)
-    assert covering_radius(np.zeros(5)) == COPY
+    assert covering_radius(
+        np.array([[0.0, NEAR_DUPLICATE, NEAR_DUPLICATE], [0.5, 0.7, 0.0]])
+    ) == pytest.approx(0.6)
+    assert covering_radius(np.zeros(5)) == NEAR_DUPLICATE
 
 
 def test_reach__one_pick_stands_for_the_copies_that_most_of_a_pool_are() -> None:

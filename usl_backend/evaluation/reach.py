@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usl_backend.errors import InputError
+from usl_backend.selection.presets import NEAR_DUPLICATE
 from usl_backend.selection.rows.preparation import squared_distances
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ DRAWS = 20
 """Number of random selections of the same size for comparison."""
 EVALUATED = 20_000
 """Number of evenly spaced rows on which coverage is measured; 20,000 give a precision of 0.4 points."""
-COPY = 0.01
-"""Squared distance up to which a row repeats a pick, as for `USL`: no radius is smaller."""
 _CELLS = 524_288
 """Maximum number of products in memory, so that they stay in the cache."""
 _CLOSE = 1e-3
@@ -64,13 +63,13 @@ class Reach:
 def covering_radius(apart: NDArray[np.floating[Any]]) -> float:
     """Return the radius from the squared distances of rows to their nearest random pick, of any shape.
 
-    Their median; where that is at most `COPY`, the median of those beyond, or `COPY` if there are none.
+    Their median; where that is at most `NEAR_DUPLICATE`, the median of those beyond, or `NEAR_DUPLICATE` without any.
     """
     radius = float(np.median(apart))
-    if radius > COPY:
+    if radius > NEAR_DUPLICATE:
         return radius
-    beyond = apart[apart > COPY]
-    return float(np.median(beyond)) if len(beyond) else COPY
+    beyond = apart[apart > NEAR_DUPLICATE]
+    return float(np.median(beyond)) if len(beyond) else NEAR_DUPLICATE
 
 
 def nearest_distances(

@@ -10,6 +10,8 @@ from usl_backend.selection.parameters import Parameters, option
 from usl_backend.selection.repulsion import Kind
 
 Preset = Literal["paper-cifar10", "paper-cifar100", "paper-imagenet-moco", "paper-imagenet-clip"]
+NEAR_DUPLICATE = 0.01
+"""Squared distance up to which rows of unit length count as near-duplicates by default."""
 
 
 def _paper(**options: Any) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class USLParameters(Parameters):
     restarts: int = option(10, "k-means starts compared", least=1)
     iterations: int = option(20, "k-means steps on all rows", least=1)
     near_duplicates: float = option(
-        0.01,
+        NEAR_DUPLICATE,
         "squared distance up to which rows count as near-duplicates; 0 = equal rows only, -1 = never",
         least=-1,
     )
